@@ -1,0 +1,21 @@
+"""Errors a person can act on: one clear sentence that says what is wrong, with which file, and what to do."""
+
+
+class BrainIACError(Exception):
+    """Base of every expected failure. ``str(error)`` is shown to the user as it is, without a traceback."""
+
+
+class ScanError(BrainIACError):
+    """A file that cannot be read as a 3D brain MRI, or should not be (2D, 4D, CT, empty, ...)."""
+
+
+class PreprocessingError(BrainIACError):
+    """A preprocessing step that failed, or whose back end is not installed."""
+
+
+class ModelError(BrainIACError):
+    """A model folder, contract or weight file that is missing, damaged or of another kind than needed."""
+
+
+class Cancelled(BrainIACError):
+    """The person asked to stop; nothing was written."""

@@ -1,0 +1,1 @@
+"""Nets only, tensor shapes in comments: the residual encoders and the heads."""

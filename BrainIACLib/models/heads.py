@@ -1,0 +1,46 @@
+"""Heads on the embedding (PROTOCOL U-02): ``linear`` is what the released checkpoints hold, ``mlp`` what the paper says."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class LinearHead(nn.Module):
+    """Dropout and one linear layer: (B, embedding_size) -> (B, outputs). Keys as upstream's ``classifier.fc.*``."""
+
+    def __init__(self, embedding_size: int, outputs: int, dropout: float = 0.2):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(embedding_size, outputs)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return self.fc(self.dropout(embedding))
+
+
+class MlpHead(nn.Module):
+    """Linear, ReLU, dropout, linear: (B, embedding_size) -> (B, outputs). P-17; the activation is our choice."""
+
+    def __init__(self, embedding_size: int, outputs: int, dropout: float = 0.2):
+        super().__init__()
+        self.hidden = nn.Linear(embedding_size, embedding_size)
+        self.act = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(embedding_size, outputs)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return self.fc(self.dropout(self.act(self.hidden(embedding))))
+
+
+HEADS = {"linear": LinearHead, "mlp": MlpHead}
+
+
+class EncoderWithHead(nn.Module):
+    """One scan to one task's raw output: (B, 1, X, Y, Z) -> (B, outputs); what saliency differentiates."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x))

@@ -1,0 +1,87 @@
+"""From the standardised image to an encoder's input tensor, and from a map on the model grid back to an image.
+
+Protocol: U-10 (v1: area resize of the whole array, then min-max; v2: trilinear, then non-zero z-score), U-11.
+All arrays here are in RAS order: index 0 grows to the patient's right, 1 to anterior, 2 to superior.
+"""
+
+from __future__ import annotations
+
+import typing
+
+import numpy as np
+import SimpleITK as sitk
+
+from BrainIACLib.contracts import EncoderContract
+
+if typing.TYPE_CHECKING:
+    import torch
+
+
+def ras_array(image: sitk.Image) -> np.ndarray:
+    """The voxels of ``image`` as a float32 array (X, Y, Z) in RAS order; the image's axes are permuted and flipped as needed.
+
+    The direction closest to RAS is taken (SimpleITK's orientation filter); oblique images keep their obliqueness.
+    """
+    oriented = sitk.DICOMOrient(image, "RAS")
+    return np.ascontiguousarray(sitk.GetArrayViewFromImage(oriented).transpose(2, 1, 0), dtype=np.float32)
+
+
+def model_input(image: sitk.Image, contract: EncoderContract) -> "torch.Tensor":
+    """The encoder's input (1, 1, X, Y, Z) from an image on the template grid: resize, clip, normalise, in this order."""
+    import torch
+
+    array = torch.from_numpy(ras_array(image))[None, None]
+    return normalise(resize(array, contract.input_size, contract.resize_mode), contract)
+
+
+def resize(volumes: "torch.Tensor", size: tuple[int, int, int], mode: str) -> "torch.Tensor":
+    """(B, 1, X, Y, Z) -> (B, 1, *size). ``area`` is adaptive average pooling; ``trilinear`` is plain interpolation
+    without aligned corners and without antialiasing, as MONAI's ``Resized`` does (U-10)."""
+    import torch.nn.functional as F
+
+    if mode == "area":
+        return F.interpolate(volumes, size=size, mode="area")
+    return F.interpolate(volumes, size=size, mode="trilinear", align_corners=False)
+
+
+def normalise(volumes: "torch.Tensor", contract: EncoderContract) -> "torch.Tensor":
+    """Clip and normalise each volume of (B, 1, X, Y, Z) by itself; a constant volume becomes zeros, never NaN."""
+    import torch
+
+    return torch.stack([_normalise_one(volume, contract) for volume in volumes])
+
+
+def _normalise_one(volume: "torch.Tensor", contract: EncoderContract) -> "torch.Tensor":
+    inside = volume != 0
+    if not inside.any():
+        return volume.clone()
+    if contract.clip_percentiles is not None:
+        ordered = volume[inside].sort().values
+        low, high = (ordered[round(p / 100 * (len(ordered) - 1))] for p in contract.clip_percentiles)
+        volume = volume.clamp(low, high).where(inside, volume.new_zeros(()))
+    if contract.normalisation == "minmax":
+        low, high = volume.min(), volume.max()
+        return (volume - low) / (high - low) if high > low else volume.new_zeros(volume.shape)
+    values = volume[inside]
+    deviation = values.std(correction=0)
+    if deviation == 0:
+        return volume.new_zeros(volume.shape)
+    return ((volume - values.mean()) / deviation).where(inside, volume.new_zeros(()))
+
+
+def image_on_model_grid(array: np.ndarray, reference: sitk.Image) -> sitk.Image:
+    """A map (X, Y, Z) in RAS order on the resized grid as an image that covers exactly the extent of ``reference``.
+
+    ``resize`` maps the outer voxel faces of the template grid onto those of the model grid, so spacing scales by the
+    ratio of sizes and the first voxel centre moves by half the difference of the spacings.
+    """
+    oriented = sitk.DICOMOrient(reference, "RAS")
+    size = np.array(oriented.GetSize(), float)
+    spacing = np.array(oriented.GetSpacing()) * size / np.array(array.shape)
+    direction = np.array(oriented.GetDirection()).reshape(3, 3)
+    shift = direction @ ((spacing - np.array(oriented.GetSpacing())) / 2)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(array, np.float32).transpose(2, 1, 0)))
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin((np.array(oriented.GetOrigin()) + shift).tolist())
+    image.SetDirection(oriented.GetDirection())
+    return image
