@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -44,3 +45,9 @@ class EncoderWithHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.encoder(x))
+
+
+def empty_head(head_type: str, embedding_size: int, outputs: int) -> nn.Module:
+    """A head without memory for its weights: load with ``load_state_dict(..., assign=True)``."""
+    with torch.device("meta"):
+        return HEADS[head_type](embedding_size, outputs)
