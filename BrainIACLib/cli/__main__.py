@@ -1,0 +1,7 @@
+"""``python -m BrainIACLib.cli`` is the same as ``brainiac``."""
+
+import sys
+
+from BrainIACLib.cli import main
+
+sys.exit(main())

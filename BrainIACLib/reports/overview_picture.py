@@ -1,0 +1,113 @@
+"""One picture a person can judge at a glance: three planes of scan, contours and heat map (the paper's Figure 6, P-43)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from BrainIACLib.scans import atomic_path
+
+DISPLAY_SPACING_MM = 1.0
+CONTOUR_LEVELS = (0.5, 0.75)  # fractions of the map's maximum in the field of view
+HEAT_THRESHOLD = 0.25  # fraction of the maximum below which the heat map is transparent
+
+# (name, axis cut, horizontal axis, vertical axis, labels left-right-top-bottom), radiological convention
+PLANES = (
+    ("axial", 2, 0, 1, "RLAP"),
+    ("coronal", 1, 0, 2, "RLSI"),
+    ("sagittal", 0, 1, 2, "APSI"),
+)
+
+
+def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str, path: Path) -> None:
+    """Write a PNG with the planes through the centre of the hottest voxels.
+
+    Parameters
+    ----------
+    scan, heat : on the same native grid; both are resampled to an upright isotropic grid, for display only.
+    title, subtitle : the answer in words, and what to keep in mind about it.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no global state, no display needed
+    from matplotlib.figure import Figure
+
+    volume, heat_volume = (_upright(image, scan) for image in (scan, heat))
+    foreground = volume[volume > volume.min()]
+    low, high = np.percentile(foreground, (1, 99.5)) if foreground.size else (0.0, 1.0)
+    peak = float(heat_volume.max())
+    centre = _centre_of_hottest(heat_volume)
+
+    figure = Figure(figsize=(9.6, 10.4), facecolor="black", dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(
+        3, 3, gridspec_kw={"hspace": 0.02, "wspace": 0.02, "top": 0.89, "bottom": 0.075, "left": 0.01, "right": 0.99}
+    )
+    for row, (name, cut, horizontal, vertical, labels) in enumerate(PLANES):
+        grey = _slice(volume, cut, horizontal, vertical, centre[cut])
+        hot = _slice(heat_volume, cut, horizontal, vertical, centre[cut])
+        for column, axis in enumerate(axes[row]):
+            axis.imshow(grey, cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
+            if column == 1 and hot.max() > CONTOUR_LEVELS[0] * peak:
+                axis.contour(
+                    hot,
+                    levels=[level * peak for level in CONTOUR_LEVELS],
+                    colors=("#ffd166", "#ef476f"),
+                    linewidths=1.2,
+                )
+            if column == 2:
+                opacity = np.clip((hot / peak - HEAT_THRESHOLD) / (1 - HEAT_THRESHOLD), 0, 1) ** 0.5 * 0.85
+                mappable = axis.imshow(
+                    hot / peak, cmap="inferno", vmin=0, vmax=1, alpha=opacity, interpolation="bilinear"
+                )
+            axis.set_axis_off()
+            if column == 0:
+                for text, x, y in zip(labels, (0.03, 0.97, 0.5, 0.5), (0.5, 0.5, 0.96, 0.04), strict=True):
+                    axis.text(
+                        x, y, text, color="#9fb3c8", transform=axis.transAxes, ha="center", va="center", fontsize=9
+                    )
+                axis.text(0.03, 0.05, name, color="#9fb3c8", transform=axis.transAxes, fontsize=8)
+            if row == 0:
+                axis.set_title(("scan", "contours at 50 and 75 %", "heat map")[column], color="#d9e2ec", fontsize=10)
+    figure.text(0.02, 0.965, title, color="white", fontsize=15, va="center", weight="bold")
+    figure.text(0.02, 0.935, subtitle, color="#9fb3c8", fontsize=9.5, va="center")
+    figure.text(
+        0.02, 0.03, "Research use only. Where the model looked is not why it is right.", color="#9fb3c8", fontsize=9
+    )
+    legend = figure.colorbar(mappable, cax=figure.add_axes((0.72, 0.042, 0.25, 0.012)), orientation="horizontal")
+    legend.set_label("saliency, fraction of its maximum", color="#9fb3c8", fontsize=8)
+    legend.ax.tick_params(colors="#9fb3c8", labelsize=7)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, facecolor=figure.get_facecolor(), format="png")
+
+
+def _upright(image: sitk.Image, reference: sitk.Image) -> np.ndarray:
+    """(X, Y, Z) in RAS order on an isotropic axis-aligned grid around ``reference``; outside the scan: its minimum."""
+    size = np.array(reference.GetSize())
+    corners = np.array(
+        [
+            reference.TransformContinuousIndexToPhysicalPoint((np.array(index) * size - 0.5).tolist())
+            for index in np.ndindex(2, 2, 2)
+        ]
+    )
+    low, high = corners.min(0), corners.max(0)
+    grid_size = np.maximum(np.ceil((high - low) / DISPLAY_SPACING_MM), 1).astype(int).tolist()
+    minimum = float(sitk.GetArrayViewFromImage(image).min())
+    upright = sitk.Resample(
+        sitk.Cast(image, sitk.sitkFloat32), grid_size, sitk.Transform(), sitk.sitkLinear,
+        (low + DISPLAY_SPACING_MM / 2).tolist(), [DISPLAY_SPACING_MM] * 3, np.eye(3).ravel().tolist(), minimum,
+    )  # fmt: skip
+    return sitk.GetArrayFromImage(upright).transpose(2, 1, 0)[::-1, ::-1]  # LPS -> RAS
+
+
+def _centre_of_hottest(heat: np.ndarray) -> tuple[int, int, int]:
+    hottest = np.argwhere(heat >= np.partition(heat.ravel(), -200)[-200])
+    return tuple(np.median(hottest, axis=0).astype(int))
+
+
+def _slice(volume: np.ndarray, cut: int, horizontal: int, vertical: int, index: int) -> np.ndarray:
+    """A plane as rows from top to bottom: superior or anterior up; right on the left, anterior on the left."""
+    plane = np.take(volume, index, axis=cut)
+    if horizontal > vertical:
+        plane = plane.T
+    return plane[::-1, ::-1].T
