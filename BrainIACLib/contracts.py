@@ -80,7 +80,7 @@ class HeadContract:
 
 @dataclass(frozen=True)
 class ModelContract:
-    """One folder below ``Resources/Models`` or the user's model folder: an encoder, a head, and where they come from."""
+    """One model folder (bundled, or in the user's store): an encoder, a head, and where they come from."""
 
     id: str
     title: str
@@ -144,7 +144,9 @@ def _convert(value: object, hint: object, where: str):
         if not isinstance(value, list) or (Ellipsis not in items and len(value) != len(items)):
             raise ModelError(f"{where} must be a list" + ("" if Ellipsis in items else f" of {len(items)} entries"))
         kinds = [items[0]] * len(value) if Ellipsis in items else items
-        return tuple(_convert(item, kind, f"{where}[{i}]") for i, (item, kind) in enumerate(zip(value, kinds, strict=True)))
+        return tuple(
+            _convert(item, kind, f"{where}[{i}]") for i, (item, kind) in enumerate(zip(value, kinds, strict=True))
+        )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

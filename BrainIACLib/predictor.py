@@ -91,7 +91,9 @@ class Predictor:
         """
         self._scans, self._standardised, self._embeddings = {}, {}, {}
         self._options = options or PreprocessingOptions()
-        standardised = {name: standardise(scan.image, self._options, progress, cancelled) for name, scan in scans.items()}
+        standardised = {
+            name: standardise(scan.image, self._options, progress, cancelled) for name, scan in scans.items()
+        }
         self._scans, self._standardised = dict(scans), standardised
         return standardised
 
@@ -143,7 +145,7 @@ class Predictor:
         progress: Callable[[float], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Explanation:
-        """Guided-backpropagation SmoothGrad of the logit of ``label``, on the scan's own voxel grid (U-13, D-11, D-13)."""
+        """Guided-backpropagation SmoothGrad of the logit of ``label`` on the scan's own grid (U-13, D-11, D-13)."""
         from BrainIACLib.saliency import guided_smoothgrad
 
         model = find_model(task, self._models_folder)
@@ -163,7 +165,9 @@ class Predictor:
         if not peak > 0:
             raise BrainIACError(f"The saliency of '{label}' is zero everywhere: the model did not react to this scan.")
         on_native = to_native(image_on_model_grid(heat / peak, standardised.image), standardised)
-        return Explanation(on_native, {**saliency.parameters, "target": f"logit of {label}", "maximum_before_scaling": peak})
+        return Explanation(
+            on_native, {**saliency.parameters, "target": f"logit of {label}", "maximum_before_scaling": peak}
+        )
 
     def _embedding(self, model: InstalledModel, scan: str) -> "torch.Tensor":
         import torch

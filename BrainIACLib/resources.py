@@ -1,4 +1,4 @@
-"""Where the bundled models, atlas and sample study lie: beside the library in a clone or in Slicer, inside it in a wheel."""
+"""Where the bundled models, atlas and sample study lie: beside the library, or inside it in a wheel."""
 
 from pathlib import Path
 

@@ -67,9 +67,13 @@ def _verified_tensors(path: Path, sha256: str) -> dict:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"The weight file '{path}' cannot be read ({error.strerror}); install the model again.") from None
+        raise ModelError(
+            f"The weight file '{path}' cannot be read ({error.strerror}); install the model again."
+        ) from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise ModelError(f"The weight file '{path}' is damaged or was changed (sha256 differs); install the model again.")
+        raise ModelError(
+            f"The weight file '{path}' is damaged or was changed (sha256 differs); install the model again."
+        )
     return {key: value.float() if value.dtype == torch.float16 else value for key, value in load(content).items()}
 
 
@@ -79,4 +83,6 @@ def _check_layout(net, tensors: dict, path: Path) -> None:
     differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
     if differing:
         reasons = "; ".join(f"{key}: expected {expected.get(key)}, found {found.get(key)}" for key in differing[:3])
-        raise ModelError(f"The weight file '{path}' does not fit its contract ({len(differing)} keys differ: {reasons}).")
+        raise ModelError(
+            f"The weight file '{path}' does not fit its contract ({len(differing)} keys differ: {reasons})."
+        )

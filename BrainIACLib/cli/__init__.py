@@ -1,4 +1,7 @@
-"""``brainiac``: the library for people without Slicer. Exit status: 0 all answered, 1 some input failed, 2 wrong usage."""
+"""``brainiac``: the library for people without Slicer.
+
+Exit status: 0 all answered, 1 some input failed, 2 wrong usage, 130 stopped by the person.
+"""
 
 from __future__ import annotations
 

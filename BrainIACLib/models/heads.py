@@ -1,4 +1,4 @@
-"""Heads on the embedding (PROTOCOL U-02): ``linear`` is what the released checkpoints hold, ``mlp`` what the paper says."""
+"""Heads on the embedding (PROTOCOL U-02): ``linear`` as in the released checkpoints, ``mlp`` as in the paper."""
 
 from __future__ import annotations
 

@@ -110,6 +110,6 @@ def _stage(block: type, in_planes: int, planes: int, blocks: int, stride: int) -
 
 
 def empty_resnet(name: str, width: float) -> ResNet:
-    """A net without memory for its weights: load with ``load_state_dict(..., assign=True)``, skipping initialisation."""
+    """A net without memory for its weights, to be filled by ``load_state_dict(..., assign=True)``."""
     with torch.device("meta"):
         return ResNet(name, width)

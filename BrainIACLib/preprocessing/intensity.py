@@ -18,7 +18,7 @@ if typing.TYPE_CHECKING:
 
 
 def ras_array(image: sitk.Image) -> np.ndarray:
-    """The voxels of ``image`` as a float32 array (X, Y, Z) in RAS order; the image's axes are permuted and flipped as needed.
+    """The voxels as a float32 array (X, Y, Z) in RAS order; axes are permuted and flipped as needed.
 
     The direction closest to RAS is taken (SimpleITK's orientation filter); oblique images keep their obliqueness.
     """
@@ -27,7 +27,7 @@ def ras_array(image: sitk.Image) -> np.ndarray:
 
 
 def model_input(image: sitk.Image, contract: EncoderContract) -> "torch.Tensor":
-    """The encoder's input (1, 1, X, Y, Z) from an image on the template grid: resize, clip, normalise, in this order."""
+    """The encoder's input (1, 1, X, Y, Z) from an image on the template grid: resize, clip, normalise."""
     import torch
 
     array = torch.from_numpy(ras_array(image))[None, None]

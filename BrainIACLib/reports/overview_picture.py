@@ -1,4 +1,4 @@
-"""One picture a person can judge at a glance: three planes of scan, contours and heat map (the paper's Figure 6, P-43)."""
+"""One picture to judge at a glance: three planes of scan, contours and heat map (the paper's Figure 6, P-43)."""
 
 from __future__ import annotations
 
