@@ -31,7 +31,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
             "--brain-extraction",
             choices=("auto", "hd-bet", "deepbet", "stripped", "none"),
             default="auto",
-            help="how to find the brain (auto: the best installed; 'stripped': already done; 'none': use the whole head)",
+            help="how to find the brain (auto: the best installed; 'stripped': already done; 'none': whole head)",
         )
         command.add_argument(
             "--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain"
