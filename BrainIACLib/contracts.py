@@ -1,13 +1,16 @@
 """What a model's numbers mean: frozen dataclasses read from the ``contract.json`` beside its weights.
 
 Meaning comes from here, never from a file name or a constant in code (PROTOCOL 3.3). A wrong or missing field is an
-error when the contract is read, not when something is predicted.
+error when the contract is read, not when something is predicted. ``Resources/Models/contract.schema.json`` is the
+published JSON schema, made from these classes by ``json_schema``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 import types
 import typing
 from dataclasses import dataclass
@@ -16,42 +19,70 @@ from pathlib import Path
 from BrainIACLib.errors import ModelError
 
 SCHEMA_VERSION = 1
+LONGEST_CONTRACT = 1_000_000  # bytes
+ARCHITECTURES = ("resnet10", "resnet18", "resnet50", "vit_b")
+GENERATIONS = ("own", "v1", "v2", "medicalnet")
+EMBEDDINGS = ("gap", "token0", "token_mean")
 RESIZE_MODES = ("area", "trilinear")
 NORMALISATIONS = ("minmax", "nonzero-zscore")
+AS_STORED = "as-stored"
 LINKS = ("softmax", "sigmoid", "identity")
 MISSING_POLICIES = ("refuse", "masked-mean")
+# What one of the first unit is in the second: a contract that says otherwise is wrong (U-16).
+CONVERSIONS = {("months", "years"): 1 / 12, ("years", "months"): 12.0}
 
 
 @dataclass(frozen=True)
 class EncoderContract:
     """How a standardised scan becomes the encoder's input, and what comes out.
 
-    ``input_size`` is (X, Y, Z) in RAS order; ``resize_mode`` maps the whole template grid onto it (U-10); then
+    The image is brought into ``orientation``; ``resize_mode`` maps its whole grid onto ``input_size`` (U-10); then
     ``normalisation`` acts on the resized array, after clipping at ``clip_percentiles`` of its non-zero voxels if given.
     """
 
-    architecture: str  # "resnet18" or "resnet50"
-    width: float
-    embedding: str  # "gap": global average pool of the last stage (C-14)
+    architecture: str  # of ARCHITECTURES
+    width: float  # factor on the channels of the architecture
+    embedding: str  # "gap": global average pool (C-14); "token0": the corner patch (D-09); "token_mean"
     embedding_size: int
     input_size: tuple[int, int, int]
     resize_mode: str
     normalisation: str
     clip_percentiles: tuple[float, float] | None
-    template: str
+    template: str  # what the training images were registered to
     skull_stripped: str  # "required", "preferred" or "no"
     weights: str  # file name beside the contract
     sha256: str
+    generation: str = "own"
+    orientation: str = "RAS"  # to which ends of the head the array's indices grow, or "as-stored"
+    orientation_matters: bool = True  # False: trained with flips, so that the array order is a formality
+    template_sha256: str | None = None
+    bias_corrected: bool = True
 
     def __post_init__(self):
+        _one_of("encoder.architecture", self.architecture, ARCHITECTURES)
+        _one_of("encoder.generation", self.generation, GENERATIONS)
+        _one_of("encoder.embedding", self.embedding, EMBEDDINGS)
         _one_of("encoder.resize_mode", self.resize_mode, RESIZE_MODES)
         _one_of("encoder.normalisation", self.normalisation, NORMALISATIONS)
         _one_of("encoder.skull_stripped", self.skull_stripped, ("required", "preferred", "no"))
+        _within("encoder.width", self.width, 0.01, 8)
+        for size in self.input_size:
+            _within("encoder.input_size", size, 16, 512)
+        if self.orientation != AS_STORED and not re.fullmatch(
+            "(?=.*[RL])(?=.*[AP])(?=.*[IS])[RLAPIS]{3}", self.orientation
+        ):
+            raise ModelError(f"encoder.orientation is '{self.orientation}', but must be like RAS, or {AS_STORED}")
+        if (self.architecture == "vit_b") == (self.embedding == "gap"):
+            raise ModelError(f"encoder.embedding '{self.embedding}' does not exist for {self.architecture}")
 
 
 @dataclass(frozen=True)
 class HeadContract:
-    """What a head's outputs mean: classes or unit, slots, range of validity, thresholds and calibration."""
+    """What a head's outputs mean: classes or unit, slots, range of validity, thresholds and calibration.
+
+    A sigmoid gives the probability of its second label. A regression's output times ``conversion`` is in
+    ``display_unit``; outside ``plausible_range`` it is refused, outside ``training_range`` there is a warning.
+    """
 
     task: str
     head_type: str  # "linear" or "mlp" (U-02)
@@ -64,23 +95,68 @@ class HeadContract:
     temperature: float | None  # logits are divided by it (calibration)
     confidence_gate: float | None  # below it the answer is "uncertain"
     valid_range: str  # in words: for which scans and people the output was made
-    polarity_verified: bool
+    polarity_verified: bool  # False: no class name is shown as a fact (C-06)
     weights: str
     sha256: str
+    dropout: float = 0.2
+    polarity_evidence: str | None = None
+    display_unit: str | None = None
+    conversion: float | None = None
+    plausible_range: tuple[float, float] | None = None  # display unit
+    training_range: tuple[float, float] | None = None  # display unit
+    training_age_range: tuple[float, float] | None = None  # years
+    training_sets: tuple[str, ...] = ()
+    training_scans: int | None = None
+    endpoint: str | None = None  # U-15
+    threshold: float | None = None  # on the probability of the second label; None: 0.5
+    threshold_source: str | None = None  # C-10
+    conformal: float | None = None  # score quantile of a prediction set
+    ood_stats: str | None = None  # file name of training-embedding statistics beside the contract
+    metrics: tuple[str, ...] = ()  # validation numbers with their set, in words
 
     def __post_init__(self):
         _one_of("head.link", self.link, LINKS)
         _one_of("head.missing_policy", self.missing_policy, MISSING_POLICIES)
         _one_of("head.head_type", self.head_type, ("linear", "mlp"))
+        _within("head.outputs", self.outputs, 1, 10_000)
+        if not self.slots or len(set(self.slots)) != len(self.slots):
+            raise ModelError("head.slots must name at least one scan, each once")
         if self.link == "softmax" and (self.labels is None or len(self.labels) != self.outputs):
             raise ModelError(f"head.labels must name all {self.outputs} outputs of the softmax")
-        if self.link == "identity" and not self.unit:
+        if self.link == "sigmoid" and (self.outputs != 1 or self.labels is None or len(self.labels) != 2):
+            raise ModelError("head.labels must be (negative, positive) and head.outputs 1 for a sigmoid")
+        if self.labels is not None and len(set(self.labels)) != len(self.labels):
+            raise ModelError("head.labels holds a name twice")
+        if self.temperature is not None:
+            _within("head.temperature", self.temperature, 1e-3, 1e3)
+        if self.link == "identity":
+            self._check_units()
+
+    def _check_units(self):
+        if self.outputs != 1 or not self.unit:
             raise ModelError("head.unit is missing: a regression without a unit has no meaning")
+        if (self.display_unit is None) != (self.conversion is None):
+            raise ModelError("head.display_unit and head.conversion belong together")
+        known = 1.0 if self.display_unit == self.unit else CONVERSIONS.get((self.unit, self.display_unit))
+        if self.conversion is not None and (known is None or not math.isclose(self.conversion, known, rel_tol=1e-6)):
+            raise ModelError(f"head.conversion {self.conversion} does not turn {self.unit} into {self.display_unit}")
+
+
+@dataclass(frozen=True)
+class SourceContract:
+    """The file that a model was converted from, and what was done to it (PROTOCOL 3.3)."""
+
+    name: str  # of the file, as the person had it; no evidence of anything (U-06)
+    sha256: str
+    layout: str  # what it was recognised as, in words
+    dropped_keys: tuple[str, ...]
+    allowed_missing_keys: tuple[str, ...]
+    terms_accepted: str  # UTC date and time
 
 
 @dataclass(frozen=True)
 class ModelContract:
-    """One model folder (bundled, or in the user's store): an encoder, a head, and where they come from."""
+    """One model folder (bundled, or in the user's store): an encoder, perhaps a head, and where they come from."""
 
     id: str
     title: str
@@ -90,7 +166,13 @@ class ModelContract:
     training_data: str
     intended_use: str
     encoder: EncoderContract
-    head: HeadContract
+    head: HeadContract | None  # None: an encoder for embeddings only
+    unverified: tuple[str, ...] = ()  # known from documents only; shown with every result
+    source: SourceContract | None = None  # None: made by this project
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", self.id):  # it becomes the name of a folder
+            raise ModelError(f"id '{self.id[:100]}' must consist of a-z, 0-9, '.', '_' and '-'")
 
 
 def read_contract(folder: Path) -> ModelContract:
@@ -102,22 +184,56 @@ def read_contract(folder: Path) -> ModelContract:
     """
     path = Path(folder) / "contract.json"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LONGEST_CONTRACT + 1)
+        if len(content) > LONGEST_CONTRACT:
+            raise ValueError("it is too long")
+        document = json.loads(content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_repetition)
     except FileNotFoundError:
         raise ModelError(f"'{folder}' holds no model: contract.json is missing.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"'{path}' cannot be read as JSON ({error}); install the model again.") from None
     if not isinstance(document, dict) or document.pop("schema_version", None) != SCHEMA_VERSION:
         raise ModelError(f"'{path}' has another schema version than {SCHEMA_VERSION}; update BrainIAC or the model.")
     try:
-        return _parse(ModelContract, document, "")
+        contract = _parse(ModelContract, document, "")
+        for where, part in (("encoder", contract.encoder), ("head", contract.head)):
+            if part is not None:
+                _check_file(f"{where}.weights", part.weights, f"{where}.sha256", part.sha256)
     except ModelError as error:
         raise ModelError(f"'{path}' is not a valid contract: {error}") from None
+    return contract
 
 
 def contract_to_json(contract: ModelContract) -> str:
     """The text of ``contract.json``; ``read_contract`` gives back an equal object."""
     return json.dumps({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(contract)}, indent=2) + "\n"
+
+
+def json_schema() -> dict:
+    """The JSON schema (draft 2020-12) of ``contract.json``. Every field is required, null where it says nothing."""
+    schema = _object_schema(ModelContract)
+    schema["properties"] = {"schema_version": {"const": SCHEMA_VERSION}, **schema["properties"]}
+    schema["required"] = ["schema_version", *schema["required"]]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "BrainIAC model contract", **schema}
+
+
+def _object_schema(cls: type) -> dict:
+    hints = typing.get_type_hints(cls)
+    properties = {name: _schema_of(hint) for name, hint in hints.items()}
+    return {"type": "object", "properties": properties, "required": list(hints), "additionalProperties": False}
+
+
+def _schema_of(hint: object) -> dict:
+    if dataclasses.is_dataclass(hint):
+        return _object_schema(hint)
+    if isinstance(hint, types.UnionType):
+        return {"anyOf": [_schema_of(option) for option in typing.get_args(hint)]}
+    if typing.get_origin(hint) is tuple:
+        first, *others = typing.get_args(hint)
+        size = {} if others == [Ellipsis] else {"minItems": 1 + len(others), "maxItems": 1 + len(others)}
+        return {"type": "array", "items": _schema_of(first), **size}
+    return {"type": {str: "string", float: "number", int: "integer", bool: "boolean", type(None): "null"}[hint]}
 
 
 def _parse(cls: type, value: object, where: str):
@@ -132,13 +248,13 @@ def _parse(cls: type, value: object, where: str):
 
 
 def _convert(value: object, hint: object, where: str):
-    if dataclasses.is_dataclass(hint):
-        return _parse(hint, value, where)
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if type(None) in options:
         if value is None:
             return None
         (hint,) = (option for option in options if option is not type(None))
+    if dataclasses.is_dataclass(hint):
+        return _parse(hint, value, where)
     if typing.get_origin(hint) is tuple:
         items = typing.get_args(hint)
         if not isinstance(value, list) or (Ellipsis not in items and len(value) != len(items)):
@@ -148,12 +264,37 @@ def _convert(value: object, hint: object, where: str):
             _convert(item, kind, f"{where}[{i}]") for i, (item, kind) in enumerate(zip(value, kinds, strict=True))
         )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value) if abs(value) < 1e300 else math.inf
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ModelError(f"{where} must be of type {hint.__name__}, not {type(value).__name__}")
+    if hint is float and not math.isfinite(value):
+        raise ModelError(f"{where} must be a finite number")
     return value
+
+
+def _no_constant(name: str):
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _no_repetition(pairs: list[tuple[str, object]]) -> dict:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a field stands there twice")
+    return dict(pairs)
 
 
 def _one_of(where: str, value: str, allowed: tuple[str, ...]):
     if value not in allowed:
         raise ModelError(f"{where} is '{value}', but must be one of {', '.join(allowed)}")
+
+
+def _within(where: str, value: float, low: float, high: float):
+    if not low <= value <= high:
+        raise ModelError(f"{where} is {value}, but must lie between {low} and {high}")
+
+
+def _check_file(weights_field: str, weights: str, sha256_field: str, sha256: str):
+    """Weights lie beside their contract: a path, or a name that is none, could reach another file."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors", weights):
+        raise ModelError(f"{weights_field} must be the plain name of a .safetensors file beside the contract")
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ModelError(f"{sha256_field} must be 64 hexadecimal digits")
