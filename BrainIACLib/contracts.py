@@ -66,8 +66,13 @@ class EncoderContract:
         _one_of("encoder.normalisation", self.normalisation, NORMALISATIONS)
         _one_of("encoder.skull_stripped", self.skull_stripped, ("required", "preferred", "no"))
         _within("encoder.width", self.width, 0.01, 8)
+        _within("encoder.embedding_size", self.embedding_size, 1, 100_000)
         for size in self.input_size:
             _within("encoder.input_size", size, 16, 512)
+        if self.clip_percentiles is not None:
+            _rising("encoder.clip_percentiles", self.clip_percentiles)
+            _within("encoder.clip_percentiles", self.clip_percentiles[0], 0, 100)
+            _within("encoder.clip_percentiles", self.clip_percentiles[1], 0, 100)
         if self.orientation != AS_STORED and not re.fullmatch(
             "(?=.*[RL])(?=.*[AP])(?=.*[IS])[RLAPIS]{3}", self.orientation
         ):
@@ -129,6 +134,12 @@ class HeadContract:
             raise ModelError("head.labels holds a name twice")
         if self.temperature is not None:
             _within("head.temperature", self.temperature, 1e-3, 1e3)
+        for name in ("confidence_gate", "threshold"):
+            if getattr(self, name) is not None:
+                _within(f"head.{name}", getattr(self, name), 0, 1)
+        for name in ("plausible_range", "training_range", "training_age_range"):
+            if getattr(self, name) is not None:
+                _rising(f"head.{name}", getattr(self, name))
         if self.link == "identity":
             self._check_units()
 
@@ -193,7 +204,8 @@ def read_contract(folder: Path) -> ModelContract:
         raise ModelError(f"'{folder}' holds no model: contract.json is missing.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"'{path}' cannot be read as JSON ({error}); install the model again.") from None
-    if not isinstance(document, dict) or document.pop("schema_version", None) != SCHEMA_VERSION:
+    version = document.pop("schema_version", None) if isinstance(document, dict) else None
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise ModelError(f"'{path}' has another schema version than {SCHEMA_VERSION}; update BrainIAC or the model.")
     try:
         contract = _parse(ModelContract, document, "")
@@ -290,6 +302,11 @@ def _one_of(where: str, value: str, allowed: tuple[str, ...]):
 def _within(where: str, value: float, low: float, high: float):
     if not low <= value <= high:
         raise ModelError(f"{where} is {value}, but must lie between {low} and {high}")
+
+
+def _rising(where: str, bounds: tuple[float, float]):
+    if not bounds[0] < bounds[1]:
+        raise ModelError(f"{where} must rise, and {bounds[0]} to {bounds[1]} does not")
 
 
 def _check_file(weights_field: str, weights: str, sha256_field: str, sha256: str):

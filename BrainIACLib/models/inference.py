@@ -45,7 +45,7 @@ def prepare_for_inference(model: nn.Module, *, share_weights: bool = False) -> n
         for module in prepared.modules():
             if isinstance(module, nn.Conv3d):
                 module.weight = _frozen(module.weight.contiguous(memory_format=torch.channels_last_3d))
-    return prepared.requires_grad_(False)
+    return prepared.eval().requires_grad_(False)
 
 
 class SpaceToDepthStem(nn.Module):

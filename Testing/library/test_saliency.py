@@ -193,6 +193,13 @@ def test_every_relu_module_is_guided(model, scan):
     assert guided_smoothgrad(model, scan, first_logit, samples=1).parameters["guided_relu_modules"] == relus
 
 
+def test_a_network_may_begin_with_an_inplace_relu(scan):
+    net = nn.Sequential(nn.ReLU(inplace=True), small_net(inplace=True))
+    found = guided_smoothgrad(net, scan - 0.5, first_logit, samples=2)
+    separate = nn.Sequential(nn.ReLU(), small_net())
+    assert_close(found.map, slow_map(separate, scan - 0.5, first_logit, 2, 0.15, 0, guided=True), 1e-5)
+
+
 class FunctionalReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(x)

@@ -1,0 +1,328 @@
+"""A contract is right or refused when it is read (PROTOCOL 3.3), with one sentence that names the field."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from BrainIACLib.contracts import (
+    SCHEMA_VERSION,
+    EncoderContract,
+    HeadContract,
+    ModelContract,
+    contract_to_json,
+    json_schema,
+    read_contract,
+)
+from BrainIACLib.errors import ModelError
+from BrainIACLib.resources import resource
+
+DOCUMENT = {
+    "schema_version": SCHEMA_VERSION,
+    "id": "starter-sequence",
+    "title": "Sequence classification",
+    "version": "1.0",
+    "licence": "Apache-2.0",
+    "citation": "none",
+    "training_data": "synthetic",
+    "intended_use": "research",
+    "encoder": {
+        "architecture": "resnet18",
+        "width": 0.5,
+        "embedding": "gap",
+        "embedding_size": 256,
+        "input_size": [96, 112, 96],
+        "resize_mode": "area",
+        "normalisation": "minmax",
+        "clip_percentiles": [1.0, 99.0],
+        "template": "icbm152",
+        "skull_stripped": "preferred",
+        "weights": "encoder.safetensors",
+        "sha256": "0" * 64,
+        "generation": "own",
+        "orientation": "RAS",
+        "orientation_matters": True,
+        "template_sha256": None,
+        "bias_corrected": True,
+    },
+    "head": {
+        "task": "sequence",
+        "head_type": "mlp",
+        "outputs": 3,
+        "link": "softmax",
+        "labels": ["T1", "T2", "other"],
+        "unit": None,
+        "slots": ["any"],
+        "missing_policy": "refuse",
+        "temperature": 1.3,
+        "confidence_gate": 0.5,
+        "valid_range": "adults",
+        "polarity_verified": True,
+        "weights": "head.safetensors",
+        "sha256": "ab" * 32,
+        "dropout": 0.2,
+        "polarity_evidence": None,
+        "display_unit": None,
+        "conversion": None,
+        "plausible_range": None,
+        "training_range": None,
+        "training_age_range": [18.0, 90.0],
+        "training_sets": [],
+        "training_scans": 1000,
+        "endpoint": None,
+        "threshold": None,
+        "threshold_source": None,
+        "conformal": None,
+        "ood_stats": None,
+        "metrics": ["balanced accuracy 0.97 on simulated scans"],
+    },
+    "unverified": [],
+    "source": None,
+}
+SOURCE = {
+    "name": "model.pt",
+    "sha256": "cd" * 32,
+    "layout": "v1 single-scan model",
+    "dropped_keys": ["bilinear_pooling.weight"],
+    "allowed_missing_keys": [],
+    "terms_accepted": "2026-01-01T00:00:00Z",
+}
+MONTHS = {"link": "identity", "labels": None, "unit": "months", "outputs": 1}
+PARTS = ((None, ModelContract), ("encoder", EncoderContract), ("head", HeadContract))
+FIELDS = [(part, field.name) for part, contract in PARTS for field in dataclasses.fields(contract)]
+
+
+def changed(part: str | None, **fields: object) -> dict:
+    document = copy.deepcopy(DOCUMENT)
+    (document if part is None else document[part]).update(fields)
+    return document
+
+
+def read(folder, document: object) -> ModelContract:
+    (folder / "contract.json").write_text(json.dumps(document), encoding="utf-8")
+    return read_contract(folder)
+
+
+def test_reads_every_field_with_its_type(tmp_path):
+    contract = read(tmp_path, DOCUMENT)
+    assert (contract.id, contract.encoder.width, contract.head.outputs) == ("starter-sequence", 0.5, 3)
+    assert contract.encoder.input_size == (96, 112, 96)
+    assert contract.encoder.clip_percentiles == (1.0, 99.0)
+    assert contract.head.labels == ("T1", "T2", "other")
+    assert contract.head.polarity_verified is True
+    assert contract.head.unit is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        DOCUMENT,
+        changed("encoder", clip_percentiles=None),
+        changed("head", temperature=None, confidence_gate=None),
+        changed(
+            "head", link="identity", labels=None, unit="months", outputs=1, display_unit="years", conversion=1 / 12
+        ),
+        changed(None, head=None),
+        changed(None, source=SOURCE),
+        changed("head", link="sigmoid", labels=["wild type", "mutated"], outputs=1, slots=["T1CE", "FLAIR"]),
+    ],
+)
+def test_round_trip(tmp_path, document):
+    contract = read(tmp_path, document)
+    text = contract_to_json(contract)
+    assert json.loads(text) == document
+    (tmp_path / "contract.json").write_text(text, encoding="utf-8")
+    assert read_contract(tmp_path) == contract
+
+
+def test_a_contract_cannot_be_changed(tmp_path):
+    contract = read(tmp_path, DOCUMENT)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        contract.head.temperature = 2.0
+
+
+def test_whole_numbers_may_stand_for_floats(tmp_path):
+    contract = read(tmp_path, changed("encoder", width=1, clip_percentiles=[0, 100]))
+    assert (type(contract.encoder.width), contract.encoder.clip_percentiles) == (float, (0.0, 100.0))
+
+
+@pytest.mark.parametrize(("part", "name"), FIELDS)
+def test_a_missing_field_is_named(tmp_path, part, name):
+    document = copy.deepcopy(DOCUMENT)
+    del (document if part is None else document[part])[name]
+    with pytest.raises(ModelError, match=name):
+        read(tmp_path, document)
+
+
+@pytest.mark.parametrize("part", [None, "encoder", "head"])
+def test_an_unknown_field_is_named(tmp_path, part):
+    with pytest.raises(ModelError, match="treshold"):
+        read(tmp_path, changed(part, treshold=0.5))
+
+
+@pytest.mark.parametrize(("part", "name"), FIELDS)
+@pytest.mark.parametrize("wrong", [{"a": 1}, [[]], [True, False, True]], ids=["object", "list", "booleans"])
+def test_a_field_of_a_wrong_type_is_named(tmp_path, part, name, wrong):
+    with pytest.raises(ModelError, match=name):
+        read(tmp_path, changed(part, **{name: wrong}))
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "wrong"),
+    [
+        (None, "id", 7),
+        (None, "version", 1.0),
+        (None, "title", None),
+        (None, "encoder", "resnet50"),
+        ("encoder", "width", "1"),
+        ("encoder", "width", True),
+        ("encoder", "width", None),
+        ("encoder", "width", 10**400),
+        ("encoder", "width", 0),
+        ("encoder", "width", -0.5),
+        ("encoder", "embedding_size", 256.0),
+        ("encoder", "embedding_size", 0),
+        ("encoder", "embedding_size", True),
+        ("encoder", "embedding", "cls"),
+        ("encoder", "architecture", "resnet34"),
+        ("encoder", "input_size", [96, 96]),
+        ("encoder", "input_size", [96, 96, 96, 96]),
+        ("encoder", "input_size", [96, 96, 96.0]),
+        ("encoder", "input_size", [96, 96, 0]),
+        ("encoder", "input_size", 96),
+        ("encoder", "resize_mode", "nearest"),
+        ("encoder", "normalisation", "zscore"),
+        ("encoder", "skull_stripped", "yes"),
+        ("encoder", "clip_percentiles", [99, 1]),
+        ("encoder", "clip_percentiles", [0, 101]),
+        ("encoder", "clip_percentiles", [1]),
+        ("encoder", "clip_percentiles", [1, None]),
+        ("encoder", "weights", "../other/encoder.safetensors"),
+        ("encoder", "weights", "C:\\encoder.safetensors"),
+        ("encoder", "weights", "encoder.pt"),
+        ("encoder", "weights", ""),
+        ("encoder", "sha256", "0" * 63),
+        ("encoder", "sha256", "0" * 64 + "\n"),
+        ("encoder", "sha256", "G" * 64),
+        ("head", "link", "logit"),
+        ("head", "head_type", "MLP"),
+        ("head", "missing_policy", "zeros"),
+        ("head", "outputs", 0),
+        ("head", "outputs", 4),
+        ("head", "labels", None),
+        ("head", "labels", ["T1", "T2"]),
+        ("head", "labels", ["T1", "T1", "T2"]),
+        ("head", "labels", ["T1", 2, "T2"]),
+        ("head", "labels", "abc"),
+        ("head", "slots", []),
+        ("head", "slots", ["T1", "T1"]),
+        ("head", "slots", None),
+        ("head", "temperature", 0),
+        ("head", "temperature", -1.0),
+        ("head", "threshold", 1.01),
+        ("head", "plausible_range", [100.0, 0.0]),
+        ("head", "training_age_range", [18.0, 18.0]),
+        ("encoder", "orientation", "RAR"),
+        ("encoder", "generation", "v3"),
+        ("encoder", "embedding", "token0"),
+        (None, "id", "../elsewhere"),
+        ("head", "confidence_gate", 1.5),
+        ("head", "confidence_gate", False),
+        ("head", "polarity_verified", 1),
+        ("head", "polarity_verified", "yes"),
+    ],
+)
+def test_a_wrong_value_is_refused_and_named(tmp_path, part, name, wrong):
+    with pytest.raises(ModelError, match="labels|outputs" if name == "outputs" else name):
+        read(tmp_path, changed(part, **{name: wrong}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"link": "identity", "labels": None, "unit": None, "outputs": 1}, "unit"),
+        ({"link": "identity", "labels": None, "unit": "", "outputs": 1}, "unit"),
+        (MONTHS | {"display_unit": "years", "conversion": None}, "conversion"),
+        (MONTHS | {"display_unit": None, "conversion": 12.0}, "conversion"),
+        (MONTHS | {"display_unit": "years", "conversion": 12.0}, "conversion"),
+        (MONTHS | {"display_unit": "days", "conversion": 30.0}, "conversion"),
+        ({"link": "sigmoid", "labels": ["no", "yes"], "outputs": 2}, "labels"),
+        ({"link": "sigmoid", "labels": ["yes"], "outputs": 1}, "labels"),
+        ({"link": "sigmoid", "labels": None, "outputs": 1}, "labels"),
+    ],
+)
+def test_labels_and_unit_must_fit_the_link(tmp_path, fields, named):
+    with pytest.raises(ModelError, match=f"head.{named}"):
+        read(tmp_path, changed("head", **fields))
+
+
+def test_checks_hold_for_contracts_made_in_code_too(tmp_path):
+    contract = read(tmp_path, DOCUMENT)
+    with pytest.raises(ModelError, match="resize_mode"):
+        dataclasses.replace(contract.encoder, resize_mode="nearest")
+
+
+@pytest.mark.parametrize("version", [None, 0, 2, "1", True, 1.0])
+def test_another_schema_version_is_refused(tmp_path, version):
+    with pytest.raises(ModelError, match="schema version"):
+        read(tmp_path, changed(None, schema_version=version))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"\xef\xbb\xbf{}",
+        b"[" * 100_000,
+        b" " * 1_000_001,
+        b'{"id": 1, "id": 2}',
+        b'{"id": NaN}',
+        b'{"id": Infinity}',
+    ],
+)
+def test_what_is_no_contract_is_refused_with_its_path(tmp_path, content):
+    (tmp_path / "contract.json").write_bytes(content)
+    with pytest.raises(ModelError, match=r"contract\.json"):
+        read_contract(tmp_path)
+
+
+def test_a_folder_without_contract_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"holds no model: contract\.json is missing"):
+        read_contract(tmp_path / "absent")
+    (tmp_path / "contract.json").mkdir()
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_contract(tmp_path)
+
+
+def test_the_published_schema_is_the_one_of_the_classes():
+    assert json.loads(resource("Models", "contract.schema.json").read_text(encoding="utf-8")) == json_schema()
+    assert set(json_schema()["required"]) == set(DOCUMENT)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(where=st.sampled_from(FIELDS), value=JSON_VALUES)
+def test_any_json_value_is_kept_as_it_is_or_refused(tmp_path_factory, where, value):
+    """No other error than ModelError, and nothing is silently changed on the way in."""
+    part, name = where
+    try:
+        contract = read(tmp_path_factory.mktemp("model"), changed(part, **{name: value}))
+    except ModelError:
+        return
+    owner = contract if part is None else getattr(contract, part)
+    stored = getattr(owner, name)
+    assert (list(stored) if isinstance(stored, tuple) else stored) == value
