@@ -1,0 +1,587 @@
+"""BrainIAC in 3D Slicer: which sequence is each scan, what do the models say about it, and where did they look."""
+
+import importlib.util
+import logging
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import qt
+import slicer
+import slicer.util
+import vtk
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLTableNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+if importlib.util.find_spec("BrainIACLib") is None:  # in the source tree it lies one folder up
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from BrainIACBridge.analysis import Analysis, Listener, Options
+from BrainIACBridge.choices import BrainExtraction, Device
+from BrainIACBridge.installation import Installation
+from BrainIACBridge.model_card import modelCard
+from BrainIACBridge.overlay import COLOR_MAPS, Overlay
+from BrainIACBridge.results import Results, findResult, inWords, markResult, resultNode
+from BrainIACBridge.study import Study
+from BrainIACBridge.study_table import StudyTable
+from BrainIACBridge.task_buttons import TaskButtons, taskTitle
+from BrainIACBridge.volume_nodes import VolumeNodes
+from BrainIACBridge.worker_process import WorkerProcess
+
+from BrainIACLib.checkpoints.installed import installed_models
+from BrainIACLib.errors import BrainIACError, Cancelled
+
+
+class BrainIAC(ScriptedLoadableModule):
+    """What the module is called, where it is found, and whom to thank."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("BrainIAC")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Neuroimaging")]
+        parent.dependencies = []
+        parent.contributors = ["The BrainIAC for 3D Slicer developers"]
+        parent.helpText = _(
+            "Recognizes the sequence of brain MR scans and, with imported weights, predicts age, IDH mutation and "
+            "survival; shows where the model looked. Research use only. Everything runs on this computer."
+        )
+        parent.acknowledgementText = _(
+            "An independent implementation of: Tak D. and others, A foundation model for generalized brain "
+            "MRI analysis."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", resumeInstallation)
+
+
+def registerSampleData():
+    """Offer the bundled simulated study in the Sample Data module; nothing is downloaded."""
+    import SampleData
+
+    from BrainIACLib.resources import resource
+
+    if hasattr(SampleData.SampleDataLogic, "registerCustomSampleDataCategory"):  # Slicer 5.12
+        SampleData.SampleDataLogic.registerCustomSampleDataCategory("BrainIAC", title=_("BrainIAC"))
+    for path in sorted(resource("SampleData").glob("*.nii.gz")):
+        name = path.name.removesuffix(".nii.gz")
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category="BrainIAC",
+            sampleName=name,
+            uris=path.as_uri(),
+            fileNames=path.name,
+            nodeNames=name,
+            checksums="SHA256:" + slicer.util.computeChecksum("SHA256", str(path)),
+            thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "BrainIAC.png"),
+        )
+
+
+def resumeInstallation():
+    """Open the module and go on, if a restart interrupted the installation."""
+    if Installation(requirementsFile()).isPending():
+        slicer.util.selectModule("BrainIAC")
+        slicer.modules.BrainIACWidget.onSetup()
+
+
+def requirementsFile():
+    """The packages that the analysis needs in Slicer's Python, beside torch."""
+    return Path(__file__).parent / "Resources" / "BrainIAC-requirements.txt"
+
+
+@parameterNodeWrapper
+class BrainIACParameterNode:
+    """What the panel shows and the scene remembers."""
+
+    saliencyScan: vtkMRMLScalarVolumeNode
+    resultTable: vtkMRMLTableNode
+    samples: Annotated[int, WithinRange(1, 50)] = 10
+    showSaliency: bool = True
+    showLegend: bool = True
+    opacity: Annotated[float, WithinRange(0, 1)] = 0.6
+    threshold: Annotated[float, WithinRange(0, 1)] = 0.3
+    colorMap: Annotated[str, Choice(list(COLOR_MAPS))] = "Inferno"
+    brainExtraction: BrainExtraction = BrainExtraction.auto
+    biasField: bool = True
+    device: Device = Device.auto
+
+
+class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: shows the state of scene, worker and installation, and turns clicks into requests of the logic."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._guiTag = None
+        self._contracts = {}
+
+    # Life cycle
+
+    def setup(self):
+        """Called when the module is opened for the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(self.resourcePath("UI/BrainIAC.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = BrainIACLogic()
+        self.installation = Installation(requirementsFile())
+        self.studyTable = StudyTable(self.ui.studyTable, self.logic.study, self.updatePanel)
+        self.taskButtons = TaskButtons(self.ui.tasksSection.layout(), self.logic.study, self.onTask)
+        for event in (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent):
+            self.addObserver(slicer.mrmlScene, event, self._onNodesChanged)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.EndCloseEvent, self._onSceneEnd)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.EndImportEvent, self._onSceneEnd)
+        self._updateTimer = qt.QTimer()  # a scene or a DICOM study adds many nodes at once: look once, afterwards
+        self._updateTimer.setSingleShot(True)
+        self._updateTimer.setInterval(50)
+        self._updateTimer.timeout.connect(self.updatePanel)
+        for button, act in {
+            "setupButton": self.onSetup,
+            "plotButton": self.onPlot,
+            "copyButton": self.onCopy,
+            "exportButton": self.onExport,
+            "clearButton": self.onClear,
+            "explainButton": self.onExplain,
+            "maximumButton": self.onMaximum,
+            "stepsButton": self.onSteps,
+            "modelCardButton": self.onModelCard,
+            "forgetButton": self.onForget,
+            "cancelButton": self.onCancel,
+        }.items():
+            getattr(self.ui, button).clicked.connect(lambda *unused, act=act: act())
+        self.ui.setupSection.setProperty("collapsed", self.installation.isComplete())
+        self.ui.progressBar.setVisible(False)
+        self._readModels()
+        self._initializeParameterNode()
+
+    def cleanup(self):
+        """Called when Slicer closes or the module is reloaded."""
+        self._updateTimer.stop()
+        self.logic.worker.stop()
+        self._setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self):
+        """Called each time the module is opened."""
+        self._initializeParameterNode()
+
+    def exit(self):
+        """Called each time another module is opened."""
+        self._setParameterNode(None)
+
+    def onReload(self):
+        """Developer's Reload button: load the library and the bridge anew as well."""
+        for name in [name for name in sys.modules if name.split(".")[0] in ("BrainIACLib", "BrainIACBridge")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def _initializeParameterNode(self):
+        self._setParameterNode(self.logic.getParameterNode())
+        volumes = self.logic.study.volumes()
+        if self._parameterNode.saliencyScan is None and volumes:
+            self._parameterNode.saliencyScan = volumes[0]
+
+    def _setParameterNode(self, node):
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameterChanged)
+        self._parameterNode = node
+        if node is not None:
+            self._guiTag = node.connectGui(self.ui)
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onParameterChanged)
+            self.updatePanel()
+
+    def _onNodesChanged(self, caller=None, event=None):
+        self._updateTimer.start()
+
+    def _onSceneStartClose(self, caller=None, event=None):
+        self.logic.worker.stop()
+        self._setParameterNode(None)
+
+    def _onSceneEnd(self, caller=None, event=None):
+        if self.parent.isEntered:
+            self._initializeParameterNode()
+
+    def _onParameterChanged(self, caller=None, event=None):
+        self._updateTimer.start()
+
+    # What the panel shows
+
+    def updatePanel(self):
+        """Bring every widget in line with scene, installation and worker."""
+        if self._parameterNode is None:
+            return
+        busy = self.logic.worker.busy
+        complete = self.installation.isComplete()
+        self.ui.setupStatusLabel.setText(self.installation.inWords())
+        self.ui.setupButton.setEnabled(not complete and not busy)
+        self.ui.setupButton.setToolTip(
+            _("Nothing is missing.") if complete else self.installation.plan() + "\n" + _("Asks before it begins.")
+        )
+        self.studyTable.update()
+        self.ui.studyHintLabel.setVisible(not self.logic.study.volumes())
+        obstacle = _("An analysis is running.") if busy else "" if complete else _("Click Set up first.")
+        self.taskButtons.update(self._contracts, obstacle)
+        self._updateResults()
+        self._updateSaliency(obstacle)
+        scan = self._parameterNode.saliencyScan
+        self.ui.stepsButton.setEnabled(not obstacle and scan is not None)
+        self.ui.stepsButton.setToolTip(
+            obstacle
+            or (_("Choose a scan under Saliency.") if scan is None else _("For {name}.").format(name=scan.GetName()))
+        )
+        self.ui.forgetButton.setEnabled(self.logic.worker.running and not busy)
+        self.ui.cancelButton.setEnabled(busy)
+        self.ui.progressBar.setVisible(busy)
+
+    def _updateResults(self):
+        results = self.logic.results(create=False)
+        records = results.records() if results else []
+        self.ui.resultTableView.setMRMLTableNode(results.node if results else None)
+        for button in (self.ui.plotButton, self.ui.copyButton, self.ui.exportButton, self.ui.clearButton):
+            button.setEnabled(bool(records))
+        self.ui.answerLabel.setText(inWords(records[-1]) if records else _("No result yet."))
+
+    def _updateSaliency(self, obstacle):
+        scan = self._parameterNode.saliencyScan
+        answers = self.logic.answersFor(scan) if scan else []
+        tasks = [record["task"] for record in answers]
+        if tasks != [self.ui.explainTask.itemData(i) for i in range(self.ui.explainTask.property("count"))]:
+            self.ui.explainTask.clear()
+            for record in answers:
+                self.ui.explainTask.addItem(f"{taskTitle(record['task'])}: {record['label']}", record["task"])
+        reason = obstacle or ("" if answers else _("First get an answer for this scan, with a button under Tasks."))
+        self.ui.explainButton.setEnabled(not reason)
+        self.ui.explainButton.setToolTip(reason or _("Marks the voxels that the answer depends on most."))
+        saliency = self.logic.saliencyOf(scan) if scan else None
+        self.ui.maximumButton.setEnabled(saliency is not None)
+        self.logic.showOverlay(self._parameterNode, saliency)
+
+    def _readModels(self):
+        """Which models are installed; reads contracts only."""
+        try:
+            self._contracts = self.logic.contracts()
+        except BrainIACError as error:
+            self._contracts = {}
+            self.ui.statusLabel.setText(str(error))
+        self.ui.modelSelector.clear()
+        for task, contract in self._contracts.items():
+            self.ui.modelSelector.addItem(f"{taskTitle(task)}: {contract.title}", task)
+        self.ui.modelCardButton.setEnabled(bool(self._contracts))
+
+    # Clicks
+
+    def onSetup(self):
+        """Say what will be installed, ask, install."""
+        with slicer.util.tryWithErrorDisplay(_("The installation failed."), waitCursor=True):
+            question = _("BrainIAC needs the following in Slicer's Python. Install it now?")
+            if slicer.util.confirmOkCancelDisplay(f"{question}\n\n{self.installation.plan()}", _("Set up BrainIAC")):
+                self.ui.statusLabel.setText(self.installation.install(self.ui.wheelsFolder.property("currentPath")))
+        self.updatePanel()
+
+    def onTask(self, task):
+        """One answer for each scan, or for the study, depending on the model."""
+        targets = self.taskButtons.targets(self._contracts[task])
+        self._begin(taskTitle(task))
+        self.logic.predict(task, targets, self._listener())
+        self.updatePanel()
+
+    def onExplain(self):
+        """The map for the chosen answer, over the chosen scan."""
+        task = self.ui.explainTask.property("currentData")
+        self._begin(_("Explaining the answer"))
+        self._parameterNode.showSaliency = True
+        self.logic.explain(task, self._parameterNode.saliencyScan, self._listener())
+        self.updatePanel()
+
+    def onSteps(self):
+        """Load what the model saw of the chosen scan."""
+        self._begin(_("Loading the steps"))
+        self.logic.loadSteps(self._parameterNode.saliencyScan, self._listener())
+        self.updatePanel()
+
+    def onCancel(self):
+        """Stop the running analysis."""
+        self.ui.statusLabel.setText(_("Stopping..."))
+        self.logic.worker.cancel()
+
+    def onMaximum(self):
+        """All slices to the strongest point of the map."""
+        saliency = self.logic.saliencyOf(self._parameterNode.saliencyScan)
+        ras = self.logic.overlay.goToMaximum(saliency)
+        self.ui.statusLabel.setText(_("Maximum at R {0:.0f}, A {1:.0f}, S {2:.0f} mm.").format(*ras))
+
+    def onPlot(self):
+        """Show the probabilities of the latest answer."""
+        results = self.logic.results()
+        slicer.modules.plots.logic().ShowChartInLayout(results.showPlot(results.records()[-1]))
+
+    def onCopy(self):
+        """Copy the table."""
+        self.logic.results().copyToClipboard()
+        self.ui.statusLabel.setText(_("Copied."))
+
+    def onExport(self):
+        """Save the table as CSV, or everything as JSON."""
+        path = qt.QFileDialog.getSaveFileName(None, _("Export answers"), "BrainIAC.csv", "CSV (*.csv);;JSON (*.json)")
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The answers could not be saved.")):
+                self.logic.results().save(path)
+                self.ui.statusLabel.setText(_("Saved {name}.").format(name=Path(path).name))
+
+    def onClear(self):
+        """Forget all answers of this scene."""
+        self.logic.results().clear()
+        self.updatePanel()
+
+    def onModelCard(self):
+        """What the chosen model is for."""
+        contract = self._contracts[self.ui.modelSelector.property("currentData")]
+        slicer.util.infoDisplay(modelCard(contract), contract.title)
+
+    def onForget(self):
+        """End the worker."""
+        self.logic.worker.stop()
+        self.ui.statusLabel.setText(_("Memory freed."))
+        self.updatePanel()
+
+    def _begin(self, what):
+        self.ui.statusLabel.setText(what)
+        self.ui.progressBar.setRange(0, 0)  # no fraction known yet
+
+    def _listener(self):
+        return Listener(self._onProgress, self._onFinished)
+
+    def _onProgress(self, step, fraction):
+        self.ui.statusLabel.setText(step)
+        self.ui.progressBar.setRange(0, 100)
+        self.ui.progressBar.setValue(round(100 * fraction))
+
+    def _onFinished(self, error):
+        self.ui.statusLabel.setText("" if error is None else str(error))
+        if error is not None and not isinstance(error, Cancelled):
+            logging.info("BrainIAC, end of the log of the analysis process:\n%s", "\n".join(self.logic.worker.log))
+            slicer.util.errorDisplay(str(error), detailedText="\n".join(self.logic.worker.log))
+        self.updatePanel()
+
+
+class BrainIACLogic(ScriptedLoadableModuleLogic):
+    """Everything without the panel, for scripts and for the widget.
+
+    Parameters
+    ----------
+    worker : a ``WorkerProcess``; a new one by default.
+    """
+
+    def __init__(self, worker=None):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.worker = worker or WorkerProcess()
+        self.volumes = VolumeNodes()
+        self.study = Study()
+        self.overlay = Overlay()
+        self._analysis = Analysis(self.worker, self.volumes)
+        self._shown = None  # how the overlay was last applied
+
+    def getParameterNode(self):
+        """The parameters of this scene."""
+        return BrainIACParameterNode(super().getParameterNode())
+
+    def contracts(self):
+        """Task -> contract of its installed model."""
+        return {model.contract.head.task: model.contract for model in installed_models()}
+
+    def process(self, task, target):
+        """For scripts: answer and wait.
+
+        Parameters
+        ----------
+        task : "sequence", or the task of an imported model.
+        target : slot -> volume node, ``{"any": node}`` for a single scan.
+
+        Returns
+        -------
+        The fields of ``BrainIACLib.predictor.Prediction``.
+
+        Raises
+        ------
+        BrainIACError : what is wrong and what to do.
+        """
+        outcome = []
+        self.predict(task, [target], Listener(lambda step, fraction: None, outcome.append))
+        self.worker.waitWhileBusy()
+        if outcome[0] is not None:
+            raise outcome[0]
+        return self.results().records()[-1]
+
+    def predict(self, task, targets, listener):
+        """An answer for each target into the results table; sequences also onto the volumes."""
+
+        def store(record, target):
+            names = {slot: node.GetName() for slot, node in target.items()}
+            time = datetime.now().astimezone().isoformat(timespec="seconds")
+            self.results().add({**record, "scans": names, "time": time}, target)
+            if task == "sequence":
+                self.study.setSequence(target["any"], record["label"], record["confidence"])
+
+        scans = self._scansOfStudy([node for target in targets for node in target.values()])
+        self._analysis.predict(task, targets, scans, self._options(), store, listener)
+
+    def explain(self, task, scan, listener):
+        """The map for an answer that is in the results table; over the scan, and beside it in the data tree."""
+        record = next(record for record in self.answersFor(scan) if record["task"] == task)
+        samples = self.getParameterNode().samples
+
+        def store(image, value):
+            node = resultNode("vtkMRMLScalarVolumeNode", scan, "saliency", f"{scan.GetName()} saliency")
+            self.volumes.showOnGridOf(image, node, scan)
+            node.CreateDefaultDisplayNodes()
+            markResult(node, scan, "saliency", {**record["provenance"], "saliency": value["parameters"]})
+            self._shown = None
+
+        study = self._scansOfStudy([scan])
+        self._analysis.explain(task, scan, record["label"], samples, study, self._options(), store, listener)
+
+    def loadSteps(self, scan, listener):
+        """The brain in MNI space, its masks, and the transform from the scan, as nodes."""
+
+        def store(images, transform, record):
+            for kind, className, title in (
+                ("image", "vtkMRMLScalarVolumeNode", _("brain in MNI space")),
+                ("mask", "vtkMRMLLabelMapVolumeNode", _("brain mask in MNI space")),
+                ("native_mask", "vtkMRMLLabelMapVolumeNode", _("brain mask")),
+            ):
+                node = resultNode(className, scan, kind, f"{scan.GetName()} {title}")
+                if kind == "native_mask":
+                    self.volumes.showOnGridOf(images[kind], node, scan)
+                else:
+                    self.volumes.showImage(images[kind], node)
+                node.CreateDefaultDisplayNodes()
+                markResult(node, scan, kind, {"preprocessing": record})
+            node = resultNode("vtkMRMLTransformNode", scan, "transform", f"{scan.GetName()} to MNI")
+            self.volumes.showTransform(transform, node)
+            markResult(node, scan, "transform", {"preprocessing": record})
+
+        self._analysis.steps(scan, self._scansOfStudy([scan]), self._options(), store, listener)
+
+    def results(self, create=True):
+        """The results of this scene; None if there are none and none are to be made."""
+        parameters = self.getParameterNode()
+        if parameters.resultTable is None and create:
+            parameters.resultTable = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "BrainIAC results")
+        return Results(parameters.resultTable) if parameters.resultTable is not None else None
+
+    def answersFor(self, scan):
+        """The results in which a scan took part."""
+        results = self.results(create=False)
+        records = results.records() if results else []
+        return [record for record in records if scan.GetID() in record["key"][1].values()]
+
+    def saliencyOf(self, scan):
+        """The saliency volume of a scan, or None."""
+        return findResult("vtkMRMLScalarVolumeNode", scan, "saliency")
+
+    def showOverlay(self, parameters, saliency):
+        """Apply the display parameters to a saliency volume, if anything changed since the last time."""
+        if saliency is None:
+            return
+        scan = parameters.saliencyScan
+        wanted = (saliency.GetID(), parameters.showSaliency, parameters.showLegend, parameters.opacity)
+        wanted += (parameters.threshold, parameters.colorMap)
+        if wanted == self._shown:
+            return
+        self._shown = wanted
+        self.overlay.style(saliency, parameters.colorMap, parameters.threshold)
+        if parameters.showSaliency:
+            self.overlay.show(saliency, scan, parameters.opacity)
+        else:
+            self.overlay.hide()
+        self.overlay.setLegend(saliency, parameters.showSaliency and parameters.showLegend)
+
+    def _scansOfStudy(self, needed):
+        """All included scans, so that they are prepared once, and those that are needed in any case."""
+        included = self.study.included()
+        return included + [node for node in needed if node not in included]
+
+    def _options(self):
+        parameters = self.getParameterNode()
+        return Options(
+            device=parameters.device.value,
+            bias_field=parameters.biasField,
+            brain_extraction=parameters.brainExtraction.value,
+        )
+
+
+class BrainIACTest(ScriptedLoadableModuleTest):
+    """Runs inside Slicer, without network; the last test needs an installed torch and is skipped without it."""
+
+    def setUp(self):
+        """An empty scene with one small oblique scan."""
+        slicer.mrmlScene.Clear()
+        self.scan = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "scan")
+        angle = np.deg2rad(20)
+        rotation = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+        self.scan.SetIJKToRASDirections(rotation)
+        self.scan.SetOrigin(10, -20, 30)
+        slicer.util.updateVolumeFromArray(self.scan, np.arange(24, dtype=np.int16).reshape(4, 3, 2))
+        self.scan.CreateDefaultDisplayNodes()
+
+    def runTest(self):
+        """What Reload and Test runs."""
+        for test in (self.test_geometry, self.test_overlay, self.test_panel, self.test_worker):
+            self.setUp()
+            test()
+
+    def test_geometry(self):
+        """A volume goes out as an image and comes back with the same voxels at the same place."""
+        volumes = VolumeNodes()
+        image = volumes.image(self.scan)
+        copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "copy")
+        volumes.showImage(image, copy)
+        matrices = [vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()]
+        for node, matrix in zip((self.scan, copy), matrices, strict=True):
+            node.GetIJKToRASMatrix(matrix)
+        assert np.allclose(*map(slicer.util.arrayFromVTKMatrix, matrices))
+        assert (slicer.util.arrayFromVolume(copy) == slicer.util.arrayFromVolume(self.scan)).all()
+
+    def test_overlay(self):
+        """The maximum of a map is found in world coordinates, and its small values are transparent."""
+        overlay = Overlay()
+        overlay.style(self.scan, "Inferno", 0.3)
+        assert self.scan.GetDisplayNode().GetLowerThreshold() == 0.3
+        ijkToRas = vtk.vtkMatrix4x4()
+        self.scan.GetIJKToRASMatrix(ijkToRas)
+        assert np.allclose(overlay.maximum(self.scan), ijkToRas.MultiplyPoint((1, 2, 3, 1))[:3])
+
+    def test_panel(self):
+        """With a scan and without models, buttons that cannot work say why."""
+        slicer.util.selectModule("BrainIAC")
+        widget = slicer.modules.BrainIACWidget
+        widget.updatePanel()
+        assert not slicer.util.findChild(widget.parent, "ageButton").enabled
+        assert "model" in slicer.util.findChild(widget.parent, "ageButton").toolTip
+
+    def test_worker(self):
+        """The worker starts in Slicer's Python, names its device, and leaves nothing behind."""
+        if Installation(requirementsFile()).torchState() != "found":
+            self.skipTest("PyTorch is not installed; click Set up in the BrainIAC module first.")
+        worker = WorkerProcess()
+        values, errors = [], []
+        worker.request("status", {"device": "cpu"}, values.append, errors.append, lambda step, fraction: None)
+        folder = worker.folder
+        worker.waitWhileBusy()
+        worker.stop()
+        assert errors == []
+        assert values[0]["device"] == "cpu"
+        assert not folder.exists()

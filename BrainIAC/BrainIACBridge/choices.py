@@ -1,0 +1,41 @@
+"""Choices of the panel and their texts; scenes store the names, the library takes the values."""
+
+from __future__ import annotations
+
+import enum
+
+from slicer.i18n import tr as _
+
+
+class Device(enum.Enum):
+    """Processors."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+    def label(self):
+        """The text in the panel."""
+        texts = {"auto": _("Automatic"), "cpu": _("Processor (CPU)"), "cuda": _("NVIDIA graphics card")}
+        return texts.get(self.value) or _("Apple graphics processor")
+
+
+class BrainExtraction(enum.Enum):
+    """Ways to find the brain."""
+
+    auto = "auto"
+    stripped = "stripped"
+    deepbet = "deepbet"
+    hdbet = "hd-bet"
+    off = "none"
+
+    def label(self):
+        """The text in the panel."""
+        texts = {
+            "auto": _("Automatic"),
+            "stripped": _("Already done: the scan shows the brain only"),
+            "deepbet": _("deepbet (T1)"),
+            "hd-bet": _("HD-BET (any sequence; slow without a graphics card)"),
+        }
+        return texts.get(self.value) or _("None: use the whole head")

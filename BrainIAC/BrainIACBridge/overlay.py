@@ -1,0 +1,71 @@
+"""The saliency map over the scan: color, threshold, opacity, legend, and where its maximum is."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from slicer.i18n import tr as _
+
+COLOR_MAPS = {  # choice -> file color table of Slicer
+    "Inferno": "vtkMRMLColorTableNodeFileInferno.txt",
+    "Viridis": "vtkMRMLColorTableNodeFileViridis.txt",
+    "Iron": "vtkMRMLColorTableNodeIron",
+    "Rainbow": "vtkMRMLColorTableNodeRainbow",
+}
+
+
+class Overlay:
+    """Shows one saliency volume in all slice views, over the scan that it explains."""
+
+    def show(self, saliency, scan, opacity):
+        """Scan below, map above."""
+        slicer.util.setSliceViewerLayers(background=scan, foreground=saliency, foregroundOpacity=opacity)
+
+    def hide(self):
+        """Take the map off the slice views; the scan stays."""
+        slicer.util.setSliceViewerLayers(foreground=None)
+
+    def style(self, saliency, colorMap, threshold):
+        """Values below ``threshold`` (0 to 1, of the maximum) are transparent; the color scale always spans 0 to 1."""
+        display = saliency.GetDisplayNode()
+        colors = slicer.mrmlScene.GetNodeByID(COLOR_MAPS[colorMap])
+        display.SetAndObserveColorNodeID(colors.GetID() if colors else "vtkMRMLColorTableNodeIron")
+        display.AutoWindowLevelOff()
+        display.SetWindowLevelMinMax(0.0, 1.0)
+        display.SetThreshold(max(threshold, 1e-6), 1.0)  # exact zeros, outside the brain, are never painted
+        display.ApplyThresholdOn()
+
+    def setLegend(self, saliency, visible):
+        """A color legend which says what the colors mean."""
+        logic = slicer.modules.colors.logic()
+        legend = logic.GetColorLegendDisplayNode(saliency)
+        if legend is None and visible:
+            legend = logic.AddDefaultColorLegendDisplayNode(saliency)
+            legend.SetTitleText(_("Relative saliency\n(not probability of disease)"))
+            legend.SetLabelFormat("%.1f")
+        if legend is not None:
+            legend.SetVisibility(visible)
+
+    def maximum(self, saliency):
+        """World RAS coordinates, in mm, of the voxel with the largest value."""
+        array = slicer.util.arrayFromVolume(saliency)
+        k, j, i = np.unravel_index(int(array.argmax()), array.shape)
+        matrix = vtk.vtkMatrix4x4()
+        saliency.GetIJKToRASMatrix(matrix)
+        ras = list(matrix.MultiplyPoint((float(i), float(j), float(k), 1.0))[:3])
+        if saliency.GetParentTransformNode() is not None:
+            toWorld = vtk.vtkGeneralTransform()
+            saliency.GetParentTransformNode().GetTransformToWorld(toWorld)
+            ras = list(toWorld.TransformPoint(ras))
+        return ras
+
+    def goToMaximum(self, saliency):
+        """Move all slice views and the crosshair there."""
+        ras = self.maximum(saliency)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            node.JumpSliceByOffsetting(*ras)
+        for crosshair in slicer.util.getNodesByClass("vtkMRMLCrosshairNode"):
+            crosshair.SetCrosshairRAS(ras)
+        return ras

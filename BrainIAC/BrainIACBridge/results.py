@@ -1,0 +1,179 @@
+"""Predictions in the scene: a table with one row each, a plot of the probabilities, files, and the clipboard."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import qt
+import slicer
+import slicer.util
+import vtk
+from slicer.i18n import tr as _
+
+from BrainIACLib.scans import write_text
+
+RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions with their provenance, as JSON
+PROVENANCE = "BrainIAC.Provenance"
+INPUT_VOLUME = "BrainIAC.InputVolume"
+
+
+class Results:
+    """The results table of one scene. The JSON in its attribute is the truth; the columns are made from it."""
+
+    def __init__(self, tableNode):
+        self.node = tableNode
+        self.node.SetAttribute("BrainIAC.Result", "table")
+
+    def records(self):
+        """All predictions, oldest first."""
+        return json.loads(self.node.GetAttribute(RECORDS) or "[]")
+
+    def add(self, record, scans):
+        """Add a prediction; one of the same task on the same scans is replaced.
+
+        Parameters
+        ----------
+        record : the fields of ``BrainIACLib.predictor.Prediction``, with node names as ``scans``.
+        scans : slot -> volume node.
+        """
+        key = [record["task"], {slot: node.GetID() for slot, node in sorted(scans.items())}]
+        kept = [other for other in self.records() if other["key"] != key]
+        self._write([*kept, {**record, "key": key}])
+        for node in scans.values():
+            if not self.node.HasNodeReferenceID(INPUT_VOLUME, node.GetID()):
+                self.node.AddNodeReferenceID(INPUT_VOLUME, node.GetID())
+
+    def clear(self):
+        """Forget all predictions."""
+        self._write([])
+
+    def rows(self):
+        """(header, rows) as text, for the table, CSV and the clipboard."""
+        columns = {
+            _("Task"): lambda r: r["task"],
+            _("Scans"): lambda r: ", ".join(r["scans"].values()),
+            _("Answer"): lambda r: r["label"],
+            _("Probability"): lambda r: f"{r['confidence']:.4f}",
+            _("Warnings"): lambda r: " ".join(r["warnings"]),
+            _("Valid for"): lambda r: r["valid_range"],
+            _("Model"): lambda r: f"{r['provenance']['model']['id']} {r['provenance']['model']['version']}",
+            _("License of the weights"): lambda r: r["provenance"]["model"]["licence"],
+            _("Head SHA-256"): lambda r: r["provenance"]["model"]["head_sha256"],
+            _("Encoder SHA-256"): lambda r: r["provenance"]["model"]["encoder_sha256"],
+            _("Device"): lambda r: r["provenance"]["device"],
+            _("Software"): lambda r: ", ".join(f"{k} {v}" for k, v in r["provenance"]["versions"].items()),
+            _("Preprocessing"): lambda r: ", ".join(step["name"] for step in r["provenance"]["preprocessing"]),
+            _("Time"): lambda r: r["time"],
+            _("Notice"): lambda r: r["notice"],
+        }
+        return list(columns), [[cell(record) for cell in columns.values()] for record in self.records()]
+
+    def toJson(self):
+        """All predictions with all provenance."""
+        return json.dumps([{k: v for k, v in record.items() if k != "key"} for record in self.records()], indent=2)
+
+    def toCsv(self):
+        """The table as CSV."""
+        return self._delimited(",")
+
+    def save(self, path):
+        """Write all predictions, as JSON if the name ends so, else as CSV."""
+        text = self.toJson() if str(path).lower().endswith(".json") else self.toCsv()
+        write_text(text, Path(path))
+
+    def copyToClipboard(self):
+        """The table, ready to be pasted into a spreadsheet."""
+        qt.QApplication.clipboard().setText(self._delimited("\t"))
+
+    def showPlot(self, record):
+        """A bar for each probability of a prediction; the plot's nodes are used again the next time."""
+        name = _("BrainIAC probabilities")
+        table = _firstOrNew("vtkMRMLTableNode", name)
+        series = _firstOrNew("vtkMRMLPlotSeriesNode", name)
+        chart = _firstOrNew("vtkMRMLPlotChartNode", name)
+        labels, values = vtk.vtkStringArray(), vtk.vtkFloatArray()
+        labels.SetName(_("Answer"))
+        values.SetName(_("Probability"))
+        for label, probability in record["probabilities"].items():
+            labels.InsertNextValue(label)
+            values.InsertNextValue(probability)
+        table.RemoveAllColumns()
+        table.AddColumn(labels)
+        table.AddColumn(values)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
+        series.SetLabelColumnName(labels.GetName())
+        series.SetYColumnName(values.GetName())
+        chart.RemoveAllPlotSeriesNodeIDs()
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        chart.SetTitle("{task}: {scans}".format(task=record["task"], scans=", ".join(record["scans"].values())))
+        chart.SetYAxisTitle(_("Probability"))
+        chart.SetLegendVisibility(False)
+        return chart
+
+    def _write(self, records):
+        self.node.SetAttribute(RECORDS, json.dumps(records))
+        header, rows = self.rows()
+        wasModifying = self.node.StartModify()
+        self.node.RemoveAllColumns()
+        for index, title in enumerate(header):
+            column = vtk.vtkStringArray()
+            column.SetName(title)
+            for row in rows:
+                column.InsertNextValue(row[index])
+            self.node.AddColumn(column)
+        self.node.SetUseColumnTitleAsColumnHeader(True)
+        self.node.EndModify(wasModifying)
+
+    def _delimited(self, delimiter):
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        header, rows = self.rows()
+        writer.writerows([header, *rows])
+        return text.getvalue()
+
+
+def markResult(node, scan, kind, provenance):
+    """Make a node known as a result: where it comes from, how it was made, and its place beside the scan."""
+    node.SetAttribute("BrainIAC.Result", kind)
+    node.SetAttribute(PROVENANCE, json.dumps(provenance))
+    node.SetNodeReferenceID(INPUT_VOLUME, scan.GetID())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(hierarchy.GetItemByDataNode(scan)))
+
+
+def findResult(className, scan, kind):
+    """The result of that kind for a scan, or None."""
+    for node in slicer.util.getNodesByClass(className):
+        if node.GetAttribute("BrainIAC.Result") == kind and node.GetNodeReferenceID(INPUT_VOLUME) == scan.GetID():
+            return node
+    return None
+
+
+def resultNode(className, scan, kind, name):
+    """The result of an earlier run, to be filled anew, or a new node: runs do not pile up."""
+    found = findResult(className, scan, kind)
+    return found or slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
+
+
+def inWords(record):
+    """An answer as a person reads it: for which scan, how sure, valid for whom, with which reservations."""
+    lines = [
+        _("{scans}: {label}, probability {confidence:.2f}").format(
+            scans=", ".join(record["scans"].values()), label=record["label"], confidence=record["confidence"]
+        ),
+        _("Valid for: {range}").format(range=record["valid_range"]),
+        *(_("Warning: {text}").format(text=warning) for warning in record["warnings"]),
+        _("Computed on: {device}. {note}").format(device=record["provenance"]["device"], note=record.get("note", "")),
+        record["notice"],
+    ]
+    return "\n".join(lines)
+
+
+def _firstOrNew(className, name):
+    return slicer.mrmlScene.GetFirstNode(name, className) or slicer.mrmlScene.AddNewNodeByClass(className, name)

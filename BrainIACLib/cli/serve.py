@@ -1,0 +1,23 @@
+"""``brainiac serve``: the worker on this terminal, to look at its protocol or to drive it from another program."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Register the command of this file."""
+    serve = commands.add_parser(
+        "serve", help="answer requests, one JSON object a line on standard input, until it closes (no network)"
+    )
+    serve.add_argument("--models", type=Path, help="folder of installed models (default: bundled and imported ones)")
+    serve.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from BrainIACLib.worker.__main__ import main
+    from BrainIACLib.worker.private_folder import new_private_folder
+
+    models = ["--models", str(options.models)] if options.models else []
+    return main([str(new_private_folder()), *models])

@@ -1,0 +1,124 @@
+"""The worker process: ``python -m BrainIACLib.worker FOLDER``, with the protocol on standard input and output.
+
+It ends, and removes its private folder, when its standard input closes: the program that started it is gone then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import shutil
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+import BrainIACLib
+from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.worker import protocol
+from BrainIACLib.worker.private_folder import PRIVATE_PREFIX
+from BrainIACLib.worker.process_group import lead_own_group
+
+
+class Worker:
+    """Reads messages in a thread of its own, so that a cancel is heard while a request is running."""
+
+    def __init__(self, folder: Path, answer, source, sink):
+        self._folder = folder
+        self._answer = answer  # (action, arguments, progress, cancelled) -> value
+        self._source, self._sink = source, sink
+        self._sending = threading.Lock()
+        self._requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
+        self._cancelled: set[int] = set()
+
+    def run(self) -> NoReturn:
+        """Answer requests one after the other; never returns (see ``_end``)."""
+        self._send(type="hello", protocol=protocol.VERSION, pid=os.getpid(), version=BrainIACLib.__version__)
+        threading.Thread(target=self._read, daemon=True).start()
+        while True:
+            self._handle(self._requests.get())
+
+    def _read(self) -> None:
+        while line := self._source.readline(protocol.LONGEST_LINE):
+            try:
+                message = protocol.decode(line)
+            except protocol.Garbage as error:
+                self._send(type="error", id=None, kind="Internal", message=f"The line is {error}.")
+                continue
+            if message["type"] == "request":
+                self._requests.put(message)
+            elif message["type"] == "cancel":
+                self._cancelled.add(message.get("id"))
+            elif message["type"] == "shutdown":
+                break
+        self._end()
+
+    def _handle(self, request: dict) -> None:
+        number = request.get("id")
+
+        def progress(step: str, fraction: float) -> None:
+            self._send(type="progress", id=number, step=step, fraction=fraction)
+
+        def cancelled() -> bool:
+            return number in self._cancelled
+
+        try:
+            if cancelled():
+                raise Cancelled("Stopped before it began.")
+            value = self._answer(request.get("action"), request.get("arguments") or {}, progress, cancelled)
+            self._send(type="result", id=number, value=value)
+        except BrainIACError as error:
+            self._send(type="error", id=number, kind=type(error).__name__, message=str(error))
+        except Exception as error:
+            self._send(
+                type="error",
+                id=number,
+                kind="Internal",
+                message=f"The analysis failed unexpectedly ({type(error).__name__}); the log has the details.",
+                detail=traceback.format_exc(),
+            )
+
+    def _send(self, **message) -> None:
+        try:
+            with self._sending:
+                self._sink.write(protocol.encode(message))
+                self._sink.flush()
+        except OSError:  # nobody listens any more
+            self._end()
+
+    def _end(self) -> NoReturn:
+        # At once, whatever the other thread computes: results are files that appear whole or not at all.
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os._exit(0)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Serve until standard input closes."""
+    parser = argparse.ArgumentParser(prog="python -m BrainIACLib.worker", description=__doc__)
+    parser.add_argument("folder", type=Path, help="private folder for files handed over; removed at the end")
+    parser.add_argument("--models", type=Path, help="folder of installed models (default: bundled and imported ones)")
+    options = parser.parse_args(arguments)
+    if not options.folder.is_dir() or not options.folder.name.startswith(PRIVATE_PREFIX):
+        parser.error(f"'{options.folder}' must be a folder named '{PRIVATE_PREFIX}...': it is removed at the end")
+    lead_own_group()
+    # The protocol keeps the real standard output to itself; whatever libraries print goes to standard error.
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+
+    def answer(*request):
+        nonlocal service
+        if service is None:  # after the hello: torch takes seconds to import
+            from BrainIACLib.worker.service import Service
+
+            service = Service(options.folder, options.models)
+        return service.answer(*request)
+
+    service = None
+    Worker(options.folder, answer, sys.stdin.buffer, sink).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The blocking client: one worker process, started when it is first needed and again after it died."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import BrainIACLib
+from BrainIACLib.errors import BrainIACError
+from BrainIACLib.worker import protocol
+from BrainIACLib.worker.conversation import Conversation, Reply, WorkerError
+from BrainIACLib.worker.private_folder import new_private_folder
+from BrainIACLib.worker.process_group import end_group
+
+LIBRARY_ROOT = Path(BrainIACLib.__file__).resolve().parents[1]  # the worker's working directory: where -m finds us
+MODULE = "BrainIACLib.worker"
+
+
+class Client:
+    """Ask the worker and wait for the answer.
+
+    Parameters
+    ----------
+    models : folder of installed models; the default ones if None.
+    command : how to start Python; this interpreter by default.
+    silence_limit : seconds without any message after which a busy worker counts as hung and is ended.
+    grace : seconds that a worker has to obey a cancel before it is ended.
+    """
+
+    def __init__(
+        self,
+        models: Path | None = None,
+        command: tuple[str, ...] = (sys.executable, "-m", MODULE),
+        silence_limit: float = 900.0,
+        grace: float = 5.0,
+    ):
+        self._command = command
+        self._models = models
+        self._silence_limit, self._grace = silence_limit, grace
+        self._process: subprocess.Popen | None = None
+        self.log: deque[str] = deque(maxlen=500)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id, None while none runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def call(
+        self,
+        action: str,
+        progress: Callable[[str, float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        **arguments: object,
+    ) -> dict:
+        """The value of one request.
+
+        Raises
+        ------
+        WorkerError : the process ended, hung or could not start; the next call starts a new one.
+        BrainIACError : what the worker answered; ``Cancelled`` after ``cancelled()`` became true.
+        """
+        if self.pid is None:
+            self._start()
+        outcome: list[dict | BrainIACError] = []
+        reply = Reply(outcome.append, outcome.append, progress or (lambda step, fraction: None))
+        self._conversation.request(action, arguments, reply)
+        heard, asked_to_stop = time.monotonic(), None
+        while not outcome:
+            with contextlib.suppress(queue.Empty):
+                data = self._output.get(timeout=0.05)
+                heard = time.monotonic()
+                if data:
+                    self._conversation.feed(data)
+                else:
+                    self._conversation.fail(self._ended())
+            if outcome:
+                break
+            if asked_to_stop is None and cancelled is not None and cancelled():
+                asked_to_stop = time.monotonic()
+                self._conversation.cancel()
+            if asked_to_stop is not None and time.monotonic() - asked_to_stop > self._grace:
+                self._abandon(BrainIACLib.errors.Cancelled("Stopped; the analysis process had to be ended."))
+            elif time.monotonic() - heard > self._silence_limit:
+                self._abandon(
+                    WorkerError(
+                        f"The analysis process gave no sign of life for {self._silence_limit:.0f} seconds and was "
+                        "ended; try again."
+                    )
+                )
+        if isinstance(outcome[0], BrainIACError):
+            raise outcome[0]
+        return outcome[0]
+
+    def stop(self) -> None:
+        """End the worker and remove its folder; a later call starts a new one."""
+        if self._process is None:
+            return
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(self._grace)
+        except subprocess.TimeoutExpired:
+            self._end()
+            self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._process = None
+
+    def _start(self) -> None:
+        self.stop()
+        self.folder = new_private_folder()
+        models = ("--models", str(self._models)) if self._models else ()
+        try:
+            self._process = subprocess.Popen(
+                (*self._command, str(self.folder), *models),
+                cwd=LIBRARY_ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise WorkerError(
+                f"The analysis process could not be started ({error.strerror}: {self._command[0]})."
+            ) from None
+        self._output: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._conversation = Conversation(self._write, self.log.append)
+        self._chatter = threading.Thread(target=_pump, args=(self._process.stderr, self._log_chatter), daemon=True)
+        self._chatter.start()
+        threading.Thread(target=_pump, args=(self._process.stdout, self._output.put), daemon=True).start()
+
+    def _write(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # it just ended: its closed output tells so
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+
+    def _log_chatter(self, data: bytes) -> None:
+        self.log.extend(data.decode("utf-8", "replace").splitlines())
+
+    def _abandon(self, error: BrainIACError) -> None:
+        self._end()
+        self._conversation.fail(error)
+
+    def _end(self) -> None:
+        for pid in {self._process.pid, self._conversation.pid} - {None}:  # two where a launcher stands in front
+            end_group(pid)
+
+    def _ended(self) -> WorkerError:
+        code = self._process.wait()
+        self._chatter.join(1.0)
+        return WorkerError(ended_unexpectedly(code, self.log))
+
+
+def ended_unexpectedly(code: int, log: deque[str]) -> str:
+    """One sentence for a worker that ended by itself, with its last words."""
+    last = next((line.strip() for line in reversed(log) if line.strip()), "none")
+    return f"The analysis process ended unexpectedly (code {code}; last line of its log: {last}); try again."
+
+
+def _pump(stream, target: Callable[[bytes], None]) -> None:
+    """Hand on what arrives until the pipe closes, then b""."""
+    while data := stream.read1(protocol.LONGEST_LINE):
+        target(data)
+    target(b"")

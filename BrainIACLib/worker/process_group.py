@@ -1,0 +1,26 @@
+"""Lead a process group, and end one: a launcher in front of the interpreter must not survive or shield it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+
+
+def lead_own_group() -> None:
+    """Called by the worker first: its children, and nothing else, share its group."""
+    if os.name == "posix":
+        with contextlib.suppress(PermissionError):  # it leads one already
+            os.setsid()
+
+
+def end_group(pid: int) -> None:
+    """End the process ``pid`` and everything that it started, at once; a process that is gone is no error."""
+    if os.name == "nt":
+        subprocess.run(
+            ["taskkill", "/PID", str(pid), "/T", "/F"], capture_output=True, creationflags=subprocess.CREATE_NO_WINDOW
+        )
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

@@ -1,0 +1,61 @@
+"""What travels over the worker's pipes: one JSON object a line, UTF-8, version 1.
+
+From the client, on the worker's standard input::
+
+    {"type": "request", "id": 3, "action": "predict", "arguments": {...}}   ids grow; requests are answered in order
+    {"type": "cancel", "id": 3}                                             of a running or waiting request
+    {"type": "shutdown"}                                                    end now; closing the pipe means the same
+
+From the worker, on its standard output::
+
+    {"type": "hello", "protocol": 1, "pid": 4711, "version": "0.1.0"}       first, once
+    {"type": "progress", "id": 3, "step": "registration", "fraction": 0.4}
+    {"type": "result", "id": 3, "value": {...}}                             ends the request
+    {"type": "error", "id": 3, "kind": "ScanError", "message": "..."}       ends the request; id is null for garbage
+
+``kind`` is the name of an error class of ``BrainIACLib.errors``, or "Internal" with a "detail" for the log. Everything
+else that Python or a library prints goes to standard error. A client skips lines that are not JSON objects.
+
+Actions, their arguments and values (volumes and maps are files in the private folder given to the worker):
+
+========  =====================================================  =====================================================
+action    arguments                                              value
+========  =====================================================  =====================================================
+status    device                                                 device, reason, versions, models: [contract, ...]
+study     device, scans: {name: path}, bias_field,               scans: {name: {warnings, record}}, reused: bool
+          brain_extraction, mask (path or null), seed
+predict   task, scan                                             the fields of ``Prediction``, note
+explain   task, scan, label, samples, seed                       map (path), parameters, note
+steps     scan                                                   image, mask, native_mask, transform (paths)
+forget                                                           nothing; frees the study and the models
+========  =====================================================  =====================================================
+
+A study stays set until another one is: asking again with the same files and options costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+
+VERSION = 1
+LONGEST_LINE = 4_000_000  # bytes; a longer line is garbage, not a message
+
+
+class Garbage(ValueError):
+    """A line that is no message of this protocol."""
+
+
+def encode(message: dict) -> bytes:
+    """One line, newline included."""
+    return json.dumps(message).encode("utf-8") + b"\n"
+
+
+def decode(line: bytes) -> dict:
+    """The message of one line. Raises Garbage for anything but a JSON object with a "type"."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        raise Garbage("not JSON") from None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise Garbage("not an object with a type")
+    return message

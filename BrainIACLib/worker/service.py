@@ -1,0 +1,177 @@
+"""What the worker does for each action of the protocol: one study at a time, kept warm between requests."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import hashlib
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from BrainIACLib.checkpoints.installed import installed_models
+from BrainIACLib.errors import BrainIACError, ScanError
+from BrainIACLib.predictor import Predictor, versions
+from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised
+from BrainIACLib.scans import read_scan, write_image, write_transform
+from BrainIACLib.worker.device import is_out_of_memory, pick_device
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was asked to be set. Equal when files of the same content are to be treated the same, wherever they lie."""
+
+    scans: dict[str, str] = field(compare=False)  # name -> path
+    mask: str | None = field(compare=False)
+    hashes: dict[str, str]
+    mask_hash: str
+    device: str
+    bias_field: bool
+    brain_extraction: str
+    seed: int
+
+
+class Service:
+    """Answers requests; not thread-safe, the worker asks one thing at a time.
+
+    Parameters
+    ----------
+    folder : where maps and images for the client are written.
+    models : folder of installed models; the default ones if None.
+    """
+
+    def __init__(self, folder: Path, models: Path | None = None):
+        self._folder = folder
+        self._models = models
+        self._predictor: Predictor | None = None
+        self._study: Study | None = None
+        self._standardised: dict[str, Standardised] = {}
+        self._note = ""  # why the device is not the one that was chosen
+        self._files = itertools.count(1)
+        self._actions = {
+            "status": self._status,
+            "study": self._set_study,
+            "predict": self._predict,
+            "explain": self._explain,
+            "steps": self._steps,
+            "forget": self._forget,
+        }
+
+    def answer(self, action: str, arguments: dict, progress: Callable, cancelled: Callable[[], bool]) -> dict:
+        """The value for one request (see ``protocol``).
+
+        Raises
+        ------
+        BrainIACError : unknown action, wrong arguments, or a failure that a person can act on.
+        """
+        act = self._actions.get(action)
+        if act is None:
+            raise BrainIACError(f"Unknown action '{action}'; known: {', '.join(self._actions)}.")
+        return act(progress, cancelled, **arguments)
+
+    def _status(self, progress, cancelled, device: str = "auto") -> dict:
+        found = pick_device(device)
+        models = [dataclasses.asdict(model.contract) for model in installed_models(self._models)]
+        return {"device": found.name, "reason": found.reason, "versions": versions(), "models": models}
+
+    def _set_study(
+        self,
+        progress,
+        cancelled,
+        scans: dict[str, str],
+        device: str = "auto",
+        bias_field: bool = True,
+        brain_extraction: str = "auto",
+        mask: str | None = None,
+        seed: int = 0,
+    ) -> dict:
+        hashes = {name: _sha256(Path(path)) for name, path in scans.items()}
+        mask_hash = _sha256(Path(mask)) if mask else ""
+        study = Study(scans, mask, hashes, mask_hash, device, bias_field, brain_extraction, seed)
+        reused = study == self._study
+        if not reused:
+            self._forget(progress, cancelled)
+            self._on_device(pick_device(device).name, lambda name: self._standardise(study, name, progress, cancelled))
+        return {
+            "reused": reused,
+            "scans": {
+                name: {"warnings": list(done.warnings), "record": [dataclasses.asdict(step) for step in done.record]}
+                for name, done in self._standardised.items()
+            },
+        }
+
+    def _predict(self, progress, cancelled, task: str, scan: str) -> dict:
+        prediction = self._with_study(lambda predictor: predictor.predict(task, scan), progress, cancelled)
+        return {**prediction.to_json(), "note": self._note}
+
+    def _explain(self, progress, cancelled, task: str, scan: str, label: str, samples: int = 10, seed: int = 0) -> dict:
+        def explain(predictor: Predictor):
+            return predictor.explain(
+                task, scan, label, samples, seed, lambda fraction: progress("saliency", fraction), cancelled
+            )
+
+        explanation = self._with_study(explain, progress, cancelled)
+        path = self._new_file("saliency.mha")
+        write_image(explanation.map, path)
+        return {"map": str(path), "parameters": dict(explanation.parameters), "note": self._note}
+
+    def _steps(self, progress, cancelled, scan: str) -> dict:
+        done = self._standardised[scan]
+        images = {"image": done.image, "mask": done.mask, "native_mask": done.native_mask}
+        paths = {name: self._new_file(f"{name}.mha") for name in images}
+        for name, image in images.items():
+            write_image(image, paths[name])
+        paths["transform"] = self._new_file("native_to_template.tfm")
+        write_transform(done.transform, paths["transform"])
+        return {name: str(path) for name, path in paths.items()}
+
+    def _forget(self, progress, cancelled) -> dict:
+        self._predictor, self._study, self._standardised, self._note = None, None, {}, ""
+        gc.collect()
+        return {}
+
+    def _standardise(self, study: Study, device: str, progress, cancelled) -> None:
+        predictor = Predictor(device, self._models)
+        options = PreprocessingOptions(
+            bias_field=study.bias_field,
+            brain_extraction=study.brain_extraction,
+            mask=read_scan(study.mask).image if study.mask else None,
+            seed=study.seed,
+            device=device,
+        )
+        scans = {name: read_scan(path) for name, path in study.scans.items()}
+        self._standardised = dict(predictor.set_study(scans, options, progress, cancelled))
+        self._predictor, self._study = predictor, study
+
+    def _with_study(self, act: Callable[[Predictor], object], progress, cancelled):
+        if self._predictor is None:
+            raise BrainIACError("No study is set; classify or predict again.")
+
+        def on(device: str):
+            if device != self._predictor.device:
+                self._standardise(self._study, device, progress, cancelled)
+            return act(self._predictor)
+
+        return self._on_device(self._predictor.device, on)
+
+    def _on_device(self, device: str, act: Callable[[str], object]):
+        """``act`` on the device, or on the CPU with a note if the device has too little memory."""
+        try:
+            return act(device)
+        except Exception as error:
+            if device == "cpu" or not is_out_of_memory(error):
+                raise
+        gc.collect()
+        self._note = f"The memory of the device '{device}' was too small; computed on the CPU instead."
+        return act("cpu")
+
+    def _new_file(self, name: str) -> Path:
+        return self._folder / f"{next(self._files)}_{name}"
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ScanError(f"The file '{path.name}' cannot be read ({error.strerror}); load the scan again.") from None
