@@ -1,0 +1,1 @@
+"""The recipe of the bundled model ``sequence-starter``: samples, training, calibration, export, evaluation."""

@@ -1,0 +1,41 @@
+"""Write the bundled brain extraction: fp16 weights, what they mean, and the record of the training."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from BrainIACLib.models.unet import UNet
+from BrainIACLib.preprocessing.brain_extraction_bundled import FILE, BrainExtractionContract
+from Training.starter.brain_extraction.scenes import CLIP_MM, SPACING_MM
+from Training.starter.brain_extraction.training import MM_PER_OUTPUT, Recipe
+
+WEIGHTS = "unet.safetensors"
+
+
+def export(net: UNet, folder: Path, recipe: Recipe, facts: dict) -> None:
+    """Write ``unet.safetensors``, ``brain_extraction.json`` and ``training.json`` to ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.half().contiguous() for name, tensor in net.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS)
+    contract = BrainExtractionContract(
+        id="brain-extraction",
+        version="1.0",
+        licence="Apache-2.0",
+        training_data="synthetic heads from SynthSeg's training label maps (Apache-2.0); no scan of a person",
+        widths=recipe.widths,
+        full_width=recipe.full_width,
+        spacing_mm=SPACING_MM,
+        mm_per_output=MM_PER_OUTPUT,
+        clip_mm=CLIP_MM,
+        border_mm=0.0,
+        weights=WEIGHTS,
+        sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+    )
+    (folder / FILE).write_text(json.dumps(dataclasses.asdict(contract), indent=2) + "\n", encoding="utf-8")
+    record = {"recipe": dataclasses.asdict(recipe), **facts}
+    (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,121 @@
+"""The optimisation: distance regression with most weight at the border, plus soft Dice; weights averaged."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from BrainIACLib.models.unet import UNet
+from Training.starter.brain_extraction.scenes import Sample, draw_samples
+from Training.synthesis.label_maps import LabelMap
+
+MM_PER_OUTPUT = 10.0
+DICE_SOFTNESS_MM = 1.5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, apart from the code and the label maps."""
+
+    seed: int = 20263
+    validation_seed: int = 99
+    iterations: int = 4000
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    averaging: float = 0.995
+    widths: tuple[int, ...] = (16, 32, 64, 96)
+    full_width: int = 8
+    renderings: int = 6  # of one head
+    uses: int = 2  # of one rendering, on average
+    pool_heads: int = 10  # heads to draw from at a time
+
+
+class Heads(torch.utils.data.Dataset):
+    """Head number i of a seed: its renderings."""
+
+    def __init__(self, maps: list[LabelMap], seed: int, heads: int, renderings: int):
+        self.maps, self.seed, self.heads, self.renderings = maps, seed, heads, renderings
+
+    def __len__(self) -> int:
+        return self.heads
+
+    def __getitem__(self, index: int) -> list[Sample]:
+        torch.set_num_threads(1)
+        return draw_samples(self.maps[index % len(self.maps)], self.renderings, (self.seed, index))
+
+
+def border_loss(output: Tensor, distance: Tensor) -> Tensor:
+    """Weighted smooth L1 of the distance (mm) plus 1 - soft Dice of sigmoid(distance / DICE_SOFTNESS_MM), scaled."""
+    predicted = output.float() * MM_PER_OUTPUT
+    weight = 1 + 6 * torch.exp(-((distance / 4) ** 2))
+    regression = (weight * F.smooth_l1_loss(predicted, distance, reduction="none")).sum() / weight.sum()
+    inside, truth = (torch.sigmoid(value / DICE_SOFTNESS_MM) for value in (predicted, distance))
+    dice = (2 * (inside * truth).sum() + 100) / (inside.sum() + truth.sum() + 100)
+    return regression + 5 * (1 - dice)
+
+
+def train(recipe: Recipe, maps: list[LabelMap], validation: list[Sample], checkpoint: Path) -> UNet:
+    """Train from scratch and return the averaged net; ``checkpoint`` is rewritten every 200 iterations.
+
+    A second process draws the heads; which sample meets which iteration does not depend on its speed.
+    """
+    torch.manual_seed(recipe.seed)
+    torch.set_num_threads(1)
+    net = UNet(recipe.widths, recipe.full_width).to(memory_format=torch.channels_last_3d)
+    average = copy.deepcopy(net).requires_grad_(False)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.learning_rate, total_steps=recipe.iterations, pct_start=0.05
+    )
+    per_head = recipe.renderings * recipe.uses
+    heads = recipe.iterations // per_head + recipe.pool_heads + 1
+    loader = torch.utils.data.DataLoader(
+        Heads(maps, recipe.seed, heads, recipe.renderings), batch_size=None, num_workers=1, prefetch_factor=4
+    )
+    stream = iter(loader)
+    pool: list[Sample] = []
+    rng = np.random.default_rng(recipe.seed)
+    losses, started = [], time.monotonic()
+    for step in range(recipe.iterations):
+        if step % per_head == 0:
+            pool = (pool + next(stream))[-recipe.pool_heads * recipe.renderings :]
+        sample = pool[int(rng.integers(len(pool)))]
+        mirror = [2] if rng.random() < 0.5 else []
+        image, distance = (x.float()[None, None].flip(mirror) for x in (sample.image, sample.distance))
+        image = (image * rng.uniform(0.8, 1.2)).to(memory_format=torch.channels_last_3d)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = net(image)
+        loss = border_loss(output, distance)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        keep = min(recipe.averaging, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, value in zip(average.parameters(), net.parameters(), strict=True):
+                mean.lerp_(value, 1 - keep)
+        losses.append(float(loss.detach()))
+        if (step + 1) % 200 == 0:
+            dice = np.median([overlap(average, sample) for sample in validation])
+            seconds = time.monotonic() - started
+            print(f"{step + 1}: loss {np.mean(losses[-200:]):.3f}, Dice {dice:.4f}, {seconds:.0f} s", flush=True)
+            torch.save({"net": average.state_dict(), "recipe": dataclasses.asdict(recipe)}, checkpoint)
+    return average.eval()
+
+
+@torch.inference_mode()
+def overlap(net: UNet, sample: Sample) -> float:
+    """Dice of the cut at 0 mm with the truth; 1 where both are empty."""
+    image = sample.image.float()[None, None].to(memory_format=torch.channels_last_3d)
+    inside, truth = net(image)[0, 0] > 0, sample.distance > 0
+    total = int(inside.sum() + truth.sum())
+    return 1.0 if total == 0 else 2 * int((inside & truth).sum()) / total

@@ -1,0 +1,81 @@
+"""Reproduce the bundled model ``sequence-starter``: generate, train, calibrate, export.
+
+    python -m Training.starter.train --labelmaps ../shared/data/labelmaps --out Resources/Models/sequence-starter
+
+One process draws the samples while another trains; ``--work`` keeps the samples and the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from pathlib import Path
+
+import torch
+
+from Training.starter.export import encoder_contract, export_model
+from Training.starter.samples import LABELS
+from Training.starter.shards import ShardReader, write_shards
+from Training.starter.training import Recipe, choose_gate, fit_temperature, logits_of, train
+from Training.synthesis.label_maps import label_map_files, load_label_map
+
+HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labelmaps", type=Path, required=True, help="folder of SynthSeg's training label maps")
+    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
+    parser.add_argument("--work", type=Path, default=Path("runs/starter"), help="samples and checkpoints (about 6 GB)")
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--shards", type=int, default=Recipe.shards)
+    parser.add_argument("--threads", type=int, default=1, help="threads of the training process")
+    arguments = parser.parse_args()
+    recipe = Recipe(steps=arguments.steps, shards=arguments.shards)
+    started = time.monotonic()
+
+    painter = multiprocessing.get_context("spawn").Process(
+        target=_generate, args=(arguments.labelmaps, arguments.work, recipe), daemon=True
+    )
+    painter.start()
+
+    def check() -> None:
+        if not painter.is_alive() and painter.exitcode != 0:
+            raise RuntimeError("The process that draws the samples has stopped; its error stands above.")
+
+    validation = ShardReader(arguments.work, recipe.validation_seed, check)
+    validation.grow(recipe.validation_shards)
+    net = train(recipe, ShardReader(arguments.work, recipe.seed, check), arguments.work / "last.pt", arguments.threads)
+    net = net.half().float()  # calibrate the weights that are shipped
+    volumes, labels, details = validation.all()
+    logits = logits_of(net, volumes)
+    temperature = fit_temperature(logits, labels)
+    gate = choose_gate(logits, labels, temperature)
+    answers = logits.argmax(1)
+    accuracy = {name: round(float((answers[labels == i] == i).float().mean()), 4) for i, name in enumerate(LABELS)}
+    print(f"held-out synthetic heads: accuracy {accuracy}, temperature {temperature}, gate {gate}")
+    torch.save({"logits": logits, "labels": labels, "details": details}, arguments.work / "validation.pt")
+    maps = [load_label_map(path, arguments.work / "labelmaps") for path in label_map_files(arguments.labelmaps)]
+    facts = {
+        "label_maps": {label_map.name: label_map.sha256 for label_map in maps},
+        "held_out": HELD_OUT,
+        "validation_accuracy": accuracy,
+        "wall_seconds": round(time.monotonic() - started),
+    }
+    export_model(net, arguments.out, recipe, temperature, gate, facts)
+    painter.join()
+
+
+def _generate(labelmaps: Path, work: Path, recipe: Recipe) -> None:
+    torch.set_num_threads(1)
+    maps = [load_label_map(path, work / "labelmaps") for path in label_map_files(labelmaps)]
+    contract = encoder_contract(recipe.width)
+    held_out = [label_map for label_map in maps if label_map.name in HELD_OUT]
+    training = [label_map for label_map in maps if label_map.name not in HELD_OUT]
+    write_shards(work, recipe.validation_seed, range(recipe.validation_shards), held_out, contract)
+    write_shards(work, recipe.seed, range(recipe.shards), training, contract)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The optimisation: a compact residual net on synthetic volumes, weights averaged, calibrated on held-out heads."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from BrainIACLib.models.heads import EncoderWithHead, LinearHead
+from BrainIACLib.models.resnet import ResNet
+from Training.starter.augmentation import augment
+from Training.starter.samples import LABELS, decode
+from Training.starter.shards import ShardReader
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, apart from the code and the label maps."""
+
+    seed: int = 20261
+    validation_seed: int = 99
+    shards: int = 130  # of 16 heads, about 140 volumes each
+    validation_shards: int = 5
+    steps: int = 1800
+    batch_size: int = 24
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.03
+    averaging: float = 0.997
+    width: float = 0.25
+    class_shares: tuple[float, ...] = (0.22, 0.17, 0.19, 0.22, 0.20)  # in the order of LABELS
+
+
+def train(recipe: Recipe, reader: ShardReader, checkpoint: Path, threads: int = 1) -> EncoderWithHead:
+    """Train from scratch and return the averaged net; ``checkpoint`` is rewritten every 100 steps.
+
+    Step s may use the first 10 % of the shards plus 100 % s / (0.85 steps): training and generation overlap.
+    """
+    torch.manual_seed(recipe.seed)
+    torch.set_num_threads(threads)
+    encoder = ResNet("resnet18", recipe.width)
+    net = EncoderWithHead(encoder, LinearHead(encoder.embedding_size, len(LABELS)))
+    net = net.to(memory_format=torch.channels_last_3d).train()
+    average = copy.deepcopy(net).requires_grad_(False)
+    decayed = [p for p in net.parameters() if p.ndim > 1]
+    others = [p for p in net.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.08
+    )
+    rng = np.random.default_rng(recipe.seed)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    losses, started = [], time.monotonic()
+    for step in range(recipe.steps):
+        reader.grow(min(recipe.shards, int(recipe.shards * (0.1 + step / (0.85 * recipe.steps))) + 1))
+        volumes, labels = reader.draw(recipe.batch_size, recipe.class_shares, rng)
+        volumes = augment(decode(volumes), rng, generator).to(memory_format=torch.channels_last_3d)
+        loss = F.cross_entropy(net(volumes), labels, label_smoothing=recipe.label_smoothing)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        _move_average(average, net, min(recipe.averaging, (step + 1) / (step + 10)))
+        losses.append(float(loss.detach()))
+        if (step + 1) % 100 == 0:
+            seconds = time.monotonic() - started
+            print(f"step {step + 1}: loss {np.mean(losses[-100:]):.4f}, {seconds:.0f} s", flush=True)
+            torch.save({"net": average.state_dict(), "recipe": dataclasses.asdict(recipe)}, checkpoint)
+    return average.eval()
+
+
+@torch.no_grad()
+def _move_average(average: torch.nn.Module, net: torch.nn.Module, keep: float) -> None:
+    for mean, value in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - keep)
+        else:
+            mean.copy_(value)
+
+
+@torch.no_grad()
+def logits_of(net: torch.nn.Module, volumes: Tensor, batch_size: int = 16) -> Tensor:
+    """(N, classes) from encoded uint8 volumes (N, 1, X, Y, Z)."""
+    return torch.cat([net(decode(part)) for part in volumes.split(batch_size)])
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The divisor of the logits that minimises the log loss (Guo et al. 2017), to three digits."""
+    candidates = torch.linspace(0.4, 3.0, 261)
+    losses = torch.stack([F.cross_entropy(logits / t, labels) for t in candidates])
+    return round(float(candidates[losses.argmin()]), 3)
+
+
+def choose_gate(logits: Tensor, labels: Tensor, temperature: float, accuracy: float = 0.99) -> float:
+    """The lowest confidence (0.50 to 0.90) above which at least ``accuracy`` of the answers are right."""
+    confidence, answer = (logits / temperature).softmax(1).max(1)
+    for gate in np.arange(0.50, 0.901, 0.01):
+        answered = confidence >= gate
+        if (answer[answered] == labels[answered]).float().mean() >= accuracy:
+            return round(float(gate), 2)
+    return 0.90
