@@ -26,6 +26,7 @@ EMBEDDINGS = ("gap", "token0", "token_mean")
 RESIZE_MODES = ("area", "trilinear")
 NORMALISATIONS = ("minmax", "nonzero-zscore")
 AS_STORED = "as-stored"
+EMBEDDING_TASK = "embedding"  # of a model without a head
 LINKS = ("softmax", "sigmoid", "identity")
 MISSING_POLICIES = ("refuse", "masked-mean")
 # What one of the first unit is in the second: a contract that says otherwise is wrong (U-16).

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from BrainIACLib.contracts import ModelContract, read_contract
+from BrainIACLib.checkpoints.official_files import where_to_get
+from BrainIACLib.checkpoints.store import model_folders
+from BrainIACLib.contracts import EMBEDDING_TASK, ModelContract, read_contract
 from BrainIACLib.errors import ModelError
-from BrainIACLib.resources import resource
 
 if typing.TYPE_CHECKING:
     from BrainIACLib.models.heads import EncoderWithHead
+
+Folders = Path | Sequence[Path] | None
 
 
 @dataclass(frozen=True)
@@ -22,46 +26,110 @@ class InstalledModel:
     folder: Path
     contract: ModelContract
 
-
-def installed_models(folder: Path | None = None) -> list[InstalledModel]:
-    """The models in ``folder`` (default: the bundled ones), sorted by id."""
-    root = resource("Models") if folder is None else Path(folder)
-    folders = sorted(path.parent for path in root.glob("*/contract.json"))
-    return [InstalledModel(folder, read_contract(folder)) for folder in folders]
+    @property
+    def task(self) -> str:
+        return self.contract.head.task if self.contract.head else EMBEDDING_TASK
 
 
-def find_model(task: str, folder: Path | None = None) -> InstalledModel:
-    """The installed model for ``task``. Raises ModelError with the known tasks when there is none."""
-    models = installed_models(folder)
-    for model in models:
-        if model.contract.head.task == task:
-            return model
-    known = ", ".join(sorted({model.contract.head.task for model in models})) or "none"
-    raise ModelError(f"No model for the task '{task}' is installed (installed tasks: {known}).")
+def installed_models(folders: Folders = None) -> list[InstalledModel]:
+    """The models in ``folders`` (default: bundled, then the user's), by folder and id; damaged ones are left out."""
+    return models_and_problems(folders)[0]
+
+
+def models_and_problems(folders: Folders = None) -> tuple[list[InstalledModel], dict[Path, ModelError]]:
+    """The models in ``folders``, and why others that lie there cannot be used."""
+    models, problems = [], {}
+    roots = model_folders() if folders is None else [folders] if isinstance(folders, Path) else folders
+    for root in roots:
+        for folder in sorted(path.parent for path in Path(root).glob("*/contract.json")):
+            if folder.name.startswith("."):  # an import or a removal under way
+                continue
+            try:
+                models.append(InstalledModel(folder, read_contract(folder)))
+            except ModelError as error:
+                problems[folder] = error
+    return models, problems
+
+
+def find_model(task: str, folders: Folders = None, model_id: str | None = None) -> InstalledModel:
+    """The installed model for ``task``, or the one with that id.
+
+    A bundled model is preferred, so that an import never changes an answer silently; among several imported ones the
+    person must choose by id.
+
+    Raises
+    ------
+    ModelError : there is none (the message says where to get one and how to import it), or the choice is not clear.
+    """
+    models, problems = models_and_problems(folders)
+    fitting = [model for model in models if model.task == task]
+    if model_id is not None:
+        named = [model for model in fitting if model.contract.id == model_id]
+        if not named:
+            ids = ", ".join(model.contract.id for model in fitting) or "none"
+            raise ModelError(f"No model '{model_id}' for the task '{task}' is installed (installed for it: {ids}).")
+        return named[0]
+    bundled = [model for model in fitting if model.contract.source is None]
+    if bundled or len(fitting) == 1:
+        return (bundled or fitting)[0]
+    if fitting:
+        ids = ", ".join(sorted(model.contract.id for model in fitting))
+        raise ModelError(f"Several models for the task '{task}' are installed; choose one with --model: {ids}.")
+    known = ", ".join(sorted({model.task for model in models})) or "none"
+    damaged = "".join(f" {error}" for error in problems.values())
+    raise ModelError(
+        f"No model for the task '{task}' is installed (installed tasks: {known}).{damaged} {where_to_get(task)}".strip()
+    )
 
 
 def load_model(model: InstalledModel) -> "EncoderWithHead":
-    """Encoder and head in evaluation mode, float32, on the CPU.
+    """Encoder and head (an identity where there is none) in evaluation mode, float32, on the CPU.
 
     Raises
     ------
     ModelError : weight file missing, changed since the contract was written (sha256), or of other keys or shapes.
     """
+    from torch import nn
+
+    from BrainIACLib.models.encoders import empty_encoder
     from BrainIACLib.models.heads import EncoderWithHead, empty_head
-    from BrainIACLib.models.resnet import empty_resnet
 
     encoder_contract, head_contract = model.contract.encoder, model.contract.head
-    encoder = empty_resnet(encoder_contract.architecture, encoder_contract.width)
-    head = empty_head(head_contract.head_type, encoder_contract.embedding_size, head_contract.outputs)
-    for net, contract in ((encoder, encoder_contract), (head, head_contract)):
+    encoder = empty_encoder(encoder_contract.architecture, encoder_contract.width, encoder_contract.embedding)
+    head = nn.Identity()
+    parts = [(encoder, encoder_contract)]
+    if head_contract is not None:
+        head = empty_head(head_contract.head_type, encoder_contract.embedding_size, head_contract.outputs)
+        parts.append((head, head_contract))
+    for net, contract in parts:
         tensors = _verified_tensors(model.folder / contract.weights, contract.sha256)
         _check_layout(net, tensors, model.folder / contract.weights)
         net.load_state_dict(tensors, strict=True, assign=True)
     return EncoderWithHead(encoder, head).eval().requires_grad_(False)
 
 
+def verify_model(model: InstalledModel) -> None:
+    """Compare the weight files with the contract's sha256. Raises ModelError for the first that differs."""
+    for contract in filter(None, (model.contract.encoder, model.contract.head)):
+        path = model.folder / contract.weights
+        try:
+            unchanged = file_sha256(path) == contract.sha256
+        except OSError as error:
+            raise ModelError(f"'{path}' cannot be read ({error.strerror}); install the model again.") from None
+        if not unchanged:
+            raise ModelError(f"'{path}' is damaged or was changed (sha256 differs); install the model again.")
+
+
+def file_sha256(path: Path) -> str:
+    """Of the file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def _verified_tensors(path: Path, sha256: str) -> dict:
-    import torch
     from safetensors.torch import load
 
     try:
@@ -74,7 +142,7 @@ def _verified_tensors(path: Path, sha256: str) -> dict:
         raise ModelError(
             f"The weight file '{path}' is damaged or was changed (sha256 differs); install the model again."
         )
-    return {key: value.float() if value.dtype == torch.float16 else value for key, value in load(content).items()}
+    return {key: value.float() if value.is_floating_point() else value for key, value in load(content).items()}
 
 
 def _check_layout(net, tensors: dict, path: Path) -> None:

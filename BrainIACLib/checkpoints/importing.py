@@ -1,0 +1,63 @@
+"""From a file that a person has to an installed model."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from BrainIACLib.checkpoints.conversion import convert_checkpoint
+from BrainIACLib.checkpoints.installed import InstalledModel, verify_model
+from BrainIACLib.checkpoints.store import incoming_folder, install, remove
+from BrainIACLib.contracts import contract_to_json, read_contract
+from BrainIACLib.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Imported:
+    """``new`` is False where this very file was installed before."""
+
+    model: InstalledModel
+    new: bool
+
+
+def import_checkpoint(path: Path, task: str, store: Path) -> Imported:
+    """Convert, verify and install a checkpoint whose licence the person has accepted just now.
+
+    Raises
+    ------
+    ModelError : from the conversion or the store, which is then as it was before.
+    """
+    accepted = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with incoming_folder(store) as incoming:
+        model_id = convert_checkpoint(path, task, accepted, incoming)
+        return _install(incoming, store, model_id)
+
+
+def import_folder(folder: Path, store: Path) -> Imported:
+    """Copy a model folder of this project (contract, safetensors, card) into the store, after checking it."""
+    contract = read_contract(folder)
+    names = {part.weights for part in (contract.encoder, contract.head) if part is not None}
+    names |= {"card.md"} & {path.name for path in folder.iterdir()}
+    with incoming_folder(store) as incoming:
+        try:
+            for name in names:
+                shutil.copyfile(folder / name, incoming / name)
+            (incoming / "contract.json").write_text(contract_to_json(contract), encoding="utf-8")
+        except OSError as error:
+            raise ModelError(f"'{folder}' cannot be copied ({error.strerror}); nothing was installed.") from None
+        verify_model(InstalledModel(incoming, contract))
+        return _install(incoming, store, contract.id)
+
+
+def _install(incoming: Path, store: Path, model_id: str) -> Imported:
+    target, new = install(incoming, store, model_id)
+    model = InstalledModel(target, read_contract(target))
+    if not new:
+        try:
+            verify_model(model)
+        except ModelError:  # an installed model that was damaged since is replaced
+            remove(target)
+            target, new = install(incoming, store, model_id)
+    return Imported(model, new)

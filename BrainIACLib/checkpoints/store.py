@@ -1,0 +1,120 @@
+"""Where models lie, and how one gets in or out: a folder appears complete by one rename, or not at all.
+
+Nothing here locks: an import works in a hidden folder of its own inside the store, so two at once, a kill or a full
+disk leave the store as it was before or with the whole model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from BrainIACLib.errors import ModelError
+from BrainIACLib.resources import resource
+
+ENVIRONMENT = "BRAINIAC_MODELS"  # one folder, or several with the system's separator; the first is written to
+STALE_AFTER = 24 * 3600  # seconds after which the remains of a killed import are removed
+
+
+def user_folders() -> list[Path]:
+    """The user's own model folders; the first is where imports go, the others may be shared and read-only."""
+    if os.environ.get(ENVIRONMENT):
+        return [Path(folder).expanduser() for folder in os.environ[ENVIRONMENT].split(os.pathsep) if folder]
+    if sys.platform == "win32":
+        data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        data = Path.home() / "Library" / "Application Support"
+    else:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return [data / "BrainIAC" / "Models"]
+
+
+def model_folders(models_dir: Path | None = None) -> list[Path]:
+    """Every folder to look for models in: the bundled ones, then ``models_dir`` or the user's."""
+    return [resource("Models"), *([models_dir] if models_dir else user_folders())]
+
+
+@contextlib.contextmanager
+def incoming_folder(store: Path) -> Iterator[Path]:
+    """An empty hidden folder inside ``store`` to build a model in; removed at the end, whatever happens.
+
+    Raises
+    ------
+    ModelError : the store cannot be written, or the disk is full.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        _remove_stale(store)
+        folder = Path(tempfile.mkdtemp(prefix=".incoming-", dir=store))
+    except OSError as error:
+        raise ModelError(
+            f"The model folder '{store}' cannot be written ({error.strerror}); choose another with --models-dir."
+        ) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def install(folder: Path, store: Path, model_id: str) -> tuple[Path, bool]:
+    """Make a complete folder part of the store under the model's id.
+
+    Returns
+    -------
+    Its place, and whether it is new: False where the same model (the id holds the source's sha256) was there already.
+
+    Raises
+    ------
+    ModelError : the disk is full, or the store cannot be written.
+    """
+    target = store / model_id
+    try:
+        os.replace(folder, target)  # of a folder onto one that is not empty: refused by every system
+    except OSError as error:
+        if (target / "contract.json").is_file():
+            return target, False
+        raise ModelError(
+            f"'{target}' cannot be written ({error.strerror}); nothing was installed. Choose another --models-dir."
+        ) from None
+    target.chmod(0o777 & ~_umask())  # mkdtemp's folders are for one person only; a shared store is for several
+    return target, True
+
+
+def remove(folder: Path) -> None:
+    """Take a model out of the store: invisible at once, then deleted. A link to a model is unlinked, not followed.
+
+    Raises
+    ------
+    ModelError : a bundled model, or a folder that may not be written.
+    """
+    if folder.parent.resolve() == resource("Models").resolve():
+        raise ModelError(f"'{folder.name}' came with BrainIAC and is not removed.")
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+            return
+        hidden = folder.with_name(f".removed-{folder.name}-{os.getpid()}")
+        os.replace(folder, hidden)
+    except OSError as error:
+        raise ModelError(f"'{folder}' cannot be removed ({error.strerror}).") from None
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _remove_stale(store: Path) -> None:
+    for pattern in (".incoming-*", ".removed-*"):
+        for folder in store.glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > STALE_AFTER:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

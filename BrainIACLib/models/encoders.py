@@ -1,0 +1,22 @@
+"""One way to every encoder: (B, 1, X, Y, Z) -> (B, embedding_size), as a contract names it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from BrainIACLib.models.resnet import ResNet
+from BrainIACLib.models.vit import ViT
+
+
+def encoder(architecture: str, width: float, embedding: str) -> nn.Module:
+    """A randomly initialised encoder; ``architecture`` and ``embedding`` as in ``EncoderContract``."""
+    if architecture == "vit_b":
+        return ViT(width, embedding)
+    return ResNet(architecture, width)
+
+
+def empty_encoder(architecture: str, width: float, embedding: str) -> nn.Module:
+    """An encoder without memory for its weights, to be filled by ``load_state_dict(..., assign=True)``."""
+    with torch.device("meta"):
+        return encoder(architecture, width, embedding)
