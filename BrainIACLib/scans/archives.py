@@ -1,0 +1,62 @@
+"""Zip archives, unpacked into a private folder that is always removed.
+
+No name from the archive is ever used: members become numbered plain files. So there is no way out of the folder, no
+link, no name too long or in the wrong script, and no patient's name on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from BrainIACLib.scans.formats import suffix
+from BrainIACLib.scans.scan import Refused
+
+MOST_MEMBERS = 50_000
+MOST_BYTES = 16 * 2**30
+
+
+@contextlib.contextmanager
+def unpacked(path: Path) -> Iterator[list[Path]]:
+    """The members of the archive at ``path`` as numbered files that keep their suffix.
+
+    Raises
+    ------
+    Refused : damaged, encrypted, of an unknown compression, or larger than any study.
+    """
+    with tempfile.TemporaryDirectory(prefix="brainiac-") as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                files = _unpack(archive, Path(folder))
+        except (zipfile.BadZipFile, zlib.error, EOFError):
+            raise Refused("is a damaged zip archive; copy or download it again.") from None
+        except NotImplementedError:
+            raise Refused("is a zip archive with an unknown compression; unpack it and give the folder.") from None
+        yield files
+
+
+def _unpack(archive: zipfile.ZipFile, folder: Path) -> list[Path]:
+    members = [member for member in archive.infolist() if not member.is_dir() and not _is_macos_metadata(member)]
+    if any(member.flag_bits & 1 for member in members):
+        raise Refused("is protected by a password; unpack it and give the folder.")
+    if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > MOST_BYTES:
+        raise Refused(
+            f"unpacks to more than {MOST_MEMBERS} files or {MOST_BYTES >> 30} GiB, more than any study; "
+            "unpack the series that you want and give its folder."
+        )
+    files = []
+    for number, member in enumerate(members):
+        file = folder / f"{number:06d}{suffix(PurePosixPath(member.filename))}"
+        with archive.open(member) as source, file.open("xb") as target:  # never yields more than file_size bytes
+            shutil.copyfileobj(source, target, 1 << 20)
+        files.append(file)
+    return files
+
+
+def _is_macos_metadata(member: zipfile.ZipInfo) -> bool:
+    return member.filename.startswith("__MACOSX/") or PurePosixPath(member.filename).name.startswith("._")

@@ -1,0 +1,217 @@
+"""DICOM headers: which files are images of which series, and where each slice lies.
+
+Only the tags below are read, none of which identifies a person. A classic file holds one slice; an enhanced
+(multi-frame) file holds many, each with its own functional groups (PS3.3 C.7.6.16).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from BrainIACLib.scans.formats import is_dicom
+from BrainIACLib.scans.scan import SeriesSummary
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_TAGS = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "ImageType",
+    "SamplesPerPixel",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "EchoTime",
+    "DiffusionBValue",
+    "TemporalPositionIdentifier",
+    "TriggerTime",
+    "AcquisitionNumber",
+    "InstanceNumber",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice: where its pixels are, where it lies (LPS mm), and what tells it from others at the same place."""
+
+    file: Path
+    frame: int  # within the file
+    frames_in_file: int
+    size: tuple[int, int]  # columns, rows
+    position: tuple[float, ...] | None  # of the centre of the first pixel
+    orientation: tuple[float, ...] | None  # direction along a row, direction along a column
+    spacing: tuple[float, ...] | None  # mm, between rows, between columns
+    thickness: float | None  # mm
+    rescale: tuple[float, float]  # slope, intercept
+    image_type: str
+    echo_time: float | None
+    b_value: float | None
+    order: tuple[float, ...]  # time of acquisition, as far as the numbers tell
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the header says where the slice lies."""
+        return None not in (self.position, self.orientation, self.spacing)
+
+    @property
+    def contrast(self) -> tuple:
+        """Equal for all slices of one volume."""
+        return self.image_type, self.echo_time or 0.0, self.b_value or 0.0
+
+    @property
+    def height(self) -> float:
+        """Distance (mm) from the origin along the slice's normal."""
+        row, column = np.reshape(self.orientation, (2, 3))
+        return float(np.dot(self.position, np.cross(row, column)))
+
+
+@dataclass(frozen=True)
+class Series:
+    """The images of one SeriesInstanceUID."""
+
+    uid: str
+    modality: str | None
+    sop_class: str
+    samples: int  # values per pixel
+    files: tuple[Path, ...]
+    slices: tuple[Slice, ...]  # in no order; empty where there are no pixels
+
+    def summary(self) -> SeriesSummary:
+        """What may be told of the series."""
+        if not self.slices:
+            return SeriesSummary(self.uid, self.modality, len(self.files), None, None)
+        first = self.slices[0]
+        if not all(piece.is_placed for piece in self.slices):
+            return SeriesSummary(self.uid, self.modality, len(self.files), (*first.size, len(self.slices)), None)
+        heights = np.unique(np.round([piece.height for piece in self.slices], 2))
+        step = float(np.median(np.diff(heights))) if len(heights) > 1 else 0.0
+        spacing = (first.spacing[1], first.spacing[0], step)
+        return SeriesSummary(self.uid, self.modality, len(self.files), (*first.size, len(heights)), spacing)
+
+
+def find_series(files: Iterable[Path]) -> tuple[list[Series], tuple[str, ...]]:
+    """The series among ``files``, ordered by UID, and what was left out: damaged files and copies."""
+    headers: dict[str, dict[str, tuple[Path, Dataset]]] = {}
+    damaged = copies = 0
+    for file in files:
+        if not is_dicom(file):
+            continue
+        header = _read_header(file)
+        if header is None:
+            damaged += 1
+        elif uid := header.get("SeriesInstanceUID"):
+            instances = headers.setdefault(str(uid), {})
+            # some anonymisers give all files of a series one SOPInstanceUID
+            instance = "|".join(
+                str(header.get(tag)) for tag in ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")
+            )
+            copies += instance in instances
+            instances.setdefault(instance, (file, header))
+    left_out = []
+    if damaged:
+        left_out.append(f"{damaged} damaged DICOM files were left out.")
+    if copies:
+        left_out.append(f"{copies} DICOM files are copies of others and were left out.")
+    return [_series(uid, list(headers[uid].values())) for uid in sorted(headers)], tuple(left_out)
+
+
+def _read_header(file: Path) -> Dataset | None:
+    import pydicom
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom would quote malformed values
+        try:
+            return pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+        except PermissionError:
+            raise
+        except Exception:  # whatever a damaged file makes the parser stumble over
+            return None
+
+
+def _series(uid: str, members: list[tuple[Path, Dataset]]) -> Series:
+    header = members[0][1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        slices = tuple(piece for file, member in members for piece in _slices(file, member))
+    return Series(
+        uid=uid,
+        modality=str(header.get("Modality") or "") or None,
+        sop_class=str(header.get("SOPClassUID", "")),
+        samples=int(header.get("SamplesPerPixel") or 1),
+        files=tuple(file for file, _ in members),
+        slices=slices,
+    )
+
+
+def _slices(file: Path, header: Dataset) -> Iterator[Slice]:
+    if not header.get("Rows") or not header.get("Columns"):
+        return
+    frames = _frames(header)
+    for frame, places in enumerate(frames):
+        image_type = _first(places, "FrameType") or _first(places, "ImageType") or ""
+        times = ("TemporalPositionIndex", "TemporalPositionIdentifier", "TriggerTime", "AcquisitionNumber")
+        yield Slice(
+            file=file,
+            frame=frame,
+            frames_in_file=len(frames),
+            size=(int(header.Columns), int(header.Rows)),
+            position=_numbers(places, "ImagePositionPatient", 3),
+            orientation=_numbers(places, "ImageOrientationPatient", 6),
+            spacing=_numbers(places, "PixelSpacing", 2),
+            thickness=_number(places, "SliceThickness", None),
+            rescale=(_number(places, "RescaleSlope", 1.0), _number(places, "RescaleIntercept", 0.0)),
+            image_type=image_type if isinstance(image_type, str) else "\\".join(image_type),
+            echo_time=_number(places, "EffectiveEchoTime", None) or _number(places, "EchoTime", None),
+            b_value=_number(places, "DiffusionBValue", None),
+            order=(*(_number(places, time, 0.0) for time in times), _number(places, "InstanceNumber", 0.0), frame),
+        )
+
+
+def _frames(header: Dataset) -> list[list[Dataset]]:
+    """For each frame the datasets that describe it, the most specific first."""
+    shared = [part for group in header.get("SharedFunctionalGroupsSequence") or () for part in _parts(group)]
+    own = header.get("PerFrameFunctionalGroupsSequence")
+    if own:
+        return [[*_parts(group), *shared, header] for group in own]
+    return [[*shared, header]] * int(header.get("NumberOfFrames") or 1)
+
+
+def _parts(group: Dataset) -> list[Dataset]:
+    """The first item of each sequence of a functional group."""
+    return [element.value[0] for element in group if element.VR == "SQ" and element.value]
+
+
+def _first(places: list[Dataset], keyword: str) -> object:
+    return next((place.get(keyword) for place in places if place.get(keyword) not in (None, "")), None)
+
+
+def _numbers(places: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
+    """``count`` finite numbers, or None where they are missing or malformed."""
+    value = _first(places, keyword)
+    try:
+        numbers = np.atleast_1d(np.array(value, dtype=float))
+    except (TypeError, ValueError):
+        return None
+    return tuple(numbers.tolist()) if numbers.shape == (count,) and np.isfinite(numbers).all() else None
+
+
+def _number(places: list[Dataset], keyword: str, default: float | None) -> float | None:
+    numbers = _numbers(places, keyword, 1)
+    return numbers[0] if numbers else default

@@ -1,0 +1,46 @@
+"""Which format a file has: by its first bytes where they tell, by its suffix where they do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from BrainIACLib.scans.scan import Refused
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
+SINGLE_FILE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd", ".zip", ".dcm", ".ima")
+
+
+def suffix(path: Path) -> str:
+    """The known suffix of a file name in lower case (``".nii.gz"``), or ``""``."""
+    name = path.name.lower()
+    return max((known for known in SUFFIXES if name.endswith(known)), key=len, default="")
+
+
+def is_dicom(path: Path) -> bool:
+    """A DICOM file, with or without the 128 bytes before ``DICM`` that old files lack."""
+    with path.open("rb") as stream:
+        head = stream.read(132)
+    bare = head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00"  # starts with group 0002 or 0008
+    return head[128:] == b"DICM" or bare
+
+
+def recognise(path: Path) -> str:
+    """``"NIfTI"``, ``"NRRD"``, ``"MetaImage"``, ``"DICOM"`` or ``"zip"``; ``Refused`` for anything else."""
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if not head:
+        raise Refused("is an empty file (0 bytes); copy or export it again.")
+    if head.startswith(b"PK"):
+        return "zip"
+    if head.startswith(b"NRRD"):
+        return "NRRD"
+    if suffix(path) in (".mha", ".mhd"):
+        return "MetaImage"
+    if suffix(path) in NIFTI_SUFFIXES:
+        return "NIfTI"
+    if is_dicom(path):
+        return "DICOM"
+    raise Refused(
+        "is not an image in a known format; give NIfTI, NRRD, MetaImage, a DICOM folder, or a zip of DICOM files."
+    )

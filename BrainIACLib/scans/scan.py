@@ -1,0 +1,62 @@
+"""What a reader hands out: a scan with its provenance, or the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One 3D volume of a brain MRI as it was stored, and where it came from.
+
+    ``image`` is three-dimensional, real and finite, in LPS millimetres. ``name`` is the file or folder name without
+    its suffix. ``sha256`` identifies the content: of the one file, or of the sorted per-file hashes joined together,
+    so a DICOM series has the same hash in a folder, in a zip and under other file names. ``warnings`` are sentences.
+    """
+
+    image: sitk.Image
+    name: str
+    path: Path
+    format: str  # "NIfTI", "NRRD", "MetaImage" or "DICOM"
+    modality: str | None  # as the DICOM header says
+    sha256: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SeriesSummary:
+    """What distinguishes one DICOM series from another, without anything that could name a person."""
+
+    uid: str
+    modality: str | None
+    files: int
+    size: tuple[int, int, int] | None  # columns, rows, slices; None without pixels
+    spacing: tuple[float, float, float] | None  # mm; None without a position in space
+
+    def __str__(self) -> str:
+        size = " x ".join(str(n) for n in self.size) + " voxels" if self.size else "no image"
+        spacing = " of " + " x ".join(f"{mm:.2f}" for mm in self.spacing) + " mm" if self.spacing else ""
+        files = "1 file" if self.files == 1 else f"{self.files} files"
+        return f"{self.uid}: {self.modality or 'unknown modality'}, {files}, {size}{spacing}"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume as one of the readers found it, before its voxels are judged."""
+
+    image: sitk.Image
+    format: str
+    files: tuple[Path, ...]  # every file that it was read from
+    modality: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Refused(Exception):
+    """Why an input is no usable scan: the rest of a sentence that starts with the path the person gave.
+
+    Readers raise it without naming any file, so only the path that the person typed is ever shown: the names of
+    files inside a folder or zip, and anything in a header, may name a patient.
+    """

@@ -1,0 +1,119 @@
+"""What counts as a usable brain MRI: enough voxels of a plausible size, one real value in each, and not a CT.
+
+All checks but the last need the header only and come before any voxel is read.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import SimpleITK as sitk
+
+from BrainIACLib.scans.grid import Grid
+from BrainIACLib.scans.scan import Refused
+
+FEWEST_SLICES = 8
+FEWEST_VOXELS_IN_PLANE = 32
+SMALLEST_EXTENT_MM = 40.0  # 8 slices of 5 mm; thick-slice clinical scans have 18 to 25
+LARGEST_EXTENT_MM = 600.0
+MOST_VOXELS = 2**30  # 4 GiB as float32; a whole head at 0.25 mm has half as many
+LEAST_VARIED_FRACTION = 0.001
+
+
+def choose_frame(frames: int, frame: int | None, described: str = "") -> int:
+    """The frame to read of ``frames``; ``described`` says what they are.
+
+    Raises
+    ------
+    Refused : there are several and none was chosen, or there is none of that number.
+    """
+    if frame is None and frames > 1:
+        raise Refused(
+            f"holds {frames} volumes (time points, echoes or directions); "
+            f"choose one with --frame N, N from 0 to {frames - 1}{described}."
+        )
+    if frame is not None and not 0 <= frame < frames:
+        raise Refused(f"has no frame {frame}; give --frame a number from 0 to {frames - 1}, or leave it out.")
+    return frame or 0
+
+
+def check_kind(components: int, complex_values: bool) -> None:
+    """One real number per voxel, or ``Refused``."""
+    if complex_values:
+        raise Refused("holds complex numbers (raw MR data); give the magnitude image instead.")
+    if components > 1:
+        kind = "a colour image" if components in (3, 4) else "several channels"
+        raise Refused(
+            f"holds {components} values in each voxel ({kind} or a vector field); give a plain grey-value scan."
+        )
+
+
+def check_matrix(size: tuple[int, int, int]) -> None:
+    """Enough slices and voxels (x, y, z), and not absurdly many, or ``Refused``."""
+    matrix = " x ".join(str(n) for n in size) + " voxels"
+    fewest, middle, _ = sorted(size)
+    if fewest <= 1:
+        raise Refused(f"is a single slice ({matrix}): a 2D image or a localizer; give a 3D scan of the brain.")
+    if math.prod(size) > MOST_VOXELS:
+        raise Refused(f"declares {matrix}, more than any brain MRI; its header is damaged or it is no MRI.")
+    if fewest < FEWEST_SLICES or middle < FEWEST_VOXELS_IN_PLANE:
+        raise Refused(
+            f"has too few voxels ({matrix}): a localizer or a fragment; give a scan with at least {FEWEST_SLICES} "
+            f"slices of {FEWEST_VOXELS_IN_PLANE} x {FEWEST_VOXELS_IN_PLANE} voxels."
+        )
+
+
+def check_extent(grid: Grid) -> None:
+    """Large enough for a brain and no larger than a head with its surroundings, or ``Refused``."""
+    extents = [n * mm for n, mm in zip(grid.size, grid.spacing, strict=True)]
+    extent = " x ".join(f"{mm:.4g}" for mm in extents) + " mm"
+    if min(extents) < SMALLEST_EXTENT_MM:
+        raise Refused(
+            f"covers too little of a brain ({extent}); give a scan of the whole brain, or correct its voxel size."
+        )
+    if max(extents) > LARGEST_EXTENT_MM:
+        raise Refused(f"is larger than a head ({extent}); give a scan of the head, or correct its voxel size.")
+
+
+def check_voxels(image: sitk.Image, modality: str | None) -> tuple[sitk.Image, tuple[str, ...]]:
+    """``image`` with every voxel finite (others become the lowest value), and a warning where that was needed.
+
+    Raises
+    ------
+    Refused : no finite voxel, (nearly) all voxels equal, or a CT by its numbers where no header says "MR".
+    """
+    warnings = []
+    voxels = sitk.GetArrayViewFromImage(image)
+    if voxels.dtype.kind == "f":
+        finite = np.isfinite(voxels)
+        count = int(voxels.size - np.count_nonzero(finite))
+        if count == voxels.size:
+            raise Refused("holds no numbers at all (every voxel is NaN or infinite); export or compute it again.")
+        if count:
+            lowest = voxels.min(where=finite, initial=np.inf)
+            cleaned = sitk.GetImageFromArray(np.where(finite, voxels, lowest))
+            cleaned.CopyInformation(image)
+            image, voxels = cleaned, sitk.GetArrayViewFromImage(cleaned)
+            warnings.append(f"{count} voxels are NaN or infinite; they were set to the lowest value, {lowest:g}.")
+    lowest = voxels.min()
+    if np.count_nonzero(voxels != lowest) < LEAST_VARIED_FRACTION * voxels.size:
+        raise Refused(f"is empty: (nearly) every voxel has the value {lowest:g}; export or compute it again.")
+    if modality is None and _has_hounsfield_units(voxels):
+        raise Refused(
+            "is a CT by its values (air near -1000, soft tissue from 0 to 100 Hounsfield units); give an MR scan."
+        )
+    return image, tuple(warnings)
+
+
+def _has_hounsfield_units(voxels: np.ndarray) -> bool:
+    """A head CT: much air around -1000, brain within 0..100, little between them (a shifted MR has a continuum)."""
+    if voxels.min() > -900:
+        return False
+    sample = voxels[::2, ::2, ::2]
+
+    def fraction(low: float, high: float) -> float:
+        return np.count_nonzero((sample >= low) & (sample <= high)) / sample.size
+
+    air, between, soft_tissue = fraction(-1100, -900), fraction(-850, -150), fraction(0, 100)
+    return air >= 0.15 and soft_tissue >= 0.05 and between < soft_tissue

@@ -1,0 +1,62 @@
+"""Writing files so that a reader never meets half of one: under a temporary name beside it, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from BrainIACLib.errors import BrainIACError
+from BrainIACLib.scans.itk_files import itk_files
+
+IMAGE_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
+TRANSFORM_SUFFIXES = (".tfm", ".h5")
+
+
+def write_image(image: sitk.Image, path: Path | str) -> None:
+    """Write ``image`` with its geometry, compressed, as .nii.gz, .nrrd or .mha.
+
+    Raises
+    ------
+    BrainIACError : the file cannot be written; nothing is left behind and an older file stays as it was.
+    """
+    with _replacing(Path(path), IMAGE_SUFFIXES) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True)
+
+
+def write_transform(transform: sitk.Transform, path: Path | str) -> None:
+    """Write ``transform`` as .tfm or .h5, which ITK and 3D Slicer open. Raises as ``write_image``."""
+    with _replacing(Path(path), TRANSFORM_SUFFIXES) as temporary:
+        sitk.WriteTransform(transform, str(temporary))
+
+
+def write_text(text: str, path: Path | str) -> None:
+    """Write ``text`` as UTF-8 with its line ends unchanged. Raises as ``write_image``."""
+    path = Path(path)
+    with _replacing(path, (path.suffix,)) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """A free name beside ``path`` to write to; becomes ``path`` at the end, or vanishes."""
+    known = next((one for one in suffixes if path.name.lower().endswith(one)), None)
+    if known is None:
+        raise BrainIACError(f"'{path}' cannot be written: its name must end in {' or '.join(suffixes)}.")
+    temporary = path.with_name(f".{uuid.uuid4().hex}{known}")
+    try:
+        with itk_files():
+            yield temporary
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # ITK raises RuntimeError for every reason
+        reason = getattr(error, "strerror", None) or "the folder is missing, write-protected or full"
+        raise BrainIACError(
+            f"'{path}' cannot be written ({reason}); choose another place or free some space."
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
