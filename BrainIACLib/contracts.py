@@ -144,6 +144,14 @@ class HeadContract:
         if self.link == "identity":
             self._check_units()
 
+    @property
+    def display_labels(self) -> tuple[str, ...]:
+        """How the classes are called in an answer: by number where it is not proven which is which (C-06)."""
+        labels = self.labels or ()
+        if self.polarity_verified:
+            return labels
+        return tuple(f"class {index} (documented as {label}; unverified)" for index, label in enumerate(labels))
+
     def _check_units(self):
         if self.outputs != 1 or not self.unit:
             raise ModelError("head.unit is missing: a regression without a unit has no meaning")

@@ -10,16 +10,19 @@ import dataclasses
 import platform
 import time
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+
 import BrainIACLib
-from BrainIACLib.checkpoints.installed import InstalledModel, find_model, load_model
-from BrainIACLib.contracts import ModelContract
-from BrainIACLib.errors import BrainIACError
+from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, find_model, load_model
+from BrainIACLib.contracts import AS_STORED, EncoderContract, HeadContract, ModelContract
+from BrainIACLib.errors import BrainIACError, ModelError
 from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
+from BrainIACLib.preprocessing.official_preset import take_as_stored
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised, standardise, to_native
 from BrainIACLib.scans import Scan
 
@@ -29,25 +32,37 @@ if typing.TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
+PRESETS = ("standard", "official")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer with its meaning. ``confidence`` and ``probabilities`` are calibrated (the contract's temperature)."""
+    """One answer with its meaning.
+
+    A class comes with ``confidence`` and ``probabilities`` (calibrated by the contract's temperature), a measurement
+    with ``value`` in ``unit``; ``label`` says either in words.
+    """
 
     task: str
     scans: Mapping[str, str]  # slot -> name of the scan
     label: str
-    confidence: float
+    confidence: float | None
     probabilities: Mapping[str, float]
     warnings: tuple[str, ...]
     valid_range: str
     provenance: Mapping[str, object]
+    value: float | None = None
+    unit: str | None = None
     notice: str = RESEARCH_USE_ONLY
+
+    @property
+    def headline(self) -> str:
+        """The answer in one line."""
+        return self.label if self.confidence is None else f"{self.label}, probability {self.confidence:.2f}"
 
     def to_json(self) -> dict:
         """Plain dictionaries, lists, strings and numbers, for ``json.dumps``."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "headline": self.headline}
 
 
 @dataclass(frozen=True)
@@ -64,10 +79,10 @@ class Predictor:
     Parameters
     ----------
     device : ``"auto"`` (CUDA, then Apple's MPS, then CPU), or a torch device name.
-    models : folder of installed models; the bundled ones by default.
+    models : folder or folders of installed models; the bundled and the user's by default.
     """
 
-    def __init__(self, device: str = "auto", models: Path | None = None):
+    def __init__(self, device: str = "auto", models: Path | Sequence[Path] | None = None):
         self.device = choose_device(device)
         self._models_folder = models
         self._nets: dict[str, torch.nn.Module] = {}
@@ -75,6 +90,7 @@ class Predictor:
         self._standardised: dict[str, Standardised] = {}
         self._embeddings: dict[tuple[str, str], torch.Tensor] = {}
         self._options = PreprocessingOptions()
+        self._preset = "standard"
 
     def set_study(
         self,
@@ -82,58 +98,78 @@ class Predictor:
         options: PreprocessingOptions | None = None,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
+        preset: str = "standard",
     ) -> Mapping[str, Standardised]:
         """Standardise every scan of the study (name -> scan); forgets the study before.
+
+        Parameters
+        ----------
+        preset : ``"standard"``, or ``"official"`` to take preprocessed scans as upstream's code does, in the array
+            order in which they are stored (``preprocessing.official_preset``; the options are not used then).
 
         Raises
         ------
         PreprocessingError, Cancelled : from the pipeline; the predictor is then without a study.
         """
+        if preset not in PRESETS:
+            raise BrainIACError(f"The preset '{preset}' does not exist; choose one of: {', '.join(PRESETS)}.")
         self._scans, self._standardised, self._embeddings = {}, {}, {}
-        self._options = options or PreprocessingOptions()
-        standardised = {
-            name: standardise(scan.image, self._options, progress, cancelled) for name, scan in scans.items()
-        }
+        self._options, self._preset = options or PreprocessingOptions(), preset
+        if preset == "official":
+            standardised = {name: take_as_stored(scan.image) for name, scan in scans.items()}
+        else:
+            standardised = {
+                name: standardise(scan.image, self._options, progress, cancelled) for name, scan in scans.items()
+            }
         self._scans, self._standardised = dict(scans), standardised
         return standardised
 
-    def predict(self, task: str, scan: str) -> Prediction:
-        """The answer of the model for ``task`` on the scan of that name in the study.
+    def predict(
+        self, task: str, scans: str | Mapping[str, str], *, model_id: str | None = None, accept_missing: bool = False
+    ) -> Prediction:
+        """The answer of the model for ``task``.
+
+        Parameters
+        ----------
+        scans : the name of one scan of the study, for a model that takes one; else slot -> name.
+        model_id : which model, where several are installed for the task.
+        accept_missing : average the scans that are there although the model was made for more (U-03, P-18).
 
         Raises
         ------
-        ModelError : no model for the task, or its files are damaged.
+        ModelError : no model for the task, its files are damaged, a scan is missing, or the result is implausible.
         KeyError : the study has no scan of that name.
         """
         import torch
 
-        model = find_model(task, self._models_folder)
+        model = find_model(task, self._models_folder, model_id)
         head = model.contract.head
-        embedding = self._embedding(model, scan)
+        if head is None:
+            raise ModelError(f"The model '{model.contract.id}' has no head: it embeds scans and answers no question.")
+        slots = _fill_slots(head, scans)
+        warnings = [warning for name in slots.values() for warning in self._warnings(name)]
+        warnings += _missing_slots(head, slots, accept_missing)
+        embedding = torch.stack([self._embedding(model, name) for name in slots.values()]).mean(dim=0)  # present scans
         started = time.perf_counter()
         with torch.inference_mode():
             logits = self._net(model).head(embedding)[0].float().cpu()
-        probabilities = torch.softmax(logits / (head.temperature or 1.0), dim=0).tolist()
-        ranked = sorted(zip(probabilities, head.labels, strict=True), reverse=True)
-        confidence, label = ranked[0]
-        warnings = list(self._scans[scan].warnings) + list(self._standardised[scan].warnings)
-        if head.confidence_gate is not None and confidence < head.confidence_gate:
-            warnings.append(
-                f"Uncertain: the confidence {confidence:.2f} is below {head.confidence_gate:.2f}; "
-                f"the next candidate is {ranked[1][1]} ({ranked[1][0]:.2f})."
-            )
-        if label == "other":
-            warnings.append("This does not look like a T1, T2, FLAIR or contrast-enhanced T1 scan of a brain.")
+        if not logits.isfinite().all():
+            raise ModelError(f"The model '{model.contract.id}' gives no number for this scan; no result is given.")
+        answer = _measurement(head, logits) if head.link == "identity" else _classification(head, logits)
+        warnings += [*answer.pop("warnings"), *(f"Unverified: {text}." for text in model.contract.unverified)]
         return Prediction(
             task=task,
-            scans={head.slots[0]: scan},
-            label=label,
-            confidence=confidence,
-            probabilities=dict(zip(head.labels, probabilities, strict=True)),
-            warnings=tuple(warnings),
+            scans=slots,
+            warnings=tuple(dict.fromkeys(warnings)),
             valid_range=head.valid_range,
-            provenance=self._provenance(model, scan, time.perf_counter() - started),
+            provenance=self._provenance(model, slots, time.perf_counter() - started),
+            **answer,
         )
+
+    def embed(self, scan: str, model_id: str | None = None) -> tuple[list[float], ModelContract]:
+        """The embedding of a scan by the bundled encoder or the one of the model with that id, and its contract."""
+        model = find_encoder(self._models_folder, model_id)
+        return self._embedding(model, scan)[0].float().cpu().tolist(), model.contract
 
     def explain(
         self,
@@ -144,19 +180,40 @@ class Predictor:
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
+        *,
+        scans: Mapping[str, str] | None = None,
+        model_id: str | None = None,
     ) -> Explanation:
-        """Guided-backpropagation SmoothGrad of the logit of ``label`` on the scan's own grid (U-13, D-11, D-13)."""
+        """SmoothGrad of the task's own output on the scan's own grid (U-13, D-11, D-13).
+
+        Guided backpropagation for networks of ReLUs; plain SmoothGrad, under that name, for others (ViT, section 2.3).
+
+        Parameters
+        ----------
+        scan : which scan of the study to explain.
+        label : the ``label`` of the prediction: its logit is explained, of a measurement the output itself.
+        scans : slot -> name as in ``predict``, where the model takes several; the other embeddings stay constant.
+        """
+        import torch
+
+        from BrainIACLib.models.heads import OneOfSeveral
         from BrainIACLib.saliency import guided_smoothgrad
 
-        model = find_model(task, self._models_folder)
-        index = model.contract.head.labels.index(label)
+        model = find_model(task, self._models_folder, model_id)
+        head, encoder = model.contract.head, self._encoder_contract(model)
+        slots = _fill_slots(head, scans if scans is not None else scan)
+        net = self._net(model)
+        others = [self._embedding(model, name) for name in slots.values() if name != scan]
+        if others:
+            net = OneOfSeveral(net, torch.stack(others).sum(dim=0), len(others) + 1)
         standardised = self._standardised[scan]
         saliency = guided_smoothgrad(
-            self._net(model),
-            model_input(standardised.image, model.contract.encoder).to(self.device),
-            target=lambda outputs: outputs[:, index],
+            net,
+            model_input(standardised.image, encoder).to(self.device),
+            target=_target(head, label),
             samples=samples,
             seed=seed,
+            guided=any(isinstance(module, torch.nn.ReLU) for module in net.modules()),
             progress=progress,
             cancelled=cancelled,
         )
@@ -164,17 +221,26 @@ class Predictor:
         peak = float(heat.max())
         if not peak > 0:
             raise BrainIACError(f"The saliency of '{label}' is zero everywhere: the model did not react to this scan.")
-        on_native = to_native(image_on_model_grid(heat / peak, standardised.image), standardised)
-        return Explanation(
-            on_native, {**saliency.parameters, "target": f"logit of {label}", "maximum_before_scaling": peak}
-        )
+        on_native = to_native(image_on_model_grid(heat / peak, standardised.image, encoder.orientation), standardised)
+        target = f"output in {head.unit}" if head.link == "identity" else f"logit of {label}"
+        return Explanation(on_native, {**saliency.parameters, "target": target, "maximum_before_scaling": peak})
+
+    def _warnings(self, scan: str) -> tuple[str, ...]:
+        return (*self._scans[scan].warnings, *self._standardised[scan].warnings)
+
+    def _encoder_contract(self, model: InstalledModel) -> EncoderContract:
+        """Upstream's code takes the array order as stored; our own models always see the order of their contract."""
+        contract = model.contract.encoder
+        if self._preset == "official" and contract.generation != "own":
+            return dataclasses.replace(contract, orientation=AS_STORED)
+        return contract
 
     def _embedding(self, model: InstalledModel, scan: str) -> "torch.Tensor":
         import torch
 
         key = (scan, model.contract.encoder.sha256)
         if key not in self._embeddings:
-            tensor = model_input(self._standardised[scan].image, model.contract.encoder)
+            tensor = model_input(self._standardised[scan].image, self._encoder_contract(model))
             with torch.inference_mode():
                 self._embeddings[key] = self._net(model).encoder(tensor.to(self.device))
         return self._embeddings[key]
@@ -184,16 +250,129 @@ class Predictor:
             self._nets[model.contract.id] = load_model(model).to(self.device)
         return self._nets[model.contract.id]
 
-    def _provenance(self, model: InstalledModel, scan: str, seconds: float) -> dict:
+    def _provenance(self, model: InstalledModel, slots: Mapping[str, str], seconds: float) -> dict:
+        steps = [
+            {"scan": name, **dataclasses.asdict(step)}
+            for name in slots.values()
+            for step in self._standardised[name].record
+        ]
+        encoder = self._encoder_contract(model)
         return {
             "model": _model_identity(model.contract),
-            "input": {"format": self._scans[scan].format, "sha256": self._scans[scan].sha256},
+            "inputs": {
+                slot: {
+                    "format": self._scans[name].format,
+                    "sha256": self._scans[name].sha256,
+                    "model_voxel_mm": _model_voxel(self._standardised[name].image, encoder),
+                }
+                for slot, name in slots.items()
+            },
             "versions": versions(),
             "device": self.device,
             "seed": self._options.seed,
-            "preprocessing": [dataclasses.asdict(step) for step in self._standardised[scan].record],
+            "preset": self._preset,
+            "orientation": encoder.orientation,
+            "preprocessing": steps,
             "head_seconds": seconds,
         }
+
+
+def _fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, str]:
+    """slot -> scan name, in the order of the contract."""
+    if isinstance(scans, str):
+        if len(head.slots) > 1:
+            raise ModelError(
+                f"The task '{head.task}' takes several scans: {', '.join(head.slots)}; say which is which."
+            )
+        scans = {head.slots[0]: scans}
+    if len(set(scans.values())) != len(scans):
+        raise ModelError(f"The task '{head.task}' takes different scans, and one was given twice.")
+    unknown = sorted(set(scans) - set(head.slots))
+    if unknown or not scans:
+        raise ModelError(
+            f"The task '{head.task}' takes {', '.join(head.slots)}, not {', '.join(unknown) or 'nothing'}."
+        )
+    return {slot: scans[slot] for slot in head.slots if slot in scans}
+
+
+def _missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) -> list[str]:
+    missing = ", ".join(slot for slot in head.slots if slot not in slots)
+    if not missing:
+        return []
+    if head.missing_policy == "refuse" and not accepted:
+        raise ModelError(
+            f"The task '{head.task}' needs {', '.join(head.slots)}, and {missing} is missing; "
+            "accept missing scans to average the others (the model was not made for that)."
+        )
+    return [f"{missing} is missing: the model was made for {', '.join(head.slots)}; the mean of the others was used."]
+
+
+def _classification(head: HeadContract, logits: "torch.Tensor") -> dict:
+    """label, confidence, probabilities and warnings from (outputs,) logits."""
+    import torch
+
+    logits = logits / (head.temperature or 1.0)
+    if head.link == "sigmoid":
+        positive = torch.sigmoid(logits)[0].item()
+        probabilities = [1 - positive, positive]
+        index = int(positive >= (0.5 if head.threshold is None else head.threshold))
+    else:
+        probabilities = torch.softmax(logits, dim=0).tolist()
+        index = max(range(len(probabilities)), key=probabilities.__getitem__)
+    labels, confidence = head.display_labels, probabilities[index]
+    warnings = []
+    if head.confidence_gate is not None and confidence < head.confidence_gate:
+        second = max((i for i in range(len(labels)) if i != index), key=probabilities.__getitem__)
+        warnings.append(
+            f"Uncertain: the confidence {confidence:.2f} is below {head.confidence_gate:.2f}; "
+            f"the next candidate is {labels[second]} ({probabilities[second]:.2f})."
+        )
+    if labels[index] == "other":
+        warnings.append("This does not look like a T1, T2, FLAIR or contrast-enhanced T1 scan of a brain.")
+    return {
+        "label": labels[index],
+        "confidence": confidence,
+        "probabilities": dict(zip(labels, probabilities, strict=True)),
+        "warnings": warnings,
+    }
+
+
+def _measurement(head: HeadContract, outputs: "torch.Tensor") -> dict:
+    """label, value, unit and warnings from (1,) output; refuses what cannot be (U-16)."""
+    value = outputs[0].item() * (1.0 if head.conversion is None else head.conversion)
+    unit = head.display_unit or head.unit
+    low, high = head.plausible_range or (float("-inf"), float("inf"))
+    if not low <= value <= high:
+        raise ModelError(
+            f"The model for '{head.task}' answered {value:.1f} {unit}, which cannot be ({low:g} to {high:g} {unit}): "
+            "the scan, its preprocessing or the unit in the contract does not suit this model. No result is given."
+        )
+    warnings = []
+    if head.training_range is not None and not head.training_range[0] <= value <= head.training_range[1]:
+        begin, end = head.training_range
+        warnings.append(
+            f"The result {value:.1f} {unit} lies outside the range that the model was trained on "
+            f"({begin:g} to {end:g} {unit}): do not rely on it."
+        )
+    label = f"{value:.1f} {unit}"
+    return {
+        "label": label, "confidence": None, "probabilities": {}, "value": value, "unit": unit, "warnings": warnings
+    }  # fmt: skip
+
+
+def _target(head: HeadContract, label: str) -> Callable[["torch.Tensor"], "torch.Tensor"]:
+    """(B, outputs) -> (B,): the logit of the class; of a sigmoid, minus its logit for the first class."""
+    if head.link == "identity":
+        return lambda outputs: outputs[:, 0]
+    index = head.display_labels.index(label)
+    if head.link == "sigmoid":
+        return lambda outputs: outputs[:, 0] if index == 1 else -outputs[:, 0]
+    return lambda outputs: outputs[:, index]
+
+
+def _model_voxel(image: "sitk.Image", contract: EncoderContract) -> list[float]:
+    """The size in mm of the voxels that the network sees (U-11)."""
+    return image_on_model_grid(np.zeros(contract.input_size), image, contract.orientation).GetSpacing()
 
 
 def choose_device(name: str) -> str:

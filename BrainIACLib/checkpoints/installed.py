@@ -82,6 +82,27 @@ def find_model(task: str, folders: Folders = None, model_id: str | None = None) 
     )
 
 
+def find_encoder(folders: Folders = None, model_id: str | None = None) -> InstalledModel:
+    """The model whose encoder embeds scans: the one with that id, else the first bundled one, else the only one.
+
+    Raises
+    ------
+    ModelError : no such model, none at all, or no clear choice.
+    """
+    models = installed_models(folders)
+    ids = ", ".join(model.contract.id for model in models) or "none"
+    if model_id is not None:
+        models = [model for model in models if model.contract.id == model_id]
+        if not models:
+            raise ModelError(f"No model '{model_id}' is installed (installed: {ids}).")
+    bundled = [model for model in models if model.contract.source is None]
+    if bundled or len(models) == 1:
+        return (bundled or models)[0]
+    if models:
+        raise ModelError(f"Several encoders are installed; choose one with --model: {ids}.")
+    raise ModelError(f"No encoder is installed. {where_to_get(EMBEDDING_TASK)}")
+
+
 def load_model(model: InstalledModel) -> "EncoderWithHead":
     """Encoder and head (an identity where there is none) in evaluation mode, float32, on the CPU.
 

@@ -47,6 +47,22 @@ class EncoderWithHead(nn.Module):
         return self.head(self.encoder(x))
 
 
+class OneOfSeveral(nn.Module):
+    """One scan of a study with several: (B, 1, X, Y, Z) -> (B, outputs), the embeddings of the others being constant.
+
+    ``others`` is their sum, (1, embedding_size); the head sees the mean over all ``count`` scans (P-18).
+    """
+
+    def __init__(self, model: EncoderWithHead, others: Tensor, count: int):
+        super().__init__()
+        self.model = model
+        self.register_buffer("others", others)
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.head((self.model.encoder(x) + self.others) / self.count)
+
+
 def empty_head(head_type: str, embedding_size: int, outputs: int) -> nn.Module:
     """A head without memory for its weights: load with ``load_state_dict(..., assign=True)``."""
     with torch.device("meta"):

@@ -1,7 +1,8 @@
 """From the standardised image to an encoder's input tensor, and from a map on the model grid back to an image.
 
 Protocol: U-10 (v1: area resize of the whole array, then min-max; v2: trilinear, then non-zero z-score), U-11.
-All arrays here are in RAS order: index 0 grows to the patient's right, 1 to anterior, 2 to superior.
+Arrays are (X, Y, Z). In RAS order index 0 grows to the patient's right, 1 to anterior, 2 to superior; a contract can
+ask for another order, or for the one in which the scan is stored.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import typing
 import numpy as np
 import SimpleITK as sitk
 
-from BrainIACLib.contracts import EncoderContract
+from BrainIACLib.contracts import AS_STORED, EncoderContract
 
 if typing.TYPE_CHECKING:
     import torch
@@ -22,15 +23,23 @@ def ras_array(image: sitk.Image) -> np.ndarray:
 
     The direction closest to RAS is taken (SimpleITK's orientation filter); oblique images keep their obliqueness.
     """
-    oriented = sitk.DICOMOrient(image, "RAS")
-    return np.ascontiguousarray(sitk.GetArrayViewFromImage(oriented).transpose(2, 1, 0), dtype=np.float32)
+    return _array(image, "RAS")
+
+
+def _oriented(image: sitk.Image, orientation: str) -> sitk.Image:
+    return image if orientation == AS_STORED else sitk.DICOMOrient(image, orientation)
+
+
+def _array(image: sitk.Image, orientation: str) -> np.ndarray:
+    view = sitk.GetArrayViewFromImage(_oriented(image, orientation))
+    return np.ascontiguousarray(view.transpose(2, 1, 0), dtype=np.float32)
 
 
 def model_input(image: sitk.Image, contract: EncoderContract) -> "torch.Tensor":
-    """The encoder's input (1, 1, X, Y, Z) from an image on the template grid: resize, clip, normalise."""
+    """The encoder's input (1, 1, X, Y, Z) from a standardised image: orient, resize, clip, normalise."""
     import torch
 
-    array = torch.from_numpy(ras_array(image))[None, None]
+    array = torch.from_numpy(_array(image, contract.orientation))[None, None]
     return normalise(resize(array, contract.input_size, contract.resize_mode), contract)
 
 
@@ -69,13 +78,13 @@ def _normalise_one(volume: "torch.Tensor", contract: EncoderContract) -> "torch.
     return ((volume - values.mean()) / deviation).where(inside, volume.new_zeros(()))
 
 
-def image_on_model_grid(array: np.ndarray, reference: sitk.Image) -> sitk.Image:
-    """A map (X, Y, Z) in RAS order on the resized grid as an image that covers exactly the extent of ``reference``.
+def image_on_model_grid(array: np.ndarray, reference: sitk.Image, orientation: str = "RAS") -> sitk.Image:
+    """A map (X, Y, Z) in ``orientation`` on the resized grid as an image of exactly the extent of ``reference``.
 
     ``resize`` maps the outer voxel faces of the template grid onto those of the model grid, so spacing scales by the
     ratio of sizes and the first voxel centre moves by half the difference of the spacings.
     """
-    oriented = sitk.DICOMOrient(reference, "RAS")
+    oriented = _oriented(reference, orientation)
     size = np.array(oriented.GetSize(), float)
     spacing = np.array(oriented.GetSpacing()) * size / np.array(array.shape)
     direction = np.array(oriented.GetDirection()).reshape(3, 3)

@@ -52,7 +52,7 @@ def write_results(
         write_image(standardised.image, staging / BRAIN)
         write_image(standardised.native_mask, staging / MASK)
         write_transform(standardised.transform, staging / TRANSFORM)
-        title = f"{scan.name}: {prediction.label}, probability {prediction.confidence:.2f}"
+        title = f"{scan.name}: {prediction.headline}"
         notes = f"{len(prediction.warnings)} warnings, see {RESULT}" if prediction.warnings else "no warnings"
         save_overview(
             scan.image, explanation.map, title, f"{prediction.provenance['model']['id']}; {notes}", staging / PICTURE
