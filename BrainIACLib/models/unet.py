@@ -1,0 +1,80 @@
+"""A small 3D U-Net that predicts a signed distance from one scan.
+
+The volume is folded 2 x 2 x 2 into channels first, so that all wide layers work at half resolution; the last two
+layers work at full resolution again and see the scan once more. Ronneberger et al. 2015 (U-Net), Wu and He 2018
+(group normalisation: independent of the batch, so one scan at a time trains and infers alike), Shi et al. 2016
+(unfolding channels into space).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+GROUPS = 8
+
+
+class UNet(nn.Module):
+    """(B, 1, X, Y, Z) -> (B, 1, X, Y, Z); X, Y and Z must be multiples of ``multiple``.
+
+    Parameters
+    ----------
+    widths : channels at 1/2, 1/4, 1/8, ... of the resolution; multiples of 8.
+    full_width : channels of the last hidden layer, at full resolution.
+    """
+
+    def __init__(self, widths: tuple[int, ...], full_width: int):
+        super().__init__()
+        self.multiple = 2 ** len(widths)
+        self.encoder = nn.ModuleList()
+        channels = 8
+        for width in widths:
+            self.encoder.append(_two_convolutions(channels, width))
+            channels = width
+        self.decoder = nn.ModuleList()
+        for width in reversed(widths[:-1]):
+            self.decoder.append(_two_convolutions(channels + width, width))
+            channels = width
+        self.unfold = nn.Conv3d(channels, 8 * full_width, 1)
+        self.full = nn.Conv3d(full_width + 1, full_width, 3, padding=1)
+        self.distance = nn.Conv3d(full_width, 1, 3, padding=1)
+
+    def forward(self, scan: torch.Tensor) -> torch.Tensor:
+        x = space_to_channels(scan)  # (B, 8, X/2, Y/2, Z/2)
+        skips = []
+        for level, block in enumerate(self.encoder):
+            x = block(x if level == 0 else F.max_pool3d(x, 2))
+            skips.append(x)
+        skips.pop()
+        for block in self.decoder:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = block(torch.cat([x, skips.pop()], 1))
+        x = channels_to_space(self.unfold(x))  # (B, full_width, X, Y, Z)
+        x = F.relu(self.full(torch.cat([x, scan], 1)))
+        return self.distance(x)
+
+
+def _two_convolutions(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv3d(inputs, outputs, 3, padding=1, bias=False),
+        nn.GroupNorm(GROUPS, outputs),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(outputs, outputs, 3, padding=1, bias=False),
+        nn.GroupNorm(GROUPS, outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def space_to_channels(x: torch.Tensor) -> torch.Tensor:
+    """(B, C, X, Y, Z) -> (B, 8 C, X/2, Y/2, Z/2): each 2 x 2 x 2 block becomes eight channels."""
+    batch, channels, *size = x.shape
+    x = x.reshape(batch, channels, size[0] // 2, 2, size[1] // 2, 2, size[2] // 2, 2)
+    return x.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(batch, 8 * channels, *(n // 2 for n in size))
+
+
+def channels_to_space(x: torch.Tensor) -> torch.Tensor:
+    """(B, 8 C, X, Y, Z) -> (B, C, 2 X, 2 Y, 2 Z): the inverse of ``space_to_channels``."""
+    batch, channels, *size = x.shape
+    x = x.reshape(batch, channels // 8, 2, 2, 2, *size)
+    return x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(batch, channels // 8, *(2 * n for n in size))
