@@ -146,9 +146,9 @@ class Predictor:
         head = model.contract.head
         if head is None:
             raise ModelError(f"The model '{model.contract.id}' has no head: it embeds scans and answers no question.")
-        slots = _fill_slots(head, scans)
+        slots = fill_slots(head, scans)
         warnings = [warning for name in slots.values() for warning in self._warnings(name)]
-        warnings += _missing_slots(head, slots, accept_missing)
+        warnings += missing_slots(head, slots, accept_missing)
         embedding = torch.stack([self._embedding(model, name) for name in slots.values()]).mean(dim=0)  # present scans
         started = time.perf_counter()
         with torch.inference_mode():
@@ -165,6 +165,14 @@ class Predictor:
             provenance=self._provenance(model, slots, time.perf_counter() - started),
             **answer,
         )
+
+    def check_scans(
+        self, task: str, scans: Mapping[str, object], *, model_id: str | None = None, accept_missing: bool = False
+    ) -> None:
+        """Raise what ``predict`` would about the model and its slots (slot -> anything), before anything is computed."""
+        head = find_model(task, self._models_folder, model_id).contract.head
+        if head is not None:
+            missing_slots(head, fill_slots(head, scans), accept_missing)
 
     def embed(self, scan: str, model_id: str | None = None) -> tuple[list[float], ModelContract]:
         """The embedding of a scan by the bundled encoder or the one of the model with that id, and its contract."""
@@ -201,7 +209,7 @@ class Predictor:
 
         model = find_model(task, self._models_folder, model_id)
         head, encoder = model.contract.head, self._encoder_contract(model)
-        slots = _fill_slots(head, scans if scans is not None else scan)
+        slots = fill_slots(head, scans if scans is not None else scan)
         net = self._net(model)
         others = [self._embedding(model, name) for name in slots.values() if name != scan]
         if others:
@@ -277,8 +285,8 @@ class Predictor:
         }
 
 
-def _fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, str]:
-    """slot -> scan name, in the order of the contract."""
+def fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, str]:
+    """slot -> scan name, in the order of the contract. Raises ModelError for scans that the head does not take."""
     if isinstance(scans, str):
         if len(head.slots) > 1:
             raise ModelError(
@@ -295,7 +303,8 @@ def _fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str,
     return {slot: scans[slot] for slot in head.slots if slot in scans}
 
 
-def _missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) -> list[str]:
+def missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) -> list[str]:
+    """What to warn of where scans are missing. Raises ModelError if the head needs them all (U-03)."""
     missing = ", ".join(slot for slot in head.slots if slot not in slots)
     if not missing:
         return []

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import BrainIACLib
-from BrainIACLib.cli import analysis
+from BrainIACLib.cli import analysis, embed, models, tasks
 from BrainIACLib.errors import BrainIACError
 
 
@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"brainiac {BrainIACLib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     analysis.add_commands(commands)
+    tasks.add_commands(commands)
+    embed.add_commands(commands)
+    models.add_commands(commands)
     options = parser.parse_args(arguments)
     try:
         return options.run(options)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from BrainIACLib.cli.progress_bar import ProgressBar
+from BrainIACLib.cli.scan_options import SCAN_HELP, add_scan_options, positive, preprocessing_options, print_json
 from BrainIACLib.errors import BrainIACError
 
 
@@ -19,33 +19,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     analyze = commands.add_parser("analyze", help="the answer with saliency map, brain, mask, transform and picture")
     analyze.set_defaults(run=_analyze)
     analyze.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
-    analyze.add_argument("--samples", type=_positive, default=10, help="noise samples of the saliency map (default 10)")
+    analyze.add_argument("--samples", type=positive, default=10, help="noise samples of the saliency map (default 10)")
     for command in (sequence, analyze):
-        command.add_argument(
-            "scans", nargs="+", type=Path, metavar="SCAN", help="NIfTI, NRRD, MHA, a DICOM folder, or a zip of DICOM"
-        )
-        command.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
-        command.add_argument("--series", metavar="UID", help="the DICOM series to read where a folder holds several")
-        command.add_argument("--frame", type=int, metavar="N", help="the frame to read of a 4D file, from 0")
-        command.add_argument(
-            "--brain-extraction",
-            choices=("auto", "hd-bet", "deepbet", "stripped", "none"),
-            default="auto",
-            help="how to find the brain (auto: the best installed; 'stripped': already done; 'none': whole head)",
-        )
-        command.add_argument(
-            "--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain"
-        )
-        command.add_argument("--no-bias-field", action="store_true", help="skip the N4 bias-field correction")
-        command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-        command.add_argument("--seed", type=int, default=0, help="seed of every random act (default 0)")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+        command.add_argument("scans", nargs="+", type=Path, metavar="SCAN", help=SCAN_HELP)
+        add_scan_options(command)
 
 
 def _sequence(options: argparse.Namespace) -> int:
@@ -53,11 +30,11 @@ def _sequence(options: argparse.Namespace) -> int:
         print(_table_row("file", "sequence", "probability", "warnings"))
 
     def classify(path: Path, scan, predictor, bar) -> None:
-        predictor.set_study({scan.name: scan}, _preprocessing_options(options), bar.step("preprocessing", 0.05, 0.95))
+        predictor.set_study({scan.name: scan}, preprocessing_options(options), bar.step("preprocessing", 0.05, 0.95))
         prediction = predictor.predict("sequence", scan.name)
         bar.clear()
         if options.json:
-            _print_json(
+            print_json(
                 file=str(path),
                 sequence=prediction.label,
                 confidence=prediction.confidence,
@@ -73,13 +50,13 @@ def _sequence(options: argparse.Namespace) -> int:
 
 
 def _analyze(options: argparse.Namespace) -> int:
-    folders = _result_folders(options.scans, options.out)
+    folders = result_folders(options.scans, options.out)
 
     def analyze(path: Path, scan, predictor, bar) -> None:
         from BrainIACLib.reports.result_files import write_results
 
         preprocessing = bar.step("preprocessing", 0.05, 0.6)
-        standardised = predictor.set_study({scan.name: scan}, _preprocessing_options(options), preprocessing)[scan.name]
+        standardised = predictor.set_study({scan.name: scan}, preprocessing_options(options), preprocessing)[scan.name]
         prediction = predictor.predict("sequence", scan.name)
         saliency = bar.step("saliency", 0.6, 0.9)
         explanation = predictor.explain(
@@ -89,7 +66,7 @@ def _analyze(options: argparse.Namespace) -> int:
         result = write_results(scan, standardised, prediction, explanation, folders[path])
         bar.clear()
         if options.json:
-            _print_json(file=str(path), result=str(result), **prediction.to_json())
+            print_json(file=str(path), result=str(result), **prediction.to_json())
         else:
             print(f"{path.name}: {prediction.label}, probability {prediction.confidence:.2f} (sequence)")
             for warning in prediction.warnings:
@@ -115,25 +92,13 @@ def _for_each_scan(options: argparse.Namespace, act: Callable) -> int:
                 failed += 1
                 bar.clear()
                 if options.json:
-                    _print_json(file=str(path), error=str(error))
+                    print_json(file=str(path), error=str(error))
                 else:
                     print(f"brainiac: {error}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _preprocessing_options(options: argparse.Namespace):
-    from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
-    from BrainIACLib.scans import read_scan
-
-    return PreprocessingOptions(
-        bias_field=not options.no_bias_field,
-        brain_extraction="mask" if options.mask else options.brain_extraction,
-        mask=read_scan(options.mask).image if options.mask else None,
-        seed=options.seed,
-    )
-
-
-def _result_folders(scans: Sequence[Path], out: Path) -> dict[Path, Path]:
+def result_folders(scans: Sequence[Path], out: Path) -> dict[Path, Path]:
     """One scan writes into ``out`` itself; several into one folder each, named after the file, numbered where equal."""
     if len(scans) == 1:
         return {scans[0]: out}
@@ -147,7 +112,3 @@ def _result_folders(scans: Sequence[Path], out: Path) -> dict[Path, Path]:
 
 def _table_row(file: str, sequence: str, probability: str, warnings: str) -> str:
     return f"{file:<44} {sequence:<8} {probability:>11}  {warnings}".rstrip()
-
-
-def _print_json(**fields: object) -> None:
-    print(json.dumps(fields), flush=True)

@@ -2,6 +2,15 @@
 
 from BrainIACLib.scans.reading import list_series, read_scan
 from BrainIACLib.scans.scan import Scan, SeriesSummary
-from BrainIACLib.scans.writing import write_image, write_text, write_transform
+from BrainIACLib.scans.writing import write_bytes, write_image, write_text, write_transform
 
-__all__ = ["Scan", "SeriesSummary", "list_series", "read_scan", "write_image", "write_text", "write_transform"]
+__all__ = [
+    "Scan",
+    "SeriesSummary",
+    "list_series",
+    "read_scan",
+    "write_bytes",
+    "write_image",
+    "write_text",
+    "write_transform",
+]

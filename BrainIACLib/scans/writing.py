@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from BrainIACLib.scans.itk_files import itk_files
 
 IMAGE_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
 TRANSFORM_SUFFIXES = (".tfm", ".h5")
+_NIFTI_HEADER_BYTES = 352
 
 
 def write_image(image: sitk.Image, path: Path | str) -> None:
@@ -26,6 +28,18 @@ def write_image(image: sitk.Image, path: Path | str) -> None:
     """
     with _replacing(Path(path), IMAGE_SUFFIXES) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
+        if temporary.name.endswith(".nii.gz"):
+            _check_complete(temporary, image)
+
+
+def _check_complete(file: Path, image: sitk.Image) -> None:
+    """OSError if the gzip stream lacks its end: ITK does not notice a full disk while it writes NIfTI."""
+    voxel_bytes = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
+    with file.open("rb") as stream:
+        stream.seek(-4, os.SEEK_END)  # gzip ends with the uncompressed length, modulo 2**32
+        written = int.from_bytes(stream.read(), "little")
+    if written != (_NIFTI_HEADER_BYTES + voxel_bytes) % 2**32:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def write_transform(transform: sitk.Transform, path: Path | str) -> None:
@@ -36,9 +50,14 @@ def write_transform(transform: sitk.Transform, path: Path | str) -> None:
 
 def write_text(text: str, path: Path | str) -> None:
     """Write ``text`` as UTF-8 with its line ends unchanged. Raises as ``write_image``."""
+    write_bytes(text.encode("utf-8"), path)
+
+
+def write_bytes(content: bytes, path: Path | str) -> None:
+    """Write a file of any kind. Raises as ``write_image``."""
     path = Path(path)
     with _replacing(path, (path.suffix,)) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+        temporary.write_bytes(content)
 
 
 @contextlib.contextmanager

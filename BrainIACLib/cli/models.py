@@ -1,0 +1,263 @@
+"""``brainiac models``: what is installed or missing, and how the official weights get in."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from BrainIACLib.cli.scan_options import add_models_dir, print_json
+from BrainIACLib.errors import BrainIACError, ModelError
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Register the commands of this file."""
+    models = commands.add_parser("models", help="list, import, check and remove models")
+    actions = models.add_subparsers(required=True, metavar="ACTION")
+    _action(actions, "list", _list, "bundled, imported, and known but missing models")
+    importing = _action(actions, "import", _import, "recognise, convert, verify and install a checkpoint file")
+    importing.add_argument("file", type=Path, help="a checkpoint, or a folder with a contract.json")
+    importing.add_argument("--task", help="what the model is for, where the file's keys cannot tell")
+    verify = _action(actions, "verify", _verify, "compare the weight files with their sha256")
+    verify.add_argument("ids", nargs="*", metavar="ID", help="default: all")
+    show = _action(actions, "show", _show, "everything that is known about a model")
+    show.add_argument("id", metavar="ID")
+    remove = _action(actions, "remove", _remove, "delete an imported model")
+    remove.add_argument("id", metavar="ID")
+    download = _action(actions, "download", _download, "download a model from Hugging Face and import it")
+    download.add_argument("id", metavar="ID", help="as 'brainiac models list' shows it")
+    for command in (importing, download):
+        command.add_argument("--yes", action="store_true", help="accept the licence without being asked")
+    parity = _action(actions, "parity", _parity, "upstream's published numbers against these weights")
+    parity.add_argument("--weights", type=Path, required=True, metavar="DIR", help="folder of official files")
+    parity.add_argument("--scans", type=Path, required=True, metavar="DIR", help="folder of upstream's sample scans")
+
+
+def _action(actions: argparse._SubParsersAction, name: str, run, description: str) -> argparse.ArgumentParser:
+    command = actions.add_parser(name, help=description)
+    command.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
+    add_models_dir(command)
+    command.set_defaults(run=run)
+    return command
+
+
+def _installed(options: argparse.Namespace):
+    from BrainIACLib.checkpoints.installed import models_and_problems
+    from BrainIACLib.checkpoints.store import model_folders
+
+    return models_and_problems(model_folders(options.models_dir))
+
+
+def _named(options: argparse.Namespace, model_id: str):
+    models, _ = _installed(options)
+    for model in models:
+        if model.contract.id == model_id:
+            return model
+    ids = ", ".join(model.contract.id for model in models) or "none"
+    raise ModelError(f"No model '{model_id}' is installed (installed: {ids}).")
+
+
+def _store(options: argparse.Namespace) -> Path:
+    from BrainIACLib.checkpoints.store import user_folders
+
+    return options.models_dir or user_folders()[0]
+
+
+def _list(options: argparse.Namespace) -> int:
+    from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES
+
+    models, problems = _installed(options)
+    rows = []
+    for model in models:
+        contract = model.contract
+        rows.append(
+            {
+                "status": "bundled" if contract.source is None else "imported",
+                "id": contract.id,
+                "task": model.task,
+                "encoder": contract.encoder.architecture,
+                "megabytes": round(sum(path.stat().st_size for path in model.folder.iterdir()) / 1e6, 1),
+                "licence": contract.licence,
+                "source": contract.source.name if contract.source else "BrainIAC for 3D Slicer",
+                "folder": str(model.folder),
+            }
+        )
+    present = {(model.contract.encoder.generation, model.task) for model in models}
+    for file in OFFICIAL_FILES:
+        if (file.generation, file.task) not in present:
+            rows.append(
+                {
+                    "status": "missing",
+                    "id": file.id,
+                    "task": file.task,
+                    "encoder": "vit_b" if file.generation == "v2" else "resnet50",
+                    "megabytes": file.megabytes,
+                    "licence": file.licence,
+                    "source": f"{file.source}: {', '.join(file.names) or file.hub}",
+                    "folder": None,
+                }
+            )
+    for row in rows:
+        if options.json:
+            print_json(**row)
+    if not options.json:
+        _print_table([{k: str(v) for k, v in row.items() if k not in ("folder", "licence")} for row in rows])
+        print(f"\nImported models go to {_store(options)}. Licences: brainiac models show ID.")
+    for folder, problem in problems.items():
+        if options.json:
+            print_json(status="damaged", folder=str(folder), error=str(problem))
+        else:
+            print(f"brainiac: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _print_table(rows: Sequence[dict[str, str]]) -> None:
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    for row in ({name: name for name in widths}, *rows):
+        print("  ".join(text.ljust(widths[name]) for name, text in row.items()).rstrip())
+
+
+def _import(options: argparse.Namespace) -> int:
+    from BrainIACLib.checkpoints.conversion import inspect_checkpoint
+    from BrainIACLib.checkpoints.importing import import_checkpoint, import_folder
+    from BrainIACLib.checkpoints.official_files import official_file
+    from BrainIACLib.contracts import read_contract
+
+    if options.file.is_dir():
+        contract = read_contract(options.file)
+        _ask_licence(options, contract.title, contract.licence)
+        imported = import_folder(options.file, _store(options))
+    else:
+        found = inspect_checkpoint(options.file)
+        task = _choose_task(options, found.title, found.tasks)
+        own = found.generation == "own"
+        licence = read_contract(options.file.parent).licence if own else official_file(found.generation, task).licence
+        _ask_licence(options, f"{found.title}, used for: {task}", licence)
+        imported = import_checkpoint(options.file, task, _store(options))
+    contract = imported.model.contract
+    if options.json:
+        print_json(
+            id=contract.id,
+            task=imported.model.task,
+            new=imported.new,
+            folder=str(imported.model.folder),
+            licence=contract.licence,
+            unverified=contract.unverified,
+        )
+        return 0
+    print(f"{'Installed' if imported.new else 'Installed before'}: {contract.id} in {imported.model.folder}")
+    for statement in contract.unverified:
+        print(f"  unverified: {statement}")
+    return 0
+
+
+def _choose_task(options: argparse.Namespace, title: str, tasks: Sequence[str]) -> str:
+    from BrainIACLib.checkpoints.official_files import task_by_name
+
+    task = options.task or (tasks[0] if len(tasks) == 1 else None)
+    choices = ", ".join(tasks)
+    if task is None:
+        hint = task_by_name(options.file.name, tuple(tasks))
+        hint = f" Its name suggests '{hint}'." if hint else ""
+        question = f"'{options.file.name}' is a {title}; its content cannot tell what it is for.{hint}"
+        if options.yes or options.json or not sys.stdin.isatty():
+            raise ModelError(f"{question} Say --task with one of: {choices}.")
+        print(question)
+        task = input(f"What is it for ({choices})? ").strip()
+    if task not in tasks:
+        raise ModelError(f"'{options.file.name}' is a {title}; it can be for {choices}, not for '{task}'.")
+    return task
+
+
+def _ask_licence(options: argparse.Namespace, what: str, licence: str) -> None:
+    if not options.json:
+        print(f"This is: {what}\nLicence: {licence}\nResearch use only; not for diagnosis or treatment decisions.")
+    if options.yes:
+        return
+    if options.json or not sys.stdin.isatty():
+        raise ModelError("Importing needs your consent to the licence; say --yes if you accept it.")
+    if input("Do you accept this licence (y/n)? ").strip().lower() not in ("y", "yes"):
+        raise BrainIACError("Not accepted; nothing was installed.")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from BrainIACLib.checkpoints.installed import verify_model
+
+    models, problems = _installed(options)
+    if options.ids:
+        models, problems = [_named(options, model_id) for model_id in options.ids], {}
+    answers = [(folder.name, str(problem)) for folder, problem in problems.items()]
+    for model in models:
+        try:
+            verify_model(model)
+            answers.append((model.contract.id, ""))
+        except ModelError as error:
+            answers.append((model.contract.id, str(error)))
+    for model_id, problem in answers:
+        if options.json:
+            print_json(id=model_id, ok=not problem, error=problem or None)
+        else:
+            print(f"{model_id}: {problem or 'unchanged'}")
+    return 1 if any(problem for _, problem in answers) else 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from BrainIACLib.checkpoints.model_card import model_card
+    from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES
+    from BrainIACLib.contracts import contract_to_json
+
+    missing = next((file for file in OFFICIAL_FILES if file.id == options.id), None)
+    if missing is not None:
+        facts = {"id": missing.id, "title": missing.title, "task": missing.task, "files": list(missing.names)}
+        facts |= {"source": missing.source, "licence": missing.licence, "megabytes": missing.megabytes}
+        facts |= {"sha256 (reported by third parties)": list(missing.sha256), "hugging face": missing.hub}
+        print(json.dumps(facts) if options.json else "\n".join(f"{name}: {fact}" for name, fact in facts.items()))
+        return 0
+    model = _named(options, options.id)
+    if options.json:
+        print_json(folder=str(model.folder), contract=json.loads(contract_to_json(model.contract)))
+    else:
+        print(model_card(model.contract) + f"\nFolder: {model.folder}")
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    from BrainIACLib.checkpoints.store import remove
+
+    folder = _named(options, options.id).folder
+    remove(folder)
+    if options.json:
+        print_json(id=options.id, removed=True)
+    else:
+        print(f"Removed: {options.id}")
+    return 0
+
+
+def _download(options: argparse.Namespace) -> int:
+    from BrainIACLib.checkpoints.download import download, find_file
+    from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES
+
+    official = next((file for file in OFFICIAL_FILES if file.id == options.id), None)
+    if official is None or official.hub is None:
+        ids = ", ".join(file.id for file in OFFICIAL_FILES if file.hub)
+        where = f" Get it from {official.source}." if official else ""
+        raise ModelError(f"'{options.id}' cannot be downloaded from here; these can: {ids}.{where}")
+    remote = find_file(official.hub)
+    source = f"{remote.size / 1e6:.0f} MB from {remote.host} ({official.hub}/{remote.name})"
+    _ask_licence(options, f"{official.title}: {source}", official.licence)
+    options.file, options.task, options.yes = download(remote, _store(options)), official.task, True
+    return _import(options)
+
+
+def _parity(options: argparse.Namespace) -> int:
+    from BrainIACLib.checkpoints.parity import run_parity
+
+    rows = run_parity(options.weights, options.scans)
+    if options.json:
+        for row in rows:
+            print_json(**row)
+    else:
+        _print_table([{name: "" if value is None else str(value) for name, value in row.items()} for row in rows])
+    return 1 if any(row["result"] == "differs" for row in rows) else 0

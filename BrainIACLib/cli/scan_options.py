@@ -1,0 +1,83 @@
+"""What every command that reads scans can be told."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import typing
+from pathlib import Path
+
+if typing.TYPE_CHECKING:
+    from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+
+SCAN_HELP = "NIfTI, NRRD, MHA, a DICOM folder, or a zip of DICOM"
+
+
+def add_scan_options(command: argparse.ArgumentParser) -> None:
+    """How to read, preprocess and compute."""
+    command.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
+    command.add_argument("--series", metavar="UID", help="the DICOM series to read where a folder holds several")
+    command.add_argument("--frame", type=int, metavar="N", help="the frame to read of a 4D file, from 0")
+    command.add_argument(
+        "--brain-extraction",
+        choices=("auto", "hd-bet", "deepbet", "stripped", "none"),
+        default="auto",
+        help="how to find the brain (auto: the best installed; 'stripped': already done; 'none': whole head)",
+    )
+    command.add_argument(
+        "--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain"
+    )
+    command.add_argument("--no-bias-field", action="store_true", help="skip the N4 bias-field correction")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    command.add_argument("--seed", type=int, default=0, help="seed of every random act (default 0)")
+
+
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """Which model, and whether to feed it as upstream does."""
+    command.add_argument(
+        "--model", metavar="ID", help="which model, where several are installed (brainiac models list)"
+    )
+    add_models_dir(command)
+    command.add_argument(
+        "--preset",
+        choices=("standard", "official"),
+        default="standard",
+        help="official: take scans that are already preprocessed, in the array order in which they are stored, as "
+        "upstream's code does (to reproduce its numbers)",
+    )
+
+
+def add_models_dir(command: argparse.ArgumentParser) -> None:
+    """Where the user's models lie."""
+    command.add_argument(
+        "--models-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="your model folder (default: BRAINIAC_MODELS, or the system's)",
+    )
+
+
+def preprocessing_options(options: argparse.Namespace) -> PreprocessingOptions:
+    """The library's options from the command line's."""
+    from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+    from BrainIACLib.scans import read_scan
+
+    return PreprocessingOptions(
+        bias_field=not options.no_bias_field,
+        brain_extraction="mask" if options.mask else options.brain_extraction,
+        mask=read_scan(options.mask).image if options.mask else None,
+        seed=options.seed,
+    )
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def print_json(**fields: object) -> None:
+    """One JSON object on one line, at once."""
+    print(json.dumps(fields), flush=True)
