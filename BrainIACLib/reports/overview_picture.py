@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from BrainIACLib.scans import atomic_path
-
 DISPLAY_SPACING_MM = 1.0
 CONTOUR_LEVELS = (0.5, 0.75)  # fractions of the map's maximum in the field of view
 HEAT_THRESHOLD = 0.25  # fraction of the maximum below which the heat map is transparent
@@ -77,8 +75,7 @@ def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str,
     legend = figure.colorbar(mappable, cax=figure.add_axes((0.72, 0.042, 0.25, 0.012)), orientation="horizontal")
     legend.set_label("saliency, fraction of its maximum", color="#9fb3c8", fontsize=8)
     legend.ax.tick_params(colors="#9fb3c8", labelsize=7)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, facecolor=figure.get_facecolor(), format="png")
+    figure.savefig(path, facecolor=figure.get_facecolor(), format="png")
 
 
 def _upright(image: sitk.Image, reference: sitk.Image) -> np.ndarray:
