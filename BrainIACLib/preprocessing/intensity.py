@@ -31,7 +31,8 @@ def _oriented(image: sitk.Image, orientation: str) -> sitk.Image:
 
 
 def _array(image: sitk.Image, orientation: str) -> np.ndarray:
-    view = sitk.GetArrayViewFromImage(_oriented(image, orientation))
+    oriented = _oriented(image, orientation)  # kept alive: the view below borrows its memory
+    view = sitk.GetArrayViewFromImage(oriented)
     return np.ascontiguousarray(view.transpose(2, 1, 0), dtype=np.float32)
 
 
