@@ -138,7 +138,9 @@ def best_installed(sequence_hint: str | None) -> str:
 
 def _to_spacing(image: sitk.Image, spacing: tuple[float, ...], interpolator: int) -> sitk.Image:
     """The image on a grid of the same extent and direction with (nearly) the given spacing."""
-    size = [max(1, round(n * old / new)) for n, old, new in zip(image.GetSize(), image.GetSpacing(), spacing, strict=True)]
+    size = [
+        max(1, round(n * old / new)) for n, old, new in zip(image.GetSize(), image.GetSpacing(), spacing, strict=True)
+    ]
     spacing = [n * old / new for n, old, new in zip(image.GetSize(), image.GetSpacing(), size, strict=True)]
     direction = np.array(image.GetDirection()).reshape(3, 3)
     origin = np.array(image.GetOrigin()) + direction @ (np.array(spacing) - np.array(image.GetSpacing())) / 2
@@ -186,7 +188,9 @@ def _box_with_margin(rough: np.ndarray, shape: tuple[int, ...], margin: float) -
         profile = rough.mean(tuple(other for other in range(3) if other != axis))
         inside = np.flatnonzero(profile > 0.02)
         if inside.size == 0:
-            raise PreprocessingError("No brain was found in the scan ('deepbet'); check that it shows a head, or hand in a brain mask.")
+            raise PreprocessingError(
+                "No brain was found in the scan ('deepbet'); check that it shows a head, or hand in a brain mask."
+            )
         scale = full / len(profile)
         centre, size = scale * (inside[-1] + 1 + inside[0]) / 2, scale * (inside[-1] + 1 - inside[0]) * (1 + 2 * margin)
         box.append(slice(max(0, int(round(centre) - round(size) / 2)), min(full, int(round(centre) + round(size) / 2))))
@@ -201,7 +205,9 @@ def _deepbet_networks(device: str) -> tuple[torch.nn.Module, torch.nn.Module]:
     return tuple(torch.jit.load(folder / name, map_location=device).eval() for name in ("bbox_model.pt", "model.pt"))
 
 
-def _hd_bet(image: sitk.Image, device: str, report: Report, networks: int = 1, mirror: bool = False) -> tuple[sitk.Image, dict]:
+def _hd_bet(
+    image: sitk.Image, device: str, report: Report, networks: int = 1, mirror: bool = False
+) -> tuple[sitk.Image, dict]:
     import torch
 
     oriented = sitk.DICOMOrient(image, "LAS")
@@ -212,7 +218,9 @@ def _hd_bet(image: sitk.Image, device: str, report: Report, networks: int = 1, m
     padded = np.zeros((1, 1, *size), np.float32)
     padded[0, 0, : array.shape[0], : array.shape[1], : array.shape[2]] = array
     volume = torch.from_numpy(padded).to(device)
-    flips = [axes for bits in range(8 if mirror else 1) if (axes := [a + 2 for a in range(3) if bits >> a & 1]) is not None]
+    flips = [
+        axes for bits in range(8 if mirror else 1) if (axes := [a + 2 for a in range(3) if bits >> a & 1]) is not None
+    ]
     total = torch.zeros(size, device=device)
     with torch.inference_mode():
         for number in range(networks):

@@ -46,7 +46,6 @@ class BrainExtractionContract:
     licence: str
     training_data: str
     widths: tuple[int, ...]
-    full_width: int
     spacing_mm: float
     mm_per_output: float
     clip_mm: float
@@ -70,7 +69,7 @@ def read_brain_extraction_contract(folder: Path) -> BrainExtractionContract:
         raise ModelError(f"'{folder}' holds no brain extraction: {FILE} is missing; install BrainIAC again.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"'{path}' is no valid description of a brain extraction ({error}).") from None
-    numbers = (contract.spacing_mm, contract.mm_per_output, contract.clip_mm, contract.border_mm, contract.full_width)
+    numbers = (contract.spacing_mm, contract.mm_per_output, contract.clip_mm, contract.border_mm)
     texts = (contract.id, contract.version, contract.licence, contract.training_data, contract.weights, contract.sha256)
     whole = all(isinstance(width, int) and width > 0 for width in contract.widths)
     if not (whole and all(isinstance(n, (int, float)) for n in numbers) and all(isinstance(t, str) for t in texts)):
@@ -206,7 +205,7 @@ def _network(device: str) -> tuple[BrainExtractionContract, UNet]:
         raise ModelError(f"'{folder / contract.weights}' cannot be read; install BrainIAC again.") from None
     if hashlib.sha256(data).hexdigest() != contract.sha256:
         raise ModelError(f"'{folder / contract.weights}' is damaged (its sha256 differs); install BrainIAC again.")
-    net = UNet(contract.widths, contract.full_width)
+    net = UNet(contract.widths)
     net.load_state_dict({name: tensor.float() for name, tensor in load(data).items()})
     return contract, net.to(device, memory_format=torch.channels_last_3d).eval()
 

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from BrainIACLib.resources import resource
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Template:
     """A brain without skull on the grid that standardised images live on, and what it is called in records."""
 
