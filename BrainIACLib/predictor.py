@@ -310,10 +310,10 @@ def missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) 
         return []
     if head.missing_policy == "refuse" and not accepted:
         raise ModelError(
-            f"The task '{head.task}' needs {', '.join(head.slots)}, and {missing} is missing; "
-            "accept missing scans to average the others (the model was not made for that)."
+            f"The task '{head.task}' needs {', '.join(head.slots)}; missing: {missing}. Accept missing scans to average "
+            "the others (the model was not made for that)."
         )
-    return [f"{missing} is missing: the model was made for {', '.join(head.slots)}; the mean of the others was used."]
+    return [f"Missing: {missing}. The model was made for {', '.join(head.slots)}; the mean of the others was used."]
 
 
 def _classification(head: HeadContract, logits: "torch.Tensor") -> dict:

@@ -55,9 +55,9 @@ OFFICIAL_FILES = (
     _official("v2", "sequence", "MRI sequence", "sequence_classifcation.ckpt"),
     _official("v2", "age", "brain age", "brainage.ckpt"),
     _official("v2", "idh", "IDH mutation", "idh.ckpt"),
-    _official("v2", "survival", "overall survival at 15 months", "os.ckpt"),
+    _official("v2", "survival", "overall survival at 15 months"),
     _official("v2", "mci", "mild cognitive impairment", "vit_mci.ckpt"),
-    _official("v2", "stroke", "time since stroke", "stroke.ckpt"),
+    _official("v2", "stroke", "time since stroke"),
     OfficialFile(
         "brainiac-v1-hugging-face", "v1", EMBEDDING_TASK, "encoder, BrainIAC v1 (ResNet50), Hugging Face form", (),
         "Hugging Face (gated: ask the authors there first)", LICENCE, 185, hub="Divytak/brainiac",

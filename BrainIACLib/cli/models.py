@@ -66,7 +66,7 @@ def _store(options: argparse.Namespace) -> Path:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES
+    from BrainIACLib.checkpoints.official_files import AUTHORS_FOLDER, OFFICIAL_FILES
 
     models, problems = _installed(options)
     rows = []
@@ -80,7 +80,7 @@ def _list(options: argparse.Namespace) -> int:
                 "encoder": contract.encoder.architecture,
                 "megabytes": round(sum(path.stat().st_size for path in model.folder.iterdir()) / 1e6, 1),
                 "licence": contract.licence,
-                "source": contract.source.name if contract.source else "BrainIAC for 3D Slicer",
+                "file": contract.source.name if contract.source else "BrainIAC for 3D Slicer",
                 "folder": str(model.folder),
             }
         )
@@ -95,7 +95,7 @@ def _list(options: argparse.Namespace) -> int:
                     "encoder": "vit_b" if file.generation == "v2" else "resnet50",
                     "megabytes": file.megabytes,
                     "licence": file.licence,
-                    "source": f"{file.source}: {', '.join(file.names) or file.hub}",
+                    "file": ", ".join(file.names) or file.hub or "no released name known",
                     "folder": None,
                 }
             )
@@ -104,7 +104,8 @@ def _list(options: argparse.Namespace) -> int:
             print_json(**row)
     if not options.json:
         _print_table([{k: str(v) for k, v in row.items() if k not in ("folder", "licence")} for row in rows])
-        print(f"\nImported models go to {_store(options)}. Licences: brainiac models show ID.")
+        print(f"\nMissing files: {AUTHORS_FOLDER}, or Hugging Face.")
+        print(f"Imported models go to {_store(options)}. Licences: brainiac models show ID.")
     for folder, problem in problems.items():
         if options.json:
             print_json(status="damaged", folder=str(folder), error=str(problem))

@@ -67,7 +67,8 @@ def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str,
                 axis.text(0.03, 0.05, name, color="#9fb3c8", transform=axis.transAxes, fontsize=8)
             if row == 0:
                 axis.set_title(("scan", "contours at 50 and 75 %", "heat map")[column], color="#d9e2ec", fontsize=10)
-    figure.text(0.02, 0.965, title, color="white", fontsize=15, va="center", weight="bold")
+    fitting = min(15, 15 * 68 / max(len(title), 1))  # about 68 characters of size 15 fill the line
+    figure.text(0.02, 0.965, title, color="white", fontsize=fitting, va="center", weight="bold")
     figure.text(0.02, 0.935, subtitle, color="#9fb3c8", fontsize=9.5, va="center")
     figure.text(
         0.02, 0.03, "Research use only. Where the model looked is not why it is right.", color="#9fb3c8", fontsize=9
