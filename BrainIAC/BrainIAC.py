@@ -29,8 +29,8 @@ if importlib.util.find_spec("BrainIACLib") is None:  # in the source tree it lie
 
 from BrainIACBridge.analysis import Analysis, Listener, Options
 from BrainIACBridge.choices import BrainExtraction, Device
+from BrainIACBridge.import_dialog import ImportDialog
 from BrainIACBridge.installation import Installation
-from BrainIACBridge.model_card import modelCard
 from BrainIACBridge.overlay import COLOR_MAPS, Overlay
 from BrainIACBridge.results import Results, findResult, inWords, markResult, resultNode
 from BrainIACBridge.study import Study
@@ -40,7 +40,9 @@ from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
 
 from BrainIACLib.checkpoints.installed import installed_models
-from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.checkpoints.model_card import model_card
+from BrainIACLib.checkpoints.store import user_folders
+from BrainIACLib.errors import Cancelled
 
 
 class BrainIAC(ScriptedLoadableModule):
@@ -123,7 +125,8 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._guiTag = None
-        self._contracts = {}
+        self._models = []
+        self._importDialog = None
 
     # Life cycle
 
@@ -137,7 +140,7 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = BrainIACLogic()
         self.installation = Installation(requirementsFile())
         self.studyTable = StudyTable(self.ui.studyTable, self.logic.study, self.updatePanel)
-        self.taskButtons = TaskButtons(self.ui.tasksSection.layout(), self.logic.study, self.onTask)
+        self.taskButtons = TaskButtons(self.ui.taskButtonsBox.layout(), self.logic.study, self.onTask)
         for event in (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent):
             self.addObserver(slicer.mrmlScene, event, self._onNodesChanged)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
@@ -157,6 +160,8 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "maximumButton": self.onMaximum,
             "stepsButton": self.onSteps,
             "modelCardButton": self.onModelCard,
+            "importButton": self.onImport,
+            "modelsFolderButton": self.onModelsFolder,
             "forgetButton": self.onForget,
             "cancelButton": self.onCancel,
         }.items():
@@ -233,7 +238,7 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.studyTable.update()
         self.ui.studyHintLabel.setVisible(not self.logic.study.volumes())
         obstacle = _("An analysis is running.") if busy else "" if complete else _("Click Set up first.")
-        self.taskButtons.update(self._contracts, obstacle)
+        self.taskButtons.update(self._contracts(), obstacle)
         self._updateResults()
         self._updateSaliency(obstacle)
         scan = self._parameterNode.saliencyScan
@@ -271,15 +276,19 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _readModels(self):
         """Which models are installed; reads contracts only."""
-        try:
-            self._contracts = self.logic.contracts()
-        except BrainIACError as error:
-            self._contracts = {}
-            self.ui.statusLabel.setText(str(error))
+        self._models = self.logic.models()
         self.ui.modelSelector.clear()
-        for task, contract in self._contracts.items():
-            self.ui.modelSelector.addItem(f"{taskTitle(task)}: {contract.title}", task)
-        self.ui.modelCardButton.setEnabled(bool(self._contracts))
+        for model in self._models:
+            self.ui.modelSelector.addItem(f"{taskTitle(model.task)}: {model.contract.title}")
+        self.ui.modelCardButton.setEnabled(bool(self._models))
+
+    def _contracts(self):
+        """Task -> contract to use: of the model chosen under Advanced, else of the first one, bundled models first."""
+        contracts = {}
+        chosen = self.ui.modelSelector.property("currentIndex")
+        for model in self._models[chosen : chosen + 1] + self._models if chosen >= 0 else self._models:
+            contracts.setdefault(model.task, model.contract)
+        return contracts
 
     # Clicks
 
@@ -293,9 +302,9 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onTask(self, task):
         """One answer for each scan, or for the study, depending on the model."""
-        targets = self.taskButtons.targets(self._contracts[task])
+        contract = self._contracts()[task]
         self._begin(taskTitle(task))
-        self.logic.predict(task, targets, self._listener())
+        self.logic.predict(task, contract.id, self.taskButtons.targets(contract), self._listener())
         self.updatePanel()
 
     def onExplain(self):
@@ -348,8 +357,34 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onModelCard(self):
         """What the chosen model is for."""
-        contract = self._contracts[self.ui.modelSelector.property("currentData")]
-        slicer.util.infoDisplay(modelCard(contract), contract.title)
+        contract = self._models[self.ui.modelSelector.property("currentIndex")].contract
+        slicer.util.infoDisplay(model_card(contract), contract.title)
+
+    def onImport(self):
+        """Recognize a weight file, ask for its license, install it; the file itself is read in the worker only."""
+        path = qt.QFileDialog.getOpenFileName(None, _("Import weights"), "", _("Weights") + " (*.ckpt *.pt *.pth *.*)")
+        if not path:
+            return
+
+        def install(task):
+            self._begin(_("Importing the weights"))
+            self.logic.importWeights(path, task, self._listener())
+            self.updatePanel()
+
+        def ask(found):
+            self._importDialog = ImportDialog(slicer.util.mainWindow(), found, install)
+            self._importDialog.open()
+            self._onFinished(None)
+
+        self._begin(_("Reading {name}").format(name=Path(path).name))
+        self.logic.inspectWeights(path, ask, self._listener())
+        self.updatePanel()
+
+    def onModelsFolder(self):
+        """Show where imported models lie."""
+        folder = user_folders()[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     def onForget(self):
         """End the worker."""
@@ -370,6 +405,7 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.setValue(round(100 * fraction))
 
     def _onFinished(self, error):
+        self._readModels()
         self.ui.statusLabel.setText("" if error is None else str(error))
         if error is not None and not isinstance(error, Cancelled):
             logging.info("BrainIAC, end of the log of the analysis process:\n%s", "\n".join(self.logic.worker.log))
@@ -398,9 +434,20 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         """The parameters of this scene."""
         return BrainIACParameterNode(super().getParameterNode())
 
-    def contracts(self):
-        """Task -> contract of its installed model."""
-        return {model.contract.head.task: model.contract for model in installed_models()}
+    def models(self):
+        """The installed models that answer questions, bundled ones first."""
+        return [model for model in installed_models() if model.contract.head is not None]
+
+    def inspectWeights(self, path, found, listener):
+        """``found(value)`` with what a weight file is and the licenses of its possible tasks."""
+        self.worker.request("inspect", {"file": path}, found, listener.finished, listener.progress)
+
+    def importWeights(self, path, task, listener):
+        """Install a weight file whose license the person has accepted."""
+        arguments = {"file": path, "task": task}
+        self.worker.request(
+            "import", arguments, lambda value: listener.finished(None), listener.finished, listener.progress
+        )
 
     def process(self, task, target):
         """For scripts: answer and wait.
@@ -419,39 +466,49 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         BrainIACError : what is wrong and what to do.
         """
         outcome = []
-        self.predict(task, [target], Listener(lambda step, fraction: None, outcome.append))
+        self.predict(task, None, [target], Listener(lambda step, fraction: None, outcome.append))
         self.worker.waitWhileBusy()
         if outcome[0] is not None:
             raise outcome[0]
         return self.results().records()[-1]
 
-    def predict(self, task, targets, listener):
-        """An answer for each target into the results table; sequences also onto the volumes."""
+    def predict(self, task, model, targets, listener):
+        """An answer for each target into the results table; sequences also onto the volumes.
+
+        Parameters
+        ----------
+        model : id of the model, None for the only or the bundled one.
+        targets : for each answer slot -> volume node.
+        listener : a ``Listener``.
+        """
 
         def store(record, target):
             names = {slot: node.GetName() for slot, node in target.items()}
+            byId = {node.GetID(): node.GetName() for node in target.values()}
+            for step in record["provenance"]["preprocessing"]:
+                step["scan"] = byId[step["scan"]]
             time = datetime.now().astimezone().isoformat(timespec="seconds")
             self.results().add({**record, "scans": names, "time": time}, target)
             if task == "sequence":
                 self.study.setSequence(target["any"], record["label"], record["confidence"])
 
         scans = self._scansOfStudy([node for target in targets for node in target.values()])
-        self._analysis.predict(task, targets, scans, self._options(), store, listener)
+        self._analysis.predict(task, model, targets, scans, self._options(), store, listener)
 
     def explain(self, task, scan, listener):
         """The map for an answer that is in the results table; over the scan, and beside it in the data tree."""
         record = next(record for record in self.answersFor(scan) if record["task"] == task)
         samples = self.getParameterNode().samples
 
-        def store(image, value):
+        def store(image, parameters):
             node = resultNode("vtkMRMLScalarVolumeNode", scan, "saliency", f"{scan.GetName()} saliency")
             self.volumes.showOnGridOf(image, node, scan)
             node.CreateDefaultDisplayNodes()
-            markResult(node, scan, "saliency", {**record["provenance"], "saliency": value["parameters"]})
+            markResult(node, scan, "saliency", {**record["provenance"], "saliency": parameters})
             self._shown = None
 
-        study = self._scansOfStudy([scan])
-        self._analysis.explain(task, scan, record["label"], samples, study, self._options(), store, listener)
+        study = self._scansOfStudy([slicer.mrmlScene.GetNodeByID(name) for name in record["key"][1].values()])
+        self._analysis.explain(record, scan, samples, study, self._options(), store, listener)
 
     def loadSteps(self, scan, listener):
         """The brain in MNI space, its masks, and the transform from the scan, as nodes."""

@@ -44,7 +44,7 @@ class Analysis:
         self._volumes = volumes
         self._handedOver = {}  # node ID -> (state of the volume, path of its file)
 
-    def predict(self, task, targets, study, options, onPrediction, listener):
+    def predict(self, task, model, targets, study, options, onPrediction, listener):
         """One answer for each target, a dictionary slot -> volume node; ``onPrediction(record, target)`` for each."""
 
         def ask(index):
@@ -59,22 +59,31 @@ class Analysis:
                 ask(index + 1)
 
             scans = {slot: node.GetID() for slot, node in target.items()}
-            arguments = {"task": task, "scan": next(iter(scans.values()))}
+            arguments = {"task": task, "model": model, "scans": scans}
             self._worker.request("predict", arguments, answered, listener.finished, listener.progress)
 
         self._setStudy(study, options, lambda unused: ask(0), listener)
 
-    def explain(self, task, scan, label, samples, study, options, onMap, listener):
-        """``onMap(image, parameters)`` with a map on the grid of ``scan``."""
+    def explain(self, record, scan, samples, study, options, onMap, listener):
+        """``onMap(image, parameters)`` with a map on the grid of ``scan``, for an answer given before."""
 
         def answered(value):
             if _exists(scan):
-                onMap(sitk.ReadImage(value["map"]), value)
+                onMap(sitk.ReadImage(value["map"]), value["parameters"])
             Path(value["map"]).unlink()
             listener.finished(None)
 
         def ask(unused):
-            arguments = {"task": task, "scan": scan.GetID(), "label": label, "samples": samples, "seed": options.seed}
+            task, scans = record["key"]
+            arguments = {
+                "task": task,
+                "model": record["provenance"]["model"]["id"],
+                "scans": scans,
+                "scan": scan.GetID(),
+                "label": record["label"],
+                "samples": samples,
+                "seed": options.seed,
+            }
             self._worker.request("explain", arguments, answered, listener.finished, listener.progress)
 
         self._setStudy(study, options, ask, listener)

@@ -56,7 +56,9 @@ class Results:
             _("Task"): lambda r: r["task"],
             _("Scans"): lambda r: ", ".join(r["scans"].values()),
             _("Answer"): lambda r: r["label"],
-            _("Probability"): lambda r: f"{r['confidence']:.4f}",
+            _("Probability"): lambda r: "" if r["confidence"] is None else f"{r['confidence']:.4f}",
+            _("Value"): lambda r: "" if r["value"] is None else f"{r['value']:.4g}",
+            _("Unit"): lambda r: r["unit"] or "",
             _("Warnings"): lambda r: " ".join(r["warnings"]),
             _("Valid for"): lambda r: r["valid_range"],
             _("Model"): lambda r: f"{r['provenance']['model']['id']} {r['provenance']['model']['version']}",
@@ -65,7 +67,9 @@ class Results:
             _("Encoder SHA-256"): lambda r: r["provenance"]["model"]["encoder_sha256"],
             _("Device"): lambda r: r["provenance"]["device"],
             _("Software"): lambda r: ", ".join(f"{k} {v}" for k, v in r["provenance"]["versions"].items()),
-            _("Preprocessing"): lambda r: ", ".join(step["name"] for step in r["provenance"]["preprocessing"]),
+            _("Preprocessing"): lambda r: ", ".join(
+                dict.fromkeys(step["name"] for step in r["provenance"]["preprocessing"])
+            ),
             _("Time"): lambda r: r["time"],
             _("Notice"): lambda r: r["notice"],
         }
@@ -162,15 +166,12 @@ def resultNode(className, scan, kind, name):
 
 
 def inWords(record):
-    """An answer as a person reads it: for which scan, how sure, valid for whom, with which reservations."""
+    """An answer as a person reads it: for which scan, how sure, valid for whom, with which warnings."""
     lines = [
-        _("{scans}: {label}, probability {confidence:.2f}").format(
-            scans=", ".join(record["scans"].values()), label=record["label"], confidence=record["confidence"]
-        ),
+        _("{scans}: {answer}").format(scans=", ".join(record["scans"].values()), answer=record["headline"]),
         _("Valid for: {range}").format(range=record["valid_range"]),
         *(_("Warning: {text}").format(text=warning) for warning in record["warnings"]),
-        _("Computed on: {device}. {note}").format(device=record["provenance"]["device"], note=record.get("note", "")),
-        record["notice"],
+        _("Computed on: {device}. {note}").format(device=record["provenance"]["device"], note=record["note"]),
     ]
     return "\n".join(lines)
 

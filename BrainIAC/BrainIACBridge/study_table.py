@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 from BrainIACBridge.study import SEQUENCES
 
 NAME, SEQUENCE, PROBABILITY = range(3)
+ROW_HEIGHT = 32  # pixels, about; from two to six scans are seen without scrolling
 
 
 class StudyTable:
@@ -37,6 +38,7 @@ class StudyTable:
             self._widget.setRowCount(len(nodes))
             for row in range(len(nodes)):
                 self._widget.setCellWidget(row, SEQUENCE, self._sequenceChoice(row))
+            self._widget.setMaximumHeight(ROW_HEIGHT * (1 + max(2, min(6, len(nodes)))))
         wasBlocked = self._widget.blockSignals(True)
         for row, node in enumerate(nodes):
             sequence, confidence = self._study.sequence(node)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import qt
 from slicer.i18n import tr as _
 
+from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES
+
 USUAL_TASKS = ("sequence", "age", "idh", "survival")  # always shown, whether a model is installed or not
 
 
@@ -15,6 +17,8 @@ def taskTitle(task):
         "age": _("Predict age"),
         "idh": _("Predict IDH"),
         "survival": _("Predict survival"),
+        "mci": _("Predict cognitive impairment"),
+        "stroke": _("Predict time since stroke"),
     }
     return titles.get(task) or _("Predict {task}").format(task=task)
 
@@ -38,7 +42,7 @@ class TaskButtons:
 
         Parameters
         ----------
-        contracts : task -> contract of the installed model.
+        contracts : task -> contract of the model to use.
         obstacle : why nothing can run, or "".
         """
         for task in (*USUAL_TASKS, *contracts):
@@ -57,11 +61,16 @@ class TaskButtons:
 
     def _missing(self, task, contracts):
         if task not in contracts:
-            return _("No model for this task is installed. Import its weights under Advanced.")
-        missing = self._study.fillSlots(contracts[task].head.slots)[1]
-        if missing == ["any"]:
+            names = ", ".join(name for file in OFFICIAL_FILES if file.task == task for name in file.names)
+            return _(
+                "No model for this task is installed. Get {names} from the authors of BrainIAC (non-commercial "
+                "license) and choose Import weights under Advanced."
+            ).format(names=names)
+        head = contracts[task].head
+        filled, missing = self._study.fillSlots(head.slots)
+        if not self._study.included():
             return _("Load a scan first.")
-        if missing:
+        if missing and (head.missing_policy == "refuse" or not filled):
             return _("Missing in the study: {sequences}. Load the scan, or run Classify sequence first.").format(
                 sequences=", ".join(missing)
             )

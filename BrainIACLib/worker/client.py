@@ -115,7 +115,6 @@ class Client:
             self._process.wait(self._grace)
         except subprocess.TimeoutExpired:
             self._end()
-            self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
         self._process = None
 
@@ -158,6 +157,7 @@ class Client:
     def _end(self) -> None:
         for pid in {self._process.pid, self._conversation.pid} - {None}:  # two where a launcher stands in front
             end_group(pid)
+        self._process.wait()
 
     def _ended(self) -> WorkerError:
         code = self._process.wait()

@@ -24,9 +24,12 @@ action    arguments                                              value
 status    device                                                 device, reason, versions, models: [contract, ...]
 study     device, scans: {name: path}, bias_field,               scans: {name: {warnings, record}}, reused: bool
           brain_extraction, mask (path or null), seed
-predict   task, scan                                             the fields of ``Prediction``, note
-explain   task, scan, label, samples, seed                       map (path), parameters, note
+predict   task, scans: {slot: name}, model (id or null),         the fields of ``Prediction``, note
+          accept_missing
+explain   task, scans, scan, label, model, samples, seed         map (path), parameters, note
 steps     scan                                                   image, mask, native_mask, transform (paths)
+inspect   file                                                   title, licences: {task: text}, suggestion (task)
+import    file, task; the person has accepted the licence        id, new: bool
 forget                                                           nothing; frees the study and the models
 ========  =====================================================  =====================================================
 

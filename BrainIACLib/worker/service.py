@@ -10,7 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from BrainIACLib.checkpoints.conversion import inspect_checkpoint
+from BrainIACLib.checkpoints.importing import import_checkpoint
 from BrainIACLib.checkpoints.installed import installed_models
+from BrainIACLib.checkpoints.official_files import official_file, task_by_name
+from BrainIACLib.checkpoints.store import user_folders
+from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError, ScanError
 from BrainIACLib.predictor import Predictor, versions
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised
@@ -55,6 +60,8 @@ class Service:
             "predict": self._predict,
             "explain": self._explain,
             "steps": self._steps,
+            "inspect": self._inspect,
+            "import": self._import,
             "forget": self._forget,
         }
 
@@ -101,15 +108,31 @@ class Service:
             },
         }
 
-    def _predict(self, progress, cancelled, task: str, scan: str) -> dict:
-        prediction = self._with_study(lambda predictor: predictor.predict(task, scan), progress, cancelled)
-        return {**prediction.to_json(), "note": self._note}
+    def _predict(
+        self, progress, cancelled, task: str, scans: dict, model: str | None = None, accept_missing: bool = False
+    ) -> dict:
+        def predict(predictor: Predictor):
+            return predictor.predict(task, scans, model_id=model, accept_missing=accept_missing)
 
-    def _explain(self, progress, cancelled, task: str, scan: str, label: str, samples: int = 10, seed: int = 0) -> dict:
+        return {**self._with_study(predict, progress, cancelled).to_json(), "note": self._note}
+
+    def _explain(
+        self,
+        progress,
+        cancelled,
+        task: str,
+        scans: dict,
+        scan: str,
+        label: str,
+        model: str | None = None,
+        samples: int = 10,
+        seed: int = 0,
+    ) -> dict:
+        def report(fraction: float) -> None:
+            progress("saliency", fraction)
+
         def explain(predictor: Predictor):
-            return predictor.explain(
-                task, scan, label, samples, seed, lambda fraction: progress("saliency", fraction), cancelled
-            )
+            return predictor.explain(task, scan, label, samples, seed, report, cancelled, scans=scans, model_id=model)
 
         explanation = self._with_study(explain, progress, cancelled)
         path = self._new_file("saliency.mha")
@@ -117,7 +140,7 @@ class Service:
         return {"map": str(path), "parameters": dict(explanation.parameters), "note": self._note}
 
     def _steps(self, progress, cancelled, scan: str) -> dict:
-        done = self._standardised[scan]
+        done = self._with_study(lambda predictor: self._standardised[scan], progress, cancelled)
         images = {"image": done.image, "mask": done.mask, "native_mask": done.native_mask}
         paths = {name: self._new_file(f"{name}.mha") for name in images}
         for name, image in images.items():
@@ -125,6 +148,19 @@ class Service:
         paths["transform"] = self._new_file("native_to_template.tfm")
         write_transform(done.transform, paths["transform"])
         return {name: str(path) for name, path in paths.items()}
+
+    def _inspect(self, progress, cancelled, file: str) -> dict:
+        path = Path(file)
+        found = inspect_checkpoint(path)
+        return {
+            "title": found.title,
+            "licences": {task: _licence(path, found.generation, task) for task in found.tasks},
+            "suggestion": task_by_name(path.name, found.tasks),
+        }
+
+    def _import(self, progress, cancelled, file: str, task: str) -> dict:
+        imported = import_checkpoint(Path(file), task, user_folders()[0])
+        return {"id": imported.model.contract.id, "new": imported.new}
 
     def _forget(self, progress, cancelled) -> dict:
         self._predictor, self._study, self._standardised, self._note = None, None, {}, ""
@@ -168,6 +204,12 @@ class Service:
 
     def _new_file(self, name: str) -> Path:
         return self._folder / f"{next(self._files)}_{name}"
+
+
+def _licence(path: Path, generation: str, task: str) -> str:
+    if generation == "own":
+        return read_contract(path.parent).licence
+    return official_file(generation, task).licence
 
 
 def _sha256(path: Path) -> str:
