@@ -44,8 +44,7 @@ def fit_grid(matrix: np.ndarray, size: tuple[int, int, int]) -> Grid:
     """
     axes = matrix[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)
-    if not np.isfinite(matrix).all() or (spacing <= 0).any():
-        raise Refused(f"has the impossible voxel size {_millimetres(spacing)}; correct its header or export it again.")
+    check_spacing(spacing)
     u, _, vt = np.linalg.svd(axes / spacing)  # u @ vt is the nearest orthonormal matrix (polar decomposition)
     direction = u @ vt
     centre = (np.array(size) - 1) / 2
@@ -77,5 +76,8 @@ def grid_matrix(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
     return matrix
 
 
-def _millimetres(spacing: np.ndarray) -> str:
-    return " x ".join(f"{mm:g}" for mm in spacing) + " mm"
+def check_spacing(spacing: np.ndarray) -> None:
+    """Every distance between voxels (mm) finite and above zero, or ``Refused``."""
+    if not np.isfinite(spacing).all() or (spacing <= 0).any():
+        voxel = " x ".join(f"{mm:g}" for mm in spacing)
+        raise Refused(f"has the impossible voxel size {voxel} mm; correct its header or export it again.")

@@ -19,11 +19,13 @@ def itk_files() -> Iterator[None]:
     """
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    ctype = locale.setlocale(locale.LC_CTYPE)
-    if sys.platform == "win32":
+    on_windows = sys.platform == "win32"
+    character_set = locale.setlocale(locale.LC_CTYPE)
+    if on_windows:
         locale.setlocale(locale.LC_CTYPE, ".UTF8")
     try:
         yield
     finally:
-        locale.setlocale(locale.LC_CTYPE, ctype)
+        if on_windows:
+            locale.setlocale(locale.LC_CTYPE, character_set)
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)

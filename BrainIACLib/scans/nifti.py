@@ -19,7 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from BrainIACLib.scans.formats import suffix
-from BrainIACLib.scans.grid import fit_grid, largest_distance
+from BrainIACLib.scans.grid import check_spacing, fit_grid, largest_distance
 from BrainIACLib.scans.scan import Refused, Volume
 from BrainIACLib.scans.usability import check_extent, check_kind, check_matrix, choose_frame
 
@@ -171,8 +171,10 @@ def _unpack(block: bytes) -> tuple[np.void, str] | None:
 def _quaternion_matrix(fields: np.void, spacing: np.ndarray, to_mm: float) -> np.ndarray:
     """The qform, voxel index -> RAS mm (nifti1.h, method 2)."""
     quaternion = fields["quatern"].astype(float)
-    b, c, d = quaternion / max(1.0, np.linalg.norm(quaternion))
-    a = np.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
+    norm = np.linalg.norm(quaternion)
+    half_turn = 1.0 - norm**2 < 1e-7  # the real part is 0 but for rounding
+    b, c, d = quaternion / norm if half_turn else quaternion
+    a = 0.0 if half_turn else np.sqrt(1.0 - norm**2)
     rotation = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
@@ -195,6 +197,7 @@ def choose_orientation(header: NiftiHeader) -> tuple[np.ndarray, tuple[str, ...]
     """
     qform, sform = header.qform, header.sform
     if qform is None and sform is None:
+        check_spacing(header.spacing)
         return _RAS_TO_LPS @ np.diag([*header.spacing, 1.0]), (
             "The file does not say how the head is oriented; left and right may be swapped.",
         )
