@@ -169,7 +169,7 @@ class Predictor:
     def check_scans(
         self, task: str, scans: Mapping[str, object], *, model_id: str | None = None, accept_missing: bool = False
     ) -> None:
-        """Raise what ``predict`` would about the model and its slots (slot -> anything), before anything is computed."""
+        """Raise what ``predict`` would about the model and its slots, before anything is computed."""
         head = find_model(task, self._models_folder, model_id).contract.head
         if head is not None:
             missing_slots(head, fill_slots(head, scans), accept_missing)
@@ -310,8 +310,8 @@ def missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) 
         return []
     if head.missing_policy == "refuse" and not accepted:
         raise ModelError(
-            f"The task '{head.task}' needs {', '.join(head.slots)}; missing: {missing}. Accept missing scans to average "
-            "the others (the model was not made for that)."
+            f"The task '{head.task}' needs {', '.join(head.slots)}; missing: {missing}. Accept missing scans to "
+            "average the others (the model was not made for that)."
         )
     return [f"Missing: {missing}. The model was made for {', '.join(head.slots)}; the mean of the others was used."]
 
