@@ -19,7 +19,7 @@ import SimpleITK as sitk
 
 from BrainIACLib.errors import PreprocessingError
 
-WORKING_VOXEL_MM = 4.0
+WORKING_VOXEL_MM = 3.0
 LEVELS = 4  # B-splines with 1, 2, 4 and 8 spans along each axis
 ITERATIONS = 50  # at most, at each level
 CONVERGED = 1e-3  # coefficient of variation of the change of the field
@@ -35,6 +35,7 @@ class BiasFieldResult:
     image: sitk.Image
     log_field: sitk.Image
     parameters: dict
+    quality: dict
 
 
 def correct_bias_field(
@@ -88,7 +89,8 @@ def correct_bias_field(
         "histogram_width": HISTOGRAM_WIDTH,
         "mask": mask is not None,
     }
-    return BiasFieldResult(_like(values * np.exp(-field), image), _like(field, image), parameters)
+    quality = {"log_field_sd": float(field.std())}
+    return BiasFieldResult(_like(values * np.exp(-field), image), _like(field, image), parameters, quality)
 
 
 def _like(array: np.ndarray, image: sitk.Image) -> sitk.Image:
@@ -125,7 +127,7 @@ def _estimate(
 
 
 def _sharpened(values: np.ndarray) -> np.ndarray:
-    """The expected log intensity without the field, given the one with it (N,): Wiener deconvolution of the histogram."""
+    """The log intensity (N,) expected without the field: Wiener deconvolution of the histogram by a Gaussian."""
     low, high = float(values.min()), float(values.max())
     if not high > low:
         return values

@@ -1,22 +1,27 @@
 """From a scan as it was stored to a brain on the template grid, and back (P-05 to P-08, U-08).
 
-N4, brain extraction in native space, rigid brain-to-brain registration, one resampling to the 1 mm template grid.
+N4, brain extraction in native space, rigid brain-to-brain registration, then one resampling to the 1 mm template grid.
+A scan that is already stripped keeps its mask, and its bias field is estimated inside it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import SimpleITK as sitk
 
-from BrainIACLib.errors import Cancelled
+from BrainIACLib.errors import Cancelled, PreprocessingError
 from BrainIACLib.preprocessing.bias_field import correct_bias_field
-from BrainIACLib.preprocessing.brain_extraction import extract_brain
+from BrainIACLib.preprocessing.brain_extraction import BrainMask, chosen_backend, extract_brain
 from BrainIACLib.preprocessing.registration import register_to_template
 from BrainIACLib.preprocessing.template import icbm152
+
+IN_PLACE_MM = 1.5
+IN_PLACE_DEGREES = 1.5
 
 
 @dataclass(frozen=True)
@@ -24,16 +29,15 @@ class PreprocessingOptions:
     """What to do with a scan; the defaults suit any brain MRI."""
 
     bias_field: bool = True
-    brain_extraction: str = "auto"
+    brain_extraction: str = "auto"  # brain_extraction.choices()
     mask: sitk.Image | None = None  # the brain, for brain_extraction "mask" or "auto"
-    seed: int = 0
+    seed: int = 0  # of the registration's sample points
     device: str = "cpu"  # of the networks
-    sequence_hint: str | None = None
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step as it was done."""
+    """One step as it was done. ``parameters`` and ``quality`` hold plain numbers, strings and lists."""
 
     name: str
     parameters: dict
@@ -47,7 +51,7 @@ class Standardised:
     """A brain on the template grid, exactly 0 outside ``mask``, and the way back to the scan."""
 
     native: sitk.Image  # the scan as it came
-    image: sitk.Image  # float32, template grid
+    image: sitk.Image  # float32, template grid, bias field corrected
     mask: sitk.Image  # uint8, template grid
     native_mask: sitk.Image  # uint8, the scan's grid
     transform: sitk.Euler3DTransform  # template points -> scan points, mm, LPS
@@ -65,12 +69,12 @@ def standardise(
     progress: Callable[[str, float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Standardised:
-    """Standardise one scan.
+    """Standardise one scan (3D, scalar, any pose, voxel size and contrast).
 
     Parameters
     ----------
     progress : called with the name of the step and the fraction of it that is done.
-    cancelled : polled often; once it answers True, ``Cancelled`` is raised.
+    cancelled : polled between and inside the steps; once it answers True, ``Cancelled`` is raised.
 
     Raises
     ------
@@ -80,31 +84,36 @@ def standardise(
     options = options or PreprocessingOptions()
     template = icbm152()
     run = _Run(progress, cancelled)
-    corrected = sitk.Cast(image, sitk.sitkFloat32)
-    if options.bias_field:
-        with run.step("bias field") as step:
-            result = correct_bias_field(corrected, report=step.report)
-            corrected = result.image
-            step.parameters = result.parameters
-    with run.step("brain extraction") as step:
-        brain = extract_brain(
-            corrected, options.brain_extraction, options.mask, options.sequence_hint, options.device, step.report
-        )
-        step.parameters = {"backend": brain.backend, **brain.parameters}
-        step.quality, step.warnings = brain.quality, brain.warnings
+    with run.step("intensities") as step:
+        scan = _usable_intensities(image, step)
+        backend = options.brain_extraction
+        if backend == "auto":
+            backend = chosen_backend(scan, options.mask)
+    if backend == "stripped":  # before its constant background is changed
+        brain = _extract(run, scan, backend, options)
+        corrected = _corrected(run, scan, brain.mask) if options.bias_field else scan
+    else:
+        corrected = _corrected(run, scan, None) if options.bias_field else scan
+        brain = _extract(run, corrected, backend, options)
     with run.step("registration") as step:
-        found = register_to_template(corrected, brain.mask, options.seed, template, step.report)
-        step.parameters, step.quality, step.warnings = found.parameters, {"quality": found.quality}, found.warnings
+        found = register_to_template(corrected, brain.mask, options.seed, backend == "none", step.report)
+        step.parameters, step.warnings = found.parameters, found.warnings
+        degrees, millimetres = _size_of(found.transform)
+        in_place = degrees < IN_PLACE_DEGREES and millimetres < IN_PLACE_MM
+        step.parameters["already_in_template_space"] = in_place
+        step.quality = {"overlap": found.quality, "turn_degrees": degrees, "shift_mm": millimetres}
     with run.step("resampling") as step:
-        mask = sitk.Resample(brain.mask, template.image, found.transform, sitk.sitkNearestNeighbor, 0)
+        soft = sitk.Resample(sitk.Cast(brain.mask, sitk.sitkFloat32), template.image, found.transform, sitk.sitkLinear)
+        mask = sitk.Cast(soft >= 0.5, sitk.sitkUInt8)
         moved = sitk.Resample(corrected, template.image, found.transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
         moved = sitk.Mask(moved, mask)
         step.parameters = {"interpolation": "linear", "voxel_mm": list(template.image.GetSpacing())}
+        step.quality = {"volume_ml": float(sitk.GetArrayViewFromImage(mask).sum()) / 1000}
     return Standardised(image, moved, mask, brain.mask, found.transform, tuple(run.record))
 
 
 def to_native(image: sitk.Image, standardised: Standardised) -> sitk.Image:
-    """A map on the template grid, or any grid in template space, on the scan's own grid: linear, 0 outside."""
+    """A map on any grid in template space, on the scan's own grid: linear, 0 outside (D-13)."""
     return sitk.Resample(
         sitk.Cast(image, sitk.sitkFloat32),
         standardised.native,
@@ -115,8 +124,51 @@ def to_native(image: sitk.Image, standardised: Standardised) -> sitk.Image:
     )
 
 
+def _usable_intensities(image: sitk.Image, step: _Step) -> sitk.Image:
+    """float32 without NaN; scans whose values go far below zero are lifted, because N4 takes logarithms."""
+    values = np.asarray(sitk.GetArrayViewFromImage(image), np.float32)
+    finite = np.isfinite(values)
+    step.parameters = {"lifted_by": 0.0}
+    if not finite.any() or np.ptp(values[finite]) == 0:
+        raise PreprocessingError("This scan has the same value everywhere; there is nothing to analyse in it.")
+    step.quality = {"voxels_not_finite": int((~finite).sum())}
+    values = np.where(finite, values, values[finite].min())
+    if np.mean(values < 0) > 0.01:
+        step.parameters["lifted_by"] = -float(values.min())
+        step.warnings = ("This scan has many values below zero, so it was processed before; they were lifted to zero.",)
+        values = values - values.min()
+    usable = sitk.GetImageFromArray(values)
+    usable.CopyInformation(image)
+    return usable
+
+
+def _corrected(run: _Run, image: sitk.Image, mask: sitk.Image | None) -> sitk.Image:
+    with run.step("bias field") as step:
+        result = correct_bias_field(image, mask, step.report)
+        step.parameters, step.quality = result.parameters, result.quality
+    return result.image
+
+
+def _extract(run: _Run, image: sitk.Image, backend: str, options: PreprocessingOptions) -> BrainMask:
+    with run.step("brain extraction") as step:
+        brain = extract_brain(image, backend, options.mask, options.device, step.report)
+        step.parameters = {"asked": options.brain_extraction, "backend": brain.backend, **brain.parameters}
+        step.parameters["already_stripped"] = brain.backend == "stripped"
+        step.quality, step.warnings = brain.quality, brain.warnings
+    return brain
+
+
+def _size_of(transform: sitk.Euler3DTransform) -> tuple[float, float]:
+    """Its turn in degrees, and how far it moves the centre of the template, in mm."""
+    matrix = np.array(transform.GetMatrix()).reshape(3, 3)
+    degrees = np.degrees(np.arccos(np.clip((np.trace(matrix) - 1) / 2, -1, 1)))
+    return float(degrees), float(np.linalg.norm(transform.GetTranslation()))
+
+
 @dataclass
 class _Step:
+    """What a step says about itself while it runs."""
+
     report: Callable[[float], None]
     parameters: dict = field(default_factory=dict)
     quality: dict = field(default_factory=dict)
@@ -126,12 +178,12 @@ class _Step:
 class _Run:
     """Times the steps, tells the progress, and stops when asked to."""
 
-    def __init__(self, progress, cancelled):
+    def __init__(self, progress: Callable[[str, float], None] | None, cancelled: Callable[[], bool] | None):
         self._progress, self._cancelled = progress, cancelled
         self.record: list[StepRecord] = []
 
     @contextlib.contextmanager
-    def step(self, name: str):
+    def step(self, name: str) -> Iterator[_Step]:
         def report(fraction: float) -> None:
             if self._cancelled is not None and self._cancelled():
                 raise Cancelled("Stopped as asked; nothing was written.")
@@ -143,5 +195,5 @@ class _Run:
         step = _Step(report)
         yield step
         seconds = time.perf_counter() - started
-        self.record.append(StepRecord(name, step.parameters, seconds, step.quality, step.warnings))
         report(1.0)
+        self.record.append(StepRecord(name, step.parameters, seconds, step.quality, step.warnings))

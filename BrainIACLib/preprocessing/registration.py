@@ -103,8 +103,8 @@ def register_to_template(
     ----------
     image, mask : the scan and its brain (uint8), on one grid.
     seed : of the sample points.
-    whole_head : the mask holds a whole head, of which the brain is only a part (brain extraction switched off); then the
-        header's labelling of the axes is trusted, and no overlap can be measured.
+    whole_head : the mask holds a whole head, of which the brain is only a part (brain extraction switched off); then
+        the header's labelling of the axes is trusted, and no overlap can be measured.
     report : gets the fraction done; may raise to stop.
 
     Raises
