@@ -1,9 +1,9 @@
 """A small 3D U-Net that predicts a signed distance from one scan.
 
-The volume is folded 2 x 2 x 2 into channels first, so that all wide layers work at half resolution; the last two
-layers work at full resolution again and see the scan once more. Ronneberger et al. 2015 (U-Net), Wu and He 2018
-(group normalisation: independent of the batch, so one scan at a time trains and infers alike), Shi et al. 2016
-(unfolding channels into space).
+The volume is folded 2 x 2 x 2 into channels first, so that all layers work at half resolution or less; at the end eight
+channels unfold into the full resolution, which is enough for an output as smooth as a distance. Layers at full
+resolution took 40 % of the time. Ronneberger et al. 2015 (U-Net), Wu and He 2018 (group normalisation: independent of
+the batch, so one scan at a time trains and infers alike), Shi et al. 2016 (unfolding channels into space).
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ class UNet(nn.Module):
     Parameters
     ----------
     widths : channels at 1/2, 1/4, 1/8, ... of the resolution; multiples of 8.
-    full_width : channels of the last hidden layer, at full resolution.
     """
 
-    def __init__(self, widths: tuple[int, ...], full_width: int):
+    def __init__(self, widths: tuple[int, ...]):
         super().__init__()
         self.multiple = 2 ** len(widths)
         self.encoder = nn.ModuleList()
@@ -36,9 +35,7 @@ class UNet(nn.Module):
         for width in reversed(widths[:-1]):
             self.decoder.append(_two_convolutions(channels + width, width))
             channels = width
-        self.unfold = nn.Conv3d(channels, 8 * full_width, 1)
-        self.full = nn.Conv3d(full_width + 1, full_width, 3, padding=1)
-        self.distance = nn.Conv3d(full_width, 1, 3, padding=1)
+        self.distance = nn.Conv3d(channels, 8, 1)
 
     def forward(self, scan: torch.Tensor) -> torch.Tensor:
         x = space_to_channels(scan)  # (B, 8, X/2, Y/2, Z/2)
@@ -50,9 +47,7 @@ class UNet(nn.Module):
         for block in self.decoder:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat([x, skips.pop()], 1))
-        x = channels_to_space(self.unfold(x))  # (B, full_width, X, Y, Z)
-        x = F.relu(self.full(torch.cat([x, scan], 1)))
-        return self.distance(x)
+        return channels_to_space(self.distance(x))  # (B, 1, X, Y, Z)
 
 
 def _two_convolutions(inputs: int, outputs: int) -> nn.Sequential:

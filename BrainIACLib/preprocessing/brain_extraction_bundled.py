@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,6 @@ MARGIN_MM = 15.0  # of air kept around the head
 SMALLEST_EXTENT_MM = 25.0
 DEEPEST_MM = 8.0  # a brain is at least this deep somewhere, even in a slab
 BELIEVABLE_SHARPNESS = 0.7  # of a true distance, whose gradient is 1
-PLAUSIBLE_ML = (700.0, 2100.0)  # of a whole brain with its sulci, from infants to large adults
 
 
 @dataclass(frozen=True)
@@ -106,21 +106,14 @@ class BrainDistance:
     contract: BrainExtractionContract
 
 
-@dataclass(frozen=True)
-class BundledMask:
-    """``mask`` is uint8 on the grid of the scan: one piece without holes."""
-
-    mask: sitk.Image
-    quality: dict[str, float]
-    warnings: tuple[str, ...]
-    parameters: dict
-
-
-def extract_brain_bundled(image: sitk.Image, device: str = "cpu", border_mm: float | None = None) -> BundledMask:
-    """The brain of a scan of any contrast and orientation.
+def segment(
+    image: sitk.Image, device: str, report: Callable[[float], None], border_mm: float | None = None
+) -> tuple[sitk.Image, dict]:
+    """The raw mask (uint8, on the grid of the scan) and what goes into the record.
 
     Parameters
     ----------
+    report : gets the fraction done; may raise to stop.
     border_mm : where the distance is cut; positive is tighter, negative looser; the contract's level if not given.
 
     Raises
@@ -128,33 +121,24 @@ def extract_brain_bundled(image: sitk.Image, device: str = "cpu", border_mm: flo
     PreprocessingError : the scan is constant, too thin, or shows no brain.
     ModelError : the bundled network is missing or damaged.
     """
+    report(0.0)
     found = brain_distance(image, device)
+    report(0.9)
     border = found.contract.border_mm if border_mm is None else float(border_mm)
-    inside = sitk.GetArrayFromImage(found.distance > border)
-    labels, sizes = _pieces(inside)
-    if sizes.size == 0:
-        raise _no_brain()
-    mask = sitk.GetImageFromArray((labels == 1).astype(np.uint8))
-    mask.CopyInformation(image)
-    mask = sitk.BinaryFillhole(mask)
-    quality = {
-        "sharpness": round(found.sharpness, 3),
-        "largest_piece": round(float(sizes[0] / sizes.sum()), 4),
-        "sphericity": round(_sphericity(found.distance, mask, border), 3),
-        "cut_cm2": round(_area_at_the_edge_cm2(mask), 1),
-    }
-    volume = float(sitk.GetArrayViewFromImage(mask).sum()) * float(np.prod(image.GetSpacing())) / 1000
     parameters = {
         "network": f"{found.contract.id} {found.contract.version}",
         "sha256": found.contract.sha256,
         "border_mm": border,
         "device": device,
+        "sharpness": round(found.sharpness, 3),
     }
-    return BundledMask(mask, quality, tuple(_doubts(quality, volume)), parameters)
+    if found.sharpness < BELIEVABLE_SHARPNESS:
+        parameters["warnings"] = ("The network is not sure where the brain ends: look at the mask before using it.",)
+    return found.distance > border, parameters
 
 
 def brain_distance(image: sitk.Image, device: str = "cpu") -> BrainDistance:
-    """One pass of the network, brought back onto the scan's grid. Errors: as ``extract_brain_bundled``."""
+    """One pass of the network, brought back onto the scan's grid. Errors: as ``segment``."""
     import torch
 
     contract, net = _network(device)
@@ -246,18 +230,11 @@ def _resampled(
 def _head_box(coarse: np.ndarray, margin: int) -> tuple[slice, ...]:
     """The box of the largest bright piece of a normalised volume, grown by ``margin`` voxels."""
     bright = sitk.BinaryMorphologicalOpening(sitk.GetImageFromArray((coarse > 0.2).astype(np.uint8)), (1, 1, 1))
-    labels, sizes = _pieces(sitk.GetArrayFromImage(bright))
-    if sizes.size == 0:
+    largest = sitk.RelabelComponent(sitk.ConnectedComponent(bright)) == 1
+    where = np.nonzero(sitk.GetArrayViewFromImage(largest))
+    if where[0].size == 0:
         return (slice(None),) * 3
-    where = np.nonzero(labels == 1)
     return tuple(slice(max(0, int(i.min()) - margin), int(i.max()) + 1 + margin) for i in where)
-
-
-def _pieces(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Connected pieces numbered by falling size, and their sizes in voxels."""
-    labels = sitk.ConnectedComponent(sitk.GetImageFromArray(inside.astype(np.uint8)))
-    labels = sitk.GetArrayFromImage(sitk.RelabelComponent(labels, sortByObjectSize=True))
-    return labels, np.bincount(labels.ravel())[1:]
 
 
 def _sharpness(distance: np.ndarray, spacing: float) -> float:
@@ -265,46 +242,7 @@ def _sharpness(distance: np.ndarray, spacing: float) -> float:
     return float(np.median(slope[np.abs(distance) < spacing]))
 
 
-def _sphericity(distance: sitk.Image, mask: sitk.Image, border: float) -> float:
-    """Surface of the ball of the mask's volume over the mask's surface (1: a ball; a smooth brain has about 0.7).
-
-    The surface is the volume of the 2 mm wide shell around the border, divided by its width.
-    """
-    voxel = float(np.prod(mask.GetSpacing()))
-    near = np.abs(sitk.GetArrayViewFromImage(distance) - border) < 1
-    near &= sitk.GetArrayFromImage(sitk.BinaryDilate(mask, (2, 2, 2))) > 0
-    surface = max(1.0, near.sum() * voxel / 2)
-    volume = float(sitk.GetArrayViewFromImage(mask).sum()) * voxel
-    return float((36 * np.pi * volume**2) ** (1 / 3) / surface)
-
-
-def _area_at_the_edge_cm2(mask: sitk.Image) -> float:
-    """Area of the mask on the outermost voxels of the scan."""
-    voxels = sitk.GetArrayViewFromImage(mask)
-    spacing = mask.GetSpacing()[::-1]
-    area = 0.0
-    for axis in range(3):
-        face = float(np.prod([s for i, s in enumerate(spacing) if i != axis])) / 100
-        area += face * float(voxels.take(0, axis).sum() + voxels.take(-1, axis).sum())
-    return area
-
-
-def _doubts(quality: dict[str, float], volume_ml: float) -> list[str]:
-    doubts = []
-    if quality["cut_cm2"] > 2:
-        doubts.append(
-            f"The brain reaches the edge of the scan ({quality['cut_cm2']:.0f} cm²), so part of it may lie outside."
-        )
-    elif not PLAUSIBLE_ML[0] <= volume_ml <= PLAUSIBLE_ML[1]:
-        doubts.append(f"The brain mask holds {volume_ml:.0f} ml, which is implausible; look at it before use.")
-    if quality["sharpness"] < BELIEVABLE_SHARPNESS:
-        doubts.append("The network is not sure where the brain ends; look at the mask before use.")
-    if quality["largest_piece"] < 0.9:
-        doubts.append("The network found the brain in several pieces and the largest was kept; look at the mask.")
-    return doubts
-
-
 def _no_brain() -> PreprocessingError:
     return PreprocessingError(
-        "No brain was found in the scan ('bundled'); check that it shows a head, or hand in a brain mask."
+        "No brain was found in this scan with 'bundled'; check that it shows a head, or hand in a brain mask."
     )

@@ -28,7 +28,6 @@ def export(net: UNet, folder: Path, recipe: Recipe, facts: dict) -> None:
         licence="Apache-2.0",
         training_data="synthetic heads from SynthSeg's training label maps (Apache-2.0); no scan of a person",
         widths=recipe.widths,
-        full_width=recipe.full_width,
         spacing_mm=SPACING_MM,
         mm_per_output=MM_PER_OUTPUT,
         clip_mm=CLIP_MM,

@@ -27,14 +27,14 @@ class Recipe:
 
     seed: int = 20263
     validation_seed: int = 99
-    iterations: int = 4000
+    iterations: int = 2400
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     averaging: float = 0.995
     widths: tuple[int, ...] = (16, 32, 64, 96)
-    full_width: int = 8
+    crop: tuple[int, int, int] = (64, 80, 64)  # of every second sample
     renderings: int = 6  # of one head
-    uses: int = 2  # of one rendering, on average
+    uses: int = 3  # of one rendering, on average
     pool_heads: int = 10  # heads to draw from at a time
 
 
@@ -69,7 +69,7 @@ def train(recipe: Recipe, maps: list[LabelMap], validation: list[Sample], checkp
     """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)
-    net = UNet(recipe.widths, recipe.full_width).to(memory_format=torch.channels_last_3d)
+    net = UNet(recipe.widths).to(memory_format=torch.channels_last_3d)
     average = copy.deepcopy(net).requires_grad_(False)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -88,9 +88,7 @@ def train(recipe: Recipe, maps: list[LabelMap], validation: list[Sample], checkp
         if step % per_head == 0:
             pool = (pool + next(stream))[-recipe.pool_heads * recipe.renderings :]
         sample = pool[int(rng.integers(len(pool)))]
-        mirror = [2] if rng.random() < 0.5 else []
-        image, distance = (x.float()[None, None].flip(mirror) for x in (sample.image, sample.distance))
-        image = (image * rng.uniform(0.8, 1.2)).to(memory_format=torch.channels_last_3d)
+        image, distance = _augmented(sample, recipe.crop if step % 2 else sample.image.shape, rng)
         with torch.autocast("cpu", torch.bfloat16):
             output = net(image)
         loss = border_loss(output, distance)
@@ -110,6 +108,18 @@ def train(recipe: Recipe, maps: list[LabelMap], validation: list[Sample], checkp
             print(f"{step + 1}: loss {np.mean(losses[-200:]):.3f}, Dice {dice:.4f}, {seconds:.0f} s", flush=True)
             torch.save({"net": average.state_dict(), "recipe": dataclasses.asdict(recipe)}, checkpoint)
     return average.eval()
+
+
+def _augmented(sample: Sample, size: tuple[int, int, int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Image and distance (1, 1, *size), channels last: a random part, mirrored at random, brighter or darker."""
+    starts = [int(rng.integers(full - part + 1)) for full, part in zip(sample.image.shape, size, strict=True)]
+    box = tuple(slice(start, start + part) for start, part in zip(starts, size, strict=True))
+    mirror = [2] if rng.random() < 0.5 else []
+    image, distance = (
+        x[box].float()[None, None].flip(mirror).contiguous(memory_format=torch.channels_last_3d)
+        for x in (sample.image, sample.distance)
+    )
+    return image * rng.uniform(0.8, 1.2), distance
 
 
 @torch.inference_mode()

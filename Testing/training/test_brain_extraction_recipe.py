@@ -1,0 +1,183 @@
+"""The recipe of the bundled brain extraction on a toy head: borders, samples, loss, replay and export (issue 3)."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from BrainIACLib.models.unet import UNet
+from BrainIACLib.preprocessing.brain_extraction_bundled import read_brain_extraction_contract
+from Training.starter.brain_extraction import border, scenes
+from Training.starter.brain_extraction.export import export
+from Training.starter.brain_extraction.scenes import CLIP_MM, SIZE, draw_samples
+from Training.starter.brain_extraction.training import (
+    DICE_SOFTNESS_MM,
+    MM_PER_OUTPUT,
+    Recipe,
+    border_loss,
+    overlap,
+    train,
+)
+from Training.synthesis.label_maps import LabelMap
+from Training.synthesis.random_contrast import draw_random_contrast
+from Training.synthesis.tissue_parameters import CLASS
+
+RADIUS = 36  # of the toy brain, mm
+
+
+def shells(size: int = 116) -> tuple[np.ndarray, np.ndarray]:
+    """Distance from the centre in mm, and tissues: white matter, cortex, fluid, dura, bone, skin."""
+    axis = np.arange(size) - (size - 1) / 2
+    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    tissue = np.zeros(radius.shape, np.uint8)
+    for outer, name in (
+        (56, "skin"),
+        (50, "cortical_bone"),
+        (43, "dura"),
+        (42, "sulcal_csf"),
+        (RADIUS, "cortex"),
+        (31, "white_matter"),
+    ):
+        tissue[radius < outer] = CLASS[name]
+    return radius, tissue
+
+
+@pytest.fixture(scope="module")
+def toy() -> LabelMap:
+    radius, tissue = shells()
+    to_voxel = np.eye(4)
+    to_voxel[:3, 3] = (radius.shape[0] - 1) / 2 + np.array([0, 18, -18])
+    return LabelMap(
+        name="toy",
+        sha256="0",
+        tissue=tissue,
+        hull=(RADIUS - radius).astype(np.float16),
+        depth=np.where(radius < 56, np.clip(56 - radius, 1, 254), 255).astype(np.uint8),
+        voxel_of_template=to_voxel,
+    )
+
+
+def test_the_border_lies_in_the_fluid_and_short_of_the_dura(toy):
+    """A ball with a shell of fluid: the mask is the ball grown by REACH_MM, since the fluid reaches further."""
+    radius, _ = shells()
+    inside = border.brain_mask(toy)
+    assert radius[inside].max() == pytest.approx(RADIUS + border.REACH_MM, abs=1.0)
+    assert inside[radius < RADIUS + border.REACH_MM - 1.5].all()
+
+
+def test_bone_next_to_the_brain_ends_the_mask(toy):
+    radius, tissue = shells()
+    tissue[(radius >= RADIUS + 1) & (radius < 50)] = CLASS["cortical_bone"]
+    inside = border.brain_mask(dataclasses.replace(toy, tissue=tissue))
+    assert not inside[tissue == CLASS["cortical_bone"]].any()
+
+
+def test_the_same_seed_gives_the_same_samples(toy):
+    first, again, other = (draw_samples(toy, 2, (1, number)) for number in (0, 0, 1))
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a.image, b.image)
+        assert torch.equal(a.distance, b.distance)
+    assert not torch.equal(first[0].image, other[0].image)
+
+
+def test_a_sample_shows_its_own_truth(toy, monkeypatch):
+    """Without masks, cuts and turns the distance is that of a ball of the drawn size, where the brain is seen."""
+    for name in ("_stripped", "_cut"):
+        monkeypatch.setattr(scenes, name, lambda image, distance, *_: (image, distance))
+    monkeypatch.setattr(scenes, "_turned", lambda image, distance, rng: (image, distance))
+    monkeypatch.setattr(scenes, "_draw_pose", lambda rng: scenes.Pose(scale=(0.9, 0.9, 0.9)))
+    sample = next(s for s in draw_samples(toy, 6, (3, 1)) if s.distance.max() > 0)
+    x, y, z = scenes.GRID.axes()
+    radius = (x**2 + (y + 18) ** 2 + (z - 18) ** 2).sqrt()
+    expected = (0.9 * RADIUS - radius).clamp(-CLIP_MM, CLIP_MM)
+    seen = radius < 50  # the corners of the grid lie outside the toy's array
+    assert (sample.distance.float() - expected)[seen].abs().max() < 1.5
+    assert sample.image.shape == sample.distance.shape == SIZE
+
+
+def test_nothing_of_the_brain_lies_beyond_a_cut_field_of_view():
+    rng = np.random.default_rng(0)
+    image, distance = torch.ones(SIZE), torch.full(SIZE, 5.0)
+    cuts = 0
+    for _ in range(20):
+        seen, remaining = scenes._cut(image, distance, rng)
+        assert ((remaining > 0) <= (seen > 0)).all()
+        cuts += bool((seen == 0).any())
+    assert 3 < cuts < 18
+
+
+def test_a_few_samples_in_a_hundred_hold_no_brain():
+    lucky = [seed for seed in range(1000) if np.random.default_rng(seed).random() < 0.03]
+    assert 10 < len(lucky) < 60
+    for seed in lucky[:3]:
+        rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+        sample = scenes._draw_sample(None, None, rng, generator)  # the head is not even looked at
+        assert (sample.distance == -CLIP_MM).all()
+        assert sample.image.shape == SIZE
+
+
+def test_the_loss_is_the_written_formula():
+    rng = np.random.default_rng(0)
+    output, distance = rng.normal(0, 1, (1, 1, 4, 4, 4)), rng.normal(0, 8, (1, 1, 4, 4, 4))
+    predicted = (output * MM_PER_OUTPUT).ravel()
+    total = weights = overlap_sum = sizes = 0.0
+    for p, d in zip(predicted, distance.ravel(), strict=True):
+        weight = 1 + 6 * np.exp(-((d / 4) ** 2))
+        error = abs(p - d)
+        total += weight * (0.5 * error**2 if error < 1 else error - 0.5)
+        weights += weight
+        a, b = (1 / (1 + np.exp(-v / DICE_SOFTNESS_MM)) for v in (p, d))
+        overlap_sum += a * b
+        sizes += a + b
+    expected = total / weights + 5 * (1 - (2 * overlap_sum + 100) / (sizes + 100))
+    assert float(border_loss(torch.tensor(output), torch.tensor(distance))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_random_contrasts_differ_and_keep_air_mostly_dark():
+    signals = [draw_random_contrast(np.random.default_rng(seed)).signal for seed in range(60)]
+    air = np.array([signal[CLASS["air"]] for signal in signals])
+    assert 0.7 < (air == 0).mean() < 0.95
+    brighter = [s[CLASS["white_matter"]] > s[CLASS["cortex"]] for s in signals]
+    assert 0.3 < np.mean(brighter) < 0.7
+
+
+def test_training_learns_replays_and_exports(toy, tmp_path, monkeypatch):
+    """A few steps on the toy head: lower loss than at the start, the same weights twice, and a readable folder."""
+    recipe = Recipe(iterations=12, widths=(8, 8, 8), renderings=2, uses=2, pool_heads=2, crop=(32, 32, 32))
+    samples = draw_samples(toy, 2, (5, 0))
+    nets = [train(recipe, [toy], samples, tmp_path / "last.pt") for _ in range(2)]
+    for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(a, b)
+    torch.manual_seed(recipe.seed)
+    fresh = UNet(recipe.widths)
+
+    def loss(net: UNet) -> float:
+        with torch.no_grad():
+            return float(border_loss(net(samples[0].image.float()[None, None]), samples[0].distance.float()))
+
+    assert loss(nets[0]) < loss(fresh)
+    export(nets[0], tmp_path / "out", recipe, {"note": "toy"})
+    contract = read_brain_extraction_contract(tmp_path / "out")
+    weights = tmp_path / "out" / contract.weights
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() == contract.sha256
+    stored = load_file(weights)
+    assert set(stored) == set(fresh.state_dict())
+    assert all(tensor.dtype == torch.float16 for tensor in stored.values())
+
+
+def test_overlap_is_dice():
+    class Echo(torch.nn.Module):
+        def forward(self, scan):
+            return scan - 1
+
+    image = torch.zeros(4, 4, 4)
+    image[:2] = 2
+    distance = torch.full((4, 4, 4), -1.0)
+    distance[1:3] = 1
+    sample = scenes.Sample(image.half(), distance.half(), "toy")
+    assert overlap(Echo(), sample) == pytest.approx(0.5)
+    nothing = scenes.Sample(torch.zeros(4, 4, 4).half(), torch.full((4, 4, 4), -1.0).half(), "toy")
+    assert overlap(Echo(), nothing) == 1.0
