@@ -16,6 +16,10 @@ from Training.starter.samples import CLIP_PERCENTILES, INPUT_SIZE, LABELS
 from Training.starter.training import Recipe
 
 TEMPLATE = "icbm152_2009a_sym_t1_brain"
+LOOKS_AT_REAL_SCANS = (
+    "Real scans were looked at once while the recipe was written: half-way through training, to see whether the "
+    "simulator is broken; nothing was changed or chosen by it."
+)
 VALID_RANGE = (
     "One brain MRI of any age, best brain-extracted and registered to the template; whole heads are accepted. "
     "Trained on simulated images only; below two years of age and after failed brain extraction it is less reliable. "
@@ -42,9 +46,14 @@ def encoder_contract(width: float, sha256: str = "0" * 64) -> EncoderContract:
 
 
 def export_model(
-    net: EncoderWithHead, out: Path, recipe: Recipe, temperature: float, gate: float, facts: dict[str, object]
+    net: EncoderWithHead,
+    out: Path,
+    recipe: Recipe,
+    temperature: float,
+    gate: float,
+    facts: dict[str, dict | list | int],
 ) -> ModelContract:
-    """Write the folder ``out``. ``facts`` (seeds, label maps, validation figures) go into the card as JSON."""
+    """Write the folder ``out``; ``facts`` (label maps, validation accuracy) go into ``recipe.json`` and the card."""
     out.mkdir(parents=True, exist_ok=True)
     digests = {}
     for name, part in (("encoder", net.encoder), ("head", net.head)):
@@ -82,6 +91,22 @@ def export_model(
         ),
     )
     (out / "contract.json").write_text(contract_to_json(contract), encoding="utf-8")
+    card = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
+    card = card.format(
+        width=recipe.width,
+        parameters=f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} million",
+        input_size=" x ".join(map(str, INPUT_SIZE)),
+        clip=" and ".join(map(str, CLIP_PERCENTILES)),
+        temperature=temperature,
+        gate=gate,
+        training_maps=len(facts["label_maps"]) - len(facts["held_out"]),
+        held_out_maps=len(facts["held_out"]),
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        accuracy=", ".join(f"{name} {value:.3f}" for name, value in facts["validation_accuracy"].items()),
+        looks=LOOKS_AT_REAL_SCANS,
+    )
+    (out / "card.md").write_text(card, encoding="utf-8")
     recipe_facts = {"recipe": dataclasses.asdict(recipe), "torch": torch.__version__, **facts}
     (out / "recipe.json").write_text(json.dumps(recipe_facts, indent=2) + "\n", encoding="utf-8")
     return contract

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -174,8 +175,8 @@ def form_image(
         step = float(image.max()) / int(rng.integers(30, 255))
         image = (image / step).round_() * step
     if whole_head:
-        if rng.random() < 0.35:  # background set to zero by the scanner or by a tool
-            inside = inside * (F.avg_pool3d(anatomy.tissue[None, None].gt(0).float(), 5, 2, 2)[0, 0] > 0.02)
+        if rng.random() < 0.8:  # what preprocessing does when brain extraction is switched off
+            inside = inside * _otsu_head(image)
         return image * (inside > 0)
     offset = rng.uniform(0, 0.5) if rng.random() < 0.08 else 0.0
     return (image + offset) * inside.gt(0) if rng.random() < 0.5 else (image + offset * inside) * inside.gt(0)
@@ -199,9 +200,25 @@ def _field_of_view(anatomy: Anatomy, whole_head: bool, rng: np.random.Generator)
     return view
 
 
+def _otsu_head(image: Tensor) -> Tensor:
+    """bool (X, Y, Z): the largest part above Otsu's threshold, its holes filled."""
+    bright = sitk.OtsuThreshold(sitk.GetImageFromArray(image.numpy()), 0, 1, 128)
+    parts = sitk.RelabelComponent(sitk.ConnectedComponent(bright), sortByObjectSize=True)
+    return torch.from_numpy(sitk.GetArrayFromImage(sitk.BinaryFillhole(parts == 1))) > 0
+
+
 def _face(anatomy: Anatomy, rng: np.random.Generator) -> Tensor:
     _, y, z = anatomy.grid.axes()
     return (y - rng.uniform(0.3, 1.2) * z > rng.uniform(30, 75)) & (anatomy.hull < -rng.uniform(4, 14))
+
+
+def _small_box(grid: Grid, rng: np.random.Generator) -> Tensor:
+    """bool (X, Y, Z): a field of view of 3 to 10 cm, somewhere in the middle, slightly rotated."""
+    x, y, z = grid.axes()
+    angle, centre, half = rng.normal(0, 0.2), rng.normal((0, -18, 18), 12), rng.uniform(15, 50, 3)
+    u, v, w = x - float(centre[0]), y - float(centre[1]), z - float(centre[2])
+    v, w = np.cos(angle) * v + np.sin(angle) * w, np.cos(angle) * w - np.sin(angle) * v
+    return (u.abs() < half[0]) & (v.abs() < half[1]) & (w.abs() < half[2])
 
 
 def _nonsense(anatomy: Anatomy, rng: np.random.Generator, generator: torch.Generator):
@@ -213,6 +230,8 @@ def _nonsense(anatomy: Anatomy, rng: np.random.Generator, generator: torch.Gener
         volume = F.avg_pool3d(chosen[None, None].float(), 2)[0, 0]
     elif rng.random() < 0.6:
         volume = rician_noise(volume, rng.uniform(0, 0.15), generator) if volume.min() >= 0 else volume
+    if rng.random() < 0.3:
+        volume = volume * _small_box(MODEL_GRID, rng)
     chance = rng.random()
     if chance < 0.35:
         volume = volume * (F.avg_pool3d(anatomy.brain_mask[None, None].float(), 2)[0, 0] > 0.5)
@@ -242,6 +261,7 @@ def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generato
         elif chance < 0.5:
             radii = rng.uniform(45, 80, 3)
             mask = (x / radii[0]) ** 2 + ((y + 18) / radii[1]) ** 2 + ((z - 18) / radii[2]) ** 2 < 1
-        volume = form_image(anatomy, contrast, mask & cut, bool(mask.all()), rng, generator)
+        visible = mask & cut & _small_box(FINE_GRID, rng) if rng.random() < 0.35 else mask & cut
+        volume = form_image(anatomy, contrast, visible, bool(mask.all()), rng, generator)
         drawn.append((volume, "other", f"away from the brain, {contrast.sequence}"))
     return drawn

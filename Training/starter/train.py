@@ -2,13 +2,15 @@
 
     python -m Training.starter.train --labelmaps ../shared/data/labelmaps --out Resources/Models/sequence-starter
 
-One process draws the samples while another trains; ``--work`` keeps the samples and the last checkpoint.
+One process draws the samples while another trains. ``--work`` keeps the samples, the last checkpoint and the trained
+net: the same command with the same ``--work`` goes on with what is there (samples, or the trained net).
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import time
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import torch
 from Training.starter.export import encoder_contract, export_model
 from Training.starter.samples import LABELS
 from Training.starter.shards import ShardReader, write_shards
-from Training.starter.training import Recipe, choose_gate, fit_temperature, logits_of, train
+from Training.starter.training import Recipe, choose_gate, fit_temperature, logits_of, new_net, train
 from Training.synthesis.label_maps import label_map_files, load_label_map
 
 HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
@@ -46,16 +48,23 @@ def main() -> None:
 
     validation = ShardReader(arguments.work, recipe.validation_seed, check)
     validation.grow(recipe.validation_shards)
-    net = train(recipe, ShardReader(arguments.work, recipe.seed, check), arguments.work / "last.pt", arguments.threads)
-    net = net.half().float()  # calibrate the weights that are shipped
+    trained = arguments.work / "trained.pt"
+    if trained.is_file():
+        net = new_net(recipe)
+        net.load_state_dict(torch.load(trained, weights_only=True)["net"])
+    else:
+        reader = ShardReader(arguments.work, recipe.seed, check)
+        net = train(recipe, reader, arguments.work / "last.pt", arguments.threads)
+        os.replace(arguments.work / "last.pt", trained)
+    net = net.eval().half().float()  # calibrate the weights that are shipped
     volumes, labels, details = validation.all()
     logits = logits_of(net, volumes)
+    _print_errors(logits, labels, details)
     temperature = fit_temperature(logits, labels)
     gate = choose_gate(logits, labels, temperature)
     answers = logits.argmax(1)
     accuracy = {name: round(float((answers[labels == i] == i).float().mean()), 4) for i, name in enumerate(LABELS)}
     print(f"held-out synthetic heads: accuracy {accuracy}, temperature {temperature}, gate {gate}")
-    torch.save({"logits": logits, "labels": labels, "details": details}, arguments.work / "validation.pt")
     maps = [load_label_map(path, arguments.work / "labelmaps") for path in label_map_files(arguments.labelmaps)]
     facts = {
         "label_maps": {label_map.name: label_map.sha256 for label_map in maps},
@@ -65,6 +74,12 @@ def main() -> None:
     }
     export_model(net, arguments.out, recipe, temperature, gate, facts)
     painter.join()
+
+
+def _print_errors(logits: torch.Tensor, labels: torch.Tensor, details: list[str]) -> None:
+    for answer, label, detail in zip(logits.argmax(1).tolist(), labels.tolist(), details, strict=True):
+        if answer != label:
+            print(f"held-out head: {LABELS[label]} called {LABELS[answer]}: {detail}")
 
 
 def _generate(labelmaps: Path, work: Path, recipe: Recipe) -> None:

@@ -26,9 +26,9 @@ class Recipe:
 
     seed: int = 20261
     validation_seed: int = 99
-    shards: int = 130  # of 16 heads, about 140 volumes each
+    shards: int = 100  # of 16 heads, about 135 volumes each
     validation_shards: int = 5
-    steps: int = 1800
+    steps: int = 1500
     batch_size: int = 24
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
@@ -38,6 +38,12 @@ class Recipe:
     class_shares: tuple[float, ...] = (0.22, 0.17, 0.19, 0.22, 0.20)  # in the order of LABELS
 
 
+def new_net(recipe: Recipe) -> EncoderWithHead:
+    """The starter's encoder and head with random weights."""
+    encoder = ResNet("resnet18", recipe.width)
+    return EncoderWithHead(encoder, LinearHead(encoder.embedding_size, len(LABELS)))
+
+
 def train(recipe: Recipe, reader: ShardReader, checkpoint: Path, threads: int = 1) -> EncoderWithHead:
     """Train from scratch and return the averaged net; ``checkpoint`` is rewritten every 100 steps.
 
@@ -45,9 +51,7 @@ def train(recipe: Recipe, reader: ShardReader, checkpoint: Path, threads: int = 
     """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(threads)
-    encoder = ResNet("resnet18", recipe.width)
-    net = EncoderWithHead(encoder, LinearHead(encoder.embedding_size, len(LABELS)))
-    net = net.to(memory_format=torch.channels_last_3d).train()
+    net = new_net(recipe).to(memory_format=torch.channels_last_3d).train()
     average = copy.deepcopy(net).requires_grad_(False)
     decayed = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim <= 1]

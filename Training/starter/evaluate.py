@@ -1,0 +1,230 @@
+"""The bundled sequence model on real scans, which it never saw: balanced accuracy, AUC, calibration, bad inputs.
+
+    python -m Training.starter.evaluate --data ../shared/data --out runs/starter-evaluation
+
+Every scan goes through the library's own pipeline, once with brain extraction ``auto`` and once with it switched off.
+Writes ``answers.csv`` (one row per scan and mode) and ``report.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
+from BrainIACLib.contracts import read_contract
+from BrainIACLib.errors import BrainIACError
+from BrainIACLib.preprocessing.intensity import model_input
+from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
+from BrainIACLib.resources import resource
+from BrainIACLib.scans import read_scan
+
+SEQUENCES = ("T1", "T2", "FLAIR", "T1CE")
+MODES = ("auto", "none")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said to one scan. ``truth`` is a sequence, or "" where none of the four is right."""
+
+    file: str
+    subject: str
+    whole_head: bool
+    mode: str
+    truth: str
+    probabilities: dict[str, float]  # empty when the scan was refused
+    refusal: str
+
+    @property
+    def label(self) -> str:
+        return max(self.probabilities, key=self.probabilities.get)
+
+    @property
+    def confidence(self) -> float:
+        return max(self.probabilities.values())
+
+
+def answers(data: Path, model: InstalledModel, folders: list[str], cache: Path) -> Iterator[Answer]:
+    """The model's answers to the scans of MANIFEST.csv in ``folders``; model inputs are kept in ``cache``."""
+    net = load_model(model)
+    head = model.contract.head
+    with (data / "MANIFEST.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["kind"] in ("scan", "dicom")]
+    for row in rows:
+        if row["file"].split("/")[0] not in folders or (row["sequence"] == "" and not row["file"].startswith("bad/")):
+            continue
+        for mode in MODES:
+            truth = row["sequence"] if row["sequence"] in SEQUENCES else ""
+            facts = (row["file"], row["subject"], row["skull_stripped"] != "yes", mode, truth)
+            try:
+                tensor = _model_input(data / row["file"], mode, model, cache)
+            except BrainIACError as error:
+                yield Answer(*facts, {}, str(error))
+                continue
+            with torch.inference_mode():
+                probabilities = (net(tensor)[0] / (head.temperature or 1.0)).softmax(0).tolist()
+            yield Answer(*facts, dict(zip(head.labels, probabilities, strict=True)), "")
+
+
+def _model_input(path: Path, mode: str, model: InstalledModel, cache: Path) -> torch.Tensor:
+    encoder = model.contract.encoder
+    recipe = f"{path.name} {mode} {encoder.input_size} {encoder.resize_mode} {encoder.clip_percentiles}"
+    stored = cache / f"{hashlib.sha256(recipe.encode()).hexdigest()[:20]}.pt"
+    if not stored.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        scan = read_scan(path)
+        standardised = standardise(scan.image, PreprocessingOptions(brain_extraction=mode))
+        torch.save(model_input(standardised.image, encoder), stored)
+    return torch.load(stored, weights_only=True)
+
+
+def balanced_accuracy(chosen: list[Answer]) -> float:
+    """Mean over the sequences present of the share answered right."""
+    shares = []
+    for truth in SEQUENCES:
+        right = [answer.label == truth for answer in chosen if answer.truth == truth]
+        if right:
+            shares.append(np.mean(right))
+    return float(np.mean(shares))
+
+
+def bootstrap_interval(chosen: list[Answer], draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of the balanced accuracy; subjects are drawn, not scans."""
+    by_subject: dict[str, list[Answer]] = {}
+    for answer in chosen:
+        by_subject.setdefault(answer.subject, []).append(answer)
+    groups, rng = list(by_subject.values()), np.random.default_rng(seed)
+    values = []
+    for _ in range(draws):
+        drawn = [answer for i in rng.integers(len(groups), size=len(groups)) for answer in groups[i]]
+        values.append(balanced_accuracy(drawn))
+    return tuple(float(v) for v in np.percentile(values, [2.5, 97.5]))
+
+
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927)."""
+    z, share = 1.96, right / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2)) / (1 + z**2 / total)
+    return float(middle - half), float(middle + half)
+
+
+def calibration_error(chosen: list[Answer], bins: int = 10) -> float:
+    """Expected calibration error over bins of equal width."""
+    confidence = np.array([answer.confidence for answer in chosen])
+    right = np.array([answer.label == answer.truth for answer in chosen], float)
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        abs(right[place == b].mean() - confidence[place == b].mean()) * (place == b).mean() for b in np.unique(place)
+    ]
+    return float(np.sum(gaps))
+
+
+def enhancement_auc(chosen: list[Answer]) -> float:
+    """Area under the curve of T1CE against T1 by P(T1CE) / (P(T1) + P(T1CE)); NaN without both."""
+    pairs = [answer for answer in chosen if answer.truth in ("T1", "T1CE")]
+    truth = [answer.truth == "T1CE" for answer in pairs]
+    if len(set(truth)) < 2:
+        return float("nan")
+    scores = []
+    for answer in pairs:
+        plain, enhanced = answer.probabilities["T1"], answer.probabilities["T1CE"]
+        scores.append(enhanced / max(plain + enhanced, 1e-12))
+    return float(roc_auc_score(truth, scores))
+
+
+def section(title: str, chosen: list[Answer], labels: tuple[str, ...], gate: float) -> str:
+    """One block of the report: figures, confusion matrix, errors."""
+    refused = [answer for answer in chosen if answer.refusal]
+    chosen = [answer for answer in chosen if not answer.refusal]
+    if not chosen:
+        return f"## {title}\n\nno scan\n"
+    right = sum(answer.label == answer.truth for answer in chosen)
+    low, high = bootstrap_interval(chosen)
+    wilson = wilson_interval(right, len(chosen))
+    sure = [answer for answer in chosen if answer.confidence >= gate]
+    lines = [
+        f"## {title}",
+        "",
+        f"{len(chosen)} scans of {len({answer.subject for answer in chosen})} subjects; {len(refused)} refused.",
+        "",
+        f"- balanced accuracy {balanced_accuracy(chosen):.3f} (bootstrap by subject {low:.3f} to {high:.3f})",
+        f"- accuracy {right}/{len(chosen)} (Wilson {wilson[0]:.3f} to {wilson[1]:.3f})",
+        f"- T1 against T1CE: AUC {enhancement_auc(chosen):.3f}",
+        f"- expected calibration error {calibration_error(chosen):.3f}",
+        f"- at confidence >= {gate:.2f}: {sum(a.label == a.truth for a in sure)} of {len(sure)} right",
+        "",
+        "| truth | " + " | ".join(labels) + " |",
+        "|---" * (len(labels) + 1) + "|",
+    ]
+    for truth in SEQUENCES:
+        counts = [sum(a.truth == truth and a.label == label for a in chosen) for label in labels]
+        lines.append(f"| {truth} | " + " | ".join(map(str, counts)) + " |")
+    lines += ["", "Errors and refusals:", ""]
+    lines += [f"- `{a.file}`: {a.truth} called {a.label} ({a.confidence:.2f})" for a in chosen if a.label != a.truth]
+    lines += [f"- `{a.file}`: {a.refusal}" for a in refused]
+    return "\n".join(lines) + "\n"
+
+
+def report(collected: list[Answer], labels: tuple[str, ...], gate: float) -> str:
+    """The whole report as Markdown."""
+    known = [a for a in collected if a.truth and not a.file.startswith("bad/")]
+    parts = [
+        section("Brain extraction auto, all scans", [a for a in known if a.mode == "auto"], labels, gate),
+        section(
+            "Brain extraction auto, whole heads", [a for a in known if a.mode == "auto" and a.whole_head], labels, gate
+        ),
+        section(
+            "Brain extraction off, whole heads", [a for a in known if a.mode == "none" and a.whole_head], labels, gate
+        ),
+        section("Brain extraction off, all scans", [a for a in known if a.mode == "none"], labels, gate),
+    ]
+    lines = [
+        "## Bad inputs and other contrasts",
+        "",
+        "| file | mode | answer | confidence | confident sequence |",
+        "|---|---|---|---|---|",
+    ]
+    for a in collected:
+        if a.truth and not a.file.startswith("bad/"):
+            continue
+        if a.refusal:
+            lines.append(f"| `{a.file}` | {a.mode} | refused: {a.refusal} | | no |")
+        else:
+            confident = a.label != "other" and a.confidence >= gate
+            lines.append(f"| `{a.file}` | {a.mode} | {a.label} | {a.confidence:.2f} | {'YES' if confident else 'no'} |")
+    return "\n".join([*parts, *lines]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv")
+    parser.add_argument("--model", type=Path, default=resource("Models", "sequence-starter"), help="model folder")
+    parser.add_argument("--out", type=Path, default=Path("runs/starter-evaluation"), help="folder for the report")
+    parser.add_argument("--folders", nargs="+", default=["scans", "multiseq", "age", "dicom", "bad"])
+    arguments = parser.parse_args()
+    model = InstalledModel(arguments.model, read_contract(arguments.model))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    collected = list(answers(arguments.data, model, arguments.folders, arguments.out / "inputs"))
+    labels, gate = model.contract.head.labels, model.contract.head.confidence_gate or 0.0
+    with (arguments.out / "answers.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["file", "subject", "whole_head", "mode", "truth", *labels, "refusal"])
+        for a in collected:
+            numbers = [f"{a.probabilities[label]:.4f}" if a.probabilities else "" for label in labels]
+            writer.writerow([a.file, a.subject, a.whole_head, a.mode, a.truth, *numbers, a.refusal])
+    text = report(collected, labels, gate)
+    (arguments.out / "report.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
