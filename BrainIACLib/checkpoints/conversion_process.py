@@ -7,11 +7,13 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -143,7 +145,11 @@ def _check_values(parts: Mapping, checkpoint: Checkpoint, recognised: Recognised
 
 
 def _write_tensors(tensors: dict[str, Tensor], path: Path) -> str:
-    save_file(tensors, path)
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # its text alone carries the system's error number
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error)) from None
     with path.open("rb+") as file:
         os.fsync(file.fileno())
     return file_sha256(path)

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from monai.networks.nets import UNETR, ViT, resnet50
 from torch import Tensor, nn
+
+from BrainIACLib.checkpoints.conversion_process import convert
 
 NARROW = 0.125
 CROSS_ATTENTION = "norm_cross_attn"  # built by MONAI since 1.4, absent from the released files
@@ -140,6 +144,18 @@ def v2_segmentation(width: float = NARROW) -> OfficialLike:
     dead = monai_vit(width)
     state = {**_under("model.unetr.", net.state_dict()), **_under("model.vit.", dead.state_dict())}
     return OfficialLike({"state_dict": state}, net.vit, None, ("embedding",))
+
+
+def install(official: OfficialLike, task: str, store: Path) -> str:
+    """Put a model into a store as an import does, but in this process, which is faster. Returns its id."""
+    with tempfile.TemporaryDirectory(dir=store) as folder:
+        path = Path(folder) / f"{task}.pt"
+        torch.save(official.content, path)
+        out = Path(folder) / "out"
+        out.mkdir()
+        model_id = convert(path, task, "2026-01-01T00:00:00+00:00", out)
+        out.rename(store / model_id)
+    return model_id
 
 
 LAYOUTS = {

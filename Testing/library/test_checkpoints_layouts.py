@@ -168,7 +168,7 @@ def test_our_own_checkpoint_means_what_the_contract_beside_it_says(installed, tm
     [
         (
             lambda s: s.pop("backbone.backbone.layer3.2.bn1.weight"),
-            r"layer3.2.bn1.weight: expected \(32,\), found None",
+            r"layer3.2.bn1.weight: expected \(32,\), found nothing",
         ),
         (
             lambda s: s.update({"backbone.backbone.bn1.weight": torch.zeros(9)}),
