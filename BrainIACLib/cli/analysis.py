@@ -71,6 +71,7 @@ def _analyze(options: argparse.Namespace) -> int:
             print(f"{path.name}: {prediction.label}, probability {prediction.confidence:.2f} (sequence)")
             for warning in prediction.warnings:
                 print(f"  warning: {warning}")
+            print(f"  {_preprocessing_in_words(standardised)}")
             print(f"  results in {result.parent}   {prediction.notice}")
 
     return _for_each_scan(options, analyze)
@@ -88,14 +89,20 @@ def _for_each_scan(options: argparse.Namespace, act: Callable) -> int:
             try:
                 bar.step("reading", 0.0, 0.05)("file", 0.0)
                 act(path, read_scan(path, series_uid=options.series, frame=options.frame), predictor, bar)
-            except BrainIACError as error:
+            except Exception as error:  # one bad scan of a cohort, even one that shows a defect here, costs only itself
                 failed += 1
                 bar.clear()
+                said = str(error) if isinstance(error, BrainIACError) else _unexpected(path, error)
                 if options.json:
-                    print_json(file=str(path), error=str(error))
+                    print_json(file=str(path), error=said)
                 else:
-                    print(f"brainiac: {error}", file=sys.stderr)
+                    print(f"brainiac: {said}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _unexpected(path: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return f"'{path}' failed in an unexpected way ({type(error).__name__}: {reason}); please report this."
 
 
 def result_folders(scans: Sequence[Path], out: Path) -> dict[Path, Path]:
@@ -108,6 +115,18 @@ def result_folders(scans: Sequence[Path], out: Path) -> dict[Path, Path]:
         candidates = (out / (stem if number == 1 else f"{stem}_{number}") for number in range(1, len(scans) + 1))
         folders.setdefault(path, next(folder for folder in candidates if folder not in folders.values()))
     return folders
+
+
+def _preprocessing_in_words(standardised) -> str:
+    steps = {step.name: step.parameters for step in standardised.record}
+    backend = steps["brain extraction"]["backend"]
+    brain = {
+        "stripped": "the scan is already skull-stripped",
+        "mask": "brain mask as given",
+        "none": "whole head, brain extraction switched off",
+    }.get(backend, f"brain extracted by {backend}")
+    in_place = steps["registration"]["already_in_template_space"]
+    return f"preprocessing: {brain}; {'already in MNI space' if in_place else 'registered to MNI space'}"
 
 
 def _table_row(file: str, sequence: str, probability: str, warnings: str) -> str:

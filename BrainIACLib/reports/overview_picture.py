@@ -9,6 +9,8 @@ import SimpleITK as sitk
 
 DISPLAY_SPACING_MM = 1.0
 CONTOUR_LEVELS = (0.5, 0.75)  # fractions of the map's maximum in the field of view
+HEAD_THRESHOLD = 0.1  # fraction of the display window above which a voxel belongs to the head
+HEAD_MARGIN = 4  # voxels around the head
 HEAT_THRESHOLD = 0.25  # fraction of the maximum below which the heat map is transparent
 
 # (name, axis cut, horizontal axis, vertical axis, labels left-right-top-bottom), radiological convention
@@ -31,8 +33,9 @@ def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str,
     from matplotlib.figure import Figure
 
     volume, heat_volume = (_upright(image, scan) for image in (scan, heat))
-    foreground = volume[volume > volume.min()]
-    low, high = np.percentile(foreground, (1, 99.5)) if foreground.size else (0.0, 1.0)
+    low, high = np.percentile(volume[volume > volume.min()], (1, 99.5))
+    head = _bounding_box(volume > low + HEAD_THRESHOLD * (high - low))
+    volume, heat_volume = volume[head], heat_volume[head]
     peak = float(heat_volume.max())
     centre = _centre_of_hottest(heat_volume)
 
@@ -96,6 +99,11 @@ def _upright(image: sitk.Image, reference: sitk.Image) -> np.ndarray:
         (low + DISPLAY_SPACING_MM / 2).tolist(), [DISPLAY_SPACING_MM] * 3, np.eye(3).ravel().tolist(), minimum,
     )  # fmt: skip
     return sitk.GetArrayFromImage(upright).transpose(2, 1, 0)[::-1, ::-1]  # LPS -> RAS
+
+
+def _bounding_box(inside: np.ndarray) -> tuple[slice, ...]:
+    occupied = [np.flatnonzero(inside.any(tuple(other for other in range(3) if other != axis))) for axis in range(3)]
+    return tuple(slice(max(0, found[0] - HEAD_MARGIN), found[-1] + HEAD_MARGIN + 1) for found in occupied)
 
 
 def _centre_of_hottest(heat: np.ndarray) -> tuple[int, int, int]:
