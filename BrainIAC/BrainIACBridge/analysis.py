@@ -118,7 +118,8 @@ class Analysis:
         except BrainIACError as error:
             listener.finished(error)
             return
-        arguments = {"scans": scans, **dataclasses.asdict(options)}
+        originals = {node.GetID(): self._volumes.original(node) for node in nodes}
+        arguments = {"scans": scans, "originals": originals, **dataclasses.asdict(options)}
         self._worker.request("study", arguments, done, listener.finished, listener.progress)
 
     def _handOver(self, node):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import SimpleITK as sitk
 import slicer
@@ -12,14 +14,13 @@ from slicer.i18n import tr as _
 from BrainIACLib.errors import ScanError
 
 RAS_LPS = np.diag([-1.0, -1.0, 1.0])  # from one to the other, both ways
-SAME_GEOMETRY = 1e-6  # relative; the rounding of Slicer's own reading is far below
 
 
 class VolumeNodes:
     """Nodes out to images, images in to nodes."""
 
     def image(self, node):
-        """The volume as a ``SimpleITK.Image``: voxels as shown, geometry in the world, double precision.
+        """The volume as a ``SimpleITK.Image``: voxels as shown, geometry in the world.
 
         Raises
         ------
@@ -35,9 +36,15 @@ class VolumeNodes:
         image.SetDirection((RAS_LPS @ directions).ravel().tolist())
         image.SetSpacing(spacing.tolist())
         image.SetOrigin((RAS_LPS @ origin).tolist())
-        if parent is None:
-            _undoRounding(image, node.GetStorageNode())
         return image
+
+    def original(self, node):
+        """The path of the one file that the volume was read from and that it still shows, or None."""
+        storage = node.GetStorageNode()
+        if storage is None or node.GetParentTransformNode() is not None or storage.GetNumberOfFileNames() > 0:
+            return None
+        path = Path(storage.GetFileName() or "")
+        return str(path) if path.is_file() else None
 
     def showImage(self, image, node):
         """Put the voxels and the geometry of an image into a volume node."""
@@ -88,25 +95,3 @@ def _geometry(node):
     directions = np.zeros((3, 3))
     node.GetIJKToRASDirections(directions)
     return directions, np.array(node.GetSpacing()), np.array(node.GetOrigin())
-
-
-def _undoRounding(image, storage):
-    """Take the geometry of the file that the node was read from, if it is the same but for the last bits.
-
-    Slicer multiplies, inverts and decomposes the matrix of a volume when it reads it. With the file's own numbers the
-    analysis gives in Slicer what it gives on the command line, to the last bit.
-    """
-    if storage is None or not storage.GetFileName():
-        return
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(storage.GetFileName())
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:  # moved, or of a kind that ITK alone does not read
-        return
-    found = [*reader.GetDirection(), *reader.GetSpacing(), *reader.GetOrigin()]
-    own = [*image.GetDirection(), *image.GetSpacing(), *image.GetOrigin()]
-    if reader.GetSize() == image.GetSize() and np.allclose(found, own, rtol=SAME_GEOMETRY, atol=SAME_GEOMETRY):
-        image.SetDirection(reader.GetDirection())
-        image.SetSpacing(reader.GetSpacing())
-        image.SetOrigin(reader.GetOrigin())

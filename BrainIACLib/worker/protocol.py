@@ -22,8 +22,8 @@ Actions, their arguments and values (volumes and maps are files in the private f
 action    arguments                                              value
 ========  =====================================================  =====================================================
 status    device                                                 device, reason, versions, models: [contract, ...]
-study     device, scans: {name: path}, bias_field,               scans: {name: {warnings, record}}, reused: bool
-          brain_extraction, mask (path or null), seed
+study     device, scans: {name: path}, originals: {name: path},  scans: {name: {warnings, record}}, reused: bool
+          bias_field, brain_extraction, mask (or null), seed
 predict   task, scans: {slot: name}, model (id or null),         the fields of ``Prediction``, note
           accept_missing
 explain   task, scans, scan, label, model, samples, seed         map (path), parameters, note
@@ -33,6 +33,7 @@ import    file, task; the person has accepted the licence        id, new: bool
 forget                                                           nothing; frees the study and the models
 ========  =====================================================  =====================================================
 
+An original is the file that the client loaded a scan from: it is taken instead of the copy if both are the same image.
 A study stays set until another one is: asking again with the same files and options costs nothing.
 """
 

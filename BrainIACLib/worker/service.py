@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import SimpleITK as sitk
+
 from BrainIACLib.checkpoints.conversion import inspect_checkpoint
 from BrainIACLib.checkpoints.importing import import_checkpoint
 from BrainIACLib.checkpoints.installed import installed_models
@@ -19,7 +22,7 @@ from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError, ScanError
 from BrainIACLib.predictor import Predictor, versions
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised
-from BrainIACLib.scans import read_scan, write_image, write_transform
+from BrainIACLib.scans import Scan, read_scan, write_image, write_transform
 from BrainIACLib.worker.device import is_out_of_memory, pick_device
 
 
@@ -28,6 +31,7 @@ class Study:
     """What was asked to be set. Equal when files of the same content are to be treated the same, wherever they lie."""
 
     scans: dict[str, str] = field(compare=False)  # name -> path
+    originals: dict[str, str] = field(compare=False)  # name -> path of the file that the scan was loaded from
     mask: str | None = field(compare=False)
     hashes: dict[str, str]
     mask_hash: str
@@ -92,10 +96,11 @@ class Service:
         brain_extraction: str = "auto",
         mask: str | None = None,
         seed: int = 0,
+        originals: dict[str, str] | None = None,
     ) -> dict:
         hashes = {name: _sha256(Path(path)) for name, path in scans.items()}
         mask_hash = _sha256(Path(mask)) if mask else ""
-        study = Study(scans, mask, hashes, mask_hash, device, bias_field, brain_extraction, seed)
+        study = Study(scans, originals or {}, mask, hashes, mask_hash, device, bias_field, brain_extraction, seed)
         reused = study == self._study
         if not reused:
             self._forget(progress, cancelled)
@@ -176,7 +181,7 @@ class Service:
             seed=study.seed,
             device=device,
         )
-        scans = {name: read_scan(path) for name, path in study.scans.items()}
+        scans = {name: _read(path, study.originals.get(name)) for name, path in study.scans.items()}
         self._standardised = dict(predictor.set_study(scans, options, progress, cancelled))
         self._predictor, self._study = predictor, study
 
@@ -204,6 +209,29 @@ class Service:
 
     def _new_file(self, name: str) -> Path:
         return self._folder / f"{next(self._files)}_{name}"
+
+
+def _read(path: str, original: str | None) -> Scan:
+    """The scan as handed over, or the file that it was loaded from if that is the same image.
+
+    A program that loads and hands over a scan may round its geometry in the last bits. With the original file the
+    numbers are those of the command line to the last bit, and so are the format and hash in the provenance.
+    """
+    scan = read_scan(path)
+    if original is None:
+        return scan
+    try:
+        first = read_scan(original)
+    except ScanError:  # moved since, or one of several volumes of a file
+        return scan
+    return first if _same_image(first.image, scan.image) else scan
+
+
+def _same_image(first: sitk.Image, second: sitk.Image) -> bool:
+    grids = [np.array([*image.GetDirection(), *image.GetSpacing(), *image.GetOrigin()]) for image in (first, second)]
+    if first.GetSize() != second.GetSize() or not np.allclose(*grids, rtol=1e-6, atol=1e-6):
+        return False
+    return bool((sitk.GetArrayViewFromImage(first) == sitk.GetArrayViewFromImage(second)).all())
 
 
 def _licence(path: Path, generation: str, task: str) -> str:

@@ -1,0 +1,304 @@
+"""The panel itself, in real Qt, over a real scene, with a real worker process."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("slicer", exc_type=ImportError)
+pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+import standins
+from BrainIACBridge.choices import BrainExtraction
+from BrainIACBridge.installation import Installation
+from BrainIACBridge.results import findResult
+from BrainIACBridge.worker_process import WorkerProcess
+from PySide6 import QtCore, QtWidgets
+
+from BrainIACLib.errors import Cancelled
+from BrainIACLib.worker.conversation import WorkerError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SEQUENCE_MODEL = REPOSITORY / "Resources" / "Models" / "sequence-starter" / "contract.json"
+
+
+def wait(until, seconds=180.0):
+    """Let Qt's events run until something is true."""
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline, "too late"
+        QtCore.QCoreApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.AllEvents, 50)
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def panel(scene, monkeypatch):
+    """The module's widget; its worker runs in this Python."""
+    monkeypatch.setattr("shutil.which", lambda name: sys.executable)
+    monkeypatch.setattr(Installation, "isComplete", lambda self: True)
+    widget = standins.openPanel()
+    yield widget
+    widget.cleanup()
+    assert not widget.logic.worker.running
+
+
+def button(panel, name) -> QtWidgets.QPushButton:
+    return panel.parent.findChild(QtWidgets.QPushButton, name)
+
+
+def click(panel, name):
+    """Click a button and wait until the panel is idle again."""
+    found = button(panel, name)
+    assert found.isEnabled(), found.toolTip()
+    found.click()
+    wait(lambda: not panel.logic.worker.busy)
+
+
+# What is shown
+
+
+def test_an_empty_scene_says_what_to_do(panel):
+    assert not panel.ui.studyHintLabel.isHidden()
+    assert "Load a scan first" in button(panel, "sequenceButton").toolTip() or not SEQUENCE_MODEL.is_file()
+    assert not panel.ui.cancelButton.isEnabled()
+
+
+def test_buttons_without_a_model_name_the_file_that_is_missing(panel):
+    for task, file in (("age", "brainage"), ("idh", "idh"), ("survival", "os")):
+        assert not button(panel, f"{task}Button").isEnabled()
+        assert file in button(panel, f"{task}Button").toolTip()
+        assert "non-commercial" in button(panel, f"{task}Button").toolTip()
+
+
+def test_every_input_has_a_tooltip_and_every_label_ends_with_a_colon(panel):
+    for name, widget in vars(panel.ui).items():
+        if widget.property("SlicerParameterName") or isinstance(widget, QtWidgets.QPushButton):
+            assert widget.toolTip(), name
+        if isinstance(widget, QtWidgets.QLabel) and widget.buddy() is not None:
+            assert widget.text().endswith(":"), name
+
+
+def test_the_study_table_shows_and_takes_sequences(panel, scene, oblique):
+    scan = scene.load(oblique)
+    panel.updatePanel()
+    table = panel.ui.studyTable
+    assert table.item(0, 0).text() == scan.GetName()
+    panel.logic.study.setSequence(scan, "FLAIR", 0.75)
+    panel.updatePanel()
+    choice = table.cellWidget(0, 1)
+    assert (choice.currentText(), table.item(0, 2).text()) == ("FLAIR", "0.75")
+    choice.setCurrentText("T2")
+    choice.activated.emit(choice.currentIndex())
+    assert panel.logic.study.sequence(scan) == ("T2", None)
+    assert table.item(0, 2).text() == "set by you"
+    table.item(0, 0).setCheckState(QtCore.Qt.CheckState.Unchecked)
+    assert panel.logic.study.included() == []
+
+
+def test_parameters_and_widgets_follow_each_other_and_the_scene_remembers(panel, scene):
+    panel.ui.opacity.setValue(0.25)
+    panel.ui.brainExtraction.setCurrentIndex(1)
+    parameters = panel.logic.getParameterNode()
+    assert (parameters.opacity, parameters.brainExtraction) == (0.25, BrainExtraction.stripped)
+    panel.logic.getParameterNode().threshold = 0.75
+    assert panel.ui.threshold.value == 0.75
+    panel.exit()
+    panel.enter()
+    assert panel.ui.brainExtraction.currentIndex() == 1
+
+
+def test_closing_the_scene_leaves_a_working_panel(panel, scene, oblique):
+    scene.load(oblique)
+    panel.updatePanel()
+    scene.mrml.Clear(0)
+    panel.updatePanel()
+    assert panel.ui.studyTable.rowCount() == 0
+    scene.load(oblique)
+    panel.updatePanel()
+    assert panel.ui.studyTable.rowCount() == 1
+
+
+def test_setup_states_what_from_where_how_large_and_asks(panel, scene, monkeypatch):
+    monkeypatch.setattr(Installation, "torchState", lambda self: "missing")
+    monkeypatch.setattr(Installation, "missingPackages", lambda self: ["safetensors>=0.5"])
+    installed = []
+    monkeypatch.setattr(Installation, "install", lambda self, wheels: installed.append(wheels) or "done")
+    scene.dialogs.confirm = False
+    panel.onSetup()
+    (question,) = scene.dialogs.shown
+    for fact in ("GB", "pypi.org", "download.pytorch.org", "BSD", "safetensors"):
+        assert fact in question
+    assert installed == []
+    scene.dialogs.confirm = True
+    panel.ui.wheelsFolder.setText("wheels")
+    panel.onSetup()
+    assert installed == ["wheels"]
+
+
+# The worker process under Qt
+
+
+@pytest.fixture
+def worker(scene):
+    worker = WorkerProcess(python=sys.executable, grace=500)
+    yield worker
+    worker.stop()
+
+
+def ask(worker, action, **arguments):
+    outcome = []
+    worker.request(action, arguments, outcome.append, outcome.append, lambda step, fraction: None)
+    return outcome
+
+
+def test_a_request_is_answered_while_the_window_lives(worker):
+    outcome, ticks = ask(worker, "status", device="cpu"), []
+    timer = QtCore.QTimer()
+    timer.timeout.connect(lambda: ticks.append(time.monotonic()))
+    timer.start(20)
+    wait(lambda: outcome)
+    assert outcome[0]["device"] == "cpu"
+    assert len(ticks) > 3
+    assert max(np.diff(ticks)) < 1.0
+
+
+def test_a_killed_worker_is_reported_and_replaced(worker):
+    first = ask(worker, "forget")
+    wait(lambda: first)
+    folder, pid = worker.folder, worker._conversation.pid
+    outcome = ask(worker, "status", device="cpu")
+    os.kill(pid, signal.SIGKILL)
+    wait(lambda: outcome)
+    assert isinstance(outcome[0], WorkerError)
+    assert not folder.exists()
+    again = ask(worker, "forget")
+    wait(lambda: again)
+    assert again == [{}]
+
+
+def test_a_worker_that_does_not_obey_a_cancel_is_ended(worker):
+    first = ask(worker, "forget")
+    wait(lambda: first)
+    pid = worker._conversation.pid
+    os.kill(pid, signal.SIGSTOP)
+    outcome = ask(worker, "status", device="cpu")
+    worker.cancel()
+    wait(lambda: outcome)
+    assert isinstance(outcome[0], Cancelled)
+    assert not worker.running
+
+
+def test_a_hung_worker_is_noticed(scene):
+    worker = WorkerProcess(python=sys.executable, silenceLimit=30_000)
+    first = ask(worker, "forget")
+    wait(lambda: first)
+    worker._silenceTimer.setInterval(500)
+    os.kill(worker._conversation.pid, signal.SIGSTOP)
+    outcome = ask(worker, "status", device="cpu")
+    wait(lambda: outcome)
+    assert "no sign of life" in str(outcome[0])
+    worker.stop()
+
+
+def test_a_python_that_does_not_exist_is_reported(scene, tmp_path):
+    worker = WorkerProcess(python=str(tmp_path / "no-python"))
+    outcome = ask(worker, "status")
+    wait(lambda: outcome)
+    assert "no-python" in str(outcome[0])
+    worker.stop()
+
+
+def test_stopping_ends_requests_process_and_folder(worker):
+    outcome = ask(worker, "status", device="cpu")
+    folder = worker.folder
+    worker.stop()
+    assert isinstance(outcome[0], Cancelled)
+    assert not folder.exists()
+
+
+# From a click to the map
+
+
+@pytest.mark.skipif(not SEQUENCE_MODEL.is_file(), reason="needs the bundled sequence model")
+def test_a_real_scan_from_click_to_map_with_the_numbers_of_the_command_line(panel, scene, shared_data):
+    path = shared_data / "scans" / "IXI012-HH-1211_T1w_2mm.nii.gz"
+    scan = scene.load(path)
+    view = scene.addSliceView("Red", "Axial")
+    panel.updatePanel()
+    panel.ui.biasField.setChecked(False)
+    panel.ui.brainExtraction.setCurrentIndex(list(BrainExtraction).index(BrainExtraction.off))
+    panel.ui.samples.setValue(1)
+    panel._parameterNode.saliencyScan = scan
+
+    click(panel, "sequenceButton")
+    (record,) = panel.logic.results().records()
+    assert panel.logic.study.sequence(scan) == (record["label"], record["confidence"])
+    assert record["headline"] in panel.ui.answerLabel.text()
+    command = [sys.executable, "-m", "BrainIACLib.cli", "sequence", str(path), "--json", "--device", "cpu"]
+    command += ["--no-bias-field", "--brain-extraction", "none"]
+    printed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert record["probabilities"] == json.loads(printed)["probabilities"]
+
+    click(panel, "explainButton")
+    saliency = panel.logic.saliencyOf(scan)
+    heat = slicer.util.arrayFromVolume(saliency)
+    assert heat.shape == slicer.util.arrayFromVolume(scan).shape
+    assert np.isfinite(heat).all()
+    assert 0.3 < heat.max() <= 1.0
+    assert view.GetSliceCompositeNode().GetForegroundVolumeID() == saliency.GetID()
+    panel.ui.showSaliency.setChecked(False)
+    panel.updatePanel()
+    assert view.GetSliceCompositeNode().GetForegroundVolumeID() is None
+
+    click(panel, "stepsButton")
+    assert findResult("vtkMRMLTransformNode", scan, "transform") is not None
+    assert slicer.util.arrayFromVolume(findResult("vtkMRMLLabelMapVolumeNode", scan, "native_mask")).any()
+    assert slicer.util.arrayFromVolume(findResult("vtkMRMLScalarVolumeNode", scan, "image")).any()
+
+    nodes = scene.mrml.GetNumberOfNodes()
+    started = time.monotonic()
+    click(panel, "sequenceButton")
+    assert time.monotonic() - started < 2.0
+    click(panel, "explainButton")
+    click(panel, "stepsButton")
+    assert scene.mrml.GetNumberOfNodes() == nodes
+    assert panel.logic.results().records()[0]["probabilities"] == record["probabilities"]
+
+
+@pytest.mark.skipif(not SEQUENCE_MODEL.is_file(), reason="needs the bundled sequence model")
+def test_cancel_in_the_middle_and_closing_the_scene_in_the_middle(panel, scene, shared_data):
+    scene.load(shared_data / "scans" / "IXI012-HH-1211_T1w_2mm.nii.gz")
+    panel.updatePanel()
+    button(panel, "sequenceButton").click()
+    wait(lambda: "bias" in panel.ui.statusLabel.text())
+    assert not button(panel, "sequenceButton").isEnabled()
+    panel.ui.cancelButton.click()
+    wait(lambda: not panel.logic.worker.busy)
+    assert button(panel, "sequenceButton").isEnabled()
+    assert panel.logic.results(create=False) is None
+    button(panel, "sequenceButton").click()
+    wait(lambda: "bias" in panel.ui.statusLabel.text())
+    scene.mrml.Clear(0)
+    assert not panel.logic.worker.running
+    assert scene.dialogs.shown == []
+
+
+@pytest.mark.skipif(not SEQUENCE_MODEL.is_file(), reason="needs the bundled sequence model")
+def test_a_volume_that_is_no_brain_is_answered_with_one_clear_sentence(panel, scene):
+    node = scene.mrml.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "flat")
+    slicer.util.updateVolumeFromArray(node, sitk.GetArrayFromImage(sitk.Image(20, 20, 1, sitk.sitkInt16)))
+    panel.updatePanel()
+    click(panel, "sequenceButton")
+    (sentence,) = scene.dialogs.shown
+    assert "\n" not in sentence
+    assert sentence == panel.ui.statusLabel.text()

@@ -1,0 +1,136 @@
+"""Predictions in the scene: replaced and not piled up, saved with the scene, exported completely."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("slicer", exc_type=ImportError)
+pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+
+import csv
+import io
+import json
+
+import slicer
+from BrainIACBridge.results import Results, findResult, inWords, markResult, resultNode
+from BrainIACBridge.study import Study
+
+from BrainIACLib.predictor import Prediction
+
+
+def prediction(label="T1", confidence=0.9, **changes) -> dict:
+    """As the worker sends it; every field comes from the library's own class."""
+    provenance = {
+        "model": {"id": "m", "version": "1", "licence": "Apache-2.0", "head_sha256": "h", "encoder_sha256": "e"},
+        "device": "cpu",
+        "versions": {"torch": "2.6"},
+        "preprocessing": [{"name": "bias field", "scan": "a"}, {"name": "registration", "scan": "a"}],
+    }
+    fields = {
+        "task": "sequence",
+        "scans": {"any": "name"},
+        "label": label,
+        "confidence": confidence,
+        "probabilities": {"T1": 0.9, "T2": 0.1},
+        "warnings": ('Says "careful"; really, twice\nover.',),
+        "valid_range": "adults",
+        "provenance": provenance,
+    } | changes
+    return {**Prediction(**fields).to_json(), "note": "", "time": "2026-01-01T00:00:00+00:00"}
+
+
+@pytest.fixture
+def scan(scene, oblique):
+    return scene.load(oblique)
+
+
+@pytest.fixture
+def results(scene):
+    return Results(scene.mrml.AddNewNodeByClass("vtkMRMLTableNode", "BrainIAC results"))
+
+
+def test_a_repeated_answer_replaces_the_first_and_another_scan_adds_a_row(scene, results, scan, oblique):
+    other = scene.load(oblique, "other")
+    results.add(prediction("T1"), {"any": scan})
+    results.add(prediction("T2"), {"any": other})
+    results.add(prediction("FLAIR"), {"any": scan})
+    assert [record["label"] for record in results.records()] == ["T2", "FLAIR"]
+    assert results.node.GetNumberOfRows() == 2
+    assert results.node.GetCellText(1, 2) == "FLAIR"
+
+
+def test_measurements_have_a_unit_and_no_probability(results, scan):
+    age = prediction("41.2 years", None, task="age", value=41.23, unit="years", probabilities={})
+    results.add(age, {"any": scan})
+    header, rows = results.rows()
+    row = dict(zip(header, rows[0], strict=True))
+    assert (row["Value"], row["Unit"], row["Probability"]) == ("41.23", "years", "")
+    assert "41.2 years" in inWords(age)
+
+
+def test_words_hold_answer_validity_and_warnings():
+    text = inWords(prediction())
+    for part in ("T1, probability 0.90", "Valid for: adults", 'Says "careful"', "cpu"):
+        assert part in text
+
+
+def test_exports_hold_everything(results, scan, tmp_path):
+    results.add(prediction(), {"any": scan})
+    table = list(csv.reader(io.StringIO(results.toCsv())))
+    assert len(table) == 2
+    assert dict(zip(*table, strict=True))["Warnings"] == 'Says "careful"; really, twice\nover.'
+    results.save(tmp_path / "answers.json")
+    (record,) = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
+    assert record == json.loads(json.dumps(prediction()))
+    results.save(tmp_path / "answers.csv")
+    assert (tmp_path / "answers.csv").read_text(encoding="utf-8") == results.toCsv()
+    results.copyToClipboard()
+    import qt
+
+    assert list(csv.reader(io.StringIO(qt.QApplication.clipboard().text()), delimiter="\t")) == table
+
+
+def test_the_plot_uses_its_nodes_again(scene, results):
+    chart = results.showPlot(prediction())
+    assert results.showPlot(prediction("T2")) is chart
+    (series,) = slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode")
+    table = series.GetTableNode()
+    assert [table.GetCellText(row, 0) for row in range(table.GetNumberOfRows())] == ["T1", "T2"]
+
+
+def test_results_know_their_scan_and_are_found_again(scene, scan):
+    node = resultNode("vtkMRMLScalarVolumeNode", scan, "saliency", "map")
+    markResult(node, scan, "saliency", {"seed": 0})
+    assert resultNode("vtkMRMLScalarVolumeNode", scan, "saliency", "map") is node
+    assert findResult("vtkMRMLScalarVolumeNode", scan, "mask") is None
+    assert json.loads(node.GetAttribute("BrainIAC.Provenance")) == {"seed": 0}
+    assert node not in Study().volumes()
+
+
+def test_everything_survives_saving_and_reopening(scene, results, scan, tmp_path):
+    study = Study()
+    results.add(prediction(), {"any": scan})
+    study.setSequence(scan, "T1", 0.875)
+    path, before = tmp_path / "scene.mrb", results.records()
+    for node in (scan, results.node):
+        node.AddDefaultStorageNode()
+    assert scene.mrml.WriteToMRB(str(path))
+    scene.mrml.Clear(0)
+    assert scene.mrml.ReadFromMRB(str(path), True)
+    (again,) = study.volumes()
+    assert study.sequence(again) == ("T1", 0.875)
+    table = slicer.util.getNode("BrainIAC results")
+    assert Results(table).records() == before
+    assert table.GetNodeReference("BrainIAC.InputVolume") is again
+
+
+def test_slots_are_filled_by_sequence_and_only_from_what_is_left_in(scene, oblique):
+    study = Study()
+    flair, first, second = (scene.load(oblique, name) for name in ("flair", "first", "second"))
+    study.setSequence(flair, "FLAIR", 0.9)
+    study.setSequence(first, "T1CE", 0.8)
+    study.setSequence(second, "T1CE")
+    assert study.fillSlots(("T1CE", "FLAIR", "T2")) == ({"T1CE": first, "FLAIR": flair}, ["T2"])
+    study.include(first, False)
+    assert study.fillSlots(("T1CE",))[0] == {"T1CE": second}
+    assert study.sequence(second) == ("T1CE", None)
