@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -249,7 +250,10 @@ def _download(options: argparse.Namespace) -> int:
     source = f"{remote.size / 1e6:.0f} MB from {remote.host} ({official.hub}/{remote.name})"
     _ask_licence(options, f"{official.title}: {source}", official.licence)
     options.file, options.task, options.yes = download(remote, _store(options)), official.task, True
-    return _import(options)
+    try:
+        return _import(options)
+    finally:
+        shutil.rmtree(options.file.parent, ignore_errors=True)
 
 
 def _parity(options: argparse.Namespace) -> int:

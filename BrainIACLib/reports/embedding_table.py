@@ -19,15 +19,15 @@ from BrainIACLib.scans import write_bytes
 class EmbeddingRow:
     """One scan, and what made its embedding."""
 
-    file: str
-    sha256: str  # of the scan
+    scan: str  # path of the file
+    sha256: str
     model: str
     encoder_sha256: str
     preset: str
     embedding: list[float]
 
 
-FACTS = ("file", "sha256", "model", "encoder_sha256", "preset")
+FACTS = ("scan", "sha256", "model", "encoder_sha256", "preset")
 
 
 def check_format(path: Path) -> None:

@@ -48,6 +48,7 @@ def test_every_layout_gives_the_tensors_and_outputs_of_monai(layout, installed, 
     image = image_for(official)
     with torch.inference_mode():
         embedding = official.embed(image)
+        assert embedding.std() > 1e-2
         torch.testing.assert_close(net.encoder(image), embedding, rtol=1e-5, atol=1e-5)
         if official.classifier is not None:
             assert torch.equal(net.head.fc.weight, official.classifier.weight)
