@@ -166,6 +166,7 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "cancelButton": self.onCancel,
         }.items():
             getattr(self.ui, button).clicked.connect(lambda *unused, act=act: act())
+        self.ui.modelSelector.activated.connect(lambda *unused: self.updatePanel())
         self.ui.setupSection.setProperty("collapsed", self.installation.isComplete())
         self.ui.progressBar.setVisible(False)
         self._readModels()
@@ -276,11 +277,13 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _readModels(self):
         """Which models are installed; reads contracts only."""
-        self._models = self.logic.models()
-        self.ui.modelSelector.clear()
-        for model in self._models:
-            self.ui.modelSelector.addItem(f"{taskTitle(model.task)}: {model.contract.title}")
-        self.ui.modelCardButton.setEnabled(bool(self._models))
+        models = self.logic.models()
+        if models != self._models:
+            self._models = models
+            self.ui.modelSelector.clear()
+            for model in models:
+                self.ui.modelSelector.addItem(f"{taskTitle(model.task)}: {model.contract.title}")
+            self.ui.modelCardButton.setEnabled(bool(models))
 
     def _contracts(self):
         """Task -> contract to use: of the model chosen under Advanced, else of the first one, bundled models first."""

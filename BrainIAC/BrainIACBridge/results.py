@@ -171,7 +171,7 @@ def inWords(record):
         _("{scans}: {answer}").format(scans=", ".join(record["scans"].values()), answer=record["headline"]),
         _("Valid for: {range}").format(range=record["valid_range"]),
         *(_("Warning: {text}").format(text=warning) for warning in record["warnings"]),
-        _("Computed on: {device}. {note}").format(device=record["provenance"]["device"], note=record["note"]),
+        _("Computed on: {device} ({note})").format(device=record["provenance"]["device"], note=record["note"]),
     ]
     return "\n".join(lines)
 

@@ -56,7 +56,7 @@ class Service:
         self._predictor: Predictor | None = None
         self._study: Study | None = None
         self._standardised: dict[str, Standardised] = {}
-        self._note = ""  # why the device is not the one that was chosen
+        self._note = ""  # why the device is what it is
         self._files = itertools.count(1)
         self._actions = {
             "status": self._status,
@@ -104,7 +104,9 @@ class Service:
         reused = study == self._study
         if not reused:
             self._forget(progress, cancelled)
-            self._on_device(pick_device(device).name, lambda name: self._standardise(study, name, progress, cancelled))
+            found = pick_device(device)
+            self._note = found.reason
+            self._on_device(found.name, lambda name: self._standardise(study, name, progress, cancelled))
         return {
             "reused": reused,
             "scans": {
@@ -204,7 +206,7 @@ class Service:
             if device == "cpu" or not is_out_of_memory(error):
                 raise
         gc.collect()
-        self._note = f"The memory of the device '{device}' was too small; computed on the CPU instead."
+        self._note = f"the memory of the device '{device}' was too small, computed on the CPU instead"
         return act("cpu")
 
     def _new_file(self, name: str) -> Path:

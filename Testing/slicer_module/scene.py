@@ -25,6 +25,7 @@ class Scene:
         self.application = slicer.vtkSlicerApplicationLogic()
         self.application.SetHomeDirectory(str(home))
         self.application.SetShareDirectory("share")
+        (home / "share" / "ColorFiles").mkdir(parents=True, exist_ok=True)  # Slicer's color files are not in the wheel
         self.application.SetTemporaryPath(str(home))
         cache, files = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
         cache.SetRemoteCacheDirectory(str(home))

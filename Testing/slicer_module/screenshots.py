@@ -32,7 +32,7 @@ def main() -> None:
     QtWidgets.QApplication.setStyle("Fusion")
     shutil.which = lambda name: sys.executable  # the worker runs in this Python
     folder = tempfile.TemporaryDirectory(prefix="screenshots-")
-    scene = Scene(folder.name)
+    scene = Scene(Path(folder.name))
     standins.useScene(scene)
     views = [scene.addSliceView(name, name) for name in ("Axial", "Sagittal", "Coronal")]
     scans = {
