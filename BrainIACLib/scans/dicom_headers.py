@@ -6,6 +6,7 @@ Only the tags below are read, none of which identifies a person. A classic file 
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -106,9 +107,21 @@ class Series:
         return SeriesSummary(self.uid, self.modality, len(self.files), (*first.size, len(heights)), spacing)
 
 
+@dataclass(frozen=True)
+class _File:
+    """What one DICOM file says of its series and holds of it."""
+
+    uid: str
+    instance: tuple[str, ...]  # equal for copies of the same file
+    modality: str | None
+    sop_class: str
+    samples: int
+    slices: tuple[Slice, ...]
+
+
 def find_series(files: Iterable[Path]) -> tuple[list[Series], tuple[str, ...]]:
     """The series among ``files``, ordered by UID, and what was left out: damaged files and copies."""
-    headers: dict[str, dict[str, tuple[Path, Dataset]]] = {}
+    members: dict[str, dict[tuple[str, ...], tuple[Path, _File]]] = {}
     damaged = copies = 0
     for file in files:
         if not is_dicom(file):
@@ -116,47 +129,60 @@ def find_series(files: Iterable[Path]) -> tuple[list[Series], tuple[str, ...]]:
         header = _read_header(file)
         if header is None:
             damaged += 1
-        elif uid := header.get("SeriesInstanceUID"):
-            instances = headers.setdefault(str(uid), {})
-            # some anonymisers give all files of a series one SOPInstanceUID
-            instance = "|".join(
-                str(header.get(tag)) for tag in ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")
-            )
-            copies += instance in instances
-            instances.setdefault(instance, (file, header))
+        elif header.uid:
+            instances = members.setdefault(header.uid, {})
+            copies += header.instance in instances
+            instances.setdefault(header.instance, (file, header))
     left_out = []
     if damaged:
         left_out.append(f"{damaged} damaged DICOM files were left out.")
     if copies:
         left_out.append(f"{copies} DICOM files are copies of others and were left out.")
-    return [_series(uid, list(headers[uid].values())) for uid in sorted(headers)], tuple(left_out)
+    return [_series(uid, list(members[uid].values())) for uid in sorted(members)], tuple(left_out)
 
 
-def _read_header(file: Path) -> Dataset | None:
+@contextlib.contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """No warnings and no log entries, which would quote malformed values."""
     import pydicom
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom would quote malformed values
+    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _read_header(file: Path) -> _File | None:
+    import pydicom
+
+    with quiet_pydicom():
         try:
-            return pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+            return _File(
+                uid=str(header.get("SeriesInstanceUID") or ""),
+                # the UID alone does not do: some anonymisers give all files the same
+                instance=tuple(
+                    str(header.get(tag)) for tag in ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")
+                ),
+                modality=str(header.get("Modality") or "") or None,
+                sop_class=str(header.get("SOPClassUID", "")),
+                samples=int(header.get("SamplesPerPixel") or 1),
+                slices=tuple(_slices(file, header)),
+            )
         except PermissionError:
             raise
         except Exception:  # whatever a damaged file makes the parser stumble over
             return None
 
 
-def _series(uid: str, members: list[tuple[Path, Dataset]]) -> Series:
-    header = members[0][1]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        slices = tuple(piece for file, member in members for piece in _slices(file, member))
+def _series(uid: str, members: list[tuple[Path, _File]]) -> Series:
+    first = members[0][1]
     return Series(
         uid=uid,
-        modality=str(header.get("Modality") or "") or None,
-        sop_class=str(header.get("SOPClassUID", "")),
-        samples=int(header.get("SamplesPerPixel") or 1),
+        modality=first.modality,
+        sop_class=first.sop_class,
+        samples=first.samples,
         files=tuple(file for file, _ in members),
-        slices=slices,
+        slices=tuple(piece for _, member in members for piece in member.slices),
     )
 
 

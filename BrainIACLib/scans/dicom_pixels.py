@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from BrainIACLib.scans.dicom_headers import Slice
+from BrainIACLib.scans.dicom_headers import Slice, quiet_pydicom
 from BrainIACLib.scans.itk_files import itk_files
 from BrainIACLib.scans.scan import Refused
 
@@ -72,10 +72,14 @@ def _stored_frames(file: Path) -> np.ndarray:
     """
     import pydicom
 
-    dataset = pydicom.dcmread(file, force=True, specific_tags=_PIXEL_TAGS)
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.MRImageStorage
-    dataset.preamble = bytes(128)
     with tempfile.TemporaryDirectory(prefix="brainiac-") as folder:
         copy = Path(folder, "frames.dcm")
-        dataset.save_as(copy)
+        try:
+            with quiet_pydicom():
+                dataset = pydicom.dcmread(file, force=True, specific_tags=_PIXEL_TAGS)
+                dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.MRImageStorage
+                dataset.preamble = bytes(128)
+                dataset.save_as(copy)
+        except Exception as error:  # whatever a damaged file makes the parser stumble over
+            raise RuntimeError("not decodable") from error
         return _decode(copy)

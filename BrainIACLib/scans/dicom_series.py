@@ -62,7 +62,7 @@ def read_series(files: Iterable[Path], series_uid: str | None, frame: int | None
     if "DERIVED" in image_types:
         warnings += ("The DICOM header calls it DERIVED: computed (a reformat, projection or map), not as measured.",)
     if "MOSAIC" in image_types:  # Siemens tiles all slices into one; only dcm2niix takes them apart
-        return _read_with_dcm2niix(series.modality, series.files, frame, warnings)
+        return _read_with_dcm2niix(series, series.files, frame, warnings)
     slices = arrange(series.slices, frame)
     size = (*slices[0].size, len(slices))
     check_matrix(size)
@@ -72,8 +72,7 @@ def read_series(files: Iterable[Path], series_uid: str | None, frame: int | None
     try:
         image = sitk.GetImageFromArray(read_pixels(slices))
     except RuntimeError:
-        chosen = sorted({piece.file for piece in slices})
-        return _read_with_dcm2niix(series.modality, chosen, None, warnings)
+        return _read_with_dcm2niix(series, sorted({piece.file for piece in slices}), None, warnings)
     grid.put_on(image)
     return Volume(image, "DICOM", series.files, series.modality, warnings)
 
@@ -219,9 +218,8 @@ def stack_matrix(slices: Sequence[Slice]) -> np.ndarray:
     return matrix
 
 
-def _read_with_dcm2niix(
-    modality: str | None, files: Sequence[Path], frame: int | None, warnings: tuple[str, ...]
-) -> Volume:
+def _read_with_dcm2niix(series: Series, files: Sequence[Path], frame: int | None, warnings: tuple[str, ...]) -> Volume:
     with converted_to_nifti(files) as nifti:
         volume = read_nifti(nifti, frame)
-    return Volume(volume.image, "DICOM", tuple(files), modality, (*warnings, *volume.warnings, "Read by dcm2niix."))
+    said = (*warnings, *volume.warnings, "Read by dcm2niix.")
+    return Volume(volume.image, "DICOM", series.files, series.modality, said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from BrainIACLib.scans.scan import Refused
 
@@ -11,7 +11,7 @@ SINGLE_FILE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd", ".zip", ".dcm", ".ima")
 
 
-def suffix(path: Path) -> str:
+def suffix(path: PurePath) -> str:
     """The known suffix of a file name in lower case (``".nii.gz"``), or ``""``."""
     name = path.name.lower()
     return max((known for known in SUFFIXES if name.endswith(known)), key=len, default="")

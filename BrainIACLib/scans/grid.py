@@ -40,11 +40,14 @@ def fit_grid(matrix: np.ndarray, size: tuple[int, int, int]) -> Grid:
 
     Raises
     ------
-    Refused : a spacing is zero or not a number, or the axes are so oblique that a voxel would move by more than 1 mm.
+    Refused : a spacing of zero, something that is no number, or axes so far from right angles that a voxel would
+        move by more than 1 mm.
     """
     axes = matrix[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)
     check_spacing(spacing)
+    if not np.isfinite(matrix).all():
+        raise Refused("has an impossible position in space; correct its header or export it again.")
     u, _, vt = np.linalg.svd(axes / spacing)  # u @ vt is the nearest orthonormal matrix (polar decomposition)
     direction = u @ vt
     centre = (np.array(size) - 1) / 2

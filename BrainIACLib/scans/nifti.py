@@ -133,8 +133,10 @@ def _read_header(path: Path) -> NiftiHeader:
     unscaled = analyze or not np.isfinite([slope, intercept]).all() or slope == 0
     to_mm = _UNITS_MM.get(int(fields["xyzt_units"]) & 7, 1.0)
     spacing = np.abs(fields["pixdim"][1:4].astype(float)) * to_mm
-    has_qform = not analyze and fields["qform_code"] > 0 and np.isfinite(spacing).all() and (spacing > 0).all()
-    has_sform = not analyze and fields["sform_code"] > 0 and np.isfinite(fields["srow"]).all()
+    quaternion_is_finite = np.isfinite([*fields["quatern"], *fields["qoffset"], *spacing]).all()
+    has_qform = not analyze and fields["qform_code"] > 0 and quaternion_is_finite and (spacing > 0).all()
+    sform = np.vstack([fields["srow"].astype(float) * to_mm, [0, 0, 0, 1]])
+    has_sform = not analyze and fields["sform_code"] > 0 and np.isfinite(sform).all() and np.linalg.det(sform) != 0
     return NiftiHeader(
         size=(dim[0], dim[1], dim[2]),
         frames=dim[3],
@@ -144,7 +146,7 @@ def _read_header(path: Path) -> NiftiHeader:
         intercept=0.0 if unscaled else intercept,
         spacing=spacing,
         qform=_quaternion_matrix(fields, spacing, to_mm) if has_qform else None,
-        sform=np.vstack([fields["srow"].astype(float) * to_mm, [0, 0, 0, 1]]) if has_sform else None,
+        sform=sform if has_sform else None,
         sform_code=int(fields["sform_code"]),
     )
 

@@ -75,8 +75,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise ScanError(f"'{path}' {reason}") from None
     except FileNotFoundError:
         raise ScanError(f"'{path}' does not exist; check the spelling of the path.") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a valid path"
+    except OSError as error:
+        reason = error.strerror or "reason unknown"
         raise ScanError(f"'{path}' cannot be read ({reason}); check the path, its permissions and the disk.") from None
     except MemoryError:
         raise ScanError(f"'{path}' needs more memory than is free; close other programs and try again.") from None
@@ -84,7 +84,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _read(path: Path, series_uid: str | None, frame: int | None) -> tuple[Volume, str]:
     """The volume and the hash of its files."""
-    path.stat()  # speaks up where is_dir would only answer False
+    _check_path(path)
     if path.is_dir():
         return _hashed(read_series(_files_below(path), series_uid, frame))
     kind = recognise(path)
@@ -96,6 +96,14 @@ def _read(path: Path, series_uid: str | None, frame: int | None) -> tuple[Volume
     if series_uid is not None:
         raise Refused(f"is a {kind} file and has no DICOM series; leave --series out.")
     return _hashed(read_nifti(path, frame) if kind == "NIfTI" else read_itk_volume(path, kind, frame))
+
+
+def _check_path(path: Path) -> None:
+    """Speaks up where ``is_dir`` and ``is_file`` would only answer False."""
+    try:
+        path.stat()
+    except ValueError:
+        raise Refused("is not a valid path; check its spelling.") from None
 
 
 def _read_unpacked(files: Sequence[Path], series_uid: str | None, frame: int | None) -> tuple[Volume, str]:
@@ -124,7 +132,7 @@ def _read_series_of(path: Path, series_uid: str | None, frame: int | None) -> Vo
 
 @contextlib.contextmanager
 def _dicom_files(path: Path) -> Iterator[Sequence[Path]]:
-    path.stat()
+    _check_path(path)
     if path.is_dir():
         yield list(_files_below(path))
     elif recognise(path) == "zip":

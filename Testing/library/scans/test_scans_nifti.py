@@ -256,6 +256,13 @@ def test_more_voxels_than_a_gzip_can_hold_are_not_allocated(tmp_path):
     assert "truncated" in refusal(tmp_path / "scan.nii.gz")
 
 
+def test_many_frames_are_offered_from_the_header_alone(tmp_path):
+    """300 frames of 256 x 256 x 180: 7 GB that are not there and would not fit."""
+    path = patched(write_nifti(tmp_path / "scan.nii", phantom()), 40, "<5h", 4, 256, 256, 180, 300)
+    patched(patched(path, 80, "<3f", 1.0, 1.0, 1.0), 252, "<2h", 0, 0)
+    assert "holds 300 volumes" in refusal(path)
+
+
 @pytest.mark.parametrize("name", ["series.nii", "series.nii.gz"])
 def test_one_frame_of_four_dimensions(tmp_path, name):
     scan = phantom()

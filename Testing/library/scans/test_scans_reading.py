@@ -1,5 +1,6 @@
 """Paths: missing, empty, forbidden, in any script; what a person is told; and how cheap it is to ask."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -7,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from scan_phantoms import phantom, same_in_space, write_nifti, write_series
+import SimpleITK as sitk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scan_phantoms import phantom, same_in_space, write_enhanced, write_nifti, write_series
 
 from BrainIACLib.errors import ScanError
 from BrainIACLib.scans import list_series, read_scan
@@ -25,7 +29,7 @@ def refusal(path, **options) -> str:
 def test_missing_paths(tmp_path):
     assert "does not exist" in refusal(tmp_path / "nowhere.nii.gz")
     assert "does not exist" in refusal(tmp_path / "nowhere")
-    assert "cannot be read" in refusal(tmp_path / "a\0b.nii")
+    assert "is not a valid path" in refusal(tmp_path / "a\0b.nii")
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file" / "scan.nii", tmp_path / ("x" * 5000 + ".nii")):
         assert any(words in refusal(path) for words in ("cannot be read", "does not exist"))  # POSIX, Windows
@@ -96,6 +100,34 @@ def test_a_series_of_a_file_without_series(tmp_path):
 def test_the_hash_is_that_of_the_file(tmp_path):
     path = write_nifti(tmp_path / "scan.nii.gz", phantom())
     assert read_scan(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["scan.nii", "scan.nii.gz", "scan.nrrd", "scan.mha", "scan.dcm"]),
+    changes=st.lists(st.tuples(st.integers(0, 899), st.integers(0, 255)), max_size=4),
+    kept=st.one_of(st.just(1.0), st.floats(0.0, 1.0)),
+)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_any_damage_is_read_or_refused_but_never_crashes(tmp_path, name, changes, kept, undamaged):
+    content = bytearray((undamaged / name).read_bytes())
+    for place, value in changes:
+        content[place % len(content)] = value
+    (tmp_path / name).write_bytes(content[: int(kept * len(content))])
+    with contextlib.suppress(ScanError):
+        assert read_scan(tmp_path / name).image.GetDimension() == 3
+
+
+@pytest.fixture(scope="module")
+def undamaged(tmp_path_factory):
+    """A folder with a good file of each format."""
+    folder = tmp_path_factory.mktemp("undamaged")
+    image = read_scan(write_nifti(folder / "scan.nii", phantom())).image
+    write_nifti(folder / "scan.nii.gz", phantom())
+    for name in ("scan.nrrd", "scan.mha"):
+        sitk.WriteImage(image, str(folder / name))
+    write_enhanced(folder / "scan.dcm", phantom())
+    return folder
 
 
 def test_asking_for_the_room_is_cheap():

@@ -52,8 +52,9 @@ def test_any_pose_comes_back(tmp_path_factory, quaternion, order, signs, spacing
     assert np.array_equal(values_of(back.image), values_of(image))
     if suffix == ".nii.gz":
         header = nibabel.load(path).header
-        for affine in (header.get_sform(), header.get_qform()):  # both, so that no program can choose wrongly
-            assert largest_distance(RAS_TO_LPS @ affine, matrix_of(image), image.GetSize()) < 1e-3
+        # both are set, so that no program can choose wrongly; near half turns the float32 quaternion is coarse
+        for affine, tolerance in ((header.get_sform(), 1e-3), (header.get_qform(), 0.1)):
+            assert largest_distance(RAS_TO_LPS @ affine, matrix_of(image), image.GetSize()) < tolerance
 
 
 @pytest.mark.parametrize("suffix", [".tfm", ".h5"])
