@@ -14,6 +14,7 @@ import functools
 import importlib.util
 import itertools
 import typing
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -143,21 +144,21 @@ def _judged(raw: sitk.Image, backend: str, parameters: dict) -> BrainMask:
         "share_outside_largest_piece": round(float(stray), 4),
         "largest_share_on_a_face": round(float(max(faces)), 4),
     }
-    warnings = []
+    doubts = []
     if backend != "none":
         cut = max(faces) > CUT_SHARE
         if cut:
-            warnings.append("The brain touches the edge of the scan: a part of it may be missing.")
+            doubts.append("The brain touches the edge of the scan: a part of it may be missing.")
         if volume > PLAUSIBLE_ML[1] or (volume < PLAUSIBLE_ML[0] and not cut):
-            warnings.append(
+            doubts.append(
                 f"The brain mask holds {volume:.0f} ml, outside the {PLAUSIBLE_ML[0]} to {PLAUSIBLE_ML[1]} ml of whole "
                 "brains: look at it before using the result."
             )
         if stray > STRAY_SHARE:
-            warnings.append(f"The brain mask falls into pieces ({100 * stray:.0f} % lie outside the largest).")
+            doubts.append(f"The brain mask falls into pieces ({100 * stray:.0f} % lie outside the largest).")
     parameters = dict(parameters)
-    warnings.extend(parameters.pop("warnings", ()))
-    return BrainMask(mask, backend, volume, tuple(warnings), parameters, quality)
+    doubts.extend(parameters.pop("warnings", ()))
+    return BrainMask(mask, backend, volume, tuple(doubts), parameters, quality)
 
 
 # --- Without a network ------------------------------------------------------------------------------------------------
@@ -275,7 +276,9 @@ def _deepbet_networks(device: str) -> list[torch.nn.Module]:
     import torch
 
     folder = _package_folder("deepbet").parent / "data" / "models"
-    return [torch.jit.load(folder / name, map_location=device).eval() for name in ("bbox_model.pt", "model.pt")]
+    with warnings.catch_warnings():  # torch wants TorchScript to be exported anew; the package ships nothing else
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return [torch.jit.load(folder / name, map_location=device).eval() for name in ("bbox_model.pt", "model.pt")]
 
 
 def _hd_bet(

@@ -333,6 +333,7 @@ def _refine(fixed: _Levels, moving: _Levels, start: _Pose, spacing: float, seed:
     transform.SetCenter(centre.tolist())
     transform.SetScale(start.scale)
     method = sitk.ImageRegistrationMethod()
+    method.SetNumberOfThreads(1)  # threads would add up the metric in a changing order: another last bit each run
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricUseMovingImageGradientFilter(False)
     method.SetMetricFixedMask(start.motion.moved(fixed.region(spacing)))
