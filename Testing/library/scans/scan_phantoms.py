@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pydicom
+import pytest
 import SimpleITK as sitk
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from scipy.spatial.transform import Rotation
+
+from BrainIACLib.errors import ScanError
+from BrainIACLib.scans import read_scan
 
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 OBLIQUE = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]]).T  # orthonormal, determinant 1
@@ -44,6 +52,37 @@ def phantom(size=(40, 36, 10), spacing=(1.5, 2.0, 5.0), direction=OBLIQUE, origi
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in size], indexing="ij")
     voxels = 1000 * np.exp(-2 * ((x - 0.3) ** 2 + (y + 0.2) ** 2 + z**2)) + 200 * (x + 2 * y + 3 * z + 6)
     return Phantom(voxels.astype(np.uint16), np.asarray(direction) * spacing, np.array(origin, dtype=float))
+
+
+@st.composite
+def phantoms(draw) -> Phantom:
+    """Phantoms in any pose: rotated, with permuted and mirrored axes, anisotropic."""
+    quaternion = draw(arrays(float, 4, elements=st.floats(-1, 1)).filter(lambda q: np.linalg.norm(q) > 0.1))
+    order = draw(st.sampled_from(list(itertools.permutations(range(3)))))
+    signs = draw(st.tuples(*[st.sampled_from([-1, 1])] * 3))
+    spacing = draw(st.tuples(*[st.floats(1.25, 6.0)] * 3))
+    origin = draw(st.tuples(*[st.floats(-200, 200)] * 3))
+    return phantom((33, 36, 34), spacing, Rotation.from_quat(quaternion).as_matrix()[:, order] * signs, origin)
+
+
+def refusal(path: Path, **options) -> str:
+    """What ``read_scan`` says when it refuses ``path``: a sentence about it that names nobody."""
+    with pytest.raises(ScanError) as caught:
+        read_scan(path, **options)
+    message = str(caught.value)
+    assert message.startswith(f"'{path}' ")
+    assert not any(word in message for word in IDENTITY_WORDS)
+    return message
+
+
+def image_of(scan: Phantom) -> sitk.Image:
+    """The phantom as an ITK image."""
+    image = sitk.GetImageFromArray(scan.voxels.transpose())
+    spacing = np.linalg.norm(scan.axes, axis=0)
+    image.SetSpacing(spacing)
+    image.SetDirection((scan.axes / spacing).ravel())
+    image.SetOrigin(scan.origin)
+    return image
 
 
 def matrix_of(image: sitk.Image) -> np.ndarray:

@@ -6,9 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scan_phantoms import IDENTITY_WORDS, phantom, same_in_space, write_nifti, write_series
+from scan_phantoms import phantom, refusal, same_in_space, write_nifti, write_series
 
-from BrainIACLib.errors import ScanError
 from BrainIACLib.scans import archives, list_series, read_scan
 
 
@@ -32,15 +31,6 @@ def zipped(path, members: dict, compression=zipfile.ZIP_DEFLATED):
         for name, content in members.items():
             archive.writestr(name, content)
     return path
-
-
-def refusal(path, **options) -> str:
-    with pytest.raises(ScanError) as caught:
-        read_scan(path, **options)
-    message = str(caught.value)
-    assert str(path) in message
-    assert not any(word in message for word in IDENTITY_WORDS)
-    return message
 
 
 def test_a_zip_of_dicom_is_its_folder(tmp_path, series):

@@ -20,28 +20,19 @@ from scan_phantoms import (
     matrix_of,
     mr_header,
     phantom,
+    refusal,
     same_in_space,
     values_of,
     write_enhanced,
     write_series,
 )
 
-from BrainIACLib.errors import ScanError
 from BrainIACLib.scans import dicom_series, list_series, read_scan
 from BrainIACLib.scans.grid import largest_distance
 from BrainIACLib.scans.nifti import read_nifti
 
 SHUFFLED = [7, 0, 3, 9, 1, 8, 2, 6, 5, 4]
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-
-
-def refusal(path, **options) -> str:
-    with pytest.raises(ScanError) as caught:
-        read_scan(path, **options)
-    message = str(caught.value)
-    assert str(path) in message
-    assert not any(word in message for word in IDENTITY_WORDS)
-    return message
 
 
 @pytest.mark.parametrize("direction", [np.eye(3), OBLIQUE, np.eye(3)[:, [1, 2, 0]], np.diag([-1.0, -1.0, 1.0])])

@@ -3,19 +3,9 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scan_phantoms import Phantom, phantom, same_in_space, values_of
+from scan_phantoms import Phantom, image_of, phantom, refusal, same_in_space, values_of
 
-from BrainIACLib.errors import ScanError
 from BrainIACLib.scans import read_scan
-
-
-def image_of(scan: Phantom) -> sitk.Image:
-    image = sitk.GetImageFromArray(scan.voxels.transpose())
-    spacing = np.linalg.norm(scan.axes, axis=0)
-    image.SetSpacing(spacing)
-    image.SetDirection((scan.axes / spacing).ravel())
-    image.SetOrigin(scan.origin)
-    return image
 
 
 def nrrd(path, voxels: np.ndarray, *lines: str, dtype="uint16"):
@@ -25,13 +15,6 @@ def nrrd(path, voxels: np.ndarray, *lines: str, dtype="uint16"):
     text = "\n".join([*header, "encoding: raw", "endian: little", *lines, "", ""])
     path.write_bytes(text.encode() + voxels.tobytes(order="F"))
     return path
-
-
-def refusal(path, **options) -> str:
-    with pytest.raises(ScanError) as caught:
-        read_scan(path, **options)
-    assert str(path) in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["scan.nrrd", "scan.nhdr", "scan.mha", "scan.mhd"])

@@ -11,19 +11,10 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scan_phantoms import phantom, same_in_space, write_enhanced, write_nifti, write_series
+from scan_phantoms import phantom, refusal, same_in_space, write_enhanced, write_nifti, write_series
 
 from BrainIACLib.errors import ScanError
 from BrainIACLib.scans import list_series, read_scan
-
-
-def refusal(path, **options) -> str:
-    with pytest.raises(ScanError) as caught:
-        read_scan(path, **options)
-    message = str(caught.value)
-    assert message.startswith(f"'{path}' ")
-    assert message.count("\n") == 0
-    return message
 
 
 def test_missing_paths(tmp_path):

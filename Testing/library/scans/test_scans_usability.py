@@ -3,16 +3,9 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scan_phantoms import phantom, values_of, write_nifti
+from scan_phantoms import phantom, refusal, values_of, write_nifti
 
-from BrainIACLib.errors import ScanError
 from BrainIACLib.scans import read_scan
-
-
-def refusal(path) -> str:
-    with pytest.raises(ScanError) as caught:
-        read_scan(path)
-    return str(caught.value)
 
 
 def head(tissue, air, skull=1000.0, size=(64, 64, 24), noise=5.0) -> np.ndarray:
