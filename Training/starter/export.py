@@ -17,8 +17,9 @@ from Training.starter.training import Recipe
 
 TEMPLATE = "icbm152_2009a_sym_t1_brain"
 LOOKS_AT_REAL_SCANS = (
-    "Real scans were looked at once while the recipe was written: half-way through training, to see whether the "
-    "simulator is broken; nothing was changed or chosen by it."
+    "While the recipe was written, 47 stripped real scans were looked at after 500, 800 and 1500 steps, to see whether "
+    "the simulator is broken. The third look showed that real scans are smoother than rendered label maps, so blur was "
+    "added to the second training cycle. No checkpoint, weight or threshold was chosen by real scores."
 )
 VALID_RANGE = (
     "One brain MRI of any age, best brain-extracted and registered to the template; whole heads are accepted. "
@@ -102,6 +103,7 @@ def export_model(
         training_maps=len(facts["label_maps"]) - len(facts["held_out"]),
         held_out_maps=len(facts["held_out"]),
         steps=recipe.steps,
+        refining_steps=recipe.refining_steps,
         batch_size=recipe.batch_size,
         accuracy=", ".join(f"{name} {value:.3f}" for name, value in facts["validation_accuracy"].items()),
         looks=LOOKS_AT_REAL_SCANS,

@@ -37,6 +37,7 @@ LABELS = (*SEQUENCES, "other")
 INPUT_SIZE = (66, 78, 63)
 CLIP_PERCENTILES = (0.5, 99.5)
 TEMPLATE_SIZE, TEMPLATE_FIRST_VOXEL = (197, 233, 189), (-98.0, -134.0, -72.0)  # ICBM152 2009a: 1 mm, RAS mm
+MILD_FROM_INDEX = 1600
 OTHER_SHARES = (0.22, 0.15, 0.12, 0.07, 0.08, 0.12, 0.06, 0.18)  # in the order of OTHER
 
 
@@ -71,20 +72,24 @@ def decode(volumes: Tensor) -> Tensor:
 
 
 def draw_samples(seed: int, index: int, label_maps: list[LabelMap], contract: EncoderContract) -> list[Sample]:
-    """All samples of one index; the same arguments give the same bytes."""
+    """All samples of one index; the same arguments give the same bytes.
+
+    From index ``MILD_FROM_INDEX`` on, noise and registration errors are milder, as in most real scans: for refining.
+    """
     rng = np.random.default_rng((seed, index))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     label_map = label_maps[int(rng.integers(len(label_maps)))]
+    mild = index >= MILD_FROM_INDEX
     if index % 8 == 7:
-        drawn = _away_from_the_brain(label_map, rng, generator)
+        drawn = _away_from_the_brain(label_map, rng, generator, mild)
     else:
-        drawn = _one_head(label_map, rng, generator)
+        drawn = _one_head(label_map, rng, generator, mild)
     volumes = normalise(torch.stack([volume for volume, _, _ in drawn])[:, None], contract)[:, 0]
     return [Sample(v, label, detail) for v, (_, label, detail) in zip(encode(volumes), drawn, strict=True)]
 
 
-def _one_head(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator):
-    pose, maturity = draw_subject(rng)
+def _one_head(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator, mild: bool):
+    pose, maturity = draw_subject(rng, mild)
     tumours = draw_tumours(rng) if maturity > 0.7 else []
     anatomy = build_anatomy(label_map, FINE_GRID, pose, tumours, rng, generator)
     wanted = ["T1", "T1", "T2", "T2", "FLAIR", "FLAIR", "T1CE", "T1CE", "other", "other"]
@@ -98,17 +103,18 @@ def _one_head(label_map: LabelMap, rng: np.random.Generator, generator: torch.Ge
         sequence = label if label != "other" else str(rng.choice(OTHER, p=OTHER_SHARES))
         contrast = draw_contrast(sequence, tissues, rng)
         mask_kind, mask = draw_brain_mask(anatomy, rng, generator)
-        volume = form_image(anatomy, contrast, mask, mask_kind == "whole head", rng, generator)
+        volume = form_image(anatomy, contrast, mask, mask_kind == "whole head", rng, generator, mild)
         drawn.append((volume, label, f"{sequence}, {mask_kind}, maturity {maturity:.2f}"))
     return drawn
 
 
-def draw_subject(rng: np.random.Generator) -> tuple[Pose, float]:
+def draw_subject(rng: np.random.Generator, mild: bool) -> tuple[Pose, float]:
     """Pose left over after registration, head size and maturity (1 adult, 0 newborn)."""
+    good, fair = (0.78, 0.93) if mild else (0.65, 0.85)
     chance = rng.random()
-    if chance < 0.65:
+    if chance < good:
         rotation, shift = rng.normal(0, 2.5, 3), rng.normal(0, 2.5, 3)
-    elif chance < 0.85:
+    elif chance < fair:
         rotation, shift = rng.normal(0, 8, 3), rng.normal(0, 8, 3)
     else:  # registration failed
         rotation, shift = rng.uniform(-25, 25, 3), rng.uniform(-20, 20, 3)
@@ -129,6 +135,7 @@ def form_image(
     whole_head: bool,
     rng: np.random.Generator,
     generator: torch.Generator,
+    mild: bool,
 ) -> Tensor:
     """From tissue signals to the image on the model grid, before normalisation: float32 (X, Y, Z)."""
     image = signal_image(anatomy, contrast)
@@ -165,7 +172,8 @@ def form_image(
         image = gibbs_ringing(image, int(rng.integers(3)), rng.uniform(0.65, 0.95))
     if rng.random() < (0.25 if contrast.echo_planar else 0.08):
         image = ghosts(image, int(rng.integers(2)), rng.uniform(0.02, 0.15), int(rng.integers(2, 5)))
-    image = rician_noise(image, float(np.exp(rng.uniform(np.log(0.003), np.log(0.08)))), generator)
+    most = 0.04 if mild else 0.08
+    image = rician_noise(image, float(np.exp(rng.uniform(np.log(0.003), np.log(most)))), generator)
     if rng.random() < 0.4:
         top = image.max().clamp_min(1e-6)
         image = (image / top) ** float(np.exp(rng.uniform(-0.35, 0.35))) * top
@@ -240,9 +248,9 @@ def _nonsense(anatomy: Anatomy, rng: np.random.Generator, generator: torch.Gener
     return volume, "other", kind
 
 
-def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator):
+def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator, mild: bool):
     """Neck, face or neither in the field of view, as spines and misplaced scans show: six renderings, all 'other'."""
-    pose, maturity = draw_subject(rng)
+    pose, maturity = draw_subject(rng, mild)
     shift = (rng.normal(0, 20), rng.uniform(-70, 40), rng.uniform(60, 130))
     scale = tuple(float(s) for s in np.array(pose.scale) * rng.uniform(0.9, 1.5))
     pose = Pose(pose.rotation, shift, scale, pose.mirrored, pose.warp_mm)
@@ -262,6 +270,6 @@ def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generato
             radii = rng.uniform(45, 80, 3)
             mask = (x / radii[0]) ** 2 + ((y + 18) / radii[1]) ** 2 + ((z - 18) / radii[2]) ** 2 < 1
         visible = mask & cut & _small_box(FINE_GRID, rng) if rng.random() < 0.35 else mask & cut
-        volume = form_image(anatomy, contrast, visible, bool(mask.all()), rng, generator)
+        volume = form_image(anatomy, contrast, visible, bool(mask.all()), rng, generator, mild)
         drawn.append((volume, "other", f"away from the brain, {contrast.sequence}"))
     return drawn

@@ -43,22 +43,23 @@ def write_shards(folder: Path, seed: int, shards: range, label_maps: list[LabelM
 
 
 class ShardReader:
-    """The samples of the first shards of one seed; waits for those that are still being written.
+    """The samples of consecutive shards of one seed; waits for those that are still being written.
 
     Parameters
     ----------
+    first : the number of the first shard.
     check : called while waiting; raises when nobody writes any more.
     """
 
-    def __init__(self, folder: Path, seed: int, check: Callable[[], None]):
-        self._folder, self._seed, self._check = Path(folder), seed, check
+    def __init__(self, folder: Path, seed: int, first: int, check: Callable[[], None]):
+        self._folder, self._seed, self._first, self._check = Path(folder), seed, first, check
         self._volumes: list[np.ndarray] = []
         self._places: list[list[tuple[int, int]]] = [[] for _ in LABELS]
 
     def grow(self, shards: int) -> None:
         """Make at least ``shards`` shards readable."""
         while len(self._volumes) < shards:
-            path = shard_path(self._folder, self._seed, len(self._volumes))
+            path = self._path(len(self._volumes))
             while not path.is_file():
                 self._check()
                 time.sleep(1)
@@ -78,7 +79,10 @@ class ShardReader:
     def all(self) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
         """Everything readable: volumes, labels and what each sample is."""
         volumes = np.concatenate(self._volumes)
-        paths = [shard_path(self._folder, self._seed, shard) for shard in range(len(self._volumes))]
+        paths = [self._path(shard) for shard in range(len(self._volumes))]
         labels = np.concatenate([np.load(path.with_suffix(".labels.npy")) for path in paths])
         details = np.concatenate([np.load(path.with_suffix(".details.npy")) for path in paths])
         return torch.from_numpy(volumes)[:, None], torch.from_numpy(labels), details.tolist()
+
+    def _path(self, shard: int) -> Path:
+        return shard_path(self._folder, self._seed, self._first + shard)

@@ -19,7 +19,7 @@ import torch
 from Training.starter.export import encoder_contract, export_model
 from Training.starter.samples import LABELS
 from Training.starter.shards import ShardReader, write_shards
-from Training.starter.training import Recipe, choose_gate, fit_temperature, logits_of, new_net, train
+from Training.starter.training import Recipe, choose_gate, fit_temperature, logits_of, new_net, refine, train
 from Training.synthesis.label_maps import label_map_files, load_label_map
 
 HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
@@ -30,11 +30,9 @@ def main() -> None:
     parser.add_argument("--labelmaps", type=Path, required=True, help="folder of SynthSeg's training label maps")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     parser.add_argument("--work", type=Path, default=Path("runs/starter"), help="samples and checkpoints (about 6 GB)")
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
-    parser.add_argument("--shards", type=int, default=Recipe.shards)
     parser.add_argument("--threads", type=int, default=1, help="threads of the training process")
     arguments = parser.parse_args()
-    recipe = Recipe(steps=arguments.steps, shards=arguments.shards)
+    recipe = Recipe()
     started = time.monotonic()
 
     painter = multiprocessing.get_context("spawn").Process(
@@ -46,16 +44,16 @@ def main() -> None:
         if not painter.is_alive() and painter.exitcode != 0:
             raise RuntimeError("The process that draws the samples has stopped; its error stands above.")
 
-    validation = ShardReader(arguments.work, recipe.validation_seed, check)
+    validation = ShardReader(arguments.work, recipe.validation_seed, 0, check)
     validation.grow(recipe.validation_shards)
-    trained = arguments.work / "trained.pt"
-    if trained.is_file():
-        net = new_net(recipe)
-        net.load_state_dict(torch.load(trained, weights_only=True)["net"])
-    else:
-        reader = ShardReader(arguments.work, recipe.seed, check)
-        net = train(recipe, reader, arguments.work / "last.pt", arguments.threads)
-        os.replace(arguments.work / "last.pt", trained)
+    net = new_net(recipe)
+    last = arguments.work / "last.pt"
+    for optimise, first, stored in ((train, 0, "trained.pt"), (refine, recipe.refining_shards[0], "refined.pt")):
+        if not (arguments.work / stored).is_file():
+            reader = ShardReader(arguments.work, recipe.seed, first, check)
+            optimise(net, recipe, reader, last, arguments.threads)
+            os.replace(last, arguments.work / stored)
+        net.load_state_dict(torch.load(arguments.work / stored, weights_only=True)["net"])
     net = net.eval().half().float()  # calibrate the weights that are shipped
     volumes, labels, details = validation.all()
     logits = logits_of(net, volumes)
@@ -89,7 +87,7 @@ def _generate(labelmaps: Path, work: Path, recipe: Recipe) -> None:
     held_out = [label_map for label_map in maps if label_map.name in HELD_OUT]
     training = [label_map for label_map in maps if label_map.name not in HELD_OUT]
     write_shards(work, recipe.validation_seed, range(recipe.validation_shards), held_out, contract)
-    write_shards(work, recipe.seed, range(recipe.shards), training, contract)
+    write_shards(work, recipe.seed, range(recipe.refining_shards[1]), training, contract)
 
 
 if __name__ == "__main__":

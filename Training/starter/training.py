@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,11 @@ class Recipe:
     seed: int = 20261
     validation_seed: int = 99
     shards: int = 100  # of 16 heads, about 135 volumes each
+    refining_shards: tuple[int, int] = (70, 131)  # from 100 on, the milder ones of ``samples.MILD_FROM_INDEX``
+    refining_steps: int = 250
+    refining_learning_rate: float = 8e-4
+    refining_averaging: float = 0.98
+    refining_blur: float = 0.6  # share of volumes smoothed: real scans are smoother than rendered labels
     validation_shards: int = 5
     steps: int = 1500
     batch_size: int = 24
@@ -39,49 +44,78 @@ class Recipe:
 
 
 def new_net(recipe: Recipe) -> EncoderWithHead:
-    """The starter's encoder and head with random weights."""
+    """The starter's encoder and head with random weights, drawn from the recipe's seed."""
+    torch.manual_seed(recipe.seed)
     encoder = ResNet("resnet18", recipe.width)
     return EncoderWithHead(encoder, LinearHead(encoder.embedding_size, len(LABELS)))
 
 
-def train(recipe: Recipe, reader: ShardReader, checkpoint: Path, threads: int = 1) -> EncoderWithHead:
-    """Train from scratch and return the averaged net; ``checkpoint`` is rewritten every 100 steps.
+def train(net: EncoderWithHead, recipe: Recipe, reader: ShardReader, checkpoint: Path, threads: int) -> None:
+    """The first cycle, from random weights; the averaged net is left in ``checkpoint``.
 
     Step s may use the first 10 % of the shards plus 100 % s / (0.85 steps): training and generation overlap.
     """
-    torch.manual_seed(recipe.seed)
+
+    def available(step: int) -> int:
+        return min(recipe.shards, int(recipe.shards * (0.1 + step / (0.85 * recipe.steps))) + 1)
+
+    _optimise(net, recipe, recipe.steps, recipe.learning_rate, reader, available, checkpoint, threads, recipe.averaging, 0.0)
+
+
+def refine(net: EncoderWithHead, recipe: Recipe, reader: ShardReader, checkpoint: Path, threads: int) -> None:
+    """The second, gentler cycle on the shards of ``recipe.refining_shards``: at first 60 % of them, soon all."""
+    torch.manual_seed(recipe.seed + 1)  # of the dropout, so that refining a stored net repeats
+    first, last = recipe.refining_shards
+    steps, rate = recipe.refining_steps, recipe.refining_learning_rate
+
+    def available(step: int) -> int:
+        return min(last - first, int((last - first) * (0.6 + step / steps)))
+
+    _optimise(net, recipe, steps, rate, reader, available, checkpoint, threads, recipe.refining_averaging, recipe.refining_blur)
+
+
+def _optimise(
+    net: EncoderWithHead,
+    recipe: Recipe,
+    steps: int,
+    learning_rate: float,
+    reader: ShardReader,
+    available: Callable[[int], int],
+    checkpoint: Path,
+    threads: int,
+    averaging: float,
+    blur: float,
+) -> None:
+    """One cycle of the learning rate; ``checkpoint`` is rewritten with the averaged net every 50 steps."""
     torch.set_num_threads(threads)
-    net = new_net(recipe).to(memory_format=torch.channels_last_3d).train()
+    net = net.to(memory_format=torch.channels_last_3d).train().requires_grad_(True)
     average = copy.deepcopy(net).requires_grad_(False)
     decayed = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
+        lr=learning_rate,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.08
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.08)
     rng = np.random.default_rng(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     losses, started = [], time.monotonic()
-    for step in range(recipe.steps):
-        reader.grow(min(recipe.shards, int(recipe.shards * (0.1 + step / (0.85 * recipe.steps))) + 1))
+    for step in range(steps):
+        reader.grow(available(step))
         volumes, labels = reader.draw(recipe.batch_size, recipe.class_shares, rng)
-        volumes = augment(decode(volumes), rng, generator).to(memory_format=torch.channels_last_3d)
+        volumes = augment(decode(volumes), rng, generator, blur).to(memory_format=torch.channels_last_3d)
         loss = F.cross_entropy(net(volumes), labels, label_smoothing=recipe.label_smoothing)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
         schedule.step()
-        _move_average(average, net, min(recipe.averaging, (step + 1) / (step + 10)))
+        _move_average(average, net, min(averaging, (step + 1) / (step + 10)))
         losses.append(float(loss.detach()))
-        if (step + 1) % 100 == 0:
+        if (step + 1) % 50 == 0:
             seconds = time.monotonic() - started
-            print(f"step {step + 1}: loss {np.mean(losses[-100:]):.4f}, {seconds:.0f} s", flush=True)
-            torch.save({"net": average.state_dict(), "recipe": dataclasses.asdict(recipe)}, checkpoint)
-    return average.eval()
+            print(f"step {step + 1}: loss {np.mean(losses[-50:]):.4f}, {seconds:.0f} s", flush=True)
+            torch.save({"net": average.state_dict()}, checkpoint)
 
 
 @torch.no_grad()
@@ -106,7 +140,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return round(float(candidates[losses.argmin()]), 3)
 
 
-def choose_gate(logits: Tensor, labels: Tensor, temperature: float, accuracy: float = 0.99) -> float:
+def choose_gate(logits: Tensor, labels: Tensor, temperature: float, accuracy: float = 0.97) -> float:
     """The lowest confidence (0.50 to 0.90) above which at least ``accuracy`` of the answers are right."""
     confidence, answer = (logits / temperature).softmax(1).max(1)
     for gate in np.arange(0.50, 0.901, 0.01):
