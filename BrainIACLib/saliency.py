@@ -3,7 +3,7 @@
 Guided backpropagation (Springenberg et al. 2015, "Striving for simplicity") lets a gradient through a ReLU only where
 the ReLU's input *and* the incoming gradient are positive. SmoothGrad (Smilkov et al. 2017) combines the gradients of
 noisy copies of the input. MONAI finds ReLUs by attribute *name* and on its own ResNets finds none, silently (D-11);
-here they are found by type, counted, and a network that has another ReLU, or none, is refused.
+here they are found by type and counted, and a network that has none, or other activations too, is refused.
 
 Guided maps look sharp because they recover edges of the input, and can change little when the weights change (Adebayo
 et al. 2018, "Sanity checks for saliency maps"): ``randomised_copy`` is there to look at that.
@@ -23,6 +23,8 @@ from BrainIACLib.errors import Cancelled, ModelError
 from BrainIACLib.models.inference import prepare_for_inference
 
 BATCH_MEMORY = 512 << 20  # bytes that the outputs of all layers may take for one batch of noise samples
+# Operations, as torch records them, for which guided backpropagation is not defined or that were not made guided.
+OTHER_ACTIVATIONS = {f"{name}Backward0" for name in ("Relu", "Gelu", "Silu", "LeakyRelu", "Elu", "PreluKernel")}
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ def guided_smoothgrad(
 
     Raises
     ------
-    ModelError : guided, and the network has no ReLU module or calls ReLU as a function; too little memory for one
-        sample; a map that is not finite.
+    ModelError : guided, and the network has no ReLU module, or other activations than such modules; too little memory
+        for one sample; a map that is not finite.
     Cancelled : ``cancelled()`` was true.
     """
     if inputs.ndim != 5 or inputs.shape[:2] != (1, 1):
@@ -212,15 +214,15 @@ def _input_gradients(net: nn.Module, batch: Tensor, target: Callable, guided: bo
         raise ValueError(f"target must give one number per sample, ({len(batch)},), not {tuple(scores.shape)}")
     if guided and not _every_relu_is_guided(scores):
         raise ModelError(
-            "Guided backpropagation needs ReLUs that are modules, and this network calls ReLU as a function or calls "
-            "no ReLU at all; ask for plain SmoothGrad instead."
+            "Guided backpropagation needs a network whose activations are all ReLU modules, and this one uses others "
+            "or calls ReLU as a function; ask for plain SmoothGrad instead."
         )
     (gradients,) = torch.autograd.grad(scores.sum(), batch)
     return gradients
 
 
 def _every_relu_is_guided(scores: Tensor) -> bool:
-    """Walk the recorded operations: at least one guided ReLU, and no other."""
+    """Walk the recorded operations: at least one guided ReLU, and no other activation (a ViT's GELU, say)."""
     seen, waiting = set(), [scores.grad_fn]
     while waiting:
         operation = waiting.pop()
@@ -228,4 +230,4 @@ def _every_relu_is_guided(scores: Tensor) -> bool:
             seen.add(operation)
             waiting += [source for source, _ in operation.next_functions]
     names = {operation.name() for operation in seen}
-    return "_GuidedGradientBackward" in names and "ReluBackward0" not in names
+    return "_GuidedGradientBackward" in names and not names & OTHER_ACTIVATIONS

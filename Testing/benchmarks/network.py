@@ -6,6 +6,10 @@ them. Close everything else first. ``--size 64 --samples 2 --rounds 1`` is a qui
 
 Memory is what the process takes beyond the loaded model at its highest point: "resident" as the system counts it, "in
 use" with glibc told to hand freed blocks back at once, so that the gaps its heap keeps are not counted (Linux only).
+
+Two correct float32 maps need not be equal: where a ReLU's input is within rounding of zero, or the two largest values
+of a max-pool are within rounding of each other, they decide differently. The agreement table therefore shows how far
+each map, MONAI's too, is from the float64 one.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from pathlib import Path
 
 ENCODERS = ("plain call", "channels-last", "prepared", "bf16 channels-last", "bf16 prepared")
 SALIENCIES = ("MONAI as used upstream", "MONAI truly guided", "ours plain", "ours guided", "ours guided, bf16")
+FLOAT64 = ("ours plain, float64", "ours guided, float64")
 STARTS = ("import torch", "ours", "MONAI", "installed model")
 GIVE_BACK_FREED_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "262144"}
 SEED, NOISE = 0, 0.15
@@ -47,6 +52,7 @@ def main() -> None:
         return
     import torch
 
+    sys.stdout.reconfigure(line_buffering=True)
     parts = options.parts or ("encoder", "start", "saliency")
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     print(
@@ -63,6 +69,7 @@ def main() -> None:
             for device in devices:
                 for samples in options.samples:
                     _saliency_table(device, samples, Path(folder), options)
+                _agreement_table(device, Path(folder), options)
 
 
 # --- what each process measures -------------------------------------------------------------------------------------
@@ -108,11 +115,12 @@ def _saliency_child(variant: str, device: str, samples: int, folder: Path, _size
         from BrainIACLib.models.inference import prepare_for_inference
         from BrainIACLib.saliency import guided_smoothgrad
 
-        model = prepare_for_inference(_our_model(folder).to(device))
+        dtype = torch.float64 if "float64" in variant else torch.float32
+        model, inputs = prepare_for_inference(_our_model(folder).to(device, dtype)), inputs.to(dtype)
         with torch.autocast(device, torch.bfloat16, enabled="bf16" in variant):
             options = {"samples": samples, "noise": NOISE, "seed": SEED, "guided": "guided" in variant}
             result = _measured(lambda: guided_smoothgrad(model, inputs, lambda out: out[:, 0], **options).map, device)
-    torch.save(result.pop("value").float().cpu(), _result_file(folder, "saliency", variant, device))
+    torch.save(result.pop("value").double().cpu(), _result_file(folder, "saliency", variant, device))
     return result
 
 
@@ -259,7 +267,7 @@ def _encoder_table(device: str, folder: Path, options: argparse.Namespace) -> No
         row = figures[variant]
         print(
             f"| {variant} | {row['wall']:.3f} | {row['wall'] / figures[variants[0]]['wall']:.2f} | {row['cpu']:.3f} "
-            f"| {_number(row['memory'])} | {cosine:.7f} | {_difference(found, expected):.1e} |"
+            f"| {_number(row['memory'], 0)} | {cosine:.7f} | {_difference(found, expected):.1e} |"
         )
 
 
@@ -277,7 +285,7 @@ def _start_table(folder: Path, options: argparse.Namespace) -> None:
         columns = " | ".join(
             f"{row[key]:.2f}" if key in row else "-" for key in ("process", "import", "load", "forward")
         )
-        print(f"| {variant} | {columns} | {_number(row.get('resident'))} |")
+        print(f"| {variant} | {columns} | {_number(row.get('resident'), 0)} |")
     print("\nImport seconds by package (`python -X importtime`, own time):", _import_seconds())
 
 
@@ -296,29 +304,43 @@ def _import_seconds() -> str:
 
 
 def _saliency_table(device: str, samples: int, folder: Path, options: argparse.Namespace) -> None:
+    variants = [variant for variant in SALIENCIES if "bf16" not in variant or _has_bf16(device)]
+    figures = _rounds("saliency", variants, device, samples, folder, options.size, min(options.rounds, 3))
+    print(f"\n## Saliency, {samples} samples, first call of the process, {device}\n")
+    print(
+        "| variant | wall s | MONAI / this | CPU s | MONAI / this | resident MiB | MONAI / this |\n" + "|---" * 7 + "|"
+    )
+    for variant in variants:
+        columns = [
+            f"{_number(figures[variant][key], digits)} | {_ratio(figures[variants[0]][key], figures[variant][key])}"
+            for key, digits in (("wall", 2), ("cpu", 2), ("memory", 0))
+        ]
+        print(f"| {variant} | " + " | ".join(columns) + " |")
+
+
+def _agreement_table(device: str, folder: Path, options: argparse.Namespace) -> None:
+    """Two samples each: the highest point of memory comes with the second, and maps do not agree better for more."""
     import torch
 
     variants = [variant for variant in SALIENCIES if "bf16" not in variant or _has_bf16(device)]
-    figures = _rounds("saliency", variants, device, samples, folder, options.size, min(options.rounds, 3))
-    maps = {variant: torch.load(_result_file(folder, "saliency", variant, device)) for variant in variants}
-    for variant in variants if device == "cpu" else ():  # two samples: the highest point comes with the second
-        run = _child("saliency", variant, device, 2, folder, options.size, GIVE_BACK_FREED_BLOCKS)
-        figures[variant]["in use"] = run["memory"]
-    base = figures[variants[0]]
-    print(f"\n## Saliency, {samples} samples, first call of the process, {device}\n")
+    in_use, maps = {}, {}
+    for variant in (*variants, *FLOAT64):
+        where = "cpu" if variant in FLOAT64 else device
+        in_use[variant] = _child("saliency", variant, where, 2, folder, options.size, GIVE_BACK_FREED_BLOCKS)["memory"]
+        maps[variant] = torch.load(_result_file(folder, "saliency", variant, where)).flatten()
+    print(f"\n## Saliency, 2 samples: memory in use, and distance between maps relative to the maximum, {device}\n")
     print(
-        "| variant | wall s | MONAI / this | CPU s | MONAI / this | resident MiB | MONAI / this | in use MiB |", end=""
+        "| variant | in use MiB | MONAI / this | largest to MONAI | largest to float64 | 99.9 % within | correlation |"
     )
-    print(" MONAI / this | against | largest difference / largest | correlation |\n" + "|---" * 12 + "|")
+    print("|---" * 7 + "|")
     for variant in variants:
-        row, against = figures[variant], "MONAI truly guided" if "guided" in variant else "MONAI as used upstream"
-        columns = [f"{row['wall']:.2f}", f"{base['wall'] / row['wall']:.2f}", f"{row['cpu']:.2f}"]
-        columns.append(f"{base['cpu'] / row['cpu']:.2f}")
-        for key in ("memory", "in use"):
-            known = row.get(key) is not None
-            columns += [_number(row.get(key)), f"{base[key] / row[key]:.2f}" if known else "-"]
-        columns += [against, f"{_difference(maps[variant], maps[against]):.1e}"]
-        columns.append(f"{torch.corrcoef(torch.stack([maps[variant].flatten(), maps[against].flatten()]))[0, 1]:.5f}")
+        is_guided = "guided" in variant
+        monai, exact = maps[SALIENCIES[is_guided]], maps[FLOAT64[is_guided]]
+        distance = (maps[variant] - exact).abs() / exact.max()
+        columns = [_number(in_use[variant], 0), _ratio(in_use[variants[0]], in_use[variant])]
+        columns.append(f"{_difference(maps[variant], monai):.1e}")
+        columns += [f"{distance.max():.1e}", f"{distance.kthvalue(int(0.999 * len(distance))).values:.1e}"]
+        columns.append(f"{torch.corrcoef(torch.stack([maps[variant], exact]))[0, 1]:.6f}")
         print(f"| {variant} | " + " | ".join(columns) + " |")
 
 
@@ -330,8 +352,12 @@ def _median(values: list[float | None]) -> float | None:
     return None if None in values else statistics.median(values)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _ratio(base: float | None, value: float | None) -> str:
+    return "-" if base is None or not value else f"{base / value:.2f}"
 
 
 def _has_bf16(device: str) -> bool:
