@@ -34,6 +34,7 @@ forget                                                           nothing; frees 
 ========  =====================================================  =====================================================
 
 An original is the file that the client loaded a scan from: it is taken instead of the copy if both are the same image.
+Maps and native masks lie on the grid of the copy.
 A note says why the device is what it is, for instance that the memory of another one was too small.
 A study stays set until another one is: asking again with the same files and options costs nothing.
 """

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from BrainIACLib.checkpoints.conversion import inspect_checkpoint
@@ -56,6 +55,7 @@ class Service:
         self._predictor: Predictor | None = None
         self._study: Study | None = None
         self._standardised: dict[str, Standardised] = {}
+        self._grids: dict[str, sitk.Image] = {}  # the scans as the client knows them
         self._note = ""  # why the device is what it is
         self._files = itertools.count(1)
         self._actions = {
@@ -143,12 +143,12 @@ class Service:
 
         explanation = self._with_study(explain, progress, cancelled)
         path = self._new_file("saliency.mha")
-        write_image(explanation.map, path)
+        write_image(_on_grid(explanation.map, self._grids[scan]), path)
         return {"map": str(path), "parameters": dict(explanation.parameters), "note": self._note}
 
     def _steps(self, progress, cancelled, scan: str) -> dict:
         done = self._with_study(lambda predictor: self._standardised[scan], progress, cancelled)
-        images = {"image": done.image, "mask": done.mask, "native_mask": done.native_mask}
+        images = {"image": done.image, "mask": done.mask, "native_mask": _on_grid(done.native_mask, self._grids[scan])}
         paths = {name: self._new_file(f"{name}.mha") for name in images}
         for name, image in images.items():
             write_image(image, paths[name])
@@ -170,7 +170,7 @@ class Service:
         return {"id": imported.model.contract.id, "new": imported.new}
 
     def _forget(self, progress, cancelled) -> dict:
-        self._predictor, self._study, self._standardised, self._note = None, None, {}, ""
+        self._predictor, self._study, self._standardised, self._grids, self._note = None, None, {}, {}, ""
         gc.collect()
         return {}
 
@@ -183,8 +183,10 @@ class Service:
             seed=study.seed,
             device=device,
         )
-        scans = {name: _read(path, study.originals.get(name)) for name, path in study.scans.items()}
+        read = {name: _read(path, study.originals.get(name)) for name, path in study.scans.items()}
+        scans = {name: scan for name, (scan, _) in read.items()}
         self._standardised = dict(predictor.set_study(scans, options, progress, cancelled))
+        self._grids = {name: grid for name, (_, grid) in read.items()}
         self._predictor, self._study = predictor, study
 
     def _with_study(self, act: Callable[[Predictor], object], progress, cancelled):
@@ -213,27 +215,39 @@ class Service:
         return self._folder / f"{next(self._files)}_{name}"
 
 
-def _read(path: str, original: str | None) -> Scan:
-    """The scan as handed over, or the file that it was loaded from if that is the same image.
+def _read(path: str, original: str | None) -> tuple[Scan, sitk.Image]:
+    """The scan, and the image as handed over, on whose grid the client wants its maps.
 
-    A program that loads and hands over a scan may round its geometry in the last bits. With the original file the
-    numbers are those of the command line to the last bit, and so are the format and hash in the provenance.
+    A program that loads and hands over a scan may round its geometry in the last bits or reverse its slices. With the
+    file that it was loaded from, if that holds the same image, the numbers are those of the command line to the last
+    bit, and so are the format and hash in the provenance.
     """
     scan = read_scan(path)
     if original is None:
-        return scan
+        return scan, scan.image
     try:
         first = read_scan(original)
     except ScanError:  # moved since, or one of several volumes of a file
-        return scan
-    return first if _same_image(first.image, scan.image) else scan
+        return scan, scan.image
+    return first if _same_image(first.image, scan.image) else scan, scan.image
 
 
 def _same_image(first: sitk.Image, second: sitk.Image) -> bool:
-    grids = [np.array([*image.GetDirection(), *image.GetSpacing(), *image.GetOrigin()]) for image in (first, second)]
-    if first.GetSize() != second.GetSize() or not np.allclose(*grids, rtol=1e-6, atol=1e-6):
+    """Equal voxels at equal places, whatever the order of the axes and their directions."""
+    for axis in (None, 0, 1, 2):
+        corner = [0 if other != axis else second.GetSize()[other] - 1 for other in range(3)]
+        index = first.TransformPhysicalPointToContinuousIndex(second.TransformIndexToPhysicalPoint(corner))
+        if any(min(abs(i), abs(i - size + 1)) > 1e-3 for i, size in zip(index, first.GetSize(), strict=True)):
+            return False
+    if first.GetNumberOfPixels() != second.GetNumberOfPixels():
         return False
-    return bool((sitk.GetArrayViewFromImage(first) == sitk.GetArrayViewFromImage(second)).all())
+    reordered = _on_grid(first, second)
+    return bool((sitk.GetArrayViewFromImage(reordered) == sitk.GetArrayViewFromImage(second)).all())
+
+
+def _on_grid(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
+    """The same voxels in the order of another grid with the same voxel centres."""
+    return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
 
 
 def _licence(path: Path, generation: str, task: str) -> str:

@@ -183,7 +183,7 @@ def test_steps_come_as_files_that_agree_with_each_other(client, head):
     moved = sitk.Resample(sitk.ReadImage(paths["native_mask"]), mask, to_native, sitk.sitkNearestNeighbor)
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     overlap.Execute(moved > 0, mask > 0)
-    assert overlap.GetDiceCoefficient() > 0.99
+    assert overlap.GetDiceCoefficient() > 0.98
     assert sitk.ReadImage(paths["native_mask"]).GetSize() == native.GetSize()
 
 
@@ -402,6 +402,28 @@ def test_an_error_that_is_not_about_memory_is_not_repeated_on_the_cpu(tmp_path, 
 
 
 # Same answer everywhere
+
+
+def test_the_original_file_is_taken_only_where_it_is_the_same_image(head, tmp_path):
+    """Slicer reverses the slices of left-handed files and rounds; an edited or moved volume is no longer the file."""
+    from BrainIACLib.worker.service import _on_grid, _read
+
+    image = sitk.ReadImage(head)
+    copies = {
+        "reversed": sitk.Flip(image, (False, False, True), False),
+        "edited": image + 1,
+        "moved": sitk.Image(image),
+    }
+    copies["moved"].SetOrigin([x + 0.4 for x in image.GetOrigin()])
+    for name, copy in copies.items():
+        path = str(tmp_path / f"{name}.mha")
+        sitk.WriteImage(copy, path)
+        scan, grid = _read(path, head)
+        assert (str(scan.path) == head) == (name == "reversed"), name
+        assert grid.GetOrigin() == copy.GetOrigin()
+    on_copy = sitk.GetArrayFromImage(_on_grid(image, copies["reversed"]))
+    assert (on_copy == sitk.GetArrayFromImage(copies["reversed"])).all()
+    assert str(_read(path, str(tmp_path / "missing.nii.gz"))[0].path) == path
 
 
 def test_worker_and_command_line_give_the_same_bits_on_a_real_scan(client, shared_data):

@@ -103,6 +103,8 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
 
     def __init__(self, parent=None):
         super().__init__(parent)
+        self.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(12)
         self._types, self._scene, self._ids = [], None, []
         self.activated.connect(lambda index: self.currentNodeChanged.emit(self.currentNode()))
 
