@@ -160,9 +160,9 @@ def brain_distance(image: sitk.Image, device: str = "cpu") -> BrainDistance:
     step = contract.spacing_mm
     size = [int(np.ceil(length / step)) for length in extent]
     with torch.inference_mode():
-        coarse = normalised(_resampled(scan, spacing, size, (step,) * 3))
-        if not bool(coarse.any()):
+        if bool(scan.min() == scan.max()):
             raise PreprocessingError("The scan has the same value everywhere, so no brain can be found in it.")
+        coarse = normalised(_resampled(scan, spacing, size, (step,) * 3))
         box = _head_box(coarse.cpu().numpy(), round(MARGIN_MM / step))
         head = normalised(coarse[box])
         distance = torch.full(size, -contract.clip_mm, device=device)
@@ -200,11 +200,14 @@ def _network(device: str) -> tuple[BrainExtractionContract, UNet]:
 
 
 def _network_distance(net: UNet, head: torch.Tensor, contract: BrainExtractionContract) -> torch.Tensor:
-    """mm, (X, Y, Z) as ``head``, which is padded with zeros (air) to sizes that the network can halve."""
+    """mm, (X, Y, Z) as ``head``, which is padded with zeros (air) to sizes that the network can halve.
+
+    At least two voxels remain at the lowest resolution: group normalisation cannot do with one.
+    """
     import torch
     import torch.nn.functional as F
 
-    missing = [-n % net.multiple for n in head.shape]
+    missing = [max(-n % net.multiple, 2 * net.multiple - n) for n in head.shape]
     sides = [(n // 2, n - n // 2) for n in missing]
     padded = F.pad(head, [side for pair in reversed(sides) for side in pair])[None, None]
     output = net(padded.contiguous(memory_format=torch.channels_last_3d))[0, 0]
