@@ -7,7 +7,6 @@ He et al. 2016, "Deep residual learning for image recognition".
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 STAGE_BLOCKS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
@@ -107,9 +106,3 @@ def _stage(block: type, in_planes: int, planes: int, blocks: int, stride: int) -
     layers = [block(in_planes, planes, stride, downsample)]
     layers += [block(planes * block.expansion, planes, 1, None) for _ in range(1, blocks)]
     return nn.Sequential(*layers)
-
-
-def empty_resnet(name: str, width: float) -> ResNet:
-    """A net without memory for its weights, to be filled by ``load_state_dict(..., assign=True)``."""
-    with torch.device("meta"):
-        return ResNet(name, width)

@@ -43,10 +43,10 @@ def main() -> None:
         models = {model.task: model for model in installed_models(folder / "store")}
         print("\n| file | torch.load of the original s | load_model fp32 s | load_model fp16 s |\n|---|---|---|---|")
         for task, path in files.items():
-            half = in_half_precision(models[task], folder / f"half {task}")
+            model, half = models[task], in_half_precision(models[task], folder / f"half {task}")
             row = [
-                _best(lambda path=path: _into_net(path, models[task]), options.repeats),
-                _best(lambda task=task: load_model(models[task]), options.repeats),
+                _best(lambda path=path, model=model: _into_net(path, model), options.repeats),
+                _best(lambda model=model: load_model(model), options.repeats),
                 _best(lambda half=half: load_model(half), options.repeats),
             ]
             print(f"| {path.name} | " + " | ".join(f"{seconds:.2f}" for seconds in row) + " |")

@@ -205,10 +205,10 @@ def _write_model(folder: Path, size: int) -> None:
 def _our_model(folder: Path):
     from safetensors.torch import load_file
 
+    from BrainIACLib.models.encoders import empty_encoder
     from BrainIACLib.models.heads import EncoderWithHead, empty_head
-    from BrainIACLib.models.resnet import empty_resnet
 
-    model = EncoderWithHead(empty_resnet("resnet50", 1.0), empty_head("linear", 2048, 4))
+    model = EncoderWithHead(empty_encoder("resnet50", 1.0, "gap"), empty_head("linear", 2048, 4))
     model.load_state_dict(load_file(folder / "ours.safetensors"), assign=True)
     return model.eval().requires_grad_(False)
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from BrainIACLib.contracts import ARCHITECTURES
+from BrainIACLib.models.encoders import empty_encoder
 from BrainIACLib.models.heads import HEADS, EncoderWithHead, LinearHead, MlpHead, empty_head
 from BrainIACLib.models.inference import SpaceToDepthStem, prepare_for_inference
-from BrainIACLib.models.resnet import STAGE_BLOCKS, ResNet, empty_resnet
+from BrainIACLib.models.resnet import STAGE_BLOCKS, ResNet
 
 
 def monai_encoder(name: str) -> nn.Module:
@@ -75,7 +76,7 @@ def output_of(net: nn.Module, stage: str, inputs: Tensor) -> Tensor:
 
 def test_resnet50_has_the_papers_size():
     """U-01: 46,158,912 parameters, 322 keys, embedding of 2048 (C-14), 17 ReLU modules (2.3.1)."""
-    net = empty_resnet("resnet50", 1.0)
+    net = empty_encoder("resnet50", 1.0, "gap")
     assert sum(parameter.numel() for parameter in net.parameters()) == 46_158_912
     assert len(net.state_dict()) == 322
     assert net.embedding_size == 2048
@@ -131,7 +132,7 @@ def test_heads_compute_what_they_say():
 def test_empty_nets_take_weights_without_initialising(head_type):
     torch.manual_seed(0)
     full = EncoderWithHead(as_after_training(ResNet("resnet18", 0.125)), HEADS[head_type](64, 3)).eval()
-    empty = EncoderWithHead(empty_resnet("resnet18", 0.125), empty_head(head_type, 64, 3))
+    empty = EncoderWithHead(empty_encoder("resnet18", 0.125, "gap"), empty_head(head_type, 64, 3))
     assert all(tensor.is_meta for tensor in empty.state_dict().values())
     empty.load_state_dict(full.state_dict(), strict=True, assign=True)
     inputs = volume(32, 32, 32)
