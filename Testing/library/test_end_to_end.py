@@ -1,0 +1,163 @@
+"""The main job as its user runs it: files in, answers and maps out, on the bundled study and on real scans."""
+
+import json
+import zipfile
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from BrainIACLib.cli import main
+from BrainIACLib.reports import result_files
+from BrainIACLib.resources import resource
+
+SAMPLES = {name: resource("SampleData", f"simulated_{name}.nii.gz") for name in ("T1", "T2", "FLAIR", "T1CE")}
+FAST = ["--device", "cpu", "--brain-extraction", "deepbet"]
+
+
+def json_lines(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_sequence_answers_what_it_can_and_reports_the_rest(capsys, tmp_path):
+    text = tmp_path / "letter.nii.gz"
+    text.write_text("Dear colleague,")
+    files = [SAMPLES["T2"], text, SAMPLES["T1"]]
+    status = main(["sequence", *map(str, files), "--json", *FAST])
+    answers = json_lines(capsys)
+    assert status == 1
+    assert [answer["file"] for answer in answers] == [str(file) for file in files]
+    assert [answer.get("sequence") for answer in answers] == ["T2", None, "T1"]
+    assert "letter.nii.gz" in answers[1]["error"]
+    for answer in (answers[0], answers[2]):
+        assert set(answer) == {"file", "sequence", "confidence", "probabilities", "warnings"}
+        assert set(answer["probabilities"]) == {"T1", "T2", "FLAIR", "T1CE", "other"}
+        assert sum(answer["probabilities"].values()) == pytest.approx(1)
+        assert answer["confidence"] == max(answer["probabilities"].values())
+
+
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory):
+    """The folder that ``analyze`` wrote for the oblique, thick-slice FLAIR of the sample study."""
+    out = tmp_path_factory.mktemp("results")
+    assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(out), "--samples", "2", *FAST]) == 0
+    return out
+
+
+def test_analyze_writes_exactly_what_the_readme_says(analysed):
+    assert {path.name for path in analysed.iterdir()} == set(result_files.FILES)
+    readme = (resource().parent / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in readme for name in result_files.FILES)
+
+
+def test_maps_lie_on_the_patients_own_grid(analysed):
+    """D-13: never an identity affine. nibabel reads the geometry independently of SimpleITK."""
+    scan = nibabel.load(SAMPLES["FLAIR"])
+    assert np.abs(scan.affine[:3, :3]).min() > 0.01, "the sample must be oblique for this test to mean anything"
+    for name in (result_files.SALIENCY, result_files.MASK):
+        written = nibabel.load(analysed / name)
+        assert written.shape == scan.shape
+        np.testing.assert_allclose(written.affine, scan.affine, atol=1e-3)
+
+
+def test_saliency_is_inside_the_head_and_scaled(analysed):
+    heat = np.asarray(nibabel.load(analysed / result_files.SALIENCY).dataobj)
+    scan = np.asarray(nibabel.load(SAMPLES["FLAIR"]).dataobj)
+    assert heat.min() >= 0
+    assert 0.3 < heat.max() <= 1
+    head = scan > 0.1 * np.percentile(scan, 99)
+    assert head.mean() < 0.5
+    assert head[heat > 0.5].mean() > 0.9
+
+
+def test_the_transform_moves_the_scan_onto_the_template(analysed):
+    """The written mask, moved by the written transform alone, covers the written brain."""
+    transform = sitk.ReadTransform(str(analysed / result_files.TRANSFORM))
+    brain = sitk.ReadImage(str(analysed / result_files.BRAIN)) != 0
+    mask = sitk.ReadImage(str(analysed / result_files.MASK), sitk.sitkUInt8)
+    moved = sitk.Resample(mask, brain, transform, sitk.sitkNearestNeighbor)
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(sitk.Cast(moved, sitk.sitkUInt8), sitk.Cast(brain, sitk.sitkUInt8))
+    assert overlap.GetDiceCoefficient() > 0.97
+
+
+def test_result_carries_its_meaning_and_provenance(analysed):
+    result = json.loads((analysed / result_files.RESULT).read_text(encoding="utf-8"))
+    assert result["notice"].startswith("Research use only")
+    assert result["valid_range"]
+    provenance = result["provenance"]
+    assert len(provenance["model"]["encoder_sha256"]) == 64
+    assert {"torch", "SimpleITK", "BrainIACLib"} <= set(provenance["versions"])
+    assert {"bias field", "brain extraction", "registration", "resampling"} <= {
+        step["name"] for step in provenance["preprocessing"]
+    }
+    assert result["saliency"]["method"].startswith("guided backpropagation")
+    assert result["saliency"]["seed"] == 0
+
+
+def test_two_runs_give_the_same_numbers_to_the_last_bit(analysed, tmp_path):
+    """D-15: released registration differed by millimetres between two runs."""
+    assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(tmp_path), "--samples", "2", *FAST]) == 0
+    for name in (result_files.SALIENCY, result_files.BRAIN, result_files.MASK):
+        first, second = (sitk.GetArrayFromImage(sitk.ReadImage(str(folder / name))) for folder in (analysed, tmp_path))
+        np.testing.assert_array_equal(first, second)
+    assert (analysed / result_files.TRANSFORM).read_text() == (tmp_path / result_files.TRANSFORM).read_text()
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(result_files, "write_transform", full_disk)
+    out = tmp_path / "results"
+    options = ["--samples", "1", "--no-bias-field", "--brain-extraction", "none"]
+    assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(out), *options]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert list(out.iterdir()) == []
+
+
+def test_the_input_is_never_overwritten(tmp_path, capsys):
+    scan = tmp_path / result_files.SALIENCY
+    scan.write_bytes(SAMPLES["FLAIR"].read_bytes())
+    options = ["--samples", "1", "--no-bias-field", "--brain-extraction", "none"]
+    assert main(["analyze", str(scan), "--out", str(tmp_path), *options]) == 1
+    assert "overwrite" in capsys.readouterr().err
+    assert scan.read_bytes() == SAMPLES["FLAIR"].read_bytes()
+
+
+def test_several_scans_of_equal_names_get_folders_of_their_own(tmp_path):
+    from BrainIACLib.cli.analysis import result_folders
+
+    scans = [tmp_path / "a" / "T1.nii.gz", tmp_path / "b" / "T1.nii.gz", tmp_path / "T2.nrrd"]
+    folders = result_folders(scans, tmp_path / "out")
+    assert [folders[scan].name for scan in scans] == ["T1", "T1_2", "T2"]
+
+
+def test_a_dicom_study_is_answered_without_naming_the_patient(shared_data, tmp_path, capsys):
+    archive = shared_data / "dicom" / "sag_anon_T1_3y.zip"
+    out = tmp_path / "results"
+    assert main(["analyze", str(archive), "--out", str(out), "--samples", "1", "--json", *FAST]) == 0
+    (answer,) = json_lines(capsys)
+    assert answer["label"] == "T1"
+    with zipfile.ZipFile(archive) as opened:
+        member = next(name for name in opened.namelist() if not name.endswith("/"))
+        header = pydicom.dcmread(opened.open(member), stop_before_pixels=True)
+    written = (out / result_files.RESULT).read_text(encoding="utf-8")
+    identity = [str(header.get(tag, "")) for tag in ("PatientID", "PatientBirthDate", "StudyInstanceUID", "StudyDate")]
+    identity += str(header.get("PatientName", "")).replace("^", " ").split()
+    assert not [text for text in identity if len(text) > 3 and text in written.replace(str(archive), "")]
+
+
+REAL = {
+    "scans/ds000002_sub-01_T1w.nii.gz": "T1",
+    "scans/BraTS-GLI-00001-000_T2.nii.gz": "T2",
+    "scans/BraTS-GLI-00001-000_FLAIR.nii.gz": "FLAIR",
+    "scans/BraTS-GLI-00001-000_T1CE.nii.gz": "T1CE",
+}
+
+
+def test_real_scans_get_their_sequence(shared_data, capsys):
+    assert main(["sequence", *(str(shared_data / file) for file in REAL), "--json", *FAST[:2]]) == 0
+    assert [answer["sequence"] for answer in json_lines(capsys)] == list(REAL.values())
