@@ -28,7 +28,10 @@ class Installation:
 
     def torchState(self):
         """'missing', 'broken' (half installed) or 'found'. Looks without importing: that would lock torch's files."""
-        spec = importlib.util.find_spec("torch")
+        try:
+            spec = importlib.util.find_spec("torch")
+        except ModuleNotFoundError:  # an import hook may say so instead
+            spec = None
         if spec is None:
             return "missing"
         try:
