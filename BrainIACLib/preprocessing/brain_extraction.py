@@ -91,7 +91,7 @@ def extract_brain(
     elif backend == "stripped":
         raw = sitk.Cast(image != _background(image), sitk.sitkUInt8)
     else:
-        raw = sitk.OtsuThreshold(image, 0, 1, 128)
+        raw = _head(image)
     report(1.0)
     return _judged(raw, backend, parameters)
 
@@ -195,6 +195,14 @@ def _background(image: sitk.Image) -> float:
     faces = np.concatenate([array.take(index, axis).ravel() for axis in range(3) for index in (0, -1)])
     values, counts = np.unique(faces, return_counts=True)
     return float(values[counts.argmax()])
+
+
+def _head(image: sitk.Image) -> sitk.Image:
+    """Everything within the skin: what is brighter than air, closed over the skull and filled."""
+    coarse = with_spacing(image, (4.0, 4.0, 4.0), sitk.sitkLinear)
+    bright = sitk.OtsuMultipleThresholds(coarse, 2) > 0
+    closed = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(bright, (4, 4, 4)))
+    return sitk.Resample(sitk.Cast(closed, sitk.sitkFloat32), image, sitk.Transform(), sitk.sitkLinear) > 0.5
 
 
 def _existing_mask(image: sitk.Image, mask: sitk.Image | None) -> sitk.Image:

@@ -28,6 +28,7 @@ BINS = 16  # of the search; 0 is the background
 THINNEST_MM = 24.0
 TURN_BACK = 1.05  # another labelling of the axes than the header's must fit this much better to be believed
 POOR_OVERLAP = 0.85  # Dice of the masks after scaling
+UPSIDE_DOWN = 60.0  # degrees: no patient lies like this; the header names the axes wrongly
 AMBIGUOUS = 0.97  # a second, quite different pose that fits nearly as well
 
 
@@ -134,6 +135,11 @@ def register_to_template(
         warnings.append(
             f"The registration to the template has probably failed (overlap {overlap:.2f}): look at the picture before "
             "using the result."
+        )
+    if _degrees(motion.matrix) > UPSIDE_DOWN:
+        warnings.append(
+            f"The brain lies turned by {_degrees(motion.matrix):.0f} degrees against what the file says: the axes seem "
+            "to be named wrongly, so check left and right."
         )
     if pose.ambiguous:
         warnings.append("Two quite different orientations of this brain fit the template nearly equally well.")
@@ -295,6 +301,11 @@ def _turn(vector: np.ndarray) -> np.ndarray:
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
+def _degrees(matrix: np.ndarray) -> float:
+    """The angle of a rotation matrix."""
+    return float(np.degrees(np.arccos(np.clip((np.trace(matrix) - 1) / 2, -1, 1))))
+
+
 def _axis_turns() -> list[np.ndarray]:
     """The 24 rotations that relabel the axes, the identity first."""
     signed = (
@@ -318,9 +329,9 @@ def _best_pose(scan: _Levels, goal: _Levels, candidates: list[_Pose], seed: int)
         return _refine(scan, goal, header, 4.0, seed)
     header, other = (_refine(scan, goal, candidate, 4.0, seed) for candidate in candidates)
     best, second = (other, header) if other.information > TURN_BACK * header.information else (header, other)
-    away = np.degrees(np.arccos(np.clip((np.trace(best.motion.matrix.T @ second.motion.matrix) - 1) / 2, -1, 1)))
+    away = _degrees(best.motion.matrix.T @ second.motion.matrix)
     ambiguous = away > 40 and second.information > AMBIGUOUS * best.information
-    return _Pose(best.motion, best.scale, best.information, bool(ambiguous))
+    return _Pose(best.motion, best.scale, best.information, ambiguous)
 
 
 def _refine(fixed: _Levels, moving: _Levels, start: _Pose, spacing: float, seed: int) -> _Pose:

