@@ -59,7 +59,9 @@ def train(net: EncoderWithHead, recipe: Recipe, reader: ShardReader, checkpoint:
     def available(step: int) -> int:
         return min(recipe.shards, int(recipe.shards * (0.1 + step / (0.85 * recipe.steps))) + 1)
 
-    _optimise(net, recipe, recipe.steps, recipe.learning_rate, reader, available, checkpoint, threads, recipe.averaging, 0.0)
+    _optimise(
+        net, recipe, recipe.steps, recipe.learning_rate, reader, available, checkpoint, threads, recipe.averaging, 0.0
+    )
 
 
 def refine(net: EncoderWithHead, recipe: Recipe, reader: ShardReader, checkpoint: Path, threads: int) -> None:
@@ -71,7 +73,18 @@ def refine(net: EncoderWithHead, recipe: Recipe, reader: ShardReader, checkpoint
     def available(step: int) -> int:
         return min(last - first, int((last - first) * (0.6 + step / steps)))
 
-    _optimise(net, recipe, steps, rate, reader, available, checkpoint, threads, recipe.refining_averaging, recipe.refining_blur)
+    _optimise(
+        net,
+        recipe,
+        steps,
+        rate,
+        reader,
+        available,
+        checkpoint,
+        threads,
+        recipe.refining_averaging,
+        recipe.refining_blur,
+    )
 
 
 def _optimise(
