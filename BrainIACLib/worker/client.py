@@ -44,7 +44,7 @@ class Client:
     ):
         self._command = command
         self._models = models
-        self._silence_limit, self._grace = silence_limit, grace
+        self.silence_limit, self._grace = silence_limit, grace
         self._process: subprocess.Popen | None = None
         self.log: deque[str] = deque(maxlen=500)
 
@@ -94,10 +94,10 @@ class Client:
                 self._conversation.cancel()
             if asked_to_stop is not None and time.monotonic() - asked_to_stop > self._grace:
                 self._abandon(BrainIACLib.errors.Cancelled("Stopped; the analysis process had to be ended."))
-            elif time.monotonic() - heard > self._silence_limit:
+            elif time.monotonic() - heard > self.silence_limit:
                 self._abandon(
                     WorkerError(
-                        f"The analysis process gave no sign of life for {self._silence_limit:.0f} seconds and was "
+                        f"The analysis process gave no sign of life for {self.silence_limit:.0f} seconds and was "
                         "ended; try again."
                     )
                 )

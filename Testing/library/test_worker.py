@@ -229,8 +229,9 @@ def test_a_worker_that_does_not_obey_a_cancel_is_ended(head):
 
 @posix_only
 def test_a_hung_worker_is_noticed_and_ended(head):
-    with Client(silence_limit=1.0) as client:
+    with Client() as client:
         client.call("forget")  # imports of several seconds are behind it now
+        client.silence_limit = 5.0
         watch = Watch(lambda: os.kill(client.pid, signal.SIGSTOP))
         with pytest.raises(WorkerError, match="no sign of life"):
             client.call("study", scans={"a": head}, **SLOW, progress=watch.progress)
