@@ -27,11 +27,11 @@ class Recipe:
     seed: int = 20261
     validation_seed: int = 99
     shards: int = 100  # of 16 heads, about 135 volumes each
-    refining_shards: tuple[int, int] = (70, 131)  # from 100 on, the milder ones of ``samples.MILD_FROM_INDEX``
-    refining_steps: int = 250
-    refining_learning_rate: float = 8e-4
-    refining_averaging: float = 0.98
-    refining_blur: float = 0.6  # share of volumes smoothed: real scans are smoother than rendered labels
+    refining_shards: tuple[int, int] = (0, 131)  # from 100 on, the milder ones of ``samples.MILD_FROM_INDEX``
+    refining_steps: int = 1100
+    refining_learning_rate: float = 1e-3
+    refining_averaging: float = 0.99
+    refining_blur: float = 0.5  # share of volumes smoothed: real scans are smoother than rendered labels
     validation_shards: int = 5
     steps: int = 1500
     batch_size: int = 24
