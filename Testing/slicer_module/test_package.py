@@ -22,7 +22,7 @@ def installed(tmp_path_factory) -> Path:
     if cmake is None or shutil.which("cc") is None:
         pytest.skip("needs cmake and a C compiler")
     build, prefix = tmp_path_factory.mktemp("build"), tmp_path_factory.mktemp("install")
-    configuration = f"-DSlicer_DIR={REPOSITORY / 'Testing' / 'slicer' / 'cmake'}"
+    configuration = f"-DSlicer_DIR={REPOSITORY / 'Testing' / 'slicer_module' / 'cmake'}"
     for command in (
         [cmake, "-S", str(REPOSITORY), "-B", str(build), configuration, "-DBUILD_TESTING=ON"],
         [cmake, "--install", str(build), "--prefix", str(prefix), "--component", "RuntimeLibraries"],
