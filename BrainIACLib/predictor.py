@@ -194,6 +194,9 @@ class Predictor:
     ) -> Explanation:
         """SmoothGrad of the task's own output on the scan's own grid (U-13, D-11, D-13).
 
+        The map is 0 outside the brain (with extraction off: outside the head), where preprocessing left nothing of the
+        patient to look at; the share of the map that lay there is recorded as ``share_outside``.
+
         Guided backpropagation for networks of ReLUs; plain SmoothGrad, under that name, for others (ViT, section 2.3).
 
         Parameters
@@ -215,9 +218,10 @@ class Predictor:
         if others:
             net = OneOfSeveral(net, torch.stack(others).sum(dim=0), len(others) + 1)
         standardised = self._standardised[scan]
+        inputs = model_input(standardised.image, encoder)
         saliency = guided_smoothgrad(
             net,
-            model_input(standardised.image, encoder).to(self.device),
+            inputs.to(self.device),
             target=_target(head, label),
             samples=samples,
             seed=seed,
@@ -225,13 +229,16 @@ class Predictor:
             progress=progress,
             cancelled=cancelled,
         )
-        heat = saliency.map.cpu().numpy()
+        everywhere = saliency.map.cpu().numpy()
+        heat = np.where(inputs[0, 0].numpy() != 0, everywhere, 0)
+        share_outside = 1 - float(heat.sum() / max(everywhere.sum(), np.finfo(np.float32).tiny))
         peak = float(heat.max())
         if not peak > 0:
             raise BrainIACError(f"The saliency of '{label}' is zero everywhere: the model did not react to this scan.")
         on_native = to_native(image_on_model_grid(heat / peak, standardised.image, encoder.orientation), standardised)
         target = f"output in {head.unit}" if head.link == "identity" else f"logit of {label}"
-        return Explanation(on_native, {**saliency.parameters, "target": target, "maximum_before_scaling": peak})
+        facts = {"target": target, "maximum_before_scaling": peak, "share_outside": round(share_outside, 4)}
+        return Explanation(on_native, {**saliency.parameters, **facts})
 
     def _warnings(self, scan: str) -> tuple[str, ...]:
         return (*self._scans[scan].warnings, *self._standardised[scan].warnings)
