@@ -46,6 +46,7 @@ def scan(name: str, seed: int, tmp_path) -> Scan:
 def store(tmp_path_factory):
     """A store with one narrow head for each task."""
     folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)  # another seed may give an age beyond 100 years, which is refused
     files = {"age": v1_task(), "idh": v1_task(bilinear=True), "survival": v1_task(bilinear=True), "mci": v2_task()}
     files["sequence"] = v1_task(4)
     for task, official in files.items():
