@@ -17,5 +17,13 @@ class ModelError(BrainIACError):
     """A model folder, contract or weight file that is missing, damaged or of another kind than needed."""
 
 
+class StatisticsError(BrainIACError):
+    """Numbers from which the asked-for statistic is not defined (one class only, nobody at risk, too few cases, ...)."""
+
+
+class ResultsError(BrainIACError):
+    """A folder of finished runs that is missing, damaged, or whose parts do not belong together."""
+
+
 class Cancelled(BrainIACError):
     """The person asked to stop; nothing was written."""

@@ -1,0 +1,233 @@
+"""The layout of finished runs, version 1: what the runner writes and every table and figure reads.
+
+::
+
+    runs/
+      grid.json                       the cells that were asked for: {"layout_version": 1, "cells": [<cell name>, ...]}
+      <cell>/                         one training, named <task>-<initialisation>-<percent>-seed<seed>-<mode>,
+        config.json                   for example sequence-BrainIAC-010-seed0-finetune
+        status.json                   while it runs
+        predictions.csv
+        embeddings.npz                optional
+        stability.csv                 optional
+        saliency/                     optional
+        metrics.json                  written last: a cell that has it is finished
+
+``config.json``: ``layout_version``; ``task``, ``initialisation``, ``fraction``, ``seed``, ``mode`` (the cell);
+``cohort`` (a name to print); ``labels`` ("real" only if images and labels are of real patients, else "simulated", which
+every table and figure then says);
+``classes`` (list, for the task ``sequence``); ``recipe`` (optimiser, rates, batch, epochs, head, selection, ...);
+``provenance`` (command, versions, device, ``sha256`` of manifest, encoder and code as far as known). More keys are kept.
+
+``metrics.json``: ``layout_version``; ``counts`` ({split: {"patients": n, "scans": n}}); ``validation`` (the score that
+chose the checkpoint: {"metric": ..., "value": ..., "epoch": ...}); ``seconds``; ``finished`` (ISO time). More keys are kept.
+
+``status.json``: ``state`` ("queued", "running", "failed"), ``epoch``, ``epochs``, ``message``, ``updated`` (ISO time).
+
+``predictions.csv``: one row a prediction, with columns ``patient``, ``scan`` (file or study name), ``split`` (``train``,
+``validation``, ``test``, ``external``), optional ``dataset`` and ``fold`` (of a cross-validation; each case is in the
+test split of one fold), and
+
+=========  =====================================================================================================
+task       truth and scores
+=========  =====================================================================================================
+sequence   ``truth`` one of ``classes``; ``score_<class>`` the probability of each class
+age        ``truth`` and ``score`` in years
+idh        ``truth`` 1 mutant, 0 wild type; ``score`` the probability of a mutation
+survival   ``time`` in months, ``event`` 1 died, 0 censored; ``truth`` 1 died within the horizon, 0 alive at it, empty if
+           censored before it; ``score`` the risk (higher is worse). Training rows are needed for the median risk (P-41)
+=========  =====================================================================================================
+
+``embeddings.npz``: ``embedding`` (n, features) float and ``row`` (n,), each the row in predictions.csv, counted from 0.
+
+``stability.csv`` (P-42): ``perturbation`` (contrast, gibbs, bias_field, motion, noise, resolution), ``level``, ``split``,
+``metric`` (as in ``PRIMARY_METRIC``), ``value``. Levels at which nothing is perturbed are in it too.
+
+``saliency/centre_of_mass.csv`` (P-36): ``patient``, ``sequence``, ``distance_mm``, ``threshold``.
+``saliency/<any>.npz``: ``image`` and ``map`` (X, Y, Z, RAS, the map 0 to 1), ``spacing`` (3,) mm, ``patient``, ``sequence``,
+``target`` ("task", or "backbone" for Extended Data Fig 3), optional ``tumour`` (X, Y, Z) mask. One file is one picture row.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from BrainIACLib.errors import ResultsError
+from BrainIACLib.scans.writing import write_bytes, write_text
+
+LAYOUT_VERSION = 1
+TASKS = ("sequence", "age", "idh", "survival")
+INITIALISATIONS = ("BrainIAC", "MedicalNet", "Scratch")
+FRACTIONS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+MODES = ("finetune", "probe")
+SPLITS = ("train", "validation", "test", "external")
+PRIMARY_METRIC = {"sequence": "balanced_accuracy", "age": "mae", "idh": "auc", "survival": "auc"}
+LABELS = ("real", "simulated")
+
+_CELL_NAME = re.compile(r"^(?P<task>[a-z]+)-(?P<init>[A-Za-z]+)-(?P<percent>\d{3})-seed(?P<seed>\d+)-(?P<mode>[a-z]+)$")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One training of the grid: P-13 (initialisations) times P-14 (fractions) times the tasks of P-24 to P-41.
+
+    >>> Cell("sequence", "BrainIAC", 0.1).name
+    'sequence-BrainIAC-010-seed0-finetune'
+    >>> Cell.parse("age-Scratch-100-seed3-probe")
+    Cell(task='age', initialisation='Scratch', fraction=1.0, seed=3, mode='probe')
+    """
+
+    task: str
+    initialisation: str
+    fraction: float
+    seed: int = 0
+    mode: str = "finetune"
+
+    def __post_init__(self) -> None:
+        for value, allowed in ((self.task, TASKS), (self.initialisation, INITIALISATIONS), (self.mode, MODES)):
+            if value not in allowed:
+                raise ResultsError(f"a run cannot be '{value}': it must be one of {', '.join(allowed)}")
+        if not 0 < self.fraction <= 1 or abs(self.fraction * 100 - round(self.fraction * 100)) > 1e-9:
+            raise ResultsError(f"a training fraction must be a whole percentage of 1 to 100 %, not {self.fraction}")
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return f"{self.task}-{self.initialisation}-{round(self.fraction * 100):03d}-seed{self.seed}-{self.mode}"
+
+    @classmethod
+    def parse(cls, name: str) -> Cell:
+        """The cell of a folder's name; ResultsError if it is none."""
+        match = _CELL_NAME.match(name)
+        if match is None:
+            raise ResultsError(f"'{name}' is not the name of a run, such as sequence-BrainIAC-010-seed0-finetune")
+        return cls(match["task"], match["init"], int(match["percent"]) / 100, int(match["seed"]), match["mode"])
+
+
+def paper_grid(seeds: Iterable[int] = (0,), modes: Iterable[str] = ("finetune",)) -> list[Cell]:
+    """All 72 cells of the paper (4 tasks, 3 initialisations, 6 fractions) for each seed and mode."""
+    return [
+        Cell(task, initialisation, fraction, seed, mode)
+        for mode in modes
+        for seed in seeds
+        for task in TASKS
+        for initialisation in INITIALISATIONS
+        for fraction in FRACTIONS
+    ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished cell. Tables are checked when they are read; a missing optional part is None or empty."""
+
+    cell: Cell
+    folder: Path
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+    embeddings: pd.DataFrame | None = field(default=None, repr=False)  # features, indexed by row of predictions
+    stability: pd.DataFrame | None = field(default=None, repr=False)
+    centre_of_mass: pd.DataFrame | None = field(default=None, repr=False)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the labels were simulated, so that no number of this run is a finding."""
+        return self.config["labels"] == "simulated"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the sequence task, in the order of the score columns."""
+        return tuple(self.config["classes"])
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """The predictions of one split, with their row numbers as the index."""
+        return self.predictions[self.predictions["split"] == split]
+
+    def pictures(self) -> list[Path]:
+        """The saliency volumes to draw, in the order of their names."""
+        return sorted((self.folder / "saliency").glob("*.npz"))
+
+
+def write_grid(runs: Path, cells: Iterable[Cell]) -> None:
+    """Note which cells are wanted, so that a report can show those that are missing."""
+    runs.mkdir(parents=True, exist_ok=True)
+    names = [cell.name for cell in cells]
+    write_text(_json({"layout_version": LAYOUT_VERSION, "cells": names}), runs / "grid.json")
+
+
+def read_grid(runs: Path) -> list[Cell]:
+    """The wanted cells: those of grid.json, or else the paper's grid for the seeds and modes that are there."""
+    if (runs / "grid.json").is_file():
+        return [Cell.parse(name) for name in read_json(runs / "grid.json", ("cells",))["cells"]]
+    there = [Cell.parse(folder.name) for folder in cell_folders(runs)]
+    return paper_grid(sorted({cell.seed for cell in there}) or [0], sorted({cell.mode for cell in there}) or MODES[:1])
+
+
+def cell_folders(runs: Path) -> Iterator[Path]:
+    """The folders of cells, finished or not, in the order of their names."""
+    if not runs.is_dir():
+        raise ResultsError(f"there is no folder of runs at {runs}: write one with 'python -m Training finetune'")
+    return (path for path in sorted(runs.iterdir()) if path.is_dir() and _CELL_NAME.match(path.name))
+
+
+def write_config(runs: Path, cell: Cell, *, cohort: str, labels: str, recipe: dict, provenance: dict, **more) -> Path:
+    """Make a cell's folder with its config.json and return it. ``more`` holds ``classes`` for the sequence task."""
+    if labels not in LABELS:
+        raise ResultsError(f"the labels of a run are 'real' or 'simulated', not '{labels}'")
+    folder = runs / cell.name
+    folder.mkdir(parents=True, exist_ok=True)
+    head = {"layout_version": LAYOUT_VERSION, **asdict(cell), "cohort": cohort, "labels": labels}
+    write_text(_json({**head, **more, "recipe": recipe, "provenance": provenance}), folder / "config.json")
+    return folder
+
+
+def write_predictions(folder: Path, predictions: pd.DataFrame, embeddings: np.ndarray | None = None) -> None:
+    """Write predictions.csv and, one row each, embeddings.npz."""
+    write_text(predictions.to_csv(index=False), folder / "predictions.csv")
+    if embeddings is not None:
+        if len(embeddings) != len(predictions):
+            raise ResultsError(f"{folder.name}: {len(embeddings)} embeddings for {len(predictions)} predictions")
+        stream = io.BytesIO()
+        np.savez_compressed(stream, embedding=embeddings.astype(np.float32), row=np.arange(len(predictions)))
+        write_bytes(stream.getvalue(), folder / "embeddings.npz")
+
+
+def write_metrics(folder: Path, *, counts: dict, validation: dict, seconds: float, finished: str, **more) -> None:
+    """Write metrics.json, which marks the cell as finished; everything else must be written before."""
+    content = {"counts": counts, "validation": validation, "seconds": seconds, "finished": finished, **more}
+    write_text(_json({"layout_version": LAYOUT_VERSION, **content}), folder / "metrics.json")
+
+
+def write_status(folder: Path, state: str, *, epoch: int, epochs: int, message: str, updated: str) -> None:
+    """Write status.json, which the dashboard shows until the cell is finished."""
+    content = {"state": state, "epoch": epoch, "epochs": epochs, "message": message, "updated": updated}
+    write_text(_json({"layout_version": LAYOUT_VERSION, **content}), folder / "status.json")
+
+
+def read_json(path: Path, needed: Iterable[str]) -> dict[str, Any]:
+    """A JSON object of this layout with the ``needed`` keys; ResultsError names the file otherwise."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ResultsError(f"{path} is not JSON ({error}): delete the folder and run this cell again") from error
+    if not isinstance(content, dict) or content.get("layout_version") != LAYOUT_VERSION:
+        raise ResultsError(f"{path} is not of results layout {LAYOUT_VERSION}: read it with the version that wrote it")
+    missing = [key for key in needed if key not in content]
+    if missing:
+        raise ResultsError(f"{path} lacks {', '.join(missing)}: run this cell again")
+    return content
+
+
+def _json(content: dict) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
