@@ -16,7 +16,7 @@ _METRICS_KEYS = ("counts", "validation", "seconds", "finished")
 
 
 def read_runs(runs: Path) -> list[Run]:
-    """All finished cells of a folder. Those still running are skipped; a damaged one is an error that names its file."""
+    """All finished cells of a folder. Those still running are skipped; a damaged one is an error."""
     found = [read_run(folder) for folder in cell_folders(runs) if (folder / "metrics.json").is_file()]
     _check_comparable(found)
     return found

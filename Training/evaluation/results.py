@@ -15,18 +15,19 @@
 
 ``config.json``: ``layout_version``; ``task``, ``initialisation``, ``fraction``, ``seed``, ``mode`` (the cell);
 ``cohort`` (a name to print); ``labels`` ("real" only if images and labels are of real patients, else "simulated", which
-every table and figure then says);
-``classes`` (list, for the task ``sequence``); ``recipe`` (optimiser, rates, batch, epochs, head, selection, ...);
-``provenance`` (command, versions, device, ``sha256`` of manifest, encoder and code as far as known). More keys are kept.
+every table and figure then says); ``classes`` (list, for the task ``sequence``); ``recipe`` (optimiser, rates, batch,
+epochs, head, selection, ...); ``provenance`` (command, versions, device, ``sha256`` of manifest, encoder and code as far
+as known). More keys are kept.
 
 ``metrics.json``: ``layout_version``; ``counts`` ({split: {"patients": n, "scans": n}}); ``validation`` (the score that
-chose the checkpoint: {"metric": ..., "value": ..., "epoch": ...}); ``seconds``; ``finished`` (ISO time). More keys are kept.
+chose the checkpoint: {"metric": ..., "value": ..., "epoch": ...}); ``seconds``; ``finished`` (ISO time). More keys are
+kept.
 
 ``status.json``: ``state`` ("queued", "running", "failed"), ``epoch``, ``epochs``, ``message``, ``updated`` (ISO time).
 
-``predictions.csv``: one row a prediction, with columns ``patient``, ``scan`` (file or study name), ``split`` (``train``,
-``validation``, ``test``, ``external``), optional ``dataset`` and ``fold`` (of a cross-validation; each case is in the
-test split of one fold), and
+``predictions.csv``: one row a prediction, with columns ``patient``, ``scan`` (file or study name), ``split``
+(``train``, ``validation``, ``test``, ``external``), optional ``dataset`` and ``fold`` (of a cross-validation; each case
+is in the test split of one fold), and
 
 =========  =====================================================================================================
 task       truth and scores
@@ -34,18 +35,20 @@ task       truth and scores
 sequence   ``truth`` one of ``classes``; ``score_<class>`` the probability of each class
 age        ``truth`` and ``score`` in years
 idh        ``truth`` 1 mutant, 0 wild type; ``score`` the probability of a mutation
-survival   ``time`` in months, ``event`` 1 died, 0 censored; ``truth`` 1 died within the horizon, 0 alive at it, empty if
-           censored before it; ``score`` the risk (higher is worse). Training rows are needed for the median risk (P-41)
+survival   ``time`` in months, ``event`` 1 died, 0 censored; ``truth`` 1 died within the horizon, 0 alive at it, empty
+           if censored before it; ``score`` the risk (higher is worse). Training rows are needed: their median risk
+           splits the test cases (P-41)
 =========  =====================================================================================================
 
-``embeddings.npz``: ``embedding`` (n, features) float and ``row`` (n,), each the row in predictions.csv, counted from 0.
+``embeddings.npz``: ``embedding`` (n, features) float and ``row`` (n,), the row in predictions.csv, counted from 0.
 
-``stability.csv`` (P-42): ``perturbation`` (contrast, gibbs, bias_field, motion, noise, resolution), ``level``, ``split``,
-``metric`` (as in ``PRIMARY_METRIC``), ``value``. Levels at which nothing is perturbed are in it too.
+``stability.csv`` (P-42): ``perturbation`` (contrast, gibbs, bias_field, motion, noise, resolution), ``level``,
+``split``, ``metric`` (as in ``PRIMARY_METRIC``), ``value``. Levels at which nothing is perturbed are in it too.
 
 ``saliency/centre_of_mass.csv`` (P-36): ``patient``, ``sequence``, ``distance_mm``, ``threshold``.
-``saliency/<any>.npz``: ``image`` and ``map`` (X, Y, Z, RAS, the map 0 to 1), ``spacing`` (3,) mm, ``patient``, ``sequence``,
-``target`` ("task", or "backbone" for Extended Data Fig 3), optional ``tumour`` (X, Y, Z) mask. One file is one picture row.
+``saliency/<any>.npz``: ``image`` and ``map`` (X, Y, Z, RAS, the map 0 to 1), ``spacing`` (3,) mm, ``patient``,
+``sequence``, ``target`` ("task", or "backbone" for Extended Data Fig 3), optional ``tumour`` (X, Y, Z) mask. One file is
+one row of pictures.
 """
 
 from __future__ import annotations
