@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
 import BrainIACLib
 from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, find_model, load_model
@@ -27,7 +28,6 @@ from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardise
 from BrainIACLib.scans import Scan
 
 if typing.TYPE_CHECKING:
-    import SimpleITK as sitk
     import torch
 
 Progress = Callable[[str, float], None]
@@ -69,7 +69,7 @@ class Prediction:
 class Explanation:
     """Where the model looked: a map on the native grid of the scan, scaled to a maximum of 1, and how it was made."""
 
-    map: "sitk.Image"
+    map: sitk.Image
     parameters: Mapping[str, object]
 
 
@@ -102,6 +102,8 @@ class Predictor:
     ) -> Mapping[str, Standardised]:
         """Standardise every scan of the study (name -> scan); forgets the study before.
 
+        A scan of the study before, under the same name, with the same image and options, is not prepared again.
+
         Parameters
         ----------
         preset : ``"standard"``, or ``"official"`` to take preprocessed scans as upstream's code does, in the array
@@ -109,20 +111,25 @@ class Predictor:
 
         Raises
         ------
-        PreprocessingError, Cancelled : from the pipeline; the predictor is then without a study.
+        PreprocessingError, Cancelled : from the pipeline; the scans that were ready by then make up the study.
         """
         if preset not in PRESETS:
             raise BrainIACError(f"The preset '{preset}' does not exist; choose one of: {', '.join(PRESETS)}.")
-        self._scans, self._standardised, self._embeddings = {}, {}, {}
-        self._options, self._preset = options or PreprocessingOptions(), preset
-        if preset == "official":
-            standardised = {name: take_as_stored(scan.image) for name, scan in scans.items()}
-        else:
-            standardised = {
-                name: standardise(scan.image, self._options, progress, cancelled) for name, scan in scans.items()
-            }
-        self._scans, self._standardised = dict(scans), standardised
-        return standardised
+        options = options or PreprocessingOptions()
+        comparable = preset == self._preset and _same_options(options, self._options)
+        kept = {name for name, scan in scans.items() if comparable and _same_scan(scan, self._scans.get(name))}
+        self._scans = {name: scans[name] for name in kept}
+        self._standardised = {name: self._standardised[name] for name in kept}
+        self._embeddings = {key: embedding for key, embedding in self._embeddings.items() if key[0] in kept}
+        self._options, self._preset = options, preset
+        for name, scan in scans.items():
+            if name not in kept:
+                official = preset == "official"
+                self._standardised[name] = (
+                    take_as_stored(scan.image) if official else standardise(scan.image, options, progress, cancelled)
+                )
+                self._scans[name] = scan
+        return {name: self._standardised[name] for name in scans}
 
     def predict(
         self, task: str, scans: str | Mapping[str, str], *, model_id: str | None = None, accept_missing: bool = False
@@ -292,6 +299,26 @@ class Predictor:
         }
 
 
+def _same_scan(scan: Scan, known: Scan | None) -> bool:
+    """The hash names the file; the image may be another frame of it, or from other geometry."""
+    return known is not None and scan.sha256 == known.sha256 and _same_image(scan.image, known.image)
+
+
+def _same_options(first: PreprocessingOptions, second: PreprocessingOptions) -> bool:
+    without_masks = [dataclasses.replace(options, mask=None) for options in (first, second)]
+    return without_masks[0] == without_masks[1] and _same_image(first.mask, second.mask)
+
+
+def _same_image(first: sitk.Image | None, second: sitk.Image | None) -> bool:
+    """Equal voxels at equal places."""
+    if first is None or second is None or first is second:
+        return first is second
+    places = [(im.GetSize(), im.GetOrigin(), im.GetSpacing(), im.GetDirection()) for im in (first, second)]
+    if places[0] != places[1]:
+        return False
+    return np.array_equal(sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second))
+
+
 def fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, str]:
     """slot -> scan name, in the order of the contract. Raises ModelError for scans that the head does not take."""
     if isinstance(scans, str):
@@ -386,7 +413,7 @@ def _target(head: HeadContract, label: str) -> Callable[["torch.Tensor"], "torch
     return lambda outputs: outputs[:, index]
 
 
-def _model_voxel(image: "sitk.Image", contract: EncoderContract) -> list[float]:
+def _model_voxel(image: sitk.Image, contract: EncoderContract) -> list[float]:
     """The size in mm of the voxels that the network sees (U-11)."""
     return image_on_model_grid(np.zeros(contract.input_size), image, contract.orientation).GetSpacing()
 

@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 
 from BrainIACLib.checkpoints.installed import InstalledModel, file_sha256, find_model, load_model
 from BrainIACLib.contracts import contract_to_json
-from BrainIACLib.errors import BrainIACError, ModelError
+from BrainIACLib.errors import BrainIACError, Cancelled, ModelError
 from BrainIACLib.models.heads import EncoderWithHead, LinearHead, OneOfSeveral
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.official_preset import take_as_stored
+from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
 from BrainIACLib.scans import Scan
 
 
@@ -248,3 +249,46 @@ def test_an_encoder_without_a_head_only_embeds(study, store):
 def test_an_unknown_preset_is_refused(store, tmp_path):
     with pytest.raises(BrainIACError, match="standard, official"):
         Predictor("cpu", store).set_study({"a": scan("a", 0, tmp_path)}, preset="other")
+
+
+def test_only_what_is_new_in_a_study_is_prepared(store, tmp_path, monkeypatch):
+    """Adding a scan costs that scan; another image, mask or option costs everything that it changes."""
+    from BrainIACLib import predictor as module
+
+    prepared = []
+
+    def instead_of_preprocessing(image, options, progress, cancelled):
+        prepared.append(image)
+        if cancelled is not None and cancelled():
+            raise Cancelled("Stopped.")
+        return take_as_stored(image)
+
+    monkeypatch.setattr(module, "standardise", instead_of_preprocessing)
+    a, b, c = (scan(name, seed, tmp_path) for seed, name in enumerate("abc"))
+    predictor = Predictor("cpu", store)
+    mask = brain(0) > 0
+
+    def images_prepared(scans, **options):
+        prepared.clear()
+        done = predictor.set_study(scans, PreprocessingOptions(**options))
+        assert list(done) == list(scans)
+        return prepared
+
+    assert images_prepared({"a": a}) == [a.image]
+    before = predictor.predict("age", "a")
+    monkeypatch.setattr(module, "model_input", lambda *unused: pytest.fail("embedded again"))
+    assert images_prepared({"b": b, "a": a}) == [b.image]
+    assert predictor.predict("age", "a").value == before.value
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "standardise", instead_of_preprocessing)
+    assert images_prepared({"a": dataclasses.replace(a, image=brain(0))}) == []  # read anew
+    other_frame = dataclasses.replace(a, image=b.image)  # of the same file
+    assert images_prepared({"a": other_frame}) == [b.image]
+    assert images_prepared({"a": a}, mask=mask) == [a.image]
+    assert images_prepared({"a": a}, mask=brain(0) > 0) == []
+    assert images_prepared({"a": a}, mask=mask, seed=1) == [a.image]
+    with pytest.raises(Cancelled):
+        predictor.set_study({"a": a, "c": c}, PreprocessingOptions(mask=mask, seed=1), cancelled=lambda: True)
+    with pytest.raises(KeyError):
+        predictor.predict("age", "c")
+    assert images_prepared({"a": a, "c": c}, mask=mask, seed=1) == [c.image]
