@@ -27,3 +27,15 @@ class ResultsError(BrainIACError):
 
 class Cancelled(BrainIACError):
     """The person asked to stop; nothing was written."""
+
+
+class ManifestError(BrainIACError):
+    """A manifest, or a row of one, that is missing, damaged, contradicts itself or leaks patients between roles."""
+
+
+class CacheError(BrainIACError):
+    """A cache of standardised volumes that is missing, damaged, or cannot be written."""
+
+
+class TrainingError(BrainIACError):
+    """A training run that cannot start, go on or be resumed as asked."""

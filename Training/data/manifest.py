@@ -1,0 +1,156 @@
+"""The manifest: one CSV row a scan, checked as a whole before any work starts (PROTOCOL P-02, C-08).
+
+Columns: ``scan`` (path relative to the manifest), ``patient`` (one name per person over all datasets), ``dataset``, and
+optionally ``session``, ``sequence``, ``age_years``, ``role``, ``idh`` (1 mutant, 0 wild type), ``survival_months``,
+``event`` (1 died, 0 censored). Further columns are kept, as text.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+
+from BrainIACLib.errors import ManifestError
+
+SEQUENCES = ("T1", "T2", "FLAIR", "T1CE", "other")
+ROLES = ("pretrain", "train", "validation", "test")
+REQUIRED = ("scan", "patient", "dataset")
+TEXT_COLUMNS = (*REQUIRED, "session", "sequence", "role")
+NUMBER_COLUMNS = ("age_years", "idh", "survival_months", "event")
+REASONS_SHOWN = 3
+
+
+def read_manifest(path: Path | str, *, check_files: bool = True) -> pd.DataFrame:
+    """The checked manifest.
+
+    Parameters
+    ----------
+    check_files : also look whether every scan is there.
+
+    Returns
+    -------
+    One row a scan, index 0..n-1. ``scan`` is an absolute path; text columns hold ``""`` and number columns NaN where
+    nothing is known, and every optional column is there.
+
+    Raises
+    ------
+    ManifestError : unreadable, a column missing, a value out of its range, a scan twice, a file missing, or one patient
+        in two roles; with the line of the file.
+    """
+    path = Path(path)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ManifestError(f"'{path}' does not exist; check the spelling of the path.") from None
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ManifestError(
+            f"'{path}' cannot be read as a CSV table ({reason}); save it as comma-separated UTF-8."
+        ) from None
+    table = check_manifest(table, str(path))
+    folder = path.resolve().parent
+    table["scan"] = [str(folder / scan) for scan in table["scan"]]
+    if check_files:
+        _refuse(path, [(row, f"the file '{scan}' does not exist") for row, scan in _missing(table)])
+    return table
+
+
+def check_manifest(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A copy with every column of the right type, or ManifestError with the line of each problem.
+
+    Parameters
+    ----------
+    table : text cells, as read from a CSV file without interpretation.
+    name : how messages call the table.
+    """
+    absent = [column for column in REQUIRED if column not in table]
+    if absent:
+        raise ManifestError(
+            f"'{name}' has no column '{absent[0]}'; the first line must name at least {', '.join(REQUIRED)}."
+        )
+    if table.empty:
+        raise ManifestError(f"'{name}' has no rows; add one line a scan.")
+    table = table.reset_index(drop=True).copy()
+    problems: list[tuple[int, str]] = []
+    for column in TEXT_COLUMNS:
+        table[column] = table[column].astype(str).str.strip() if column in table else ""
+    for column in NUMBER_COLUMNS:
+        cells = table[column].astype(str).str.strip() if column in table else pd.Series("", index=table.index)
+        cells = cells.mask(cells.str.lower() == "nan", "")
+        table[column] = pd.to_numeric(cells.mask(cells == ""), errors="coerce").astype(float)
+        broken = (table[column].isna() & (cells != "")) | np.isinf(table[column])
+        problems += [(row, f"{column} is '{cells[row]}', which is no number") for row in table.index[broken]]
+    try:
+        SCHEMA.validate(table, lazy=True)
+    except pa.errors.SchemaErrors as found:
+        for case in found.failure_cases.itertuples():
+            row = 0 if case.index is None else int(case.index)
+            problems.append((row, f"{case.column} is '{case.failure_case}', but {case.check}"))
+    problems += _contradictions(table)
+    _refuse(name, problems)
+    return table
+
+
+def _column(kind: type, check: pa.Check, **options) -> pa.Column:
+    return pa.Column(kind, check, nullable=kind is float, **options)
+
+
+def _one_of(allowed: tuple[str, ...]) -> pa.Check:
+    return pa.Check.isin([*allowed, ""], error=f"must be empty or one of {', '.join(allowed)}")
+
+
+FILLED = pa.Check(lambda cells: cells != "", error="must not be empty")
+YES_OR_NO = pa.Check.isin([0.0, 1.0], error="must be 0 or 1")
+SCHEMA = pa.DataFrameSchema(
+    {
+        **{column: _column(str, FILLED) for column in REQUIRED},
+        "sequence": _column(str, _one_of(SEQUENCES)),
+        "role": _column(str, _one_of(ROLES)),
+        "age_years": _column(float, pa.Check.in_range(0, 120, error="must lie between 0 and 120 years")),
+        "idh": _column(float, YES_OR_NO),
+        "survival_months": _column(float, pa.Check.ge(0, error="must not be negative")),
+        "event": _column(float, YES_OR_NO),
+    }
+)
+
+
+def _contradictions(table: pd.DataFrame) -> list[tuple[int, str]]:
+    problems = []
+    for row in table.index[table["scan"].duplicated() & (table["scan"] != "")]:
+        first = int((table["scan"] == table["scan"][row]).idxmax())
+        problems.append((row, f"the scan '{table['scan'][row]}' stands in line {_line(first)} already"))
+    with_role = table[(table["role"] != "") & (table["patient"] != "")]
+    for patient, rows in with_role.groupby("patient", sort=False):
+        if rows["role"].nunique() > 1:
+            first = rows["role"].iloc[0]
+            other = rows[rows["role"] != first]
+            problems.append(
+                (
+                    int(other.index[0]),
+                    f"the patient '{patient}' has the role {other['role'].iloc[0]}, but {first} in line "
+                    f"{_line(int(rows.index[0]))}; one patient must not be in two roles",
+                )
+            )
+    half = table["survival_months"].isna() != table["event"].isna()
+    problems += [(row, "survival_months and event belong together, and one is empty") for row in table.index[half]]
+    return problems
+
+
+def _missing(table: pd.DataFrame) -> list[tuple[int, str]]:
+    return [(row, scan) for row, scan in enumerate(table["scan"]) if not Path(scan).exists()]
+
+
+def _line(row: int) -> int:
+    return row + 2  # the first line of the file names the columns
+
+
+def _refuse(name: Path | str, problems: list[tuple[int, str]]) -> None:
+    if not problems:
+        return
+    problems = sorted(problems)
+    shown = "; ".join(f"line {_line(row)}: {text}" for row, text in problems[:REASONS_SHOWN])
+    more = f"; {len(problems) - REASONS_SHOWN} more" if len(problems) > REASONS_SHOWN else ""
+    raise ManifestError(f"'{name}' cannot be used: {shown}{more}. Correct the table and run the command again.")

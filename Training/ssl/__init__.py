@@ -1,0 +1,1 @@
+"""Self-supervised pretraining (SimCLR): views, loss, model, loop, monitors and export."""
