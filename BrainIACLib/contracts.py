@@ -13,7 +13,7 @@ import math
 import re
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from BrainIACLib.errors import ModelError
@@ -23,14 +23,21 @@ LONGEST_CONTRACT = 1_000_000  # bytes
 ARCHITECTURES = ("resnet10", "resnet18", "resnet50", "vit_b")
 GENERATIONS = ("own", "v1", "v2", "medicalnet")
 EMBEDDINGS = ("gap", "token0", "token_mean")
-RESIZE_MODES = ("area", "trilinear")
+RESIZE_MODES = ("area", "area-inside", "trilinear")
 NORMALISATIONS = ("minmax", "nonzero-zscore")
 AS_STORED = "as-stored"
 EMBEDDING_TASK = "embedding"  # of a model without a head
-LINKS = ("softmax", "sigmoid", "identity")
+# "cloglog": 1 - exp(-exp(output)) is the probability of the second label, a Cox head with its baseline at the end point
+LINKS = ("softmax", "sigmoid", "cloglog", "identity")
+TWO_CLASS_LINKS = ("sigmoid", "cloglog")
 MISSING_POLICIES = ("refuse", "masked-mean")
 # What one of the first unit is in the second: a contract that says otherwise is wrong (U-16).
 CONVERSIONS = {("months", "years"): 1 / 12, ("years", "months"): 12.0}
+
+
+def _added_later():
+    """A field that contracts written before it do not have; absent means None."""
+    return field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class EncoderContract:
 class HeadContract:
     """What a head's outputs mean: classes or unit, slots, range of validity, thresholds and calibration.
 
-    A sigmoid gives the probability of its second label. A regression's output times ``conversion`` is in
+    A sigmoid or cloglog gives the probability of its second label. A regression's output times ``conversion`` is in
     ``display_unit``; outside ``plausible_range`` it is refused, outside ``training_range`` there is a warning.
     """
 
@@ -116,9 +123,12 @@ class HeadContract:
     endpoint: str | None = None  # U-15
     threshold: float | None = None  # on the probability of the second label; None: 0.5
     threshold_source: str | None = None  # C-10
-    conformal: float | None = None  # score quantile of a prediction set
+    conformal: float | None = None  # score quantile of a prediction set; of a regression, half the interval's width
     ood_stats: str | None = None  # file name of training-embedding statistics beside the contract
     metrics: tuple[str, ...] = ()  # validation numbers with their set, in words
+    conformal_coverage: float | None = _added_later()  # that the set or interval was made for, as 0.9
+    conformal_measured: float | None = _added_later()  # on cases that neither the head nor its quantile had seen
+    ood_sha256: str | None = _added_later()
 
     def __post_init__(self):
         _one_of("head.link", self.link, LINKS)
@@ -129,18 +139,20 @@ class HeadContract:
             raise ModelError("head.slots must name at least one scan, each once")
         if self.link == "softmax" and (self.labels is None or len(self.labels) != self.outputs):
             raise ModelError(f"head.labels must name all {self.outputs} outputs of the softmax")
-        if self.link == "sigmoid" and (self.outputs != 1 or self.labels is None or len(self.labels) != 2):
-            raise ModelError("head.labels must be (negative, positive) and head.outputs 1 for a sigmoid")
+        if self.link in TWO_CLASS_LINKS and (self.outputs != 1 or self.labels is None or len(self.labels) != 2):
+            raise ModelError(f"head.labels must be (negative, positive) and head.outputs 1 for a {self.link}")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ModelError("head.labels holds a name twice")
         if self.temperature is not None:
             _within("head.temperature", self.temperature, 1e-3, 1e3)
-        for name in ("confidence_gate", "threshold"):
+        for name in ("confidence_gate", "threshold", "conformal_coverage", "conformal_measured"):
             if getattr(self, name) is not None:
                 _within(f"head.{name}", getattr(self, name), 0, 1)
         for name in ("plausible_range", "training_range", "training_age_range"):
             if getattr(self, name) is not None:
                 _rising(f"head.{name}", getattr(self, name))
+        if (self.conformal is None) != (self.conformal_coverage is None):
+            raise ModelError("head.conformal and head.conformal_coverage belong together")
         if self.link == "identity":
             self._check_units()
 
@@ -175,6 +187,22 @@ class SourceContract:
 
 
 @dataclass(frozen=True)
+class RunContract:
+    """How a head was trained on a table of embeddings, so that the run can be repeated."""
+
+    trained: str  # UTC date and time
+    library: str  # version
+    table_sha256: str  # of the embedding table
+    target: str  # its column
+    solver: str
+    regularisation: float
+    seed: int
+    scans: int
+    cases: int
+    patients: int
+
+
+@dataclass(frozen=True)
 class ModelContract:
     """One model folder (bundled, or in the user's store): an encoder, perhaps a head, and where they come from."""
 
@@ -188,11 +216,18 @@ class ModelContract:
     encoder: EncoderContract
     head: HeadContract | None  # None: an encoder for embeddings only
     unverified: tuple[str, ...] = ()  # known from documents only; shown with every result
-    source: SourceContract | None = None  # None: made by this project
+    source: SourceContract | None = None  # None: made by this project, or by a person's own run
+    encoder_model: str | None = _added_later()  # the installed model that holds the encoder; None: it lies here
+    run: RunContract | None = _added_later()  # of a head that a person trained
 
     def __post_init__(self):
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", self.id):  # it becomes the name of a folder
             raise ModelError(f"id '{self.id[:100]}' must consist of a-z, 0-9, '.', '_' and '-'")
+
+    @property
+    def made_here(self) -> bool:
+        """Whether it came with BrainIAC: neither imported nor a person's own."""
+        return self.source is None and self.run is None
 
 
 def read_contract(folder: Path) -> ModelContract:
@@ -221,6 +256,8 @@ def read_contract(folder: Path) -> ModelContract:
         for where, part in (("encoder", contract.encoder), ("head", contract.head)):
             if part is not None:
                 _check_file(f"{where}.weights", part.weights, f"{where}.sha256", part.sha256)
+        if contract.head is not None and contract.head.ood_stats is not None:
+            _check_file("head.ood_stats", contract.head.ood_stats, "head.ood_sha256", contract.head.ood_sha256 or "")
     except ModelError as error:
         raise ModelError(f"'{path}' is not a valid contract: {error}") from None
     return contract
@@ -232,7 +269,7 @@ def contract_to_json(contract: ModelContract) -> str:
 
 
 def json_schema() -> dict:
-    """The JSON schema (draft 2020-12) of ``contract.json``. Every field is required, null where it says nothing."""
+    """The JSON schema (draft 2020-12) of ``contract.json``. A field that says nothing is null; later ones may be absent."""
     schema = _object_schema(ModelContract)
     schema["properties"] = {"schema_version": {"const": SCHEMA_VERSION}, **schema["properties"]}
     schema["required"] = ["schema_version", *schema["required"]]
@@ -242,7 +279,12 @@ def json_schema() -> dict:
 def _object_schema(cls: type) -> dict:
     hints = typing.get_type_hints(cls)
     properties = {name: _schema_of(hint) for name, hint in hints.items()}
-    return {"type": "object", "properties": properties, "required": list(hints), "additionalProperties": False}
+    required = [name for name in hints if name not in _optional(cls)]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _optional(cls: type) -> set[str]:
+    return {each.name for each in dataclasses.fields(cls) if each.metadata.get("optional")}
 
 
 def _schema_of(hint: object) -> dict:
@@ -262,10 +304,11 @@ def _parse(cls: type, value: object, where: str):
         raise ModelError(f"{where or 'the contract'} must be a JSON object")
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(value) - set(hints))
-    missing = sorted(set(hints) - set(value))
+    missing = sorted(set(hints) - set(value) - _optional(cls))
     if unknown or missing:
         raise ModelError(f"{where or 'contract'}: missing fields {missing}, unknown fields {unknown}")
-    return cls(**{name: _convert(value[name], hint, f"{where}.{name}".lstrip(".")) for name, hint in hints.items()})
+    present = {name: hint for name, hint in hints.items() if name in value}
+    return cls(**{name: _convert(value[name], hint, f"{where}.{name}".lstrip(".")) for name, hint in present.items()})
 
 
 def _convert(value: object, hint: object, where: str):

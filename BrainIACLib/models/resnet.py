@@ -83,7 +83,8 @@ class ResNet(nn.Module):
             setattr(self, f"layer{stage}", _stage(block, in_planes, planes, blocks, stride=1 if stage == 1 else 2))
             in_planes = planes * block.expansion
         for module in self.modules():
-            if isinstance(module, nn.Conv3d):
+            # Without memory there is nothing to draw, and trying would import torch's compiler: one second.
+            if isinstance(module, nn.Conv3d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:

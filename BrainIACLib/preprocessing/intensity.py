@@ -45,12 +45,19 @@ def model_input(image: sitk.Image, contract: EncoderContract) -> "torch.Tensor":
 
 
 def resize(volumes: "torch.Tensor", size: tuple[int, int, int], mode: str) -> "torch.Tensor":
-    """(B, 1, X, Y, Z) -> (B, 1, *size). ``area`` is adaptive average pooling; ``trilinear`` is plain interpolation
-    without aligned corners and without antialiasing, as MONAI's ``Resized`` does (U-10)."""
+    """(B, 1, X, Y, Z) -> (B, 1, *size).
+
+    ``area`` is adaptive average pooling. ``area-inside`` averages over the non-zero voxels only and is zero where less
+    than half of a voxel is filled, so that the brain's rim does not darken towards the empty outside. ``trilinear`` is
+    plain interpolation without aligned corners and without antialiasing, as MONAI's ``Resized`` does (U-10).
+    """
     import torch.nn.functional as F
 
     if mode == "area":
         return F.interpolate(volumes, size=size, mode="area")
+    if mode == "area-inside":
+        means, filled = (F.interpolate(v, size=size, mode="area") for v in (volumes, (volumes != 0).to(volumes.dtype)))
+        return (means / filled).where(filled >= 0.5, 0.0)
     return F.interpolate(volumes, size=size, mode="trilinear", align_corners=False)
 
 

@@ -2,7 +2,7 @@
 
 One index is one head (or one region away from the brain) that is rendered under several protocols, each with its own
 brain mask and image formation. What preprocessing does to real scans is imitated at its end: zero outside the mask,
-area resize of the whole template grid, then the library's own clipping and normalisation.
+area resize over the voxels inside, the library's own N4, then its clipping and normalisation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from BrainIACLib.contracts import EncoderContract
+from BrainIACLib.preprocessing.bias_field import correct_bias_field
 from BrainIACLib.preprocessing.intensity import normalise
 from Training.synthesis.acquisition import (
     bias_field,
@@ -24,6 +25,7 @@ from Training.synthesis.acquisition import (
     gibbs_ringing,
     rician_noise,
     signal_image,
+    smooth,
     thick_slices,
 )
 from Training.synthesis.anatomy import Anatomy, Grid, Pose, build_anatomy, draw_tumours, smooth_noise
@@ -36,9 +38,9 @@ from Training.synthesis.tissue_parameters import draw_tissues
 LABELS = (*SEQUENCES, "other")
 INPUT_SIZE = (66, 78, 63)
 CLIP_PERCENTILES = (0.5, 99.5)
+N4_VOXEL_MM = 6.0  # half the resolution of the input: a twentieth of a second
 TEMPLATE_SIZE, TEMPLATE_FIRST_VOXEL = (197, 233, 189), (-98.0, -134.0, -72.0)  # ICBM152 2009a: 1 mm, RAS mm
-MILD_FROM_INDEX = 1600
-OTHER_SHARES = (0.22, 0.15, 0.12, 0.07, 0.08, 0.12, 0.06, 0.18)  # in the order of OTHER
+OTHER_SHARES = (0.18, 0.14, 0.22, 0.09, 0.08, 0.10, 0.06, 0.13)  # in the order of OTHER
 
 
 @dataclass(frozen=True)
@@ -72,24 +74,20 @@ def decode(volumes: Tensor) -> Tensor:
 
 
 def draw_samples(seed: int, index: int, label_maps: list[LabelMap], contract: EncoderContract) -> list[Sample]:
-    """All samples of one index; the same arguments give the same bytes.
-
-    From index ``MILD_FROM_INDEX`` on, noise and registration errors are milder, as in most real scans: for refining.
-    """
+    """All samples of one index; the same arguments give the same bytes."""
     rng = np.random.default_rng((seed, index))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     label_map = label_maps[int(rng.integers(len(label_maps)))]
-    mild = index >= MILD_FROM_INDEX
     if index % 8 == 7:
-        drawn = _away_from_the_brain(label_map, rng, generator, mild)
+        drawn = _away_from_the_brain(label_map, rng, generator)
     else:
-        drawn = _one_head(label_map, rng, generator, mild)
+        drawn = _one_head(label_map, rng, generator)
     volumes = normalise(torch.stack([volume for volume, _, _ in drawn])[:, None], contract)[:, 0]
     return [Sample(v, label, detail) for v, (_, label, detail) in zip(encode(volumes), drawn, strict=True)]
 
 
-def _one_head(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator, mild: bool):
-    pose, maturity = draw_subject(rng, mild)
+def _one_head(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator):
+    pose, maturity = draw_subject(rng)
     tumours = draw_tumours(rng) if maturity > 0.7 else []
     anatomy = build_anatomy(label_map, FINE_GRID, pose, tumours, rng, generator)
     wanted = ["T1", "T1", "T2", "T2", "FLAIR", "FLAIR", "T1CE", "T1CE", "other", "other"]
@@ -103,18 +101,17 @@ def _one_head(label_map: LabelMap, rng: np.random.Generator, generator: torch.Ge
         sequence = label if label != "other" else str(rng.choice(OTHER, p=OTHER_SHARES))
         contrast = draw_contrast(sequence, tissues, rng)
         mask_kind, mask = draw_brain_mask(anatomy, rng, generator)
-        volume = form_image(anatomy, contrast, mask, mask_kind == "whole head", rng, generator, mild)
+        volume = form_image(anatomy, contrast, mask, mask_kind == "whole head", rng, generator)
         drawn.append((volume, label, f"{sequence}, {mask_kind}, maturity {maturity:.2f}"))
     return drawn
 
 
-def draw_subject(rng: np.random.Generator, mild: bool) -> tuple[Pose, float]:
+def draw_subject(rng: np.random.Generator) -> tuple[Pose, float]:
     """Pose left over after registration, head size and maturity (1 adult, 0 newborn)."""
-    good, fair = (0.78, 0.93) if mild else (0.65, 0.85)
     chance = rng.random()
-    if chance < good:
+    if chance < 0.75:
         rotation, shift = rng.normal(0, 2.5, 3), rng.normal(0, 2.5, 3)
-    elif chance < fair:
+    elif chance < 0.92:
         rotation, shift = rng.normal(0, 8, 3), rng.normal(0, 8, 3)
     else:  # registration failed
         rotation, shift = rng.uniform(-25, 25, 3), rng.uniform(-20, 20, 3)
@@ -123,7 +120,7 @@ def draw_subject(rng: np.random.Generator, mild: bool) -> tuple[Pose, float]:
         maturity, size = rng.uniform(0.0, 0.75), rng.uniform(0.68, 0.92)
     elif chance < 0.14:
         maturity, size = rng.uniform(0.75, 1.0), rng.uniform(0.86, 1.0)
-    scale = np.clip(size * (1 + rng.normal(0, 0.04)) * (1 + rng.normal(0, 0.025, 3)), 0.62, 1.13)
+    scale = np.clip(size * (1.02 + rng.normal(0, 0.04)) * (1 + rng.normal(0, 0.025, 3)), 0.62, 1.13)
     pose = Pose(tuple(rotation), tuple(shift), tuple(scale), bool(rng.random() < 0.5), float(rng.uniform(0, 3.5)))
     return pose, maturity
 
@@ -135,7 +132,6 @@ def form_image(
     whole_head: bool,
     rng: np.random.Generator,
     generator: torch.Generator,
-    mild: bool,
 ) -> Tensor:
     """From tissue signals to the image on the model grid, before normalisation: float32 (X, Y, Z)."""
     image = signal_image(anatomy, contrast)
@@ -151,17 +147,22 @@ def form_image(
     for axis, factor in enumerate(factors):
         if factor > 1:
             image = thick_slices(image, axis, int(factor))
+    if rng.random() < 0.8:  # point spread and interpolation: real scans are smoother than rendered labels
+        for _ in range(int(rng.integers(1, 3))):
+            image = smooth(image, tuple(rng.uniform(0, 0.33, 3)))
     visible = mask & _field_of_view(anatomy, whole_head, rng)
     if whole_head and rng.random() < 0.2:
         visible &= ~_face(anatomy, rng)
     image.mul_(visible)
-    image, inside = (F.avg_pool3d(v[None, None], 2)[0, 0] for v in (image, visible.float()))
-
+    image, filled = (F.avg_pool3d(v[None, None], 2)[0, 0] for v in (image, visible.float()))
     if contrast.echo_planar:
         stretch, loss = rng.normal(0, 9), rng.uniform(0.2, 1.0)
         image = echo_planar_distortion(image, MODEL_GRID, stretch, loss)
+        filled = echo_planar_distortion(filled, MODEL_GRID, stretch, 0.0)
     elif contrast.sequence == "T2*":
         image = echo_planar_distortion(image, MODEL_GRID, 0.0, rng.uniform(0.1, 1.0))
+    inside = filled >= 0.5
+    image = (image / filled).where(inside, 0.0)
     if rng.random() < 0.85 and contrast.sequence != "CT":
         image = image * bias_field(MODEL_GRID, rng.uniform(0, 0.35), generator)
     if whole_head and rng.random() < 0.3 and contrast.sequence != "CT":  # surface coils: bright near the skin
@@ -172,8 +173,7 @@ def form_image(
         image = gibbs_ringing(image, int(rng.integers(3)), rng.uniform(0.65, 0.95))
     if rng.random() < (0.25 if contrast.echo_planar else 0.08):
         image = ghosts(image, int(rng.integers(2)), rng.uniform(0.02, 0.15), int(rng.integers(2, 5)))
-    most = 0.04 if mild else 0.08
-    image = rician_noise(image, float(np.exp(rng.uniform(np.log(0.003), np.log(most)))), generator)
+    image = rician_noise(image, float(np.exp(rng.uniform(np.log(0.002), np.log(0.05)))), generator)
     if rng.random() < 0.4:
         top = image.max().clamp_min(1e-6)
         image = (image / top) ** float(np.exp(rng.uniform(-0.35, 0.35))) * top
@@ -184,10 +184,28 @@ def form_image(
         image = (image / step).round_() * step
     if whole_head:
         if rng.random() < 0.8:  # what preprocessing does when brain extraction is switched off
-            inside = inside * _otsu_head(image)
-        return image * (inside > 0)
-    offset = rng.uniform(0, 0.5) if rng.random() < 0.08 else 0.0
-    return (image + offset) * inside.gt(0) if rng.random() < 0.5 else (image + offset * inside) * inside.gt(0)
+            inside &= _otsu_head(image)
+    elif rng.random() < 0.08:
+        image = image + rng.uniform(0, 0.5)
+    image = image * inside
+    return _bias_corrected(image, rng) if rng.random() < 0.65 else image
+
+
+def _bias_corrected(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """The library's N4, which takes large lesions for a field; its splines span a random field of view."""
+    filled = (image > 0).nonzero()
+    if len(filled) == 0:
+        return image
+    first, last = filled.amin(0).numpy(), filled.amax(0).numpy() + 1
+    first, last = np.maximum(first - rng.integers(0, 12, 3), 0), np.minimum(last + rng.integers(0, 12, 3), image.shape)
+    box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+    part = sitk.GetImageFromArray(image[box].numpy())
+    part.SetSpacing((N4_VOXEL_MM / 2,) * 3)
+    corrected = image.clone()
+    corrected[box] = torch.from_numpy(
+        sitk.GetArrayFromImage(correct_bias_field(part, working_voxel_mm=N4_VOXEL_MM).image)
+    )
+    return corrected
 
 
 def _field_of_view(anatomy: Anatomy, whole_head: bool, rng: np.random.Generator) -> Tensor:
@@ -245,12 +263,12 @@ def _nonsense(anatomy: Anatomy, rng: np.random.Generator, generator: torch.Gener
         volume = volume * (F.avg_pool3d(anatomy.brain_mask[None, None].float(), 2)[0, 0] > 0.5)
     elif chance < 0.55:
         volume = volume * (smooth_noise(MODEL_GRID, 45, generator) > rng.uniform(-0.3, 0.8))
-    return volume, "other", kind
+    return _bias_corrected(volume, rng) if rng.random() < 0.5 else volume, "other", kind
 
 
-def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator, mild: bool):
+def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator):
     """Neck, face or neither in the field of view, as spines and misplaced scans show: six renderings, all 'other'."""
-    pose, maturity = draw_subject(rng, mild)
+    pose, maturity = draw_subject(rng)
     shift = (rng.normal(0, 20), rng.uniform(-70, 40), rng.uniform(60, 130))
     scale = tuple(float(s) for s in np.array(pose.scale) * rng.uniform(0.9, 1.5))
     pose = Pose(pose.rotation, shift, scale, pose.mirrored, pose.warp_mm)
@@ -270,6 +288,6 @@ def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generato
             radii = rng.uniform(45, 80, 3)
             mask = (x / radii[0]) ** 2 + ((y + 18) / radii[1]) ** 2 + ((z - 18) / radii[2]) ** 2 < 1
         visible = mask & cut & _small_box(FINE_GRID, rng) if rng.random() < 0.35 else mask & cut
-        volume = form_image(anatomy, contrast, visible, bool(mask.all()), rng, generator, mild)
+        volume = form_image(anatomy, contrast, visible, bool(mask.all()), rng, generator)
         drawn.append((volume, "other", f"away from the brain, {contrast.sequence}"))
     return drawn

@@ -43,16 +43,15 @@ def write_shards(folder: Path, seed: int, shards: range, label_maps: list[LabelM
 
 
 class ShardReader:
-    """The samples of consecutive shards of one seed; waits for those that are still being written.
+    """The samples of the first shards of one seed; waits for those that are still being written.
 
     Parameters
     ----------
-    first : the number of the first shard.
     check : called while waiting; raises when nobody writes any more.
     """
 
-    def __init__(self, folder: Path, seed: int, first: int, check: Callable[[], None]):
-        self._folder, self._seed, self._first, self._check = Path(folder), seed, first, check
+    def __init__(self, folder: Path, seed: int, check: Callable[[], None]):
+        self._folder, self._seed, self._check = Path(folder), seed, check
         self._volumes: list[np.ndarray] = []
         self._places: list[list[tuple[int, int]]] = [[] for _ in LABELS]
 
@@ -85,4 +84,4 @@ class ShardReader:
         return torch.from_numpy(volumes)[:, None], torch.from_numpy(labels), details.tolist()
 
     def _path(self, shard: int) -> Path:
-        return shard_path(self._folder, self._seed, self._first + shard)
+        return shard_path(self._folder, self._seed, shard)

@@ -19,7 +19,7 @@ import torch
 from Training.starter.export import encoder_contract, export_model
 from Training.starter.samples import LABELS
 from Training.starter.shards import ShardReader, write_shards
-from Training.starter.training import Recipe, choose_gate, fit_temperature, logits_of, new_net, refine, train
+from Training.starter.training import Recipe, choose_gate, fit_temperature, logits_of, new_net, train
 from Training.synthesis.label_maps import label_map_files, load_label_map
 
 HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
@@ -44,16 +44,15 @@ def main() -> None:
         if not painter.is_alive() and painter.exitcode != 0:
             raise RuntimeError("The process that draws the samples has stopped; its error stands above.")
 
-    validation = ShardReader(arguments.work, recipe.validation_seed, 0, check)
+    validation = ShardReader(arguments.work, recipe.validation_seed, check)
     validation.grow(recipe.validation_shards)
     net = new_net(recipe)
-    last = arguments.work / "last.pt"
-    for optimise, first, stored in ((train, 0, "trained.pt"), (refine, recipe.refining_shards[0], "refined.pt")):
-        if not (arguments.work / stored).is_file():
-            reader = ShardReader(arguments.work, recipe.seed, first, check)
-            optimise(net, recipe, reader, last, arguments.threads)
-            os.replace(last, arguments.work / stored)
-        net.load_state_dict(torch.load(arguments.work / stored, weights_only=True)["net"])
+    trained = arguments.work / "trained.pt"
+    if not trained.is_file():
+        last = arguments.work / "last.pt"
+        train(net, recipe, ShardReader(arguments.work, recipe.seed, check), last, arguments.threads)
+        os.replace(last, trained)
+    net.load_state_dict(torch.load(trained, weights_only=True)["net"])
     net = net.eval().half().float()  # calibrate the weights that are shipped
     volumes, labels, details = validation.all()
     logits = logits_of(net, volumes)
@@ -87,7 +86,7 @@ def _generate(labelmaps: Path, work: Path, recipe: Recipe) -> None:
     held_out = [label_map for label_map in maps if label_map.name in HELD_OUT]
     training = [label_map for label_map in maps if label_map.name not in HELD_OUT]
     write_shards(work, recipe.validation_seed, range(recipe.validation_shards), held_out, contract)
-    write_shards(work, recipe.seed, range(recipe.refining_shards[1]), training, contract)
+    write_shards(work, recipe.seed, range(recipe.shards), training, contract)
 
 
 if __name__ == "__main__":

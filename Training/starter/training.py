@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,19 +25,14 @@ class Recipe:
 
     seed: int = 20261
     validation_seed: int = 99
-    shards: int = 100  # of 16 heads, about 135 volumes each
-    refining_shards: tuple[int, int] = (0, 131)  # from 100 on, the milder ones of ``samples.MILD_FROM_INDEX``
-    refining_steps: int = 1100
-    refining_learning_rate: float = 1e-3
-    refining_averaging: float = 0.99
-    refining_blur: float = 0.5  # share of volumes smoothed: real scans are smoother than rendered labels
+    shards: int = 110  # of 16 heads, about 135 volumes each
     validation_shards: int = 5
-    steps: int = 1500
+    steps: int = 3000
     batch_size: int = 24
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.03
-    averaging: float = 0.997
+    averaging: float = 0.995
     width: float = 0.25
     class_shares: tuple[float, ...] = (0.22, 0.17, 0.19, 0.22, 0.20)  # in the order of LABELS
 
@@ -51,55 +45,10 @@ def new_net(recipe: Recipe) -> EncoderWithHead:
 
 
 def train(net: EncoderWithHead, recipe: Recipe, reader: ShardReader, checkpoint: Path, threads: int) -> None:
-    """The first cycle, from random weights; the averaged net is left in ``checkpoint``.
+    """One cycle of the learning rate; ``checkpoint`` is rewritten with the averaged net every 100 steps.
 
-    Step s may use the first 10 % of the shards plus 100 % s / (0.85 steps): training and generation overlap.
+    Step s may use the first 5 % of the shards plus 100 % s / (0.9 steps): training and generation overlap.
     """
-
-    def available(step: int) -> int:
-        return min(recipe.shards, int(recipe.shards * (0.1 + step / (0.85 * recipe.steps))) + 1)
-
-    _optimise(
-        net, recipe, recipe.steps, recipe.learning_rate, reader, available, checkpoint, threads, recipe.averaging, 0.0
-    )
-
-
-def refine(net: EncoderWithHead, recipe: Recipe, reader: ShardReader, checkpoint: Path, threads: int) -> None:
-    """The second, gentler cycle on the shards of ``recipe.refining_shards``: at first 60 % of them, soon all."""
-    torch.manual_seed(recipe.seed + 1)  # of the dropout, so that refining a stored net repeats
-    first, last = recipe.refining_shards
-    steps, rate = recipe.refining_steps, recipe.refining_learning_rate
-
-    def available(step: int) -> int:
-        return min(last - first, int((last - first) * (0.6 + step / steps)))
-
-    _optimise(
-        net,
-        recipe,
-        steps,
-        rate,
-        reader,
-        available,
-        checkpoint,
-        threads,
-        recipe.refining_averaging,
-        recipe.refining_blur,
-    )
-
-
-def _optimise(
-    net: EncoderWithHead,
-    recipe: Recipe,
-    steps: int,
-    learning_rate: float,
-    reader: ShardReader,
-    available: Callable[[int], int],
-    checkpoint: Path,
-    threads: int,
-    averaging: float,
-    blur: float,
-) -> None:
-    """One cycle of the learning rate; ``checkpoint`` is rewritten with the averaged net every 50 steps."""
     torch.set_num_threads(threads)
     net = net.to(memory_format=torch.channels_last_3d).train().requires_grad_(True)
     average = copy.deepcopy(net).requires_grad_(False)
@@ -107,27 +56,31 @@ def _optimise(
     others = [p for p in net.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=learning_rate,
+        lr=recipe.learning_rate,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.08)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.08
+    )
     rng = np.random.default_rng(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     losses, started = [], time.monotonic()
-    for step in range(steps):
-        reader.grow(available(step))
+    for step in range(recipe.steps):
+        reader.grow(min(recipe.shards, int(recipe.shards * (0.05 + step / (0.9 * recipe.steps))) + 1))
         volumes, labels = reader.draw(recipe.batch_size, recipe.class_shares, rng)
-        volumes = augment(decode(volumes), rng, generator, blur).to(memory_format=torch.channels_last_3d)
-        loss = F.cross_entropy(net(volumes), labels, label_smoothing=recipe.label_smoothing)
+        volumes = augment(decode(volumes), rng, generator).to(memory_format=torch.channels_last_3d)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net(volumes)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
         schedule.step()
-        _move_average(average, net, min(averaging, (step + 1) / (step + 10)))
+        _move_average(average, net, min(recipe.averaging, (step + 1) / (step + 10)))
         losses.append(float(loss.detach()))
-        if (step + 1) % 50 == 0:
+        if (step + 1) % 100 == 0:
             seconds = time.monotonic() - started
-            print(f"step {step + 1}: loss {np.mean(losses[-50:]):.4f}, {seconds:.0f} s", flush=True)
+            print(f"step {step + 1}: loss {np.mean(losses[-100:]):.4f}, {seconds:.0f} s", flush=True)
             torch.save({"net": average.state_dict()}, checkpoint)
 
 

@@ -115,6 +115,9 @@ def build_anatomy(
 ) -> Anatomy:
     """Sample the label map on ``grid`` (nearest neighbour) and add what a subject has of its own."""
     tissue, hull, depth = _sample(label_map, grid, pose, generator)
+    if rng.random() < 0.7:  # sinuses end at the dura: most of their width lies outside the brain's hull
+        tissue[(tissue == CLASS["vein"]) & (hull > rng.uniform(-3, 1.5)) & (hull < 5)] = CLASS["sulcal_csf"]
+    _narrow_sulci(tissue, grid, rng, generator)
     _divide_soft_tissue(tissue, depth, grid, rng, generator)
     _add_white_matter_lesions(tissue, grid, rng, generator)
     tumour_voxels = torch.zeros(grid.size, dtype=torch.bool)
@@ -159,6 +162,20 @@ def pose_matrix(pose: Pose) -> np.ndarray:
     matrix[:3, :3] = np.diag(mirror / np.array(pose.scale)) @ rotation.T
     matrix[:3, 3] = centre - matrix[:3, :3] @ (centre + np.array(pose.shift))
     return matrix
+
+
+def _narrow_sulci(tissue: Tensor, grid: Grid, rng: np.random.Generator, generator: torch.Generator) -> None:
+    """Let the cortex grow by up to two voxels into the sulci, more here and less there: the label maps count all that
+    is not parenchyma as CSF, about a third of the hull, which only atrophied brains have."""
+    for _ in range(int(rng.integers(0, 3))):
+        cortex = tissue == CLASS["cortex"]
+        near = torch.zeros_like(cortex)
+        for axis in range(3):
+            n = tissue.shape[axis]
+            near.narrow(axis, 0, n - 1).logical_or_(cortex.narrow(axis, 1, n - 1))
+            near.narrow(axis, 1, n - 1).logical_or_(cortex.narrow(axis, 0, n - 1))
+        grows = smooth_noise(grid, 20, generator) > rng.uniform(-2.0, 0.3)
+        tissue[near & grows & (tissue == CLASS["sulcal_csf"])] = CLASS["cortex"]
 
 
 def _divide_soft_tissue(
@@ -231,9 +248,9 @@ def _add_small_vessels(
     length = rng.uniform(8, 14)
     first, second = (smooth_noise(grid, length, generator).abs_() for _ in range(2))
     sulci = (tissue == CLASS["sulcal_csf"]) & (hull > -1)
-    sulcal_width = rng.uniform(1.4, 2.8) / length  # the fields' slope is about one per lattice length
+    sulcal_width = rng.uniform(0.7, 2.0) / length  # the fields' slope is about one per lattice length
     vessel = sulci & (first < sulcal_width) & (second < sulcal_width)
     parenchyma = (tissue == CLASS["cortex"]) | (tissue == CLASS["white_matter"])
-    thin_width = rng.uniform(0.5, 1.2) / length
+    thin_width = rng.uniform(0.3, 0.9) / length
     vessel |= parenchyma & (first < thin_width) & (second < thin_width)
     tissue[vessel] = CLASS["small_vessel"]

@@ -70,10 +70,10 @@ def _t1_weighted(tissues: Tissues, rng: np.random.Generator, enhanced: bool):
     gradient_echo = kind in ("MPRAGE", "SPGR")
     if gradient_echo:  # inflow brightens arteries, or spoiling darkens them
         signal[CLASS["artery"]] *= rng.uniform(0.4, 2.6) if not enhanced else rng.uniform(0.8, 1.6)
-        signal[_VESSELS[1:]] *= rng.uniform(0.5, 1.2) if not enhanced else rng.uniform(0.88, 1.1)
+        signal[_VESSELS[1:]] *= rng.uniform(0.5, 1.2) if not enhanced else rng.uniform(0.6, 1.0)
     else:
         signal[CLASS["artery"]] *= rng.uniform(0.1, 0.7)  # flow void
-        signal[_VESSELS[1:]] *= rng.uniform(0.3, 1.0) if not enhanced else rng.uniform(0.88, 1.05)
+        signal[_VESSELS[1:]] *= rng.uniform(0.3, 1.0) if not enhanced else rng.uniform(0.75, 1.0)
     _suppress_fat(signal, rng, 0.5 if enhanced else 0.2)
     return {"kind": str(kind), **parameters}, signal
 

@@ -26,10 +26,10 @@ TISSUE_TABLE = {
     "pallidum": (720, 930, 58, 28, 0.74, 0.78, 38, (0.01, 0.03)),
     "brainstem": (720, 960, 80, 48, 0.74, 0.75, 30, (0.005, 0.02)),
     "hippocampus": (1000, 1390, 100, 60, 0.84, 0.88, 37, (0.01, 0.045)),
-    "choroid_plexus": (1300, 1600, 160, 80, 0.88, 1.5, 45, (0.25, 1.0)),
+    "choroid_plexus": (1300, 1600, 160, 80, 0.88, 1.5, 45, (0.2, 0.8)),
     "artery": (1350, 1650, 140, 70, 0.82, 1.5, 42, (0.7, 2.2)),
-    "vein": (1350, 1650, 120, 35, 0.82, 1.5, 45, (0.9, 2.4)),
-    "small_vessel": (1350, 1650, 130, 40, 0.82, 1.5, 42, (0.9, 2.4)),
+    "vein": (1350, 1650, 120, 35, 0.82, 1.5, 45, (0.7, 2.2)),
+    "small_vessel": (1350, 1650, 130, 40, 0.82, 1.5, 42, (0.5, 1.8)),
     "dura": (900, 1100, 40, 20, 0.65, 0.8, 60, (0.15, 0.8)),
     "vitreous": (3500, 4000, 1100, 500, 0.98, 3.0, 5, (0, 0)),
     "optic_nerve": (750, 950, 80, 45, 0.72, 0.9, 35, (0.01, 0.03)),
@@ -126,7 +126,7 @@ def draw_tissues(rng: np.random.Generator, field_tesla: float = 3.0, maturity: f
         proton_density=np.clip(density * np.exp(rng.normal(0, 0.03, len(rows))), 0, 1.1),
         diffusion=diffusion * np.exp(rng.normal(0, 0.08, len(rows)) * spread),
         hounsfield=hounsfield + rng.normal(0, 2, len(rows)) * spread,
-        uptake=rng.uniform(low, high) * rng.uniform(0.9, 1.7),
+        uptake=rng.uniform(low, high) * rng.uniform(0.5, 1.3),
     )
 
 
