@@ -16,8 +16,8 @@
 ``config.json``: ``layout_version``; ``task``, ``initialisation``, ``fraction``, ``seed``, ``mode`` (the cell);
 ``cohort`` (a name to print); ``labels`` ("real" only if images and labels are of real patients, else "simulated", which
 every table and figure then says); ``classes`` (list, for the task ``sequence``); ``recipe`` (optimiser, rates, batch,
-epochs, head, selection, ...); ``provenance`` (command, versions, device, ``sha256`` of manifest, encoder and code as far
-as known). More keys are kept.
+epochs, head, selection, ...); ``provenance`` (command, versions, device, ``sha256`` of manifest, encoder and code as
+far as known). More keys are kept.
 
 ``metrics.json``: ``layout_version``; ``counts`` ({split: {"patients": n, "scans": n}}); ``validation`` (the score that
 chose the checkpoint: {"metric": ..., "value": ..., "epoch": ...}); ``seconds``; ``finished`` (ISO time). More keys are
@@ -47,8 +47,8 @@ survival   ``time`` in months, ``event`` 1 died, 0 censored; ``truth`` 1 died wi
 
 ``saliency/centre_of_mass.csv`` (P-36): ``patient``, ``sequence``, ``distance_mm``, ``threshold``.
 ``saliency/<any>.npz``: ``image`` and ``map`` (X, Y, Z, RAS, the map 0 to 1), ``spacing`` (3,) mm, ``patient``,
-``sequence``, ``target`` ("task", or "backbone" for Extended Data Fig 3), optional ``tumour`` (X, Y, Z) mask. One file is
-one row of pictures.
+``sequence``, ``target`` ("task", or "backbone" for Extended Data Fig 3), optional ``tumour`` (X, Y, Z) mask. One file
+is one row of pictures.
 """
 
 from __future__ import annotations
