@@ -52,6 +52,22 @@ def test_area_is_adaptive_average_pooling_by_hand(volume):
         assert pooled[cell] == pytest.approx(float(volume[0, 0][tuple(edges)].mean()), abs=1e-5)
 
 
+def test_area_inside_averages_the_voxels_inside_and_needs_half_of_them(volume):
+    """A brain of one brightness stays of one brightness up to its rim; numpy's masked mean is the reference."""
+    volume[torch.rand(volume.shape, generator=torch.Generator().manual_seed(1)) < 0.5] = 0
+    shrunk = resize(volume, (9, 11, 7), "area-inside")[0, 0].numpy()
+    blocks = volume[0, 0].numpy().reshape(9, 3, 11, 3, 7, 3).transpose(0, 2, 4, 1, 3, 5).reshape(9, 11, 7, 27)
+    means = np.ma.masked_equal(blocks, 0).mean(axis=3).filled(0)
+    filled = (blocks != 0).mean(axis=3) >= 0.5
+    assert 0.3 < filled.mean() < 0.7
+    np.testing.assert_allclose(shrunk, np.where(filled, means, 0), atol=1e-6)
+
+    even = torch.zeros(1, 1, 12, 12, 12)
+    even[..., 2:9, 3:11, 1:7] = 5.0
+    values = resize(even, (4, 4, 4), "area-inside").unique().numpy()
+    np.testing.assert_allclose(np.unique(values.round(5)), [0, 5])
+
+
 def test_trilinear_neither_aligns_corners_nor_smooths():
     ramp = torch.arange(8.0).reshape(1, 1, 8, 1, 1).expand(1, 1, 8, 8, 8)
     # output centres lie at 0.5, 2.5, 4.5, 6.5 in input voxels: plain means of two neighbours
