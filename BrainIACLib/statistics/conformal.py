@@ -2,7 +2,7 @@
 
 With scores of ``n`` calibration cases that the model was not fitted on, the quantile is the ``k``-th smallest score,
 ``k = ceil((n + 1) * coverage)``; a new case that is exchangeable with them scores at most that with probability at
-least ``coverage`` (and at most ``coverage + 1 / (n + 1)`` without ties). Source: Vovk, Gammerman and Shafer, Algorithmic
+least ``coverage`` (and at most ``coverage + 1 / (n + 1)`` without ties). Source: Vovk, Gammerman, Shafer, Algorithmic
 Learning in a Random World, 2005; Angelopoulos and Bates, arXiv:2107.07511, sections 1 and 2.
 """
 
