@@ -229,6 +229,15 @@ class ModelContract:
         """Whether it came with BrainIAC: neither imported nor a person's own."""
         return self.source is None and self.run is None
 
+    def files(self) -> dict[str, str]:
+        """The files that must lie beside the contract: name -> sha256."""
+        files = {} if self.encoder_model else {self.encoder.weights: self.encoder.sha256}
+        if self.head is not None:
+            files[self.head.weights] = self.head.sha256
+            if self.head.ood_stats is not None:
+                files[self.head.ood_stats] = self.head.ood_sha256
+        return files
+
 
 def read_contract(folder: Path) -> ModelContract:
     """Read and check ``folder/contract.json``.
@@ -257,7 +266,7 @@ def read_contract(folder: Path) -> ModelContract:
             if part is not None:
                 _check_file(f"{where}.weights", part.weights, f"{where}.sha256", part.sha256)
         if contract.head is not None and contract.head.ood_stats is not None:
-            _check_file("head.ood_stats", contract.head.ood_stats, "head.ood_sha256", contract.head.ood_sha256 or "")
+            _check_file("head.ood_stats", contract.head.ood_stats, "head.ood_sha256 (of ood_stats)", contract.head.ood_sha256 or "")
     except ModelError as error:
         raise ModelError(f"'{path}' is not a valid contract: {error}") from None
     return contract

@@ -84,7 +84,7 @@ class Predictor:
 
     def __init__(self, device: str = "auto", models: Path | Sequence[Path] | None = None):
         self.device = choose_device(device)
-        self._models_folder = models
+        self.models_folder = models
         self._nets: dict[str, torch.nn.Module] = {}
         self._scans: dict[str, Scan] = {}
         self._standardised: dict[str, Standardised] = {}
@@ -149,12 +149,12 @@ class Predictor:
         """
         import torch
 
-        model = find_model(task, self._models_folder, model_id)
+        model = find_model(task, self.models_folder, model_id)
         head = model.contract.head
         if head is None:
             raise ModelError(f"The model '{model.contract.id}' has no head: it embeds scans and answers no question.")
         slots = fill_slots(head, scans)
-        warnings = [warning for name in slots.values() for warning in self._warnings(name)]
+        warnings = [warning for name in slots.values() for warning in self.warnings_of(name)]
         warnings += missing_slots(head, slots, accept_missing)
         embedding = torch.stack([self._embedding(model, name) for name in slots.values()]).mean(dim=0)  # present scans
         started = time.perf_counter()
@@ -177,13 +177,13 @@ class Predictor:
         self, task: str, scans: Mapping[str, object], *, model_id: str | None = None, accept_missing: bool = False
     ) -> None:
         """Raise what ``predict`` would about the model and its slots, before anything is computed."""
-        head = find_model(task, self._models_folder, model_id).contract.head
+        head = find_model(task, self.models_folder, model_id).contract.head
         if head is not None:
             missing_slots(head, fill_slots(head, scans), accept_missing)
 
     def embed(self, scan: str, model_id: str | None = None) -> tuple[list[float], ModelContract]:
         """The embedding of a scan by the bundled encoder or the one of the model with that id, and its contract."""
-        model = find_encoder(self._models_folder, model_id)
+        model = find_encoder(self.models_folder, model_id)
         return self._embedding(model, scan)[0].float().cpu().tolist(), model.contract
 
     def explain(
@@ -217,7 +217,7 @@ class Predictor:
         from BrainIACLib.models.heads import OneOfSeveral
         from BrainIACLib.saliency import guided_smoothgrad
 
-        model = find_model(task, self._models_folder, model_id)
+        model = find_model(task, self.models_folder, model_id)
         head, encoder = model.contract.head, self._encoder_contract(model)
         slots = fill_slots(head, scans if scans is not None else scan)
         net = self._net(model)
@@ -247,7 +247,8 @@ class Predictor:
         facts = {"target": target, "maximum_before_scaling": peak, "share_outside": round(share_outside, 4)}
         return Explanation(on_native, {**saliency.parameters, **facts})
 
-    def _warnings(self, scan: str) -> tuple[str, ...]:
+    def warnings_of(self, scan: str) -> tuple[str, ...]:
+        """What reading and preprocessing said about a scan of the study."""
         return (*self._scans[scan].warnings, *self._standardised[scan].warnings)
 
     def _encoder_contract(self, model: InstalledModel) -> EncoderContract:
@@ -269,7 +270,7 @@ class Predictor:
 
     def _net(self, model: InstalledModel) -> "torch.nn.Module":
         if model.contract.id not in self._nets:
-            self._nets[model.contract.id] = load_model(model).to(self.device)
+            self._nets[model.contract.id] = load_model(model, self.models_folder).to(self.device)
         return self._nets[model.contract.id]
 
     def _provenance(self, model: InstalledModel, slots: Mapping[str, str], seconds: float) -> dict:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,6 +14,9 @@ from BrainIACLib.checkpoints.installed import InstalledModel, verify_model
 from BrainIACLib.checkpoints.store import incoming_folder, install, remove
 from BrainIACLib.contracts import contract_to_json, read_contract
 from BrainIACLib.errors import ModelError
+
+
+MOST_FILES, MOST_BYTES = 20, 8 << 30  # of a zipped model
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,7 @@ def import_checkpoint(path: Path, task: str, store: Path) -> Imported:
 def import_folder(folder: Path, store: Path) -> Imported:
     """Copy a model folder of this project (contract, safetensors, card) into the store, after checking it."""
     contract = read_contract(folder)
-    names = {part.weights for part in (contract.encoder, contract.head) if part is not None}
-    names |= {"card.md"} & {path.name for path in folder.iterdir()}
+    names = {*contract.files(), *({"card.md"} & {path.name for path in folder.iterdir()})}
     with incoming_folder(store) as incoming:
         try:
             for name in names:
@@ -49,6 +53,28 @@ def import_folder(folder: Path, store: Path) -> Imported:
             raise ModelError(f"'{folder}' cannot be copied ({error.strerror}); nothing was installed.") from None
         verify_model(InstalledModel(incoming, contract))
         return _install(incoming, store, contract.id)
+
+
+def import_zip(path: Path, store: Path) -> Imported:
+    """As ``import_folder``, from a zip that holds one model folder's files (``brainiac models export ID --out X.zip``).
+
+    Raises
+    ------
+    ModelError : not such a zip; files with paths or of absurd sizes are refused, not unpacked.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = [member for member in archive.infolist() if not member.is_dir()]
+                if len(members) > MOST_FILES or sum(member.file_size for member in members) > MOST_BYTES:
+                    raise ModelError(f"'{path}' holds more than a model; nothing was installed.")
+                for member in members:  # by its plain name: no path of an archive is followed
+                    with archive.open(member) as source, (folder / Path(member.filename).name).open("xb") as target:
+                        shutil.copyfileobj(source, target)
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
+            raise ModelError(f"'{path}' cannot be unpacked ({error}); nothing was installed.") from None
+        return import_folder(folder, store)
 
 
 def _install(incoming: Path, store: Path, model_id: str) -> Imported:

@@ -69,7 +69,7 @@ def find_model(task: str, folders: Folders = None, model_id: str | None = None) 
             ids = ", ".join(model.contract.id for model in fitting) or "none"
             raise ModelError(f"No model '{model_id}' for the task '{task}' is installed (installed for it: {ids}).")
         return named[0]
-    bundled = [model for model in fitting if model.contract.source is None]
+    bundled = [model for model in fitting if model.contract.made_here]
     if bundled or len(fitting) == 1:
         return (bundled or fitting)[0]
     if fitting:
@@ -95,7 +95,7 @@ def find_encoder(folders: Folders = None, model_id: str | None = None) -> Instal
         models = [model for model in models if model.contract.id == model_id]
         if not models:
             raise ModelError(f"No model '{model_id}' is installed (installed: {ids}).")
-    bundled = [model for model in models if model.contract.source is None]
+    bundled = [model for model in models if model.contract.made_here]
     if bundled or len(models) == 1:
         return (bundled or models)[0]
     if models:
@@ -103,12 +103,41 @@ def find_encoder(folders: Folders = None, model_id: str | None = None) -> Instal
     raise ModelError(f"No encoder is installed. {where_to_get(EMBEDDING_TASK)}")
 
 
-def load_model(model: InstalledModel) -> "EncoderWithHead":
-    """Encoder and head (an identity where there is none) in evaluation mode, float32, on the CPU.
+def encoder_file(model: InstalledModel, folders: Folders = None) -> Path:
+    """The weight file of the model's encoder: its own, or that of another installed model (``encoder_model``).
 
     Raises
     ------
-    ModelError : weight file missing, changed since the contract was written (sha256), or of other keys or shapes.
+    ModelError : the model that holds the encoder is not installed, or in another version.
+    """
+    contract = model.contract
+    if contract.encoder_model is None:
+        return model.folder / contract.encoder.weights
+    holders = [other for other in installed_models(folders) if other.contract.encoder_model is None]
+    fitting = [other for other in holders if other.contract.encoder.sha256 == contract.encoder.sha256]
+    fitting.sort(key=lambda other: other.contract.id != contract.encoder_model)
+    if fitting:
+        return fitting[0].folder / fitting[0].contract.encoder.weights
+    another = any(other.contract.id == contract.encoder_model for other in holders)
+    raise ModelError(
+        f"The head '{contract.id}' reads embeddings of the encoder of '{contract.encoder_model}' (sha256 "
+        f"{contract.encoder.sha256[:8]}...), which is installed "
+        f"{'only in another version' if another else 'nowhere here'}: install that model, or embed the scans again "
+        "and retrain the head."
+    )
+
+
+def load_model(model: InstalledModel, folders: Folders = None) -> "EncoderWithHead":
+    """Encoder and head (an identity where there is none) in evaluation mode, float32, on the CPU.
+
+    Parameters
+    ----------
+    folders : where to look for the encoder of a head that brings none.
+
+    Raises
+    ------
+    ModelError : weight file missing, changed since the contract was written (sha256), or of other keys or shapes; the
+        encoder of a head is not installed.
     """
     from torch import nn
 
@@ -118,23 +147,23 @@ def load_model(model: InstalledModel) -> "EncoderWithHead":
     encoder_contract, head_contract = model.contract.encoder, model.contract.head
     encoder = empty_encoder(encoder_contract.architecture, encoder_contract.width, encoder_contract.embedding)
     head = nn.Identity()
-    parts = [(encoder, encoder_contract)]
+    parts = [(encoder, encoder_contract, encoder_file(model, folders))]
     if head_contract is not None:
         head = empty_head(head_contract.head_type, encoder_contract.embedding_size, head_contract.outputs)
-        parts.append((head, head_contract))
-    for net, contract in parts:
-        tensors = _verified_tensors(model.folder / contract.weights, contract.sha256)
-        _check_layout(net, tensors, model.folder / contract.weights)
+        parts.append((head, head_contract, model.folder / head_contract.weights))
+    for net, contract, path in parts:
+        tensors = _verified_tensors(path, contract.sha256)
+        _check_layout(net, tensors, path)
         net.load_state_dict(tensors, strict=True, assign=True)
     return EncoderWithHead(encoder, head).eval().requires_grad_(False)
 
 
 def verify_model(model: InstalledModel) -> None:
-    """Compare the weight files with the contract's sha256. Raises ModelError for the first that differs."""
-    for contract in filter(None, (model.contract.encoder, model.contract.head)):
-        path = model.folder / contract.weights
+    """Compare the files of the folder with the contract's sha256. Raises ModelError for the first that differs."""
+    for name, sha256 in model.contract.files().items():
+        path = model.folder / name
         try:
-            unchanged = file_sha256(path) == contract.sha256
+            unchanged = file_sha256(path) == sha256
         except OSError as error:
             raise ModelError(f"'{path}' cannot be read ({error.strerror}); install the model again.") from None
         if not unchanged:

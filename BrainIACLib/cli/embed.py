@@ -21,15 +21,28 @@ FORMATS = (".csv", ".npz", ".parquet")
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Register the command of this file."""
-    embed = commands.add_parser("embed", help="embeddings of scans as a CSV, NPZ or Parquet table")
-    embed.add_argument("scans", nargs="+", type=Path, metavar="SCAN", help=SCAN_HELP)
-    embed.add_argument("--out", type=_table_path, required=True, metavar="FILE", help=f"ends in {', '.join(FORMATS)}")
+    embed = commands.add_parser(
+        "embed",
+        help="embeddings of scans as a CSV, NPZ or Parquet table",
+        description="One row a scan. A run that was stopped goes on where it was, and a table that is there already "
+        "is used as far as image, preprocessing and encoder are the same.",
+    )
+    embed.add_argument("scans", nargs="*", type=Path, metavar="SCAN", help=SCAN_HELP)
+    embed.add_argument(
+        "--manifest",
+        type=Path,
+        metavar="CSV",
+        help="a table of scans: column 'scan' (path, relative to the table), best with 'patient', 'session', "
+        "'sequence'; further columns (labels, age_years) are kept",
+    )
+    embed.add_argument("--out", type=table_path, required=True, metavar="FILE", help=f"ends in {', '.join(FORMATS)}")
     add_scan_options(embed)
     add_model_options(embed)
     embed.set_defaults(run=_embed)
 
 
-def _table_path(text: str) -> Path:
+def table_path(text: str) -> Path:
+    """An argument that names an embedding table."""
     path = Path(text)
     if path.suffix not in FORMATS:
         raise argparse.ArgumentTypeError(f"must end in one of {', '.join(FORMATS)}")
@@ -39,37 +52,46 @@ def _table_path(text: str) -> Path:
 def _embed(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.installed import find_encoder
     from BrainIACLib.checkpoints.store import model_folders
+    from BrainIACLib.embeddings.cohort import cases_of_files, read_cohort
+    from BrainIACLib.embeddings.files import check_format
+    from BrainIACLib.embeddings.store import embed_cohort
     from BrainIACLib.predictor import Predictor
-    from BrainIACLib.reports.embedding_table import EmbeddingRow, check_format, write_embeddings
     from BrainIACLib.scans import read_scan
 
+    if bool(options.scans) == bool(options.manifest):
+        raise BrainIACError("Name the scans to embed, or a table of them with --manifest; one of both.")
     check_format(options.out)
     folders = model_folders(options.models_dir)
-    find_encoder(folders, options.model)
-    predictor = Predictor(options.device, folders)
-    rows, failed = [], 0
-    for path in options.scans:
-        with ProgressBar(path.name) as bar:
-            try:
-                scan = read_scan(path, series_uid=options.series, frame=options.frame)
-                step = bar.step("preprocessing", 0.05, 0.95)
-                predictor.set_study({"scan": scan}, preprocessing_options(options), step, preset=options.preset)
-                embedding, contract = predictor.embed("scan", options.model)
-            except BrainIACError as error:
-                failed += 1
+    model = find_encoder(folders, options.model).contract.id
+    cases = read_cohort(options.manifest) if options.manifest else cases_of_files(options.scans)
+    with ProgressBar("embedding") as bar:
+        ready = 0
+
+        def done(case, failure: str | None) -> None:
+            nonlocal ready
+            ready += 1
+            if options.json:
+                outcome = {"error": failure} if failure else {"model": model, "out": str(options.out)}
+                print_json(file=str(case.path), **outcome)
+            elif failure:
                 bar.clear()
-                if options.json:
-                    print_json(file=str(path), error=str(error))
-                else:
-                    print(f"brainiac: {error}", file=sys.stderr)
-                continue
-        rows.append(
-            EmbeddingRow(str(path), scan.sha256, contract.id, contract.encoder.sha256, options.preset, embedding)
+                print(f"brainiac: {failure}", file=sys.stderr)
+
+        embedded = embed_cohort(
+            cases,
+            options.out,
+            Predictor(options.device, folders),
+            model_id=options.model,
+            options=preprocessing_options(options),
+            preset=options.preset,
+            read=lambda path: read_scan(path, series_uid=options.series, frame=options.frame),
+            done=done,
+            progress=lambda step, part: bar.step(step, ready / len(cases), (ready + 1) / len(cases))(step, part),
         )
-        if options.json:
-            print_json(file=str(path), model=contract.id, size=len(embedding), out=str(options.out))
-    if rows:
-        write_embeddings(rows, options.out)
-        if not options.json:
-            print(f"{len(rows)} embeddings of {len(rows[0].embedding)} numbers ({rows[0].model}) in {options.out}")
-    return 1 if failed else 0
+    if embedded.table is not None and not options.json:
+        size = embedded.table.embeddings.shape[1]
+        print(
+            f"{len(embedded.table)} embeddings of {size} numbers ({model}) in {options.out}: "
+            f"{embedded.computed} computed, {embedded.reused} known"
+        )
+    return 1 if embedded.failures else 0

@@ -1,0 +1,1 @@
+"""Embeddings of many scans as one table, computed once."""

@@ -1,0 +1,61 @@
+"""What an embedding depends on besides the image and the encoder's weights, as one hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from BrainIACLib.contracts import EncoderContract
+from BrainIACLib.preprocessing import brain_extraction
+from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.preprocessing.template import icbm152
+
+CODE = Path(brain_extraction.__file__).parent
+
+
+def preprocessing_sha256(options: PreprocessingOptions, preset: str, encoder: EncoderContract) -> str:
+    """Of everything that can change the encoder's input for a given image.
+
+    That is what was asked for, the template, the encoder's input format, the versions of the packages that compute, the
+    brain extraction that is installed, and the preprocessing code itself, so that no update can leave a stale row.
+    """
+    asked = {name: value for name, value in vars(options).items() if name not in ("mask", "device")}
+    recipe = {
+        "options": asked,
+        "mask": None if options.mask is None else _image_sha256(options.mask),
+        "preset": preset,
+        "encoder": {k: v for k, v in dataclasses.asdict(encoder).items() if k not in ("weights", "sha256")},
+        "template": icbm152().sha256,
+        "versions": {name: metadata.version(name) for name in ("SimpleITK", "torch", "numpy")},
+        "brain_extraction": {
+            name: _version(network.package)
+            for name, network in brain_extraction.NETWORKS.items()
+            if network.is_installed()
+        },
+        "code": _code_sha256(),
+    }
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # it came with BrainIAC
+        return None
+
+
+def _code_sha256() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(CODE.glob("*.py")):
+        digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()
+
+
+def _image_sha256(image: sitk.Image) -> str:
+    place = (image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection())
+    return hashlib.sha256(repr(place).encode() + sitk.GetArrayViewFromImage(image).tobytes()).hexdigest()

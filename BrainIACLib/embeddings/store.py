@@ -1,0 +1,145 @@
+"""Embed many scans into a table, each once: stopped runs go on where they were, nothing stale is taken over.
+
+While a run lasts, every finished scan is a line of a journal beside the table (``.NAME.partial``), so that a kill or a
+power cut costs one scan; at the end the table is written whole and the journal removed.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from BrainIACLib.checkpoints.installed import find_encoder
+from BrainIACLib.embeddings.cohort import Case
+from BrainIACLib.embeddings.files import check_format, read_table, write_table
+from BrainIACLib.embeddings.key import preprocessing_sha256
+from BrainIACLib.embeddings.table import EmbeddingTable, table_of
+from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.scans import Scan, read_scan
+
+Key = tuple[str, str, str]  # sha256 of the image, of the preprocessing, of the encoder
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """``table`` is None if no scan could be embedded; ``failures``: scan -> reason."""
+
+    table: EmbeddingTable | None
+    computed: int
+    reused: int
+    failures: Mapping[str, str]
+
+
+def embed_cohort(
+    cases: Sequence[Case],
+    out: Path,
+    predictor: Predictor,
+    *,
+    model_id: str | None = None,
+    options: PreprocessingOptions | None = None,
+    preset: str = "standard",
+    read: Callable[[Path], Scan] = read_scan,
+    done: Callable[[Case, str | None], None] | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Embedded:
+    """Embed every case and write the table to ``out``; scans that cannot be embedded are left out and named.
+
+    Parameters
+    ----------
+    out : a table that lies there already is used as far as its rows fit, then replaced.
+    done : called after each case with None or the reason of its failure.
+    progress : called with the step and its fraction, within one scan.
+
+    Raises
+    ------
+    BrainIACError : the table cannot be written, or no such encoder.
+    Cancelled : as asked; what was finished is kept for the next run.
+    """
+    check_format(out)
+    options = options or PreprocessingOptions()
+    contract = find_encoder(predictor.models_folder, model_id).contract
+    recipe = preprocessing_sha256(options, preset, contract.encoder)
+    journal = _Journal(out)
+    known = {**_rows_of(out), **journal.rows}
+    rows, vectors, failures = [], [], {}
+    computed = 0
+    for case in cases:
+        if cancelled is not None and cancelled():
+            raise Cancelled("Stopped as asked; the scans embedded so far are kept for the next run.")
+        try:
+            scan = read(case.path)
+            key = (scan.sha256, recipe, contract.encoder.sha256)
+            if key not in known:
+                predictor.set_study({"scan": scan}, options, progress, cancelled, preset)
+                vector, _ = predictor.embed("scan", model_id)
+                known[key] = np.array(vector, np.float32), " ".join(predictor.warnings_of("scan"))
+                journal.add(key, *known[key])
+                computed += 1
+        except Cancelled:
+            raise
+        except BrainIACError as error:
+            failures[case.facts["scan"]] = str(error)
+            if done is not None:
+                done(case, str(error))
+            continue
+        vector, warnings = known[key]
+        computed_facts = dict(zip(("sha256", "preprocessing_sha256", "encoder_sha256"), key, strict=True))
+        rows.append({**case.facts, **computed_facts, "model": contract.id, "preset": preset, "warnings": warnings})
+        vectors.append(vector)
+        if done is not None:
+            done(case, None)
+    table = table_of(rows, vectors) if rows else None
+    if table is not None:
+        write_table(table, out)
+        journal.remove()
+    return Embedded(table, computed, len(rows) - computed, failures)
+
+
+def _rows_of(path: Path) -> dict[Key, tuple[np.ndarray, str]]:
+    """What a table holds; nothing if there is none, or none that can be read: it is computed again then."""
+    try:
+        table = read_table(path)
+    except BrainIACError:
+        return {}
+    names = ("sha256", "preprocessing_sha256", "encoder_sha256")
+    keys = zip(*(table.columns[name].tolist() for name in names), strict=True)
+    values = zip(table.embeddings, table.columns["warnings"].tolist(), strict=True)
+    return dict(zip(keys, values, strict=True))
+
+
+class _Journal:
+    """The scans that an unfinished run has embedded; a line that was cut off by a kill is ignored."""
+
+    def __init__(self, out: Path):
+        self._path = out.with_name(f".{out.name}.partial")
+        self.rows: dict[Key, tuple[np.ndarray, str]] = {}
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                row = json.loads(line)
+                vector = np.frombuffer(base64.b64decode(row["embedding"], validate=True), "<f4")
+                if len(vector) == row["size"]:
+                    self.rows[tuple(row["key"])] = vector, row["warnings"]
+
+    def add(self, key: Key, vector: np.ndarray, warnings: str) -> None:
+        text = base64.b64encode(vector.astype("<f4").tobytes()).decode()
+        row = {"key": key, "size": len(vector), "warnings": warnings, "embedding": text}
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("\n" + json.dumps(row))  # the line break first: a cut-off line before ends there
+        except OSError as error:
+            raise BrainIACError(
+                f"'{self._path}' cannot be written ({error.strerror}); choose another --out or free some space."
+            ) from None
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
