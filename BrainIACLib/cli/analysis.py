@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from BrainIACLib.cli.progress_bar import ProgressBar
-from BrainIACLib.cli.scan_options import SCAN_HELP, add_scan_options, positive, preprocessing_options, print_json
+from BrainIACLib.cli.scan_options import SCAN_HELP, add_scan_options, positive, print_json
+from BrainIACLib.cli.worker_study import set_study, worker
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.scans.formats import suffix
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -29,22 +31,20 @@ def _sequence(options: argparse.Namespace) -> int:
     if not options.json:
         print(_table_row("file", "sequence", "probability", "warnings"))
 
-    def classify(path: Path, scan, predictor, bar) -> None:
-        predictor.set_study({scan.name: scan}, preprocessing_options(options), bar.step("preprocessing", 0.05, 0.95))
-        prediction = predictor.predict("sequence", scan.name)
+    def classify(path: Path, client, bar) -> None:
+        name = _name(path)
+        set_study(client, options, {name: path}, bar.step("preprocessing", 0.05, 0.95))
+        prediction = client.call("predict", task="sequence", scans={"any": name})
         bar.clear()
         if options.json:
             print_json(
                 file=str(path),
-                sequence=prediction.label,
-                confidence=prediction.confidence,
-                probabilities=prediction.probabilities,
-                warnings=prediction.warnings,
+                sequence=prediction["label"],
+                **{key: prediction[key] for key in ("confidence", "probabilities", "warnings")},
             )
         else:
-            print(
-                _table_row(path.name, prediction.label, f"{prediction.confidence:.2f}", " ".join(prediction.warnings))
-            )
+            warnings = " ".join(prediction["warnings"])
+            print(_table_row(path.name, prediction["label"], f"{prediction['confidence']:.2f}", warnings))
 
     return _for_each_scan(options, classify)
 
@@ -52,57 +52,60 @@ def _sequence(options: argparse.Namespace) -> int:
 def _analyze(options: argparse.Namespace) -> int:
     folders = result_folders(options.scans, options.out)
 
-    def analyze(path: Path, scan, predictor, bar) -> None:
-        from BrainIACLib.reports.result_files import write_results
-
-        preprocessing = bar.step("preprocessing", 0.05, 0.6)
-        standardised = predictor.set_study({scan.name: scan}, preprocessing_options(options), preprocessing)[scan.name]
-        prediction = predictor.predict("sequence", scan.name)
-        saliency = bar.step("saliency", 0.6, 0.9)
-        explanation = predictor.explain(
-            "sequence", scan.name, prediction.label, options.samples, options.seed, lambda done: saliency("maps", done)
+    def analyze(path: Path, client, bar) -> None:
+        name = _name(path)
+        study = set_study(client, options, {name: path}, bar.step("preprocessing", 0.05, 0.6))
+        answer = client.call(
+            "save",
+            progress=bar.step("saliency", 0.6, 1.0),
+            folder=str(folders[path].absolute()),
+            task="sequence",
+            scans={"any": name},
+            scan=name,
+            samples=options.samples,
+            seed=options.seed,
         )
-        bar.step("writing", 0.9, 1.0)("files", 0.0)
-        result = write_results(scan, standardised, prediction, explanation, folders[path])
+        prediction = answer["prediction"]
         bar.clear()
         if options.json:
-            print_json(file=str(path), result=str(result), **prediction.to_json())
+            print_json(file=str(path), result=str(folders[path] / Path(answer["result"]).name), **prediction)
         else:
-            print(f"{path.name}: {prediction.label}, probability {prediction.confidence:.2f} (sequence)")
-            for warning in prediction.warnings:
+            print(f"{path.name}: {prediction['headline']} (sequence)")
+            for warning in prediction["warnings"]:
                 print(f"  warning: {warning}")
-            print(f"  {_preprocessing_in_words(standardised)}")
-            print(f"  results in {result.parent}   {prediction.notice}")
+            print(f"  {_preprocessing_in_words(study[name]['record'])}")
+            print(f"  results in {folders[path]}   {prediction['notice']}")
 
     return _for_each_scan(options, analyze)
 
 
 def _for_each_scan(options: argparse.Namespace, act: Callable) -> int:
     """Answer every scan that can be answered; a failed one is reported and does not stop the others."""
-    from BrainIACLib.predictor import Predictor
-    from BrainIACLib.scans import read_scan
-
-    predictor = Predictor(options.device)
     failed = 0
-    for path in options.scans:
-        with ProgressBar(path.name) as bar:
-            try:
-                bar.step("reading", 0.0, 0.05)("file", 0.0)
-                act(path, read_scan(path, series_uid=options.series, frame=options.frame), predictor, bar)
-            except Exception as error:  # one bad scan of a cohort, even one that shows a defect here, costs only itself
-                failed += 1
-                bar.clear()
-                said = str(error) if isinstance(error, BrainIACError) else _unexpected(path, error)
-                if options.json:
-                    print_json(file=str(path), error=said)
-                else:
-                    print(f"brainiac: {said}", file=sys.stderr)
+    with worker(options) as client:
+        for path in options.scans:
+            with ProgressBar(path.name) as bar:
+                try:
+                    bar.step("reading", 0.0, 0.05)("file", 0.0)
+                    act(path, client, bar)
+                except BrainIACError as error:
+                    failed += 1
+                    bar.clear()
+                    if options.json:
+                        print_json(file=str(path), error=str(error))
+                    else:
+                        print(f"brainiac: {_with_file(path, error)}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _unexpected(path: Path, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
-    return f"'{path}' failed in an unexpected way ({type(error).__name__}: {reason}); please report this."
+def _name(path: Path) -> str:
+    """What a scan is called in results: its file's or folder's name without suffix."""
+    name = path.absolute().name
+    return name[: len(name) - len(suffix(path))] or "scan"
+
+
+def _with_file(path: Path, error: BrainIACError) -> str:
+    return str(error) if path.name in str(error) else f"'{path}': {error}"
 
 
 def result_folders(scans: Sequence[Path], out: Path) -> dict[Path, Path]:
@@ -117,8 +120,8 @@ def result_folders(scans: Sequence[Path], out: Path) -> dict[Path, Path]:
     return folders
 
 
-def _preprocessing_in_words(standardised) -> str:
-    steps = {step.name: step.parameters for step in standardised.record}
+def _preprocessing_in_words(record: Sequence[dict]) -> str:
+    steps = {step["name"]: step["parameters"] for step in record}
     backend = steps["brain extraction"]["backend"]
     brain = {
         "stripped": "the scan is already skull-stripped",

@@ -11,7 +11,13 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     serve = commands.add_parser(
         "serve", help="answer requests, one JSON object a line on standard input, until it closes (no network)"
     )
-    serve.add_argument("--models", type=Path, help="folder of installed models (default: bundled and imported ones)")
+    serve.add_argument(
+        "--models",
+        type=Path,
+        action="append",
+        metavar="FOLDER",
+        help="folder of installed models, repeatable (default: bundled and imported ones)",
+    )
     serve.set_defaults(run=_serve)
 
 
@@ -19,5 +25,5 @@ def _serve(options: argparse.Namespace) -> int:
     from BrainIACLib.worker.__main__ import main
     from BrainIACLib.worker.private_folder import new_private_folder
 
-    models = ["--models", str(options.models)] if options.models else []
+    models = [argument for folder in options.models or () for argument in ("--models", str(folder))]
     return main([str(new_private_folder()), *models])

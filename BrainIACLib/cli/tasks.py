@@ -13,10 +13,13 @@ from BrainIACLib.cli.scan_options import (
     add_model_options,
     add_scan_options,
     positive,
-    preprocessing_options,
     print_json,
 )
+from BrainIACLib.cli.worker_study import set_study, worker
+from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.predictor import fill_slots, missing_slots
+from BrainIACLib.worker.client import Client
 
 ONE_SCAN = {
     "age": "brain age in years from a T1 scan",
@@ -54,25 +57,28 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _each_scan(options: argparse.Namespace) -> int:
     from BrainIACLib.cli.analysis import result_folders
 
-    predictor, folders = _predictor(options), result_folders(options.scans, options.out) if options.out else {}
-    failed = 0
-    for path in options.scans:
-        try:
-            _answer(options, predictor, {"T1": path}, folders.get(path))
-        except BrainIACError as error:
-            failed += 1
-            if options.json:
-                print_json(file=str(path), error=str(error))
-            else:
-                print(f"brainiac: {error}", file=sys.stderr)
+    head = _head(options)
+    folders, failed = result_folders(options.scans, options.out) if options.out else {}, 0
+    with worker(options) as client:
+        for path in options.scans:
+            try:
+                _answer(options, client, head, {"T1": path}, folders.get(path))
+            except BrainIACError as error:
+                failed += 1
+                if options.json:
+                    print_json(file=str(path), error=str(error))
+                else:
+                    print(f"brainiac: {error}", file=sys.stderr)
     return 1 if failed else 0
 
 
 def _one_study(options: argparse.Namespace) -> int:
+    head = _head(options)
     _, slots = SEVERAL_SCANS[options.task]
     paths = {slot: path for slot in slots if (path := getattr(options, slot.lower())) is not None}
     try:
-        _answer(options, _predictor(options), paths, options.out)
+        with worker(options) as client:
+            _answer(options, client, head, paths, options.out)
     except BrainIACError as error:
         if not options.json:
             raise
@@ -81,55 +87,53 @@ def _one_study(options: argparse.Namespace) -> int:
     return 0
 
 
-def _predictor(options: argparse.Namespace):
-    """Says at once what is missing, before anything is read or computed."""
+def _head(options: argparse.Namespace) -> HeadContract | None:
+    """What the model for the task takes. Raises ModelError before anything is read or computed."""
     from BrainIACLib.checkpoints.installed import find_model
     from BrainIACLib.checkpoints.store import model_folders
-    from BrainIACLib.predictor import Predictor
 
-    folders = model_folders(options.models_dir)
-    find_model(options.task, folders, options.model)
-    return Predictor(options.device, folders)
+    return find_model(options.task, model_folders(options.models_dir), options.model).contract.head
 
 
-def _answer(options: argparse.Namespace, predictor, paths: Mapping[str, Path], out: Path | None) -> None:
-    from BrainIACLib.scans import read_scan
-
-    predictor.check_scans(options.task, paths, model_id=options.model, accept_missing=options.accept_missing)
+def _answer(
+    options: argparse.Namespace,
+    client: Client,
+    head: HeadContract | None,
+    paths: Mapping[str, Path],
+    out: Path | None,
+) -> None:
+    if head is not None:
+        missing_slots(head, fill_slots(head, paths), options.accept_missing)
+    question = {
+        "task": options.task,
+        "scans": {slot: slot for slot in paths},  # in this study a scan is called by its slot
+        "model": options.model,
+        "accept_missing": options.accept_missing,
+    }
     with ProgressBar(options.task) as bar:
-        bar.step("reading", 0.0, 0.05)("files", 0.0)
-        scans = {slot: read_scan(path, series_uid=options.series, frame=options.frame) for slot, path in paths.items()}
-        preprocessing = bar.step("preprocessing", 0.05, 0.6)
-        standardised = predictor.set_study(scans, preprocessing_options(options), preprocessing, preset=options.preset)
-        slots = {slot: slot for slot in scans}  # in this study a scan is called by its slot
-        prediction = predictor.predict(
-            options.task, slots, model_id=options.model, accept_missing=options.accept_missing
-        )
-        results = {}
-        for number, (slot, scan) in enumerate(scans.items() if out else ()):
-            from BrainIACLib.reports.result_files import write_results
-
-            saliency = bar.step("saliency", 0.6 + 0.4 * number / len(scans), 0.6 + 0.4 * (number + 1) / len(scans))
-            explanation = predictor.explain(
-                options.task,
-                slot,
-                prediction.label,
-                options.samples,
-                options.seed,
-                lambda done, slot=slot, saliency=saliency: saliency(slot, done),
-                scans=slots,
-                model_id=options.model,
+        set_study(client, options, paths, bar.step("preprocessing", 0.0, 0.6))
+        prediction, results = client.call("predict", **question), {}
+        for number, slot in enumerate(paths if out else ()):
+            folder = out if len(paths) == 1 else out / slot
+            share = 0.4 / len(paths)
+            answer = client.call(
+                "save",
+                progress=bar.step(slot, 0.6 + share * number, 0.6 + share * (number + 1)),
+                folder=str(folder.absolute()),
+                scan=slot,
+                samples=options.samples,
+                seed=options.seed,
+                **question,
             )
-            folder = out if len(scans) == 1 else out / slot
-            results[slot] = str(write_results(scan, standardised[slot], prediction, explanation, folder))
+            results[slot] = str(folder / Path(answer["result"]).name)
         bar.clear()
     files = {slot: str(path) for slot, path in paths.items()}
     if options.json:
-        print_json(files=files, results=results, **prediction.to_json())
+        print_json(files=files, results=results, **prediction)
         return
-    print(f"{', '.join(path.name for path in paths.values())}: {prediction.headline} ({options.task})")
-    for warning in prediction.warnings:
+    print(f"{', '.join(path.name for path in paths.values())}: {prediction['headline']} ({options.task})")
+    for warning in prediction["warnings"]:
         print(f"  warning: {warning}")
-    print(f"  {prediction.valid_range} {prediction.notice}")
+    print(f"  {prediction['valid_range']} {prediction['notice']}")
     for result in results.values():
         print(f"  results in {Path(result).parent}")

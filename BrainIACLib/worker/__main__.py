@@ -76,7 +76,7 @@ class Worker:
                 type="error",
                 id=number,
                 kind="Internal",
-                message=f"The analysis failed unexpectedly ({type(error).__name__}); the log has the details.",
+                message=f"The analysis failed unexpectedly ({_in_short(error)}); please report this.",
                 detail=traceback.format_exc(),
             )
 
@@ -98,7 +98,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Serve until standard input closes."""
     parser = argparse.ArgumentParser(prog="python -m BrainIACLib.worker", description=__doc__)
     parser.add_argument("folder", type=Path, help="private folder for files handed over; removed at the end")
-    parser.add_argument("--models", type=Path, help="folder of installed models (default: bundled and imported ones)")
+    parser.add_argument(
+        "--models",
+        type=Path,
+        action="append",
+        metavar="FOLDER",
+        help="folder of installed models, repeatable (default: bundled and imported ones)",
+    )
     options = parser.parse_args(arguments)
     if not options.folder.is_dir() or not options.folder.name.startswith(PRIVATE_PREFIX):
         parser.error(f"'{options.folder}' must be a folder named '{PRIVATE_PREFIX}...': it is removed at the end")
@@ -118,6 +124,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
     service = None
     Worker(options.folder, answer, sys.stdin.buffer, sink).run()
+
+
+def _in_short(error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 
 
 if __name__ == "__main__":

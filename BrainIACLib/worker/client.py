@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import BrainIACLib
@@ -29,7 +29,7 @@ class Client:
 
     Parameters
     ----------
-    models : folder of installed models; the default ones if None.
+    models : folders of installed models; the bundled and the imported ones if None.
     command : how to start Python; this interpreter by default.
     silence_limit : seconds without any message after which a busy worker counts as hung and is ended.
     grace : seconds that a worker has to obey a cancel before it is ended.
@@ -37,7 +37,7 @@ class Client:
 
     def __init__(
         self,
-        models: Path | None = None,
+        models: Sequence[Path] | None = None,
         command: tuple[str, ...] = (sys.executable, "-m", MODULE),
         silence_limit: float = 900.0,
         grace: float = 5.0,
@@ -121,7 +121,7 @@ class Client:
     def _start(self) -> None:
         self.stop()
         self.folder = new_private_folder()
-        models = ("--models", str(self._models)) if self._models else ()
+        models = [argument for folder in self._models or () for argument in ("--models", str(folder.absolute()))]
         try:
             self._process = subprocess.Popen(
                 (*self._command, str(self.folder), *models),

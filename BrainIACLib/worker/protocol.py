@@ -23,20 +23,27 @@ action    arguments                                              value
 ========  =====================================================  =====================================================
 status    device                                                 device, reason, versions, models: [contract, ...]
 study     device, scans: {name: path}, originals: {name: path},  scans: {name: {warnings, record}}, reused: bool
-          bias_field, brain_extraction, mask (or null), seed
+          bias_field, brain_extraction, mask (or null), seed,
+          series, frame (or null), preset
 predict   task, scans: {slot: name}, model (id or null),         the fields of ``Prediction``, note
           accept_missing
 explain   task, scans, scan, label, model, samples, seed         map (path), parameters, note
+save      folder, task, scans, scan, model, accept_missing,      result (path), prediction, note
+          samples, seed
 steps     scan                                                   image, mask, native_mask, transform (paths)
 inspect   file                                                   title, licences: {task: text}, suggestion (task)
 import    file, task; the person has accepted the licence        id, new: bool
+download  id of an official file on Hugging Face; the person has id, new: bool; the only action that uses the
+          accepted licence, size and source                      network
 forget                                                           nothing; frees the study and the models
 ========  =====================================================  =====================================================
 
 An original is the file that the client loaded a scan from: it is taken instead of the copy if both are the same image.
 Maps and native masks lie on the grid of the copy.
 A note says why the device is what it is, for instance that the memory of another one was too small.
-A study stays set until another one is: asking again with the same files and options costs nothing.
+A scan may also be a DICOM folder or zip; ``save`` writes what ``reports.result_files`` lists.
+A study stays set until another one is: asking again with the same files and options costs nothing, and a study that
+shares scans with it costs the others only.
 """
 
 from __future__ import annotations

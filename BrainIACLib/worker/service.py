@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import hashlib
 import itertools
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from BrainIACLib.checkpoints.conversion import inspect_checkpoint
+from BrainIACLib.checkpoints.download import download, find_file
 from BrainIACLib.checkpoints.importing import import_checkpoint
 from BrainIACLib.checkpoints.installed import installed_models
-from BrainIACLib.checkpoints.official_files import official_file, task_by_name
+from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES, official_file, task_by_name
 from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.contracts import read_contract
-from BrainIACLib.errors import BrainIACError, ScanError
+from BrainIACLib.errors import BrainIACError, ModelError
 from BrainIACLib.predictor import Predictor, versions
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised
 from BrainIACLib.scans import Scan, read_scan, write_image, write_transform
 from BrainIACLib.worker.device import is_out_of_memory, pick_device
+from BrainIACLib.worker.scan_files import content_sha256, on_grid, read_handed_over
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,15 @@ class Study:
     scans: dict[str, str] = field(compare=False)  # name -> path
     originals: dict[str, str] = field(compare=False)  # name -> path of the file that the scan was loaded from
     mask: str | None = field(compare=False)
+    series: str | None
+    frame: int | None
     hashes: dict[str, str]
     mask_hash: str
     device: str
     bias_field: bool
     brain_extraction: str
     seed: int
+    preset: str
 
 
 class Service:
@@ -46,14 +51,16 @@ class Service:
     Parameters
     ----------
     folder : where maps and images for the client are written.
-    models : folder of installed models; the default ones if None.
+    models : folders of installed models; the bundled and the imported ones if None.
     """
 
-    def __init__(self, folder: Path, models: Path | None = None):
+    def __init__(self, folder: Path, models: Sequence[Path] | None = None):
         self._folder = folder
         self._models = models
         self._predictor: Predictor | None = None
         self._study: Study | None = None
+        self._device_asked_for: str | None = None
+        self._scans: dict[str, Scan] = {}
         self._standardised: dict[str, Standardised] = {}
         self._grids: dict[str, sitk.Image] = {}  # the scans as the client knows them
         self._note = ""  # why the device is what it is
@@ -63,9 +70,11 @@ class Service:
             "study": self._set_study,
             "predict": self._predict,
             "explain": self._explain,
+            "save": self._save,
             "steps": self._steps,
             "inspect": self._inspect,
             "import": self._import,
+            "download": self._download,
             "forget": self._forget,
         }
 
@@ -97,16 +106,33 @@ class Service:
         mask: str | None = None,
         seed: int = 0,
         originals: dict[str, str] | None = None,
+        series: str | None = None,
+        frame: int | None = None,
+        preset: str = "standard",
     ) -> dict:
-        hashes = {name: _sha256(Path(path)) for name, path in scans.items()}
-        mask_hash = _sha256(Path(mask)) if mask else ""
-        study = Study(scans, originals or {}, mask, hashes, mask_hash, device, bias_field, brain_extraction, seed)
+        study = Study(
+            scans=scans,
+            originals=originals or {},
+            mask=mask,
+            series=series,
+            frame=frame,
+            hashes={name: content_sha256(Path(path)) for name, path in scans.items()},
+            mask_hash=content_sha256(Path(mask)) if mask else "",
+            device=device,
+            bias_field=bias_field,
+            brain_extraction=brain_extraction,
+            seed=seed,
+            preset=preset,
+        )
         reused = study == self._study
         if not reused:
-            self._forget(progress, cancelled)
-            found = pick_device(device)
-            self._note = found.reason
-            self._on_device(found.name, lambda name: self._standardise(study, name, progress, cancelled))
+            if self._predictor is None or self._device_asked_for != device:
+                self._forget(progress, cancelled)
+                found = pick_device(device)
+                self._note, self._device_asked_for, first = found.reason, device, found.name
+            else:  # its models, and the scans that did not change, are of use again
+                first = self._predictor.device
+            self._on_device(first, lambda name: self._standardise(study, name, progress, cancelled))
         return {
             "reused": reused,
             "scans": {
@@ -143,12 +169,41 @@ class Service:
 
         explanation = self._with_study(explain, progress, cancelled)
         path = self._new_file("saliency.mha")
-        write_image(_on_grid(explanation.map, self._grids[scan]), path)
+        write_image(on_grid(explanation.map, self._grids[scan]), path)
         return {"map": str(path), "parameters": dict(explanation.parameters), "note": self._note}
+
+    def _save(
+        self,
+        progress,
+        cancelled,
+        folder: str,
+        task: str,
+        scans: dict,
+        scan: str,
+        model: str | None = None,
+        accept_missing: bool = False,
+        samples: int = 10,
+        seed: int = 0,
+    ) -> dict:
+        from BrainIACLib.reports.result_files import write_results
+
+        def report(fraction: float) -> None:
+            progress("saliency", fraction)
+
+        def answer_and_map(predictor: Predictor):
+            prediction = predictor.predict(task, scans, model_id=model, accept_missing=accept_missing)
+            return prediction, predictor.explain(
+                task, scan, prediction.label, samples, seed, report, cancelled, scans=scans, model_id=model
+            )
+
+        prediction, explanation = self._with_study(answer_and_map, progress, cancelled)
+        progress("writing", 0.0)
+        result = write_results(self._scans[scan], self._standardised[scan], prediction, explanation, Path(folder))
+        return {"result": str(result), "prediction": prediction.to_json(), "note": self._note}
 
     def _steps(self, progress, cancelled, scan: str) -> dict:
         done = self._with_study(lambda predictor: self._standardised[scan], progress, cancelled)
-        images = {"image": done.image, "mask": done.mask, "native_mask": _on_grid(done.native_mask, self._grids[scan])}
+        images = {"image": done.image, "mask": done.mask, "native_mask": on_grid(done.native_mask, self._grids[scan])}
         paths = {name: self._new_file(f"{name}.mha") for name in images}
         for name, image in images.items():
             write_image(image, paths[name])
@@ -169,13 +224,30 @@ class Service:
         imported = import_checkpoint(Path(file), task, user_folders()[0])
         return {"id": imported.model.contract.id, "new": imported.new}
 
+    def _download(self, progress, cancelled, id: str) -> dict:
+        official = next((file for file in OFFICIAL_FILES if file.id == id and file.hub), None)
+        if official is None:
+            raise ModelError(f"'{id}' cannot be downloaded from here.")
+        progress("asking the host", 0.0)
+        remote, store = find_file(official.hub), user_folders()[0]
+        progress(f"downloading {remote.size / 1e6:.0f} MB from {remote.host}", 0.0)
+        path = download(remote, store)
+        try:
+            imported = import_checkpoint(path, official.task, store)
+        finally:
+            shutil.rmtree(path.parent, ignore_errors=True)
+        return {"id": imported.model.contract.id, "new": imported.new}
+
     def _forget(self, progress, cancelled) -> dict:
-        self._predictor, self._study, self._standardised, self._grids, self._note = None, None, {}, {}, ""
+        self._predictor, self._study, self._note, self._device_asked_for = None, None, "", None
+        self._scans, self._standardised, self._grids = {}, {}, {}
         gc.collect()
         return {}
 
     def _standardise(self, study: Study, device: str, progress, cancelled) -> None:
-        predictor = Predictor(device, self._models)
+        self._study = None  # until the new one is ready
+        if self._predictor is None or self._predictor.device != device:
+            self._predictor = Predictor(device, self._models)
         options = PreprocessingOptions(
             bias_field=study.bias_field,
             brain_extraction=study.brain_extraction,
@@ -183,19 +255,24 @@ class Service:
             seed=study.seed,
             device=device,
         )
-        read = {name: _read(path, study.originals.get(name)) for name, path in study.scans.items()}
+        read = {
+            name: read_handed_over(path, study.originals.get(name), study.series, study.frame)
+            for name, path in study.scans.items()
+        }
         scans = {name: scan for name, (scan, _) in read.items()}
-        self._standardised = dict(predictor.set_study(scans, options, progress, cancelled))
+        standardised = self._predictor.set_study(scans, options, progress, cancelled, study.preset)
+        self._scans, self._standardised, self._study = scans, dict(standardised), study
         self._grids = {name: grid for name, (_, grid) in read.items()}
-        self._predictor, self._study = predictor, study
 
     def _with_study(self, act: Callable[[Predictor], object], progress, cancelled):
-        if self._predictor is None:
+        if self._study is None:
             raise BrainIACError("No study is set; classify or predict again.")
+
+        study = self._study
 
         def on(device: str):
             if device != self._predictor.device:
-                self._standardise(self._study, device, progress, cancelled)
+                self._standardise(study, device, progress, cancelled)
             return act(self._predictor)
 
         return self._on_device(self._predictor.device, on)
@@ -215,49 +292,7 @@ class Service:
         return self._folder / f"{next(self._files)}_{name}"
 
 
-def _read(path: str, original: str | None) -> tuple[Scan, sitk.Image]:
-    """The scan, and the image as handed over, on whose grid the client wants its maps.
-
-    A program that loads and hands over a scan may round its geometry in the last bits or reverse its slices. With the
-    file that it was loaded from, if that holds the same image, the numbers are those of the command line to the last
-    bit, and so are the format and hash in the provenance.
-    """
-    scan = read_scan(path)
-    if original is None:
-        return scan, scan.image
-    try:
-        first = read_scan(original)
-    except ScanError:  # moved since, or one of several volumes of a file
-        return scan, scan.image
-    return first if _same_image(first.image, scan.image) else scan, scan.image
-
-
-def _same_image(first: sitk.Image, second: sitk.Image) -> bool:
-    """Equal voxels at equal places, whatever the order of the axes and their directions."""
-    for axis in (None, 0, 1, 2):
-        corner = [0 if other != axis else second.GetSize()[other] - 1 for other in range(3)]
-        index = first.TransformPhysicalPointToContinuousIndex(second.TransformIndexToPhysicalPoint(corner))
-        if any(min(abs(i), abs(i - size + 1)) > 1e-3 for i, size in zip(index, first.GetSize(), strict=True)):
-            return False
-    if first.GetNumberOfPixels() != second.GetNumberOfPixels():
-        return False
-    reordered = _on_grid(first, second)
-    return bool((sitk.GetArrayViewFromImage(reordered) == sitk.GetArrayViewFromImage(second)).all())
-
-
-def _on_grid(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
-    """The same voxels in the order of another grid with the same voxel centres."""
-    return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
-
-
 def _licence(path: Path, generation: str, task: str) -> str:
     if generation == "own":
         return read_contract(path.parent).licence
     return official_file(generation, task).licence
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ScanError(f"The file '{path.name}' cannot be read ({error.strerror}); load the scan again.") from None

@@ -144,7 +144,7 @@ def test_a_study_of_two_scans_is_answered_with_a_map_for_each(brainiac, store, s
 
 
 def test_missing_scans_and_missing_models_are_said_before_any_work(brainiac, store, scans, monkeypatch):
-    monkeypatch.setattr("BrainIACLib.scans.read_scan", lambda *a, **k: pytest.fail("read a scan"))
+    monkeypatch.setattr("BrainIACLib.worker.client.Client._start", lambda self: pytest.fail("started the worker"))
     status, (answer,), _ = brainiac("idh", "--t1ce", scans[0], "--models-dir", store, "--json")
     assert status == 1
     assert "missing: FLAIR" in answer["error"]

@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from BrainIACLib.cli import main
+from BrainIACLib.errors import BrainIACError
 from BrainIACLib.reports import result_files
 from BrainIACLib.resources import resource
 
@@ -106,15 +107,23 @@ def test_two_runs_give_the_same_numbers_to_the_last_bit(analysed, tmp_path):
     assert (analysed / result_files.TRANSFORM).read_text() == (tmp_path / result_files.TRANSFORM).read_text()
 
 
-def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    """In the worker's own service, so that the disk can be made to look full."""
+    from BrainIACLib.worker.service import Service
+
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
+    def progress(step, fraction):
+        pass
+
     monkeypatch.setattr(result_files, "write_transform", full_disk)
-    out = tmp_path / "results"
-    options = ["--samples", "1", "--no-bias-field", "--brain-extraction", "none"]
-    assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(out), *options]) == 1
-    assert "No space left" in capsys.readouterr().err
+    out, service = tmp_path / "results", Service(tmp_path)
+    study = {"scans": {"a": str(SAMPLES["FLAIR"])}, "device": "cpu", "bias_field": False, "brain_extraction": "none"}
+    service.answer("study", study, progress, lambda: False)
+    question = {"folder": str(out), "task": "sequence", "scans": {"any": "a"}, "scan": "a", "samples": 1}
+    with pytest.raises(BrainIACError, match="No space left"):
+        service.answer("save", question, progress, lambda: False)
     assert list(out.iterdir()) == []
 
 

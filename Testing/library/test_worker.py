@@ -362,7 +362,7 @@ def test_out_of_memory_goes_to_the_cpu_with_a_note(tmp_path, monkeypatch, head):
         def __init__(self, device, models):
             self.device = device
 
-        def set_study(self, scans, options, progress, cancelled):
+        def set_study(self, scans, options, progress, cancelled, preset):
             if self.device == "cuda" and "too big" in scans:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return {}
@@ -407,7 +407,7 @@ def test_an_error_that_is_not_about_memory_is_not_repeated_on_the_cpu(tmp_path, 
 
 def test_the_original_file_is_taken_only_where_it_is_the_same_image(head, tmp_path):
     """Slicer reverses the slices of left-handed files and rounds; an edited or moved volume is no longer the file."""
-    from BrainIACLib.worker.service import _on_grid, _read
+    from BrainIACLib.worker.scan_files import on_grid, read_handed_over
 
     image = sitk.ReadImage(head)
     copies = {
@@ -419,26 +419,66 @@ def test_the_original_file_is_taken_only_where_it_is_the_same_image(head, tmp_pa
     for name, copy in copies.items():
         path = str(tmp_path / f"{name}.mha")
         sitk.WriteImage(copy, path)
-        scan, grid = _read(path, head)
+        scan, grid = read_handed_over(path, head)
         assert (str(scan.path) == head) == (name == "reversed"), name
         assert np.allclose(grid.GetOrigin(), copy.GetOrigin(), atol=1e-5)
-    on_copy = sitk.GetArrayFromImage(_on_grid(image, copies["reversed"]))
+    on_copy = sitk.GetArrayFromImage(on_grid(image, copies["reversed"]))
     assert (on_copy == sitk.GetArrayFromImage(copies["reversed"])).all()
-    assert str(_read(path, str(tmp_path / "missing.nii.gz"))[0].path) == path
+    assert str(read_handed_over(path, str(tmp_path / "missing.nii.gz"))[0].path) == path
 
 
-def test_worker_and_command_line_give_the_same_bits_on_a_real_scan(client, shared_data):
-    """ARCHITECTURE law 3, with the bundled starter."""
-    scan = shared_data / "scans" / "IXI012-HH-1211_T1w_2mm.nii.gz"
-    command = [sys.executable, "-m", "BrainIACLib.cli", "sequence", str(scan), "--json", "--device", "cpu"]
-    printed = subprocess.run(command, cwd=LIBRARY_ROOT, capture_output=True, text=True, check=True).stdout
-    on_command_line = json.loads(printed)
-    client.call("study", scans={"a": str(scan)}, device="cpu")
+def test_worker_command_line_and_library_give_the_same_bits(client, shared_data, tmp_path, capsys):
+    """ARCHITECTURE law 3, with the bundled starter: ``brainiac analyze`` is the worker, the worker is the library."""
+    from BrainIACLib.cli import main
+    from BrainIACLib.predictor import Predictor
+    from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+    from BrainIACLib.scans import read_scan, write_image
+
+    path = shared_data / "scans" / "IXI012-HH-1211_T1w_2mm.nii.gz"
+    predictor = Predictor("cpu")
+    predictor.set_study({"a": read_scan(path)}, PreprocessingOptions(bias_field=False, brain_extraction="none"))
+    prediction = predictor.predict("sequence", "a")
+    write_image(predictor.explain("sequence", "a", prediction.label, samples=1).map, tmp_path / "reference.nii.gz")
+    reference = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "reference.nii.gz")))
+
+    options = ["--json", "--device", "cpu", "--no-bias-field", "--brain-extraction", "none", "--samples", "1"]
+    assert main(["analyze", str(path), "--out", str(tmp_path / "out"), *options]) == 0
+    on_command_line = json.loads(capsys.readouterr().out)
+    assert on_command_line["probabilities"] == prediction.probabilities
+    written = sitk.ReadImage(str(tmp_path / "out" / "saliency.nii.gz"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(written), reference)
+
+    client.call("study", scans={"a": str(path)}, **QUICK)
     by_worker = client.call("predict", task="sequence", scans={"any": "a"})
-    assert by_worker["probabilities"] == on_command_line["probabilities"]
-    assert by_worker["label"] == on_command_line["sequence"]
+    assert by_worker["probabilities"] == prediction.probabilities
+    explained = client.call("explain", task="sequence", scans={"any": "a"}, scan="a", label="T1", samples=1)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(explained["map"])), reference)
     started = time.perf_counter()
-    client.call("study", scans={"a": str(scan)}, device="cpu")
-    again = client.call("predict", task="sequence", scans={"any": "a"})
+    client.call("study", scans={"a": str(path)}, **QUICK)
+    assert client.call("predict", task="sequence", scans={"any": "a"})["probabilities"] == by_worker["probabilities"]
     assert time.perf_counter() - started < 1.0
-    assert again["probabilities"] == by_worker["probabilities"]
+
+
+def test_adding_a_scan_prepares_that_scan_only(client, head, tmp_path):
+    """The time that the steps of a kept scan took is that of the first time."""
+    other = tmp_path / "other.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(head) + 1, str(other))
+    client.call("forget")
+    first = client.call("study", scans={"a": head}, **QUICK)["scans"]["a"]
+    both = client.call("study", scans={"a": head, "b": str(other)}, **QUICK)
+    assert both["reused"] is False
+    assert list(both["scans"]) == ["a", "b"]
+    assert both["scans"]["a"] == first
+    again = client.call("study", scans={"a": head}, **{**QUICK, "seed": 1})["scans"]["a"]
+    assert again != first
+
+
+def test_dicom_folders_are_studies_too(tmp_path):
+    from BrainIACLib.worker.scan_files import content_sha256
+
+    for name in ("first", "second"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "1.dcm").write_bytes(b"pixels")
+    assert content_sha256(tmp_path / "first") == content_sha256(tmp_path / "second")
+    (tmp_path / "second" / "deep" / "2.dcm").write_bytes(b"more")
+    assert content_sha256(tmp_path / "first") != content_sha256(tmp_path / "second")
