@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,7 @@ FORMAT = 1
 INDEX, TABLE = "cache.json", "volumes.csv"
 VOLUMES_PER_SHARD = 64
 HASHING_THREADS = 8
+OPEN_SHARDS = 256  # each takes a file descriptor, of which a process may have about 1000
 
 
 def write_cache(
@@ -127,7 +129,7 @@ class Cache:
             self._check_size(shard)
         if verify:
             self.verify()
-        self._maps: dict[int, np.ndarray] = {}
+        self._maps: OrderedDict[int, np.ndarray] = OrderedDict()
         first = self._map(0)
         self.size: tuple[int, int, int] = first.shape[1:]
 
@@ -156,7 +158,7 @@ class Cache:
             list(pool.map(check, self._shards))
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_maps": {}}
+        return {**self.__dict__, "_maps": OrderedDict()}
 
     def _places(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shards = np.searchsorted(self._starts, indices, side="right") - 1
@@ -169,6 +171,9 @@ class Cache:
                 self._maps[number] = np.load(self.folder / shard["file"], mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError) as error:
                 raise self._damaged(shard, f"cannot be read ({error})") from None
+            if len(self._maps) > OPEN_SHARDS:
+                self._maps.popitem(last=False)
+        self._maps.move_to_end(number)
         return self._maps[number]
 
     def _check_size(self, shard: dict) -> None:
