@@ -1,0 +1,180 @@
+"""One cell of the grid, from its data to its folder: train, predict, perturb, write (PROTOCOL P-13 to P-19, P-42).
+
+The folder's layout is that of ``Training.evaluation.results``; ``metrics.json`` is written last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save
+
+import BrainIACLib
+from BrainIACLib.scans.writing import write_bytes, write_text
+from Training.downstream.one_training import Trained, train_once
+from Training.downstream.plan import Workbench
+from Training.downstream.recipe import load_recipe, recipe_facts
+from Training.downstream.tasks import AGE_UNITS, TASKS, Task, scores
+from Training.evaluation.results import Cell, write_config, write_metrics, write_predictions, write_status
+from Training.evaluation.stability import stability_table
+
+CHECKPOINT = "checkpoint.safetensors"
+SECONDS_BETWEEN_STATUS = 1.0
+
+
+def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None = None) -> None:
+    """Work on a cell from its start to its ``metrics.json``; what an unfinished earlier try left there is removed."""
+    started = time.monotonic()
+    task, plan = TASKS[cell.task], bench.plan
+    recipe_name = plan.recipes[cell.mode]
+    recipe = load_recipe(recipe_name, cell.task)
+    start = bench.initialisation(cell.initialisation)
+    data = bench.studies(cell.task)
+    splits = bench.splits(cell, recipe.hold_out_share, recipe.validation_share)
+    shutil.rmtree(bench.runs / cell.name, ignore_errors=True)
+    folder = write_config(
+        bench.runs,
+        cell,
+        cohort=plan.cohort,
+        labels=plan.labels,
+        recipe=recipe_facts(recipe_name, recipe, start.pretrained),
+        provenance=_provenance(bench, start.facts),
+        initialisation_title=start.title,
+        simulated_note=plan.simulated_note,
+        folds=plan.folds,
+        left_out=data.left_out,
+        **({"classes": list(task.classes)} if task.classes else {}),
+        **(_age_meaning(plan.age_unit) if cell.task == "age" else {}),
+        **({"horizon_months": plan.horizon} if cell.task == "survival" else {}),
+    )
+
+    told = time.monotonic()
+
+    def progress(epoch: int, epochs: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > SECONDS_BETWEEN_STATUS:
+            told = time.monotonic()
+            _status(folder, "running", epoch, epochs, "")
+
+    _status(folder, "running", 0, recipe.epochs, "")
+
+    tables, embeddings, trainings = [], [], []
+    for fold, split in enumerate(splits):
+        trained = train_once(bench, cell, recipe, split, progress, cancelled)
+        trainings.append(trained)
+        rows = _rows_to_report(split, plan.folds > 0)
+        tables.append(_predictions(task, data.table, split, rows, trained, plan.age_unit, fold if plan.folds else None))
+        if cell.fraction == 1:
+            embeddings.append(trained.pooled(rows))
+    write_predictions(folder, pd.concat(tables), np.concatenate(embeddings) if embeddings else None)
+    write_text(_history(trainings), folder / "history.csv")
+    if not plan.folds:
+        write_bytes(save(trainings[0].tensors), folder / CHECKPOINT)
+        if cell.fraction == 1 and plan.stability:
+            table = stability_table(bench, cell, splits[0], trainings[0], _display(cell.task, plan.age_unit))
+            write_text(table.to_csv(index=False), folder / "stability.csv")
+    best = [trained.fitted for trained in trainings]
+    write_metrics(
+        folder,
+        counts=_counts(data.table, splits),
+        validation={
+            "metric": task.metric,
+            "value": float(np.mean([one.score for one in best])) * _display(cell.task, plan.age_unit),
+            "epoch": int(np.median([one.epoch for one in best])),
+        },
+        seconds=round(time.monotonic() - started, 2),
+        finished=_now(),
+    )
+    (folder / "status.json").unlink(missing_ok=True)
+
+
+def _rows_to_report(split: pd.Series, cross_validation: bool) -> np.ndarray:
+    """With folds the test cases alone: a case is trained on in several of them."""
+    return np.flatnonzero(split == "test") if cross_validation else np.flatnonzero(split != "")
+
+
+def _predictions(
+    task: Task,
+    table: pd.DataFrame,
+    split: pd.Series,
+    rows: np.ndarray,
+    trained: Trained,
+    age_unit: str,
+    fold: int | None,
+) -> pd.DataFrame:
+    chosen = table.iloc[rows]
+    values = scores(task, trained.outputs(rows), trained.fitted.scale)
+    out = chosen[["patient", "scan", "dataset"]].copy()
+    out["split"] = split.iloc[rows].to_numpy()
+    if fold is not None:
+        out["fold"] = fold
+    if task.classes:
+        out["truth"] = chosen["sequence"].to_numpy()
+        for number, name in enumerate(task.classes):
+            out[f"score_{name}"] = values[:, number]
+        return out
+    display = _display(task.name, age_unit)
+    truth = chosen["target"].to_numpy(float) * display
+    out["truth"] = truth if task.name == "age" else pd.array(truth, dtype="Int64")
+    out["score"] = values * display
+    if task.name == "survival":
+        out["time"], out["event"] = chosen["time"].to_numpy(float), chosen["event"].astype(int).to_numpy()
+    return out
+
+
+def _counts(table: pd.DataFrame, splits: list[pd.Series]) -> dict:
+    """Patients and scans of each split: of all folds together for the test cases, of the first fold for the others."""
+    counts = {}
+    for name in ("train", "validation", "test", "external"):
+        rows = np.any([split == name for split in splits], axis=0) if name == "test" else splits[0] == name
+        if rows.any():
+            counts[name] = {"patients": int(table["patient"][rows].nunique()), "scans": int(rows.sum())}
+    return counts
+
+
+def _history(trainings: list[Trained]) -> str:
+    return pd.concat([pd.DataFrame(one.fitted.history).assign(fold=fold) for fold, one in enumerate(trainings)]).to_csv(
+        index=False
+    )
+
+
+def _display(task_name: str, age_unit: str) -> float:
+    """What one unit of the target is in years (U-16); 1 for other tasks."""
+    return 1 / AGE_UNITS[age_unit] if task_name == "age" else 1.0
+
+
+def _age_meaning(age_unit: str) -> dict:
+    return {"unit": age_unit, "display_unit": "years", "conversion": 1 / AGE_UNITS[age_unit]}
+
+
+def _provenance(bench: Workbench, encoder: dict) -> dict:
+    return {
+        "command": bench.plan.command,
+        "versions": {
+            "brainiac": BrainIACLib.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "device": bench.plan.device,
+        "sha256": {"encoder": encoder["sha256"], "cache": bench.cache_sha256},
+        "encoder": encoder,
+        "plan": {k: v for k, v in dataclasses.asdict(bench.plan).items() if k not in ("cache", "sources", "command")},
+    }
+
+
+def _status(folder: Path, state: str, epoch: int, epochs: int, message: str) -> None:
+    write_status(folder, state, epoch=epoch, epochs=epochs, message=message, updated=_now())
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

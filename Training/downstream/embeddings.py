@@ -1,0 +1,73 @@
+"""Embeddings of every volume by each frozen encoder, computed once for all cells and restarts of a folder of runs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from BrainIACLib.scans.writing import write_bytes
+from Training.downstream.inputs import Perturbation, VolumeInputs, embed_volumes
+from Training.downstream.plan import Workbench
+
+FOLDER = ".embeddings"
+
+
+def embeddings_of(
+    bench: Workbench,
+    initialisation: str,
+    seed: int,
+    rows: np.ndarray | None = None,
+    perturb: tuple[str, float, Perturbation] | None = None,
+) -> np.ndarray:
+    """float32 (len(cache), D); rows of the cache that were not asked for are NaN.
+
+    Parameters
+    ----------
+    seed : of random weights; without meaning for pretrained ones.
+    rows : the volumes to embed, all by default.
+    perturb : name, level and the function of a perturbation.
+    """
+    start = bench.initialisation(initialisation)
+    rows = np.arange(len(bench.cache)) if rows is None else np.unique(rows)
+    key = {
+        "weights": start.sha256 if start.pretrained else f"random {seed} {start.contract.architecture}",
+        "width": start.contract.width,
+        "normalisation": [start.contract.normalisation, start.contract.clip_percentiles],
+        "cache": bench.cache_sha256,
+        "perturbation": list(perturb[:2]) if perturb else None,
+        "rows": hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest(),
+    }
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+
+    def compute() -> np.ndarray:
+        inputs = VolumeInputs(
+            bench.cache,
+            rows[:, None],
+            start.contract,
+            bench.plan.device,
+            perturb[2] if perturb else None,
+        )
+        known = embed_volumes(start.encoder(seed), inputs, rows, bench.plan.device)
+        everything = np.full((len(bench.cache), known.shape[1]), np.nan, np.float32)
+        everything[rows] = known
+        return everything
+
+    return _kept(bench.runs / FOLDER, f"{initialisation}-{name}", compute)
+
+
+def _kept(folder: Path, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """From the file if it is there; else one process computes it while others that want it wait."""
+    path = folder / f"{name}.npy"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.lock"):
+        if not path.is_file():
+            stream = io.BytesIO()
+            np.save(stream, compute(), allow_pickle=False)
+            write_bytes(stream.getvalue(), path)
+    return np.load(path, allow_pickle=False)

@@ -1,0 +1,144 @@
+"""One training loop for whole networks and for heads on embeddings: best validation checkpoint (PROTOCOL P-15)."""
+
+from __future__ import annotations
+
+import copy
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from torch import Tensor, nn
+
+from BrainIACLib.errors import Cancelled
+from Training.downstream.inputs import in_batches
+from Training.downstream.recipe import Optimisation, Recipe
+from Training.downstream.tasks import TargetScale, Task, loss, scores
+
+
+class Inputs(typing.Protocol):
+    def batch(self, studies: np.ndarray) -> tuple: ...
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """``score`` is the validation score of ``epoch`` (from 1), whose weights the model holds now; ``history`` has one
+    row an epoch."""
+
+    epoch: int
+    score: float
+    scale: TargetScale
+    history: list[dict[str, float]]
+
+
+def fit(
+    model: nn.Module,
+    inputs: Inputs,
+    targets: np.ndarray,
+    train: np.ndarray,
+    validation: np.ndarray,
+    task: Task,
+    recipe: Recipe,
+    *,
+    rate: float,
+    seed: int,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Fitted:
+    """Train ``model`` in place and leave it with the weights of the best validation score.
+
+    Parameters
+    ----------
+    targets : (n,) of all studies; NaN ones must not be in ``train`` and ``validation``.
+    train, validation : row numbers of studies.
+    progress : called after each epoch with its number and the number of epochs.
+
+    Raises
+    ------
+    Cancelled : asked to stop; the model is then of no use.
+    """
+    rng = np.random.default_rng((seed, 4))
+    scale = TargetScale.of(task, targets[train])
+    model.to(device)
+    batches = max(1, len(train) // recipe.batch_size)
+    optimisation = Optimisation(recipe, model.parameters(), rate, batches)
+    best: tuple[float, float] | None = None
+    history, best_state, best_epoch = [], None, 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # of dropout
+        for epoch in range(1, recipe.epochs + 1):
+            if cancelled is not None and cancelled():
+                raise Cancelled("Stopped as asked; this training was not finished.")
+            order = rng.permutation(train)
+            training_loss = _one_epoch(model, inputs, targets, order, task, recipe, optimisation, scale)
+            outputs = predict(model, inputs, validation, recipe.batch_size)
+            truth = torch.from_numpy(targets[validation])
+            validation_loss = float(loss(task, outputs, truth, scale))
+            score = validation_score(task, targets[validation], scores(task, outputs, scale))
+            history.append(
+                {
+                    "epoch": epoch,
+                    "training_loss": training_loss,
+                    "validation_loss": validation_loss,
+                    task.metric: score,
+                    "learning_rate": optimisation.rate,
+                }
+            )
+            optimisation.end_epoch(validation_loss)
+            rank = (score if task.higher_is_better else -score, -validation_loss)
+            if best is None or rank > best:
+                best, best_epoch, best_state = rank, epoch, copy.deepcopy(model.state_dict())
+            if progress is not None:
+                progress(epoch, recipe.epochs)
+            patience = recipe.stop_after_epochs_without_progress
+            if patience is not None and epoch - best_epoch >= patience:
+                break
+    model.load_state_dict(best_state)
+    return Fitted(best_epoch, history[best_epoch - 1][task.metric], scale, history)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, inputs: Inputs, rows: np.ndarray, batch_size: int) -> Tensor:
+    """Raw outputs (len(rows), outputs) on the CPU, in evaluation mode."""
+    model.eval()
+    return torch.cat([model(*inputs.batch(part)).float().cpu() for part in in_batches(rows, batch_size)])
+
+
+def validation_score(task: Task, truth: np.ndarray, predicted: np.ndarray) -> float:
+    """The task's metric; 0.5 for an area under the curve where the validation cases are all of one class."""
+    if task.name == "sequence":
+        classes = np.unique(truth)
+        if len(classes) == 1:
+            return float(np.mean(predicted.argmax(1) == truth))
+        return float(balanced_accuracy_score(truth, predicted.argmax(1)))
+    if task.name == "age":
+        return float(np.mean(np.abs(predicted - truth)))
+    return float(roc_auc_score(truth, predicted)) if len(np.unique(truth)) == 2 else 0.5
+
+
+def _one_epoch(
+    model: nn.Module,
+    inputs: Inputs,
+    targets: np.ndarray,
+    order: np.ndarray,
+    task: Task,
+    recipe: Recipe,
+    optimisation: Optimisation,
+    scale: TargetScale,
+) -> float:
+    """The mean loss. Studies beyond the last whole batch wait for another epoch, except where there is no whole one."""
+    model.train()
+    device = next(model.parameters()).device
+    batches = list(in_batches(order, recipe.batch_size))
+    if len(batches) > 1 and len(batches[-1]) < recipe.batch_size:
+        batches.pop()
+    total = 0.0
+    for part in batches:
+        with torch.autocast(device.type, enabled=recipe.mixed_precision and device.type == "cuda"):
+            value = loss(task, model(*inputs.batch(part)), torch.from_numpy(targets[part]).to(device), scale)
+        optimisation.step(value)
+        total += float(value.detach())
+    return total / len(batches)

@@ -1,0 +1,141 @@
+"""Hold-out, validation and nested training fractions by patient, stratified, from one seed (PROTOCOL P-14, P-15, C-08).
+
+Patients are put into one order in which every beginning is stratified; a fraction is a beginning of it. So 10 % is a
+part of 20 %, and the validation cases of 10 % are validation cases of 20 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from BrainIACLib.errors import TrainingError
+
+AGE_STRATA = 5
+_HOLD_OUT_STREAM, _ORDER_STREAM, _FOLD_STREAM = 1, 2, 3  # so that one seed gives unrelated draws
+
+
+def strata(table: pd.DataFrame, task_name: str) -> dict[str, str]:
+    """A stratum for each patient: label (IDH, survival), fifth of the age, or one for all (every patient has all four
+    sequences). A patient with several studies counts by the first."""
+    first = table.groupby("patient", sort=True).first()
+    if task_name == "sequence":
+        return dict.fromkeys(first.index, "")
+    if task_name == "age":
+        ranks = first["target"].rank(method="first")
+        return np.ceil(ranks / len(ranks) * AGE_STRATA).astype(int).astype(str).to_dict()
+    return first["target"].fillna(-1).astype(int).astype(str).to_dict()
+
+
+def nested_order(stratum_of: Mapping[str, str], seed: int, stream: int = _ORDER_STREAM) -> list[str]:
+    """The patients in an order whose every beginning holds the strata in their shares, to within one patient each."""
+    rng = np.random.default_rng((seed, stream))
+    groups: dict[str, list[str]] = {}
+    for patient in sorted(stratum_of):
+        groups.setdefault(stratum_of[patient], []).append(patient)
+    placed = []
+    for name in sorted(groups):
+        members = groups[name]
+        for place, number in enumerate(rng.permutation(len(members))):
+            placed.append(((place + 0.5) / len(members), name, members[number]))
+    return [patient for _, _, patient in sorted(placed)]
+
+
+def split_column(
+    table: pd.DataFrame,
+    task_name: str,
+    *,
+    fraction: float,
+    seed: int,
+    hold_out: float,
+    validation: float,
+    external: tuple[str, ...] = (),
+) -> pd.Series:
+    """For each study ``train``, ``validation``, ``test``, ``external``, or ``""`` (not in this fraction).
+
+    Roles of the manifest win over drawing: ``test`` is the hold-out, ``pretrain`` is left out, ``validation`` is the
+    validation set of every fraction. The hold-out depends on the seed alone, so it is the same for all fractions.
+
+    Parameters
+    ----------
+    fraction : of the studies that are neither held out nor external; ``round(fraction * N)`` studies are reached by
+        adding whole patients (C-05).
+    hold_out, validation : shares of the patients; ``validation`` is taken out of the fraction.
+    external : datasets that are never trained on (P-29).
+
+    Raises
+    ------
+    TrainingError : too few patients for the fraction, or no hold-out.
+    """
+    split = pd.Series("", index=table.index)
+    split[table["dataset"].isin(external)] = "external"
+    open_rows = split == ""
+    split[open_rows & (table["role"] == "test")] = "test"
+    pool = table[open_rows & ~table["role"].isin(["test", "pretrain"])]
+    stratum = strata(pool, task_name)
+    if not (split == "test").any():
+        order = nested_order(stratum, seed, _HOLD_OUT_STREAM)
+        held_out = order[: round(hold_out * len(order))]
+        split[pool.index[pool["patient"].isin(held_out)]] = "test"
+        pool = pool[~pool["patient"].isin(held_out)]
+    return _with_fraction(split, pool, stratum, fraction, seed, validation)
+
+
+def fold_columns(
+    table: pd.DataFrame, task_name: str, *, folds: int, fraction: float, seed: int, validation: float
+) -> list[pd.Series]:
+    """One split column for each fold of a cross-validation by patient; every study is in the test split of one."""
+    stratum = strata(table, task_name)
+    order = nested_order(stratum, seed, _FOLD_STREAM)
+    if len(order) < 2 * folds:
+        raise TrainingError(f"{len(order)} patients are too few for {folds} folds; take fewer folds.")
+    columns = []
+    for fold in range(folds):
+        split = pd.Series("", index=table.index)
+        split[table["patient"].isin(order[fold::folds])] = "test"
+        columns.append(_with_fraction(split, table[split == ""], stratum, fraction, seed, validation))
+    return columns
+
+
+def _with_fraction(
+    split: pd.Series, pool: pd.DataFrame, stratum: Mapping[str, str], fraction: float, seed: int, validation: float
+) -> pd.Series:
+    given = pool["role"] == "validation"
+    split[pool.index[given]] = "validation"
+    pool = pool[~given]
+    order = nested_order({patient: stratum[patient] for patient in pool["patient"]}, seed)
+    studies = pool.groupby("patient").size()
+    chosen, counted = [], 0
+    for patient in order:
+        if counted >= round(fraction * len(pool)):
+            break
+        chosen.append(patient)
+        counted += int(studies[patient])
+    for_validation = set() if given.any() else _validation_patients(chosen, stratum, validation)
+    rows = pool["patient"].isin(chosen)
+    split[pool.index[rows]] = "train"
+    split[pool.index[pool["patient"].isin(for_validation)]] = "validation"
+    for name in ("train", "validation", "test"):
+        if not (split == name).any():
+            raise TrainingError(
+                f"{fraction:.0%} of {len(order)} patients leave no case for the {name} set; take a larger fraction, or "
+                "a manifest with more patients."
+            )
+    return split
+
+
+def _validation_patients(chosen: list[str], stratum: Mapping[str, str], share: float) -> set[str]:
+    """Evenly spread over each stratum of the order, so that a longer beginning only adds to them; each stratum starts
+    at another phase, so that a short beginning has some too."""
+    names = sorted(set(stratum.values()))
+    phase = {name: 0.25 + 0.5 * (number + 0.5) / len(names) for number, name in enumerate(names)}
+    seen = dict.fromkeys(names, 0)
+    found = set()
+    for patient in chosen:
+        name = stratum[patient]
+        if int((seen[name] + 1) * share + phase[name]) > int(seen[name] * share + phase[name]):
+            found.add(patient)
+        seen[name] += 1
+    return found

@@ -1,0 +1,120 @@
+"""The three starts of a training: BrainIAC, MedicalNet, Scratch (PROTOCOL P-13, U-01).
+
+"BrainIAC" is whatever model folder is given for it: imported official weights, or an own pretraining; ``title`` says
+which, and every result carries it. All three have the same net; heads are always random.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from BrainIACLib.checkpoints.installed import InstalledModel, file_sha256, load_model
+from BrainIACLib.checkpoints.official_contracts import official_contract
+from BrainIACLib.checkpoints.reading import read_checkpoint
+from BrainIACLib.checkpoints.recognition import Recognised, recognise
+from BrainIACLib.contracts import EMBEDDING_TASK, EncoderContract, SourceContract, read_contract
+from BrainIACLib.errors import ModelError
+from BrainIACLib.models.encoders import encoder as new_encoder
+
+NO_DIGEST = "0" * 64
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """A start: what it is, how its input is made, and its weights.
+
+    ``zero_keys`` were not in the file and are zero (MedicalNet's four shortcut biases); None for random weights.
+    """
+
+    name: str
+    title: str
+    contract: EncoderContract
+    sha256: str
+    zero_keys: tuple[str, ...]
+    weights: dict[str, Tensor] | None
+
+    @property
+    def pretrained(self) -> bool:
+        """Decides the learning rate (P-16)."""
+        return self.weights is not None
+
+    def encoder(self, seed: int) -> nn.Module:
+        """A new encoder in float32 on the CPU; ``seed`` decides random weights and nothing else."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = new_encoder(self.contract.architecture, self.contract.width, self.contract.embedding)
+        if self.weights is not None:
+            net.load_state_dict(self.weights, strict=True)
+        return net
+
+    @property
+    def facts(self) -> dict:
+        """What a run's record says about its start."""
+        return {
+            "title": self.title,
+            "architecture": self.contract.architecture,
+            "width": self.contract.width,
+            "normalisation": self.contract.normalisation,
+            "sha256": None if self.sha256 == NO_DIGEST else self.sha256,
+            "keys_at_zero": [key for key in self.zero_keys if not key.endswith("num_batches_tracked")],
+        }
+
+
+def load_initialisation(name: str, source: Path | None, like: EncoderContract) -> Initialisation:
+    """The start called ``name`` (of ``Training.evaluation.results.INITIALISATIONS``).
+
+    Parameters
+    ----------
+    source : a model folder (contract.json, safetensors), or MedicalNet's own file; None for Scratch.
+    like : architecture and input of Scratch, so that it differs from the pretrained net in the weights alone.
+
+    Raises
+    ------
+    ModelError : no source, no model there, damaged, or a file that must be imported first.
+    """
+    if name == "Scratch":
+        contract = dataclasses.replace(like, sha256=NO_DIGEST, generation="own")
+        return Initialisation(name, "random weights", contract, NO_DIGEST, (), None)
+    if source is None:
+        raise ModelError(f"The initialisation {name} needs weights: give a model folder with --{name.lower()}.")
+    source = Path(source)
+    if source.is_dir():
+        return _from_folder(name, source)
+    return _from_medicalnet_file(name, source)
+
+
+def _from_folder(name: str, folder: Path) -> Initialisation:
+    contract = read_contract(folder)
+    weights = load_model(InstalledModel(folder, contract)).encoder.state_dict()
+    zero_keys = contract.source.allowed_missing_keys if contract.source else ()
+    return Initialisation(name, contract.title, contract.encoder, contract.encoder.sha256, tuple(zero_keys), weights)
+
+
+def _from_medicalnet_file(name: str, path: Path) -> Initialisation:
+    checkpoint = read_checkpoint(path)
+    recognised = recognise(checkpoint.shapes)
+    if recognised.generation != "medicalnet":
+        raise ModelError(
+            f"'{path.name}' is a {recognised.title}: accept its licence with 'brainiac models import {path.name}' and "
+            f"give the folder that this makes with --{name.lower()}."
+        )
+    net = new_encoder(recognised.architecture, recognised.width, "gap")
+    weights = _tensors(net, recognised, checkpoint.tensors)
+    source = SourceContract(path.name, file_sha256(path), recognised.title, (), recognised.zero_keys, "MIT")
+    contract = official_contract(recognised, EMBEDDING_TASK, source, {"encoder": NO_DIGEST})
+    return Initialisation(name, contract.title, contract.encoder, source.sha256, recognised.zero_keys, weights)
+
+
+def _tensors(net: nn.Module, recognised: Recognised, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The net's state from the file's keys; absent ones are zero, never what the random initialisation left (U-01)."""
+    return {
+        key: torch.zeros_like(value)
+        if key in recognised.zero_keys
+        else tensors[recognised.encoder_keys[key]].to(value.dtype)
+        for key, value in net.state_dict().items()
+    }

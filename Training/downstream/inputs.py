@@ -1,0 +1,93 @@
+"""What a net is fed: volumes from the cache, or embeddings that were computed once (PROTOCOL P-18)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from BrainIACLib.contracts import EncoderContract
+from BrainIACLib.errors import TrainingError
+from BrainIACLib.models.inference import prepare_for_inference
+from BrainIACLib.preprocessing.intensity import normalise
+from Training.data.cache import Cache
+from Training.downstream.network import masked_mean
+
+Perturbation = Callable[[Tensor], Tensor]  # (B, 1, X, Y, Z) in 0..1, before normalisation -> the same shape
+SCANS_AT_ONCE = 32
+
+
+class VolumeInputs:
+    """Arguments of ``StudyNet`` for some studies, read from the cache and normalised as the encoder's contract says.
+
+    Parameters
+    ----------
+    volumes : (n, slots) rows of the cache, -1 where a study lacks a scan.
+    perturb : applied to the values 0..1 before they are normalised (U-14).
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        volumes: np.ndarray,
+        contract: EncoderContract,
+        device: str = "cpu",
+        perturb: Perturbation | None = None,
+    ):
+        if contract.architecture == "vit_b" and tuple(contract.input_size) != tuple(cache.size):
+            raise TrainingError(
+                f"The encoder takes volumes of {contract.input_size} voxels only, but the cache '{cache.folder}' holds "
+                f"{tuple(cache.size)}; prepare a cache of that size."
+            )
+        self._cache, self._volumes, self._contract = cache, volumes, contract
+        self._device, self._perturb = device, perturb
+
+    def scans(self, rows: np.ndarray) -> Tensor:
+        """Rows of the cache as the encoder's input, float32 (B, 1, X, Y, Z)."""
+        raw = self._cache.batch(rows).to(self._device).float() / 255
+        if self._perturb is not None:
+            raw = self._perturb(raw)
+        return normalise(raw, self._contract)
+
+    def batch(self, studies: np.ndarray) -> tuple[Tensor, Tensor, int]:
+        """Scans (N, 1, X, Y, Z), the study of each (N,), and the number of studies."""
+        chosen = self._volumes[studies]
+        present = chosen >= 0
+        study = np.nonzero(present)[0]
+        return self.scans(chosen[present]), torch.from_numpy(study).to(self._device), len(studies)
+
+
+class EmbeddingInputs:
+    """The argument of a head: embeddings of studies (n, D), scaled by mean and deviation of the training studies."""
+
+    def __init__(self, embeddings: Tensor, train: np.ndarray):
+        known = embeddings[torch.from_numpy(train)]
+        self.mean = known.mean(0)
+        deviation = known.std(0, correction=0)
+        self.deviation = torch.where(deviation > 1e-8, deviation, torch.ones_like(deviation))
+        self._scaled = (embeddings - self.mean) / self.deviation
+
+    def batch(self, studies: np.ndarray) -> tuple[Tensor]:
+        return (self._scaled[torch.from_numpy(studies)],)
+
+
+@torch.inference_mode()
+def embed_volumes(encoder: nn.Module, inputs: VolumeInputs, rows: np.ndarray, device: str = "cpu") -> np.ndarray:
+    """float32 (len(rows), D) by the frozen encoder, in batches."""
+    net = prepare_for_inference(encoder.to(device))
+    return np.concatenate([net(inputs.scans(part)).float().cpu().numpy() for part in in_batches(rows, SCANS_AT_ONCE)])
+
+
+def pool_studies(embeddings: np.ndarray, volumes: np.ndarray) -> Tensor:
+    """Embeddings of scans (rows of the cache) to those of studies, (n, D): the mean over present scans."""
+    study, slot = np.nonzero(volumes >= 0)
+    scans = torch.from_numpy(embeddings[volumes[study, slot]])
+    return masked_mean(scans, torch.from_numpy(study), len(volumes))
+
+
+def in_batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Consecutive pieces."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

@@ -1,0 +1,176 @@
+"""What a folder of runs is made from: data, initialisations, recipes. Written once, read by every worker."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from BrainIACLib.checkpoints.installed import file_sha256
+from BrainIACLib.contracts import EncoderContract
+from BrainIACLib.errors import TrainingError
+from BrainIACLib.scans.writing import write_text
+from Training.data.cache import INDEX, Cache
+from Training.data.splits import refuse_overlaps
+from Training.downstream.fractions import fold_columns, split_column
+from Training.downstream.initialisation import NO_DIGEST, Initialisation, load_initialisation
+from Training.downstream.recipe import load_recipe
+from Training.downstream.studies import Studies, studies
+from Training.downstream.survival_labels import ONE_YEAR
+from Training.downstream.tasks import TASKS
+from Training.evaluation.results import LABELS, Cell
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Plain values only, so that it is kept as JSON in the folder of runs; paths are absolute.
+
+    ``sources`` : initialisation -> model folder or file. ``like`` : the initialisation whose net Scratch has, or empty
+    for ``architecture`` and ``width``. ``folds`` : 0, or the number of folds of a cross-validation by patient in place
+    of a hold-out. ``stability`` : perturbation -> levels, for cells with all data.
+    """
+
+    cache: str
+    cohort: str
+    labels: str
+    sources: dict[str, str]
+    like: str = "BrainIAC"
+    architecture: str = "resnet50"
+    width: float = 1.0
+    normalisation: str = "minmax"
+    recipes: dict[str, str] = field(default_factory=lambda: {"finetune": "paper", "probe": "probe"})
+    external: tuple[str, ...] = ()
+    age_unit: str = "years"
+    horizon: float = ONE_YEAR
+    folds: int = 0
+    stability: dict[str, list[float]] = field(default_factory=dict)
+    device: str = "cpu"
+    command: str = ""
+    simulated_note: str = ""
+
+    def __post_init__(self):
+        if self.labels not in LABELS:
+            raise TrainingError(f"labels must be 'real' or 'simulated', not '{self.labels}'.")
+        object.__setattr__(self, "external", tuple(self.external))
+
+
+def write_plan(plan: Plan, runs: Path) -> None:
+    """Keep the plan in the folder; finished cells of another plan there would not be comparable.
+
+    Raises
+    ------
+    TrainingError : the folder was made from another plan. The command alone may differ.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    if (runs / PLAN).is_file():
+        before = read_plan(runs)
+        differing = [
+            item.name
+            for item in dataclasses.fields(Plan)
+            if item.name != "command" and getattr(before, item.name) != getattr(plan, item.name)
+        ]
+        if differing:
+            raise TrainingError(
+                f"'{runs}' holds runs with other settings ({', '.join(differing)}); choose another folder of runs."
+            )
+    write_text(json.dumps(dataclasses.asdict(plan), indent=2) + "\n", runs / PLAN)
+
+
+def read_plan(runs: Path) -> Plan:
+    """The plan of a folder of runs. Raises TrainingError if it has none."""
+    try:
+        return Plan(**json.loads((Path(runs) / PLAN).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise TrainingError(
+            f"'{runs}' is no folder of runs ({error}); start it with 'python -m Training finetune'."
+        ) from None
+
+
+class Workbench:
+    """A plan with its data opened; shared by the cells that one process works on."""
+
+    def __init__(self, plan: Plan, runs: Path):
+        self.plan, self.runs = plan, Path(runs)
+        self.cache = Cache(plan.cache, verify=False)
+        self.cache_sha256 = file_sha256(Path(plan.cache) / INDEX)  # it names the sha256 of every shard and the table
+        refuse_overlaps(self.cache.table, str(self.cache.folder))
+
+    @functools.cache  # noqa: B019 -- lives as long as the process
+    def studies(self, task: str) -> Studies:
+        """The studies of a task."""
+        return studies(self.cache.table, TASKS[task], age_unit=self.plan.age_unit, horizon=self.plan.horizon)
+
+    @functools.cache  # noqa: B019
+    def initialisation(self, name: str) -> Initialisation:
+        """One of the three starts."""
+        source = self.plan.sources.get(name)
+        return load_initialisation(name, Path(source) if source else None, self._like() if name == "Scratch" else None)
+
+    def _like(self) -> EncoderContract:
+        if self.plan.like and self.plan.like in self.plan.sources:
+            return self.initialisation(self.plan.like).contract
+        return EncoderContract(
+            architecture=self.plan.architecture,
+            width=self.plan.width,
+            embedding="gap",
+            embedding_size=int((2048 if self.plan.architecture == "resnet50" else 512) * self.plan.width),
+            input_size=tuple(int(n) for n in self.cache.size),
+            resize_mode="area",
+            normalisation=self.plan.normalisation,
+            clip_percentiles=None,
+            template="as prepared",
+            skull_stripped="required",
+            weights="encoder.safetensors",
+            sha256=NO_DIGEST,
+        )
+
+    def splits(self, cell: Cell, hold_out: float, validation: float) -> list[pd.Series]:
+        """The split columns of a cell: one, or one for each fold."""
+        table = self.studies(cell.task).table
+        if self.plan.folds:
+            return fold_columns(
+                table,
+                cell.task,
+                folds=self.plan.folds,
+                fraction=cell.fraction,
+                seed=cell.seed,
+                validation=validation,
+            )
+        return [
+            split_column(
+                table,
+                cell.task,
+                fraction=cell.fraction,
+                seed=cell.seed,
+                hold_out=hold_out,
+                validation=validation,
+                external=self.plan.external,
+            )
+        ]
+
+    def test_volumes(self, cell: Cell) -> np.ndarray:
+        """Rows of the cache that are in the hold-out or external split of any task, for the seed of ``cell``."""
+        rows = [np.empty(0, np.int64)]
+        for name in TASKS:
+            try:
+                data = self.studies(name)
+                share = load_recipe(self.plan.recipes[cell.mode], name)
+                split = self.splits(
+                    Cell(name, "Scratch", 1.0, cell.seed), share.hold_out_share, share.validation_share
+                )[0]
+            except TrainingError:  # the data are not for this task
+                continue
+            rows.append(data.volumes[split.isin(["test", "external"])].ravel())
+        return np.unique(np.concatenate(rows)[np.concatenate(rows) >= 0])
+
+
+def with_truth(studies_: Studies, split: pd.Series, *names: str) -> np.ndarray:
+    """Row numbers of the studies in the named splits whose truth is known."""
+    return np.flatnonzero(split.isin(names) & studies_.table["target"].notna())
