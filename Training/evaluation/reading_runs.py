@@ -158,8 +158,15 @@ def _check_comparable(runs: list[Run]) -> None:
                     f"'{other.config[key]}': put them into separate folders of runs"
                 )
         for split in ("test", "external"):
-            if set(run.rows(split)["scan"]) != set(other.rows(split)["scan"]):
+            truth = [name for name in ("patient", "truth", "time", "event") if name in run.predictions]
+            cases, others = (one.rows(split).set_index("scan")[truth].sort_index() for one in (run, other))
+            if not cases.index.equals(others.index):
                 raise ResultsError(
                     f"{run.folder.name} and {other.folder.name} have different cases in the {split} split: "
                     "run one of them again with the hold-out of the other"
+                )
+            if not cases.equals(others):
+                raise ResultsError(
+                    f"{run.folder.name} and {other.folder.name} disagree about the truth of the {split} split: "
+                    "run both again with the same manifest"
                 )

@@ -124,5 +124,5 @@ def test_small_and_tied_samples_give_numbers_or_words(cases):
 
 @pytest.mark.parametrize("scores", [[0.1, math.nan], [0.1], [0.1, math.inf]])
 def test_bad_scores_are_refused(scores):
-    with pytest.raises(StatisticsError, match="scores|labels has 2 entries where 1"):
+    with pytest.raises(StatisticsError, match=r"scores|labels has 2 entries where 1"):
         auc_with_interval([0, 1], scores)
