@@ -15,9 +15,9 @@
 
 ``config.json``: ``layout_version``; ``task``, ``initialisation``, ``fraction``, ``seed``, ``mode`` (the cell);
 ``cohort`` (a name to print); ``labels`` ("real" only if images and labels are of real patients, else "simulated", which
-every table and figure then says); ``classes`` (list, for the task ``sequence``); ``recipe`` (optimiser, rates, batch,
-epochs, head, selection, ...); ``provenance`` (command, versions, device, ``sha256`` of manifest, encoder and code as
-far as known). More keys are kept.
+every table and figure then says); ``classes`` (list, for the task ``sequence``); ``horizon_months`` (survival; 12 if
+absent, U-15); ``recipe`` (optimiser, rates, batch, epochs, head, selection, ...); ``provenance`` (command, versions,
+device, ``sha256`` of manifest, encoder and code as far as known). More keys are kept.
 
 ``metrics.json``: ``layout_version``; ``counts`` ({split: {"patients": n, "scans": n}}); ``validation`` (the score that
 chose the checkpoint: {"metric": ..., "value": ..., "epoch": ...}); ``seconds``; ``finished`` (ISO time). More keys are

@@ -1,0 +1,128 @@
+"""Tables of task x initialisation x fraction (PROTOCOL P-22, P-25, P-26, P-30, P-32, P-35, P-38 to P-40)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from Training.evaluation.evaluation import HELD_OUT, Evaluation
+from Training.evaluation.measures import MEASURES, TITLES, Measure
+from Training.evaluation.results import INITIALISATIONS, TASKS
+from Training.tables.table import NOTHING, Table, interval_text, p_text, percent
+
+MISSING = "missing"
+"""What stands for a cell that was wanted and is not finished."""
+
+
+def performance_tables(evaluation: Evaluation) -> list[Table]:
+    """One table a task, split and measure: fractions down, initialisations across, values with intervals."""
+    return [
+        _performance(evaluation, task, split, measure)
+        for task in TASKS
+        for split in HELD_OUT
+        for measure in MEASURES[task]
+        if _has(evaluation, task, split) or (split == "test" and _wanted(evaluation, task))
+    ]
+
+
+def comparison_tables(evaluation: Evaluation) -> list[Table]:
+    """One table a task: every pair of initialisations at every fraction, each pair and test named (C-12)."""
+    tables = []
+    for task in TASKS:
+        rows = evaluation.comparisons[evaluation.comparisons["task"] == task]
+        if rows.empty:
+            continue
+        digits = {measure.name: (measure.factor, measure.digits) for measure in MEASURES[task]}
+        cells = pd.DataFrame(
+            {
+                "split": rows["split"],
+                "measure": rows["measure"],
+                "fraction": rows["fraction"].map(percent),
+                "pair": rows["a"] + " - " + rows["b"],
+                "difference (95 % CI)": [
+                    interval_text(row.difference, row.low, row.high, *digits[row.measure]) for row in rows.itertuples()
+                ],
+                "p": rows["p"].map(p_text),
+                "p, Holm": rows["p_holm"].map(p_text),
+                "test": [row.test if isinstance(row.test, str) else row.reason for row in rows.itertuples()],
+            }
+        )
+        note = (
+            "Intervals by paired bootstrap of patients. p of AUC by DeLong; of MAE and balanced accuracy by paired "
+            "permutation; of the concordance index by bootstrap. Holm: corrected for all pairs and fractions of the "
+            "split and measure; the paper corrects nothing."
+        )
+        title = f"{TITLES[task]}: pairs of initialisations"
+        tables.append(Table(f"{task}_comparisons", title, cells, note, evaluation.simulated(task)))
+    return tables
+
+
+def subset_tables(evaluation: Evaluation) -> list[Table]:
+    """Pairs of sequences (Fig 2C, Extended Data Fig 2) and data sets (Fig 5E, F)."""
+    tables = []
+    for task in TASKS:
+        measure = MEASURES[task][0]
+        rows = evaluation.numbers[(evaluation.numbers["task"] == task) & (evaluation.numbers["subset"] != "")]
+        if rows.empty:
+            continue
+        cells = pd.DataFrame(
+            {
+                "split": rows["split"],
+                "subset": rows["subset"],
+                "fraction": rows["fraction"].map(percent),
+                "initialisation": rows["initialisation"],
+                f"{measure.title} (95 % CI)": [
+                    interval_text(row.value, row.low, row.high, measure.factor, measure.digits)
+                    if not row.reason
+                    else row.reason
+                    for row in rows.itertuples()
+                ],
+                "cases": rows["cases"].astype(str),
+            }
+        ).sort_values(["split", "subset", "fraction"], key=_numeric, kind="stable")
+        tables.append(Table(f"{task}_subsets", f"{TITLES[task]}: subsets", cells, "", evaluation.simulated(task)))
+    return tables
+
+
+def _numeric(column: pd.Series) -> pd.Series:
+    """Fractions by size, everything else as text."""
+    return column.str.removesuffix(" %").astype(int) if column.name == "fraction" else column
+
+
+def _has(evaluation: Evaluation, task: str, split: str) -> bool:
+    return any(len(run.rows(split)) for run in evaluation.of(task))
+
+
+def _wanted(evaluation: Evaluation, task: str) -> bool:
+    return any(cell.task == task for cell in evaluation.wanted)
+
+
+def _performance(evaluation: Evaluation, task: str, split: str, measure: Measure) -> Table:
+    fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == task})
+    rows, reasons = [], set()
+    for fraction in fractions:
+        row = {"training data": percent(fraction)}
+        for name in INITIALISATIONS:
+            number = evaluation.number(task, split, measure.name, name, fraction)
+            if number is None:
+                wanted = any(
+                    (cell.task, cell.initialisation, cell.fraction) == (task, name, fraction)
+                    for cell in evaluation.wanted
+                )
+                row[name] = MISSING if wanted else NOTHING
+                continue
+            row[name] = interval_text(number.value, number.low, number.high, measure.factor, measure.digits)
+            if number.reason:
+                reasons.add(f"{name} at {percent(fraction)}: {number.reason}.")
+        rows.append(row)
+    own = evaluation.numbers
+    own = own[
+        (own["task"] == task) & (own["split"] == split) & (own["measure"] == measure.name) & (own["subset"] == "")
+    ]
+    methods = sorted(set(own["method"].dropna()))
+    counts = ", ".join(sorted({f"{row.patients} patients, {row.cases} cases" for row in own.itertuples()}))
+    seeds = ", ".join(sorted({str(row.seeds) for row in own.itertuples()}))
+    note = f"95 % CI: {' and '.join(methods)}; {counts}; seeds a cell: {seeds}." if methods else ""
+    note = " ".join([note, *sorted(reasons)]).strip()
+    name = f"{task}_{split}_{measure.name}"
+    title = f"{TITLES[task]}, {split} set: {measure.title}"
+    return Table(name, title, pd.DataFrame(rows), note, evaluation.simulated(task))

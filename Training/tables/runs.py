@@ -1,0 +1,55 @@
+"""Tables of what was trained: cases by split, recipe, selection and cost of each cell (PROTOCOL P-14 to P-16, C-05)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from Training.evaluation.evaluation import Evaluation
+from Training.evaluation.results import SPLITS
+from Training.tables.table import NOTHING, Table, percent
+
+
+def run_tables(evaluation: Evaluation) -> list[Table]:
+    """Realised sample sizes, and how each cell was trained."""
+    counts, training = [], []
+    for run in evaluation.runs:
+        head = {
+            "task": run.cell.task,
+            "initialisation": run.cell.initialisation,
+            "fraction": percent(run.cell.fraction),
+            "seed": str(run.cell.seed),
+        }
+        by_split = run.metrics["counts"]
+        counts.append(
+            head
+            | {"cohort": run.config["cohort"], "labels": run.config["labels"]}
+            | {
+                f"{split} patients/scans": f"{by_split[split]['patients']}/{by_split[split]['scans']}"
+                if split in by_split
+                else NOTHING
+                for split in SPLITS
+            }
+        )
+        validation = run.metrics["validation"]
+        recipe = ", ".join(f"{key} {value}" for key, value in run.config["recipe"].items())
+        training.append(
+            head
+            | {
+                "recipe": recipe,
+                "chosen epoch": str(validation.get("epoch", NOTHING)),
+                "validation": f"{validation.get('metric', '')} {_number(validation.get('value'))}",
+                "seconds": _number(run.metrics["seconds"]),
+            }
+        )
+    if not counts:
+        return []
+    simulated = any(run.simulated for run in evaluation.runs)
+    note = "Counts are computed from the manifest, never taken from the paper (C-04, C-05)."
+    return [
+        Table("counts", "Patients and scans of each cell", pd.DataFrame(counts), note, simulated),
+        Table("training", "How each cell was trained", pd.DataFrame(training), "", simulated),
+    ]
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else NOTHING
