@@ -62,17 +62,28 @@ class SpaceToDepthStem(nn.Module):
         channels = conv.out_channels
         with torch.device("meta"):
             self.conv = nn.Conv3d(8, channels, kernel_size=4, bias=conv.bias is not None)
-        taps = F.pad(conv.weight, (1, 0) * 3).reshape(channels, 1, 4, 2, 4, 2, 4, 2)
-        self.conv.weight = _frozen(taps.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(channels, 8, 4, 4, 4))
+        self.conv.weight = _frozen(taps_of_cells(conv.weight))
         self.conv.bias = conv.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        odd_z, odd_y, odd_x = (size % 2 for size in reversed(x.shape[2:]))
-        x = F.pad(x, (4, 2 + odd_z, 4, 2 + odd_y, 4, 2 + odd_x))
-        batch, _, size_x, size_y, size_z = x.shape
-        cells = x.reshape(batch, size_x // 2, 2, size_y // 2, 2, size_z // 2, 2)
-        cells = cells.permute(0, 1, 3, 5, 2, 4, 6).flatten(4)  # (B, X/2, Y/2, Z/2, 8): channels last in memory
-        return self.conv(cells.permute(0, 4, 1, 2, 3))
+        return self.conv(cells(x))
+
+
+def taps_of_cells(weight: Tensor) -> Tensor:
+    """(C, 1, 7, 7, 7) weights of a stride 2, padding 3 convolution -> (C, 8, 4, 4, 4) weights for ``cells``."""
+    channels = len(weight)
+    taps = F.pad(weight, (1, 0) * 3).reshape(channels, 1, 4, 2, 4, 2, 4, 2)
+    return taps.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(channels, 8, 4, 4, 4)
+
+
+def cells(x: Tensor) -> Tensor:
+    """(B, 1, X, Y, Z) -> (B, 8, ceil(X/2) + 3, ...): padded, each 2x2x2 cell one voxel of eight channels."""
+    odd_z, odd_y, odd_x = (size % 2 for size in reversed(x.shape[2:]))
+    x = F.pad(x, (4, 2 + odd_z, 4, 2 + odd_y, 4, 2 + odd_x))
+    batch, _, size_x, size_y, size_z = x.shape
+    folded = x.reshape(batch, size_x // 2, 2, size_y // 2, 2, size_z // 2, 2)
+    folded = folded.permute(0, 1, 3, 5, 2, 4, 6).flatten(4)  # (B, X/2, Y/2, Z/2, 8): channels last in memory
+    return folded.permute(0, 4, 1, 2, 3)
 
 
 def _fold_batch_norms(module: nn.Module) -> None:

@@ -122,6 +122,7 @@ class Cache:
         self.folder = Path(folder)
         index = _read_index(self.folder)
         self.preprocessing: dict = index["preprocessing"]
+        self.fingerprint: str = hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
         self.table = _read_table(self.folder, index)
         self._shards = index["shards"]
         self._starts = np.cumsum([0] + [shard["volumes"] for shard in self._shards])

@@ -1,0 +1,114 @@
+"""The settings of a pretraining run, as typed dataclasses; a YAML file and the command line fill them (P-10 to P-12).
+
+The defaults are those of ``configs/pretrain/paper.yaml``, where each choice that the paper leaves open is explained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from BrainIACLib.errors import TrainingError
+from Training.ssl.views import ViewRanges
+
+
+@dataclass(frozen=True)
+class Network:
+    """``architecture``, ``width`` and ``embedding`` as in ``EncoderContract``; the projector is dropped afterwards."""
+
+    architecture: str = "resnet50"
+    width: float = 1.0
+    embedding: str = "gap"
+    projector_hidden: int = 2048
+    projector_size: int = 128
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """AdamW with linear warm-up and a cosine down to zero. ``batch_size`` is per process and step."""
+
+    epochs: int = 200
+    batch_size: int = 32
+    accumulate: int = 1
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-5
+    warmup_epochs: float = 10
+    temperature: float = 0.5
+    gradient_clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """How the work is done; changes speed and rounding, not what is learned. A run may be resumed on other hardware
+    as long as the joined batch stays the same."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    precision: str = "bf16-mixed"
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """``label`` is a column of the cache: text for classes, numbers for regression. ``every`` counts steps."""
+
+    log_every: int = 20
+    label: str = "sequence"
+    every: int = 1000
+    volumes: int = 512
+    checkpoint_every: int = 250
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A whole run."""
+
+    name: str = "brainiac-simclr"
+    seed: int = 0
+    network: Network = field(default_factory=Network)
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    views: ViewRanges = field(default_factory=ViewRanges)
+    monitoring: Monitoring = field(default_factory=Monitoring)
+    hardware: Hardware = field(default_factory=Hardware)
+
+
+# What may differ between a run and its resumption: it changes neither the data seen nor the steps taken.
+FREE_TO_CHANGE = ("hardware", "monitoring", "name")
+
+
+def refuse_other_settings(stored: dict, config: Pretraining, processes: int, stored_processes: int) -> None:
+    """Raise TrainingError, naming the settings, if a checkpoint was made with others than those now asked for."""
+    now = as_plain(config)
+    differing = [
+        f"{part}{name and f'.{name}'} was {stored[part][name] if name else stored[part]} and is now {value}"
+        for part, values in now.items()
+        if part not in FREE_TO_CHANGE
+        for name, value in (values.items() if isinstance(values, dict) else [("", values)])
+        if (stored[part].get(name) if name else stored[part]) != value
+    ]
+    joined, before = (
+        config.optimisation.batch_size * processes,
+        stored["optimisation"]["batch_size"] * stored_processes,
+    )
+    if joined == before:  # the same batch, divided among another number of processes
+        differing = [text for text in differing if not text.startswith("optimisation.batch_size")]
+    elif processes != stored_processes:
+        differing.append(f"the joined batch was {before} and is now {joined}")
+    if differing:
+        raise TrainingError(
+            f"The checkpoint belongs to another run: {'; '.join(differing[:3])}. Use the settings it was made with, or "
+            "another --out."
+        )
+
+
+def as_plain(config: Pretraining) -> dict:
+    """Nested dictionaries of plain values, lists instead of tuples, as JSON, YAML and checkpoints hold them."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    return plain(dataclasses.asdict(config))

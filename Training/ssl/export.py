@@ -1,0 +1,106 @@
+"""From a run to a foundation model: a folder that ``brainiac models import`` takes (contract, safetensors, card).
+
+The projector stays behind (C-14). The card keeps the run's real recipe, step and data (U-06).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import save
+from torch import nn
+
+import BrainIACLib
+from BrainIACLib.checkpoints.model_card import model_card
+from BrainIACLib.contracts import ModelContract, SourceContract, contract_to_json
+from BrainIACLib.errors import TrainingError
+from BrainIACLib.models.encoders import empty_encoder
+from Training.data.cache import Cache, write_whole
+from Training.data.standardising import standardising_of
+from Training.ssl.config import Network, Pretraining, as_plain
+
+CITATION = (
+    "BrainIAC for 3D Slicer; method: Tak et al., BrainIAC: a foundation model for brain magnetic resonance imaging; "
+    "Chen et al. 2020, SimCLR"
+)
+
+
+def export_encoder(
+    encoder: nn.Module, folder: Path, config: Pretraining, cache: Cache, step: int, trained_on: list[int]
+) -> ModelContract:
+    """Write the model folder; an older one of that name is replaced once the new one is complete.
+
+    Raises
+    ------
+    TrainingError : weights that are not finite, or no space; an older folder is then still there.
+    CacheError : the files cannot be written.
+    """
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in encoder.state_dict().items()}
+    broken = [key for key, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise TrainingError(f"The weights '{broken[0]}' are no longer finite at step {step}; nothing was exported.")
+    weights = save(tensors)
+    contract = _contract(config, cache, step, trained_on, weights)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        incoming = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise TrainingError(f"'{folder}' cannot be written ({error.strerror}); choose another --out.") from None
+    try:
+        write_whole(incoming / "encoder.safetensors", weights)
+        write_whole(incoming / "contract.json", contract_to_json(contract).encode())
+        recipe = yaml.safe_dump({"step": step, **as_plain(config)}, sort_keys=False)
+        write_whole(incoming / "card.md", f"{model_card(contract)}\n## Recipe\n\n```yaml\n{recipe}```\n".encode())
+        incoming.chmod(0o755)
+        if folder.exists():
+            folder.rename(incoming.with_name(f"{incoming.name}-old"))
+        incoming.rename(folder)
+    finally:
+        for rest in folder.parent.glob(f"{incoming.name}*"):
+            shutil.rmtree(rest, ignore_errors=True)
+    return contract
+
+
+def _contract(config: Pretraining, cache: Cache, step: int, trained_on: list[int], weights: bytes) -> ModelContract:
+    sha256 = hashlib.sha256(weights).hexdigest()
+    network = config.network
+    rows = cache.table.iloc[trained_on]
+    datasets = ", ".join(sorted(rows["dataset"].unique())) if "dataset" in rows else "unnamed"
+    encoder = standardising_of(cache.preprocessing).encoder_contract(
+        architecture=network.architecture,
+        width=network.width,
+        embedding=network.embedding,
+        embedding_size=_embedding_size(network),
+        weights="encoder.safetensors",
+        sha256=sha256,
+        orientation_matters=config.views.flip_probability == 0,
+    )
+    return ModelContract(
+        id=f"{config.name}-{sha256[:8]}",
+        title=f"{config.name}, SimCLR pretraining ({network.architecture}, width {network.width:g}), step {step}",
+        version=BrainIACLib.__version__,
+        licence="as the person who trained it says",
+        citation=CITATION,
+        training_data=f"{len(rows)} scans of {rows['patient'].nunique()} patients: {datasets}",
+        intended_use="Research only: embeddings of brain MRI for heads to be trained on. Not for diagnosis.",
+        encoder=encoder,
+        head=None,
+        source=SourceContract(
+            name=f"step-{step}.safetensors",
+            sha256=sha256,
+            layout="encoder of a pretraining run of this project (Training/ssl), without its projector",
+            dropped_keys=("projector.*",),
+            allowed_missing_keys=(),
+            terms_accepted=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        ),
+    )
+
+
+def _embedding_size(network: Network) -> int:
+    return empty_encoder(network.architecture, network.width, network.embedding).embedding_size
