@@ -18,13 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from BrainIACLib.checkpoints.conversion import MEMORY_BASE, MEMORY_PER_BYTE, TIME_LIMIT
-from BrainIACLib.checkpoints.installed import InstalledModel, file_sha256, load_model
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.checkpoints.official_contracts import official_contract
 from BrainIACLib.checkpoints.reading import Checkpoint, read_checkpoint
 from BrainIACLib.checkpoints.recognition import Recognised, recognise
 from BrainIACLib.contracts import ModelContract, SourceContract, contract_to_json, read_contract
 from BrainIACLib.errors import ModelError
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.models.encoders import empty_encoder
 from BrainIACLib.models.heads import EncoderWithHead, empty_head
 
@@ -175,7 +176,8 @@ def _compare_outputs(parts: Mapping[str, dict[str, Tensor]], model: InstalledMod
         (head, installed.head, parts["head"]),
     ):
         net.load_state_dict({key: _as_float32(tensor) for key, tensor in tensors.items()}, assign=True)
-        if not all(torch.equal(value, net.state_dict()[key]) for key, value in written.state_dict().items()):
+        read = net.state_dict()
+        if not all(torch.equal(value, read[key]) for key, value in written.state_dict().items()):
             raise ModelError("The converted weights differ from the original ones; the disk may be damaged.")
     size = contract.encoder.input_size if contract.encoder.architecture == "vit_b" else (64, 64, 64)
     image = torch.rand((1, 1, *size), generator=torch.Generator().manual_seed(0))

@@ -15,7 +15,6 @@ from BrainIACLib.checkpoints.store import incoming_folder, install, remove
 from BrainIACLib.contracts import contract_to_json, read_contract
 from BrainIACLib.errors import ModelError
 
-
 MOST_FILES, MOST_BYTES = 20, 8 << 30  # of a zipped model
 
 

@@ -12,6 +12,7 @@ from BrainIACLib.checkpoints.official_files import where_to_get
 from BrainIACLib.checkpoints.store import model_folders
 from BrainIACLib.contracts import EMBEDDING_TASK, ModelContract, read_contract
 from BrainIACLib.errors import ModelError
+from BrainIACLib.file_hash import file_sha256
 
 if typing.TYPE_CHECKING:
     from BrainIACLib.models.heads import EncoderWithHead
@@ -168,15 +169,6 @@ def verify_model(model: InstalledModel) -> None:
             raise ModelError(f"'{path}' cannot be read ({error.strerror}); install the model again.") from None
         if not unchanged:
             raise ModelError(f"'{path}' is damaged or was changed (sha256 differs); install the model again.")
-
-
-def file_sha256(path: Path) -> str:
-    """Of the file's bytes, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _verified_tensors(path: Path, sha256: str) -> dict:

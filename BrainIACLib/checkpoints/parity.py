@@ -15,10 +15,11 @@ import numpy as np
 
 from BrainIACLib.checkpoints.conversion import inspect_checkpoint
 from BrainIACLib.checkpoints.importing import import_checkpoint
-from BrainIACLib.checkpoints.installed import InstalledModel, file_sha256, load_model
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.checkpoints.official_files import task_by_name
 from BrainIACLib.contracts import EMBEDDING_TASK
 from BrainIACLib.errors import BrainIACError, ModelError
+from BrainIACLib.file_hash import file_sha256
 
 SAMPLES = {
     "00001_t2f": "82aed8546af5e6d8d94fd91c56227abdcf6120130390d1556c4342a208980604",
@@ -28,6 +29,7 @@ SAMPLES = {
     "subpixar009_T1w": "1e46cc233952a663f6e5f89e07e5f5f436744d190772ee2a5ca1c639fff1f15a",
     "sample_0000 tensor": "454f7cb71e6e9c8c3fec03548f7972d1db7ce698fb18a58f38a745acb1dba391",
 }
+SCAN_SUFFIX = ".nii.gz"
 HALF_PRECISION, FULL_PRECISION = 2e-2, 1e-3  # relative: older values were probably computed in half precision
 
 
@@ -102,7 +104,7 @@ def _rounded(values: Sequence[float]) -> str:
 
 def _found_scans(folder: Path) -> dict[str, Path]:
     names = {sha256: name for name, sha256 in SAMPLES.items()}
-    hashes = {file_sha256(path): path for path in sorted(folder.rglob("*.nii.gz"))}
+    hashes = {file_sha256(path): path for path in sorted(folder.rglob(f"*{SCAN_SUFFIX}"))}
     return {names[sha256]: path for sha256, path in hashes.items() if sha256 in names}
 
 
@@ -110,7 +112,7 @@ def _converted(weights: Path, store: Path) -> tuple[list[InstalledModel], dict[s
     models, notes = [], {}
     if not weights.is_dir():
         raise ModelError(f"'{weights}' is not a folder of weight files.")
-    for path in sorted(path for path in weights.iterdir() if path.is_file()):
+    for path in sorted(path for path in weights.iterdir() if path.is_file() and not path.name.endswith(SCAN_SUFFIX)):
         try:
             tasks = inspect_checkpoint(path).tasks
             task = tasks[0] if len(tasks) == 1 else task_by_name(path.name, tasks)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from BrainIACLib.errors import ScanError
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.scans.archives import unpacked
 from BrainIACLib.scans.dicom_headers import find_series
 from BrainIACLib.scans.dicom_series import read_series, summarise_series
@@ -154,13 +155,5 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _hashed(volume: Volume) -> tuple[Volume, str]:
-    hashes = sorted(_sha256(file) for file in volume.files)
+    hashes = sorted(file_sha256(file) for file in volume.files)
     return volume, hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -20,8 +20,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from BrainIACLib.checkpoints.importing import import_checkpoint
-from BrainIACLib.checkpoints.installed import InstalledModel, file_sha256, installed_models, load_model
+from BrainIACLib.checkpoints.installed import InstalledModel, installed_models, load_model
 from BrainIACLib.contracts import contract_to_json, read_contract
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.models.encoders import encoder
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.scans import read_scan
