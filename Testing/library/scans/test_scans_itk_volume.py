@@ -48,6 +48,19 @@ def test_truncated(tmp_path, name, compressed):
     assert "truncated or damaged" in refusal(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["scan.nrrd", "scan.nhdr", "scan.mha", "scan.mhd"])
+def test_a_flipped_bit_in_compressed_voxels(tmp_path, name):
+    """ITK opens most of these without a word."""
+    sitk.WriteImage(image_of(phantom()), str(tmp_path / name), True)
+    data = next((path for path in tmp_path.iterdir() if path.suffix in (".zraw", ".gz")), tmp_path / name)
+    content = data.read_bytes()
+    for place in np.random.default_rng(0).integers(len(content) // 10, len(content), 12):
+        damaged = bytearray(content)
+        damaged[place] ^= 16
+        data.write_bytes(damaged)
+        assert "truncated or damaged" in refusal(tmp_path / name)
+
+
 def test_ras_space_equals_lps_space(tmp_path):
     scan = phantom()
     for name, matrix in (("right-anterior-superior", scan.affine), ("left-posterior-superior", scan.matrix)):
