@@ -55,16 +55,21 @@ def convert_checkpoint(path: Path, task: str, accepted: str, out: Path) -> str:
     ------
     ModelError : not recognised, NaN or infinite weights, twin copies that differ, no space left, a limit reached.
     """
-    return _in_child("convert", path, "--task", task, "--accepted", accepted, "--out", str(out))["id"]
+    return _in_child("convert", path, "--task", task, "--accepted", accepted, "--out", str(out.absolute()))["id"]
 
 
 def _in_child(action: str, path: Path, *arguments: str) -> dict:
     library = str(Path(BrainIACLib.__file__).resolve().parent.parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))}
-    command = [sys.executable, "-m", "BrainIACLib.checkpoints.conversion_process", action, str(path), *arguments]
+    command = [sys.executable, "-m", "BrainIACLib.checkpoints.conversion_process", action, *arguments]
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, timeout=TIME_LIMIT, stdin=subprocess.DEVNULL
+            [*command, "--", str(path.absolute())],
+            env=environment,
+            cwd=library,  # -m imports from the current folder first, which may be full of downloads
+            capture_output=True,
+            timeout=TIME_LIMIT,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         raise ModelError(f"Reading '{path.name}' took longer than {TIME_LIMIT} s and was stopped.") from None

@@ -19,6 +19,7 @@ from BrainIACLib.models.vit import HIDDEN
 
 RESNET_STEM = "conv1.weight"  # (64 x width, 1, 7, 7, 7)
 VIT_STEM = "patch_embedding.position_embeddings"  # (1, 216, 768 x width)
+OFFICIAL_ARCHITECTURES = ("resnet50", "vit_b")
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -39,7 +40,7 @@ LAYOUTS = (
     Layout("segmentation file", "model.unetr.vit.", dropped=r"model\.unetr\.(?!vit\.)|model\.vit\."),
     Layout("task file", "model.backbone.backbone.", "model.classifier.fc.", "backbone.backbone.", "classifier.fc."),
     Layout("task file", "backbone.backbone.", "classifier.fc.", dropped=r"bilinear_pooling\."),
-    Layout("backbone", "backbone.", dropped=r"(?!backbone\.)"),  # everything else is the projector of the pretraining
+    Layout("backbone", "backbone.", dropped=r"(?!backbone\.|classifier\.)"),  # the rest: projector of the pretraining
     Layout("backbone in Hugging Face form", "resnet."),
     Layout("backbone in data-parallel form", "module.", dropped=r"module\.conv_seg\."),
     Layout("checkpoint of this project", "encoder.", "head."),
@@ -115,6 +116,11 @@ def recognise(shapes: Shapes) -> Recognised:
     if reasons:
         more = f" ({len(reasons)} differences in all)" if len(reasons) > 3 else ""
         raise ModelError(f"The file looks like a {title}, but does not fit: {'; '.join(reasons[:3])}{more}.")
+    if generation != "own" and architecture not in OFFICIAL_ARCHITECTURES:
+        raise ModelError(
+            f"The file looks like a {title}, but the official files hold a ResNet50 or a ViT-B, so nothing says what "
+            "its numbers mean; a model of your own comes as a folder with a contract.json."
+        )
     outputs = shapes[head_keys["fc.bias"]][0] if head_keys else None
     return Recognised(
         title=title if outputs is None else f"{title} with {outputs} output{'s' * (outputs > 1)}",

@@ -74,6 +74,7 @@ def install(folder: Path, store: Path, model_id: str) -> tuple[Path, bool]:
     ModelError : the disk is full, or the store cannot be written.
     """
     target = store / model_id
+    _open_to_others(folder)
     try:
         os.replace(folder, target)  # of a folder onto one that is not empty: refused by every system
     except OSError as error:
@@ -82,7 +83,6 @@ def install(folder: Path, store: Path, model_id: str) -> tuple[Path, bool]:
         raise ModelError(
             f"'{target}' cannot be written ({error.strerror}); nothing was installed. Choose another --models-dir."
         ) from None
-    target.chmod(0o777 & ~_umask())  # mkdtemp's folders are for one person only; a shared store is for several
     return target, True
 
 
@@ -114,7 +114,10 @@ def _remove_stale(store: Path) -> None:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _umask() -> int:
+def _open_to_others(folder: Path) -> None:
+    """mkdtemp's folders and safetensors' files are for one person only; a shared store is for as many as umask says."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    with contextlib.suppress(OSError):  # some network drives have no modes
+        for path in (*folder.iterdir(), folder):
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import BrainIACLib
 from BrainIACLib.cli import analysis, embed, models, serve, tasks
+from BrainIACLib.cli.scan_options import print_json
 from BrainIACLib.errors import BrainIACError
 
 
@@ -30,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except BrainIACError as error:
-        print(f"brainiac: {error}", file=sys.stderr)
+        if getattr(options, "json", False):
+            print_json(error=str(error))
+        else:
+            print(f"brainiac: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("brainiac: stopped; nothing half-written is left behind.", file=sys.stderr)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +33,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         command.add_argument("--yes", action="store_true", help="accept the licence without being asked")
     parity = _action(actions, "parity", _parity, "upstream's published numbers against these weights")
     parity.add_argument("--weights", type=Path, required=True, metavar="DIR", help="folder of official files")
-    parity.add_argument("--scans", type=Path, required=True, metavar="DIR", help="folder of upstream's sample scans")
+    parity.add_argument(
+        "--scans", type=Path, metavar="DIR", help="folder of upstream's sample scans (default: that of the weights)"
+    )
 
 
 def _action(actions: argparse._SubParsersAction, name: str, run, description: str) -> argparse.ArgumentParser:
@@ -52,10 +54,13 @@ def _installed(options: argparse.Namespace):
 
 
 def _named(options: argparse.Namespace, model_id: str):
-    models, _ = _installed(options)
+    models, problems = _installed(options)
     for model in models:
         if model.contract.id == model_id:
             return model
+    for folder, problem in problems.items():
+        if folder.name == model_id:
+            raise problem
     ids = ", ".join(model.contract.id for model in models) or "none"
     raise ModelError(f"No model '{model_id}' is installed (installed: {ids}).")
 
@@ -75,17 +80,17 @@ def _list(options: argparse.Namespace) -> int:
         contract = model.contract
         rows.append(
             {
-                "status": "bundled" if contract.source is None else "imported",
+                "status": "bundled" if contract.made_here else "imported" if contract.source else "trained",
                 "id": contract.id,
                 "task": model.task,
                 "encoder": contract.encoder.architecture,
                 "megabytes": round(sum(path.stat().st_size for path in model.folder.iterdir()) / 1e6, 1),
                 "licence": contract.licence,
-                "file": contract.source.name if contract.source else "BrainIAC for 3D Slicer",
+                "from": contract.source.name if contract.source else contract.title,
                 "folder": str(model.folder),
             }
         )
-    present = {(model.contract.encoder.generation, model.task) for model in models}
+    present = {(model.contract.encoder.generation, model.task) for model in models if model.contract.source}
     for file in OFFICIAL_FILES:
         if (file.generation, file.task) not in present:
             rows.append(
@@ -96,7 +101,7 @@ def _list(options: argparse.Namespace) -> int:
                     "encoder": "vit_b" if file.generation == "v2" else "resnet50",
                     "megabytes": file.megabytes,
                     "licence": file.licence,
-                    "file": ", ".join(file.names) or file.hub or "no released name known",
+                    "from": ", ".join(file.names) or file.hub or "no released name known",
                     "folder": None,
                 }
             )
@@ -104,9 +109,10 @@ def _list(options: argparse.Namespace) -> int:
         if options.json:
             print_json(**row)
     if not options.json:
-        _print_table([{k: str(v) for k, v in row.items() if k not in ("folder", "licence")} for row in rows])
+        brief = [row | {"licence": textwrap.shorten(row["licence"], 28, placeholder=" ...")} for row in rows]
+        _print_table([{name: str(fact) for name, fact in row.items() if name != "folder"} for row in brief])
         print(f"\nMissing files: {AUTHORS_FOLDER}, or Hugging Face.")
-        print(f"Imported models go to {_store(options)}. Licences: brainiac models show ID.")
+        print(f"Imported models go to {_store(options)}. Everything about one: brainiac models show ID.")
     for folder, problem in problems.items():
         if options.json:
             print_json(status="damaged", folder=str(folder), error=str(problem))
@@ -167,7 +173,7 @@ def _choose_task(options: argparse.Namespace, title: str, tasks: Sequence[str]) 
         if options.yes or options.json or not sys.stdin.isatty():
             raise ModelError(f"{question} Say --task with one of: {choices}.")
         print(question)
-        task = input(f"What is it for ({choices})? ").strip()
+        task = _asked(f"What is it for ({choices})? ")
     if task not in tasks:
         raise ModelError(f"'{options.file.name}' is a {title}; it can be for {choices}, not for '{task}'.")
     return task
@@ -180,8 +186,15 @@ def _ask_licence(options: argparse.Namespace, what: str, licence: str) -> None:
         return
     if options.json or not sys.stdin.isatty():
         raise ModelError("Importing needs your consent to the licence; say --yes if you accept it.")
-    if input("Do you accept this licence (y/n)? ").strip().lower() not in ("y", "yes"):
+    if _asked("Do you accept this licence (y/n)? ").lower() not in ("y", "yes"):
         raise BrainIACError("Not accepted; nothing was installed.")
+
+
+def _asked(question: str) -> str:
+    try:
+        return input(question).strip()
+    except EOFError:
+        return ""
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -228,8 +241,9 @@ def _show(options: argparse.Namespace) -> int:
 def _remove(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.store import remove
 
-    folder = _named(options, options.id).folder
-    remove(folder)
+    _, problems = _installed(options)
+    damaged = {folder.name: folder for folder in problems}
+    remove(damaged[options.id] if options.id in damaged else _named(options, options.id).folder)
     if options.json:
         print_json(id=options.id, removed=True)
     else:
@@ -238,7 +252,7 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
-    from BrainIACLib.checkpoints.download import download, find_file
+    from BrainIACLib.checkpoints.download import download, find_file, forget_download
     from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES
 
     official = next((file for file in OFFICIAL_FILES if file.id == options.id), None)
@@ -246,20 +260,19 @@ def _download(options: argparse.Namespace) -> int:
         ids = ", ".join(file.id for file in OFFICIAL_FILES if file.hub)
         where = f" Get it from {official.source}." if official else ""
         raise ModelError(f"'{options.id}' cannot be downloaded from here; these can: {ids}.{where}")
-    remote = find_file(official.hub)
+    remote = find_file(official.hub, official.names)
     source = f"{remote.size / 1e6:.0f} MB from {remote.host} ({official.hub}/{remote.name})"
     _ask_licence(options, f"{official.title}: {source}", official.licence)
     options.file, options.task, options.yes = download(remote, _store(options)), official.task, True
-    try:
-        return _import(options)
-    finally:
-        shutil.rmtree(options.file.parent, ignore_errors=True)
+    status = _import(options)  # where it fails, the checked file stays for the next try
+    forget_download(remote, _store(options))
+    return status
 
 
 def _parity(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.parity import run_parity
 
-    rows = run_parity(options.weights, options.scans)
+    rows = run_parity(options.weights, options.scans or options.weights)
     if options.json:
         for row in rows:
             print_json(**row)
