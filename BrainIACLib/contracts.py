@@ -266,7 +266,12 @@ def read_contract(folder: Path) -> ModelContract:
             if part is not None:
                 _check_file(f"{where}.weights", part.weights, f"{where}.sha256", part.sha256)
         if contract.head is not None and contract.head.ood_stats is not None:
-            _check_file("head.ood_stats", contract.head.ood_stats, "head.ood_sha256 (of ood_stats)", contract.head.ood_sha256 or "")
+            _check_file(
+                "head.ood_stats",
+                contract.head.ood_stats,
+                "head.ood_sha256 (of ood_stats)",
+                contract.head.ood_sha256 or "",
+            )
     except ModelError as error:
         raise ModelError(f"'{path}' is not a valid contract: {error}") from None
     return contract

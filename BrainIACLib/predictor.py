@@ -19,13 +19,23 @@ import numpy as np
 import SimpleITK as sitk
 
 import BrainIACLib
-from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, find_model, load_model
-from BrainIACLib.contracts import AS_STORED, EncoderContract, HeadContract, ModelContract
+from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, find_model, installed_models, load_model
+from BrainIACLib.contracts import AS_STORED, TWO_CLASS_LINKS, EncoderContract, HeadContract, ModelContract
 from BrainIACLib.errors import BrainIACError, ModelError
 from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
 from BrainIACLib.preprocessing.official_preset import take_as_stored
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised, standardise, to_native
 from BrainIACLib.scans import Scan
+from BrainIACLib.trust.assessment import (
+    age_doubt,
+    novelty_doubt,
+    novelty_found,
+    prediction_interval,
+    prediction_set,
+    sequence_doubt,
+    set_doubt,
+)
+from BrainIACLib.trust.novelty import Novelty, read_novelty
 
 if typing.TYPE_CHECKING:
     import torch
@@ -33,6 +43,7 @@ if typing.TYPE_CHECKING:
 Progress = Callable[[str, float], None]
 RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
 PRESETS = ("standard", "official")
+SEQUENCE_TASK = "sequence"
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,9 @@ class Prediction:
     """One answer with its meaning.
 
     A class comes with ``confidence`` and ``probabilities`` (calibrated by the contract's temperature), a measurement
-    with ``value`` in ``unit``; ``label`` says either in words.
+    with ``value`` in ``unit``; ``label`` says either in words. ``trust`` holds what the head's contract allows to say:
+    ``prediction_set`` or ``prediction_interval`` with its coverage, ``novelty`` (how unlike the training scans), and on
+    request ``spread`` and ``stability``, each with its ``meaning``.
     """
 
     task: str
@@ -53,6 +66,7 @@ class Prediction:
     provenance: Mapping[str, object]
     value: float | None = None
     unit: str | None = None
+    trust: Mapping[str, object] = dataclasses.field(default_factory=dict)
     notice: str = RESEARCH_USE_ONLY
 
     @property
@@ -63,6 +77,27 @@ class Prediction:
     def to_json(self) -> dict:
         """Plain dictionaries, lists, strings and numbers, for ``json.dumps``."""
         return {**dataclasses.asdict(self), "headline": self.headline}
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """The scans of a study as a model takes them, to be changed and asked again."""
+
+    encoder: EncoderContract
+    images: Sequence[sitk.Image]  # standardised, one a slot
+    unit: str | None  # of the number; None: a probability
+    numbers: Callable[[Sequence["torch.Tensor"], str], list[float]]
+    """(inputs (B, 1, X, Y, Z), one a slot; label) -> B times the probability of the label, or the value."""
+
+
+@dataclass(frozen=True)
+class NetworkSaliency:
+    """``heat``, ``inputs``: (X, Y, Z) on the network's grid; ``heat`` is 0 where nothing of the patient is."""
+
+    heat: np.ndarray
+    inputs: np.ndarray
+    share_outside: float
+    parameters: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -91,6 +126,7 @@ class Predictor:
         self._embeddings: dict[tuple[str, str], torch.Tensor] = {}
         self._options = PreprocessingOptions()
         self._preset = "standard"
+        self._novelties: dict[str, Novelty] = {}
 
     def set_study(
         self,
@@ -132,7 +168,13 @@ class Predictor:
         return {name: self._standardised[name] for name in scans}
 
     def predict(
-        self, task: str, scans: str | Mapping[str, str], *, model_id: str | None = None, accept_missing: bool = False
+        self,
+        task: str,
+        scans: str | Mapping[str, str],
+        *,
+        model_id: str | None = None,
+        accept_missing: bool = False,
+        age_years: float | None = None,
     ) -> Prediction:
         """The answer of the model for ``task``.
 
@@ -141,6 +183,7 @@ class Predictor:
         scans : the name of one scan of the study, for a model that takes one; else slot -> name.
         model_id : which model, where several are installed for the task.
         accept_missing : average the scans that are there although the model was made for more (U-03, P-18).
+        age_years : of the person, if known, to be compared with the ages that the model was trained on.
 
         Raises
         ------
@@ -164,11 +207,14 @@ class Predictor:
             raise ModelError(f"The model '{model.contract.id}' gives no number for this scan; no result is given.")
         answer = _measurement(head, logits) if head.link == "identity" else _classification(head, logits)
         warnings += [*answer.pop("warnings"), *(f"Unverified: {text}." for text in model.contract.unverified)]
+        trust, doubts = self._trust(model, embedding[0].float().cpu().numpy(), answer)
+        warnings += [*doubts, *age_doubt(head, age_years), *self._sequence_doubts(task, slots)]
         return Prediction(
             task=task,
             scans=slots,
             warnings=tuple(dict.fromkeys(warnings)),
             valid_range=head.valid_range,
+            trust=trust,
             provenance=self._provenance(model, slots, time.perf_counter() - started),
             **answer,
         )
@@ -212,20 +258,47 @@ class Predictor:
         label : the ``label`` of the prediction: its logit is explained, of a measurement the output itself.
         scans : slot -> name as in ``predict``, where the model takes several; the other embeddings stay constant.
         """
+        model = find_model(task, self.models_folder, model_id)
+        head, encoder = model.contract.head, self._encoder_contract(model)
+        slots = scans if scans is not None else scan
+        found = self.saliency(task, slots, scan, label, samples, seed, progress, cancelled, model_id=model_id)
+        peak = float(found.heat.max())
+        if not peak > 0:
+            raise BrainIACError(f"The saliency of '{label}' is zero everywhere: the model did not react to this scan.")
+        standardised = self._standardised[scan]
+        on_grid = image_on_model_grid(found.heat / peak, standardised.image, encoder.orientation)
+        target = f"output in {head.unit}" if head.link == "identity" else f"logit of {label}"
+        facts = {"target": target, "maximum_before_scaling": peak, "share_outside": round(found.share_outside, 4)}
+        return Explanation(to_native(on_grid, standardised), {**found.parameters, **facts})
+
+    def saliency(
+        self,
+        task: str,
+        scans: str | Mapping[str, str],
+        scan: str,
+        label: str,
+        samples: int = 10,
+        seed: int = 0,
+        progress: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        *,
+        model_id: str | None = None,
+        randomised: bool = False,
+    ) -> NetworkSaliency:
+        """The map of ``explain`` on the network's own grid. ``randomised``: of a copy with shuffled weights (2.3.8)."""
         import torch
 
         from BrainIACLib.models.heads import OneOfSeveral
-        from BrainIACLib.saliency import guided_smoothgrad
+        from BrainIACLib.saliency import guided_smoothgrad, randomised_copy
 
         model = find_model(task, self.models_folder, model_id)
         head, encoder = model.contract.head, self._encoder_contract(model)
-        slots = fill_slots(head, scans if scans is not None else scan)
-        net = self._net(model)
+        slots = fill_slots(head, scans)
+        net = randomised_copy(self._net(model), seed) if randomised else self._net(model)
         others = [self._embedding(model, name) for name in slots.values() if name != scan]
         if others:
             net = OneOfSeveral(net, torch.stack(others).sum(dim=0), len(others) + 1)
-        standardised = self._standardised[scan]
-        inputs = model_input(standardised.image, encoder)
+        inputs = model_input(self._standardised[scan].image, encoder)
         saliency = guided_smoothgrad(
             net,
             inputs.to(self.device),
@@ -236,20 +309,62 @@ class Predictor:
             progress=progress,
             cancelled=cancelled,
         )
-        everywhere = saliency.map.cpu().numpy()
-        heat = np.where(inputs[0, 0].numpy() != 0, everywhere, 0)
-        share_outside = 1 - float(heat.sum() / max(everywhere.sum(), np.finfo(np.float32).tiny))
-        peak = float(heat.max())
-        if not peak > 0:
-            raise BrainIACError(f"The saliency of '{label}' is zero everywhere: the model did not react to this scan.")
-        on_native = to_native(image_on_model_grid(heat / peak, standardised.image, encoder.orientation), standardised)
-        target = f"output in {head.unit}" if head.link == "identity" else f"logit of {label}"
-        facts = {"target": target, "maximum_before_scaling": peak, "share_outside": round(share_outside, 4)}
-        return Explanation(on_native, {**saliency.parameters, **facts})
+        everywhere, seen = saliency.map.cpu().numpy(), inputs[0, 0].numpy()
+        heat = np.where(seen != 0, everywhere, 0)
+        outside = 1 - float(heat.sum() / max(everywhere.sum(), np.finfo(np.float32).tiny))
+        return NetworkSaliency(heat, seen, outside, saliency.parameters)
+
+    def view(self, task: str, scans: str | Mapping[str, str], model_id: str | None = None) -> StudyView:
+        """The study as the model for ``task`` takes it; raises as ``predict``."""
+        import torch
+
+        model = find_model(task, self.models_folder, model_id)
+        head, net = model.contract.head, self._net(model)
+        slots = fill_slots(head, scans)
+
+        def numbers(inputs: Sequence[torch.Tensor], label: str) -> list[float]:
+            with torch.inference_mode():
+                embeddings = torch.stack([net.encoder(tensor.to(self.device)) for tensor in inputs]).mean(dim=0)
+                outputs = net.head(embeddings).float().cpu()
+            if head.link == "identity":
+                return (outputs[:, 0] * (1.0 if head.conversion is None else head.conversion)).tolist()
+            place = head.display_labels.index(label)
+            return [_probabilities(head, row)[place] for row in outputs]
+
+        unit = (head.display_unit or head.unit) if head.link == "identity" else None
+        images = [self._standardised[name].image for name in slots.values()]
+        return StudyView(self._encoder_contract(model), images, unit, numbers)
 
     def warnings_of(self, scan: str) -> tuple[str, ...]:
         """What reading and preprocessing said about a scan of the study."""
         return (*self._scans[scan].warnings, *self._standardised[scan].warnings)
+
+    def _trust(self, model: InstalledModel, embedding: np.ndarray, answer: dict) -> tuple[dict, list[str]]:
+        """What the contract allows to say of an answer, and the doubts that follow."""
+        head = model.contract.head
+        classes = prediction_set(head, answer["label"], answer["probabilities"])
+        trust = {"prediction_set": classes, "prediction_interval": prediction_interval(head, answer.get("value"))}
+        doubts = set_doubt(classes)
+        if head.ood_stats is not None:
+            if model.contract.id not in self._novelties:
+                self._novelties[model.contract.id] = read_novelty(
+                    model.folder / head.ood_stats, head.ood_sha256, len(embedding)
+                )
+            trust["novelty"] = novelty_found(self._novelties[model.contract.id], embedding)
+            doubts += novelty_doubt(trust["novelty"])
+        return {name: found for name, found in trust.items() if found is not None}, doubts
+
+    def _sequence_doubts(self, task: str, slots: Mapping[str, str]) -> list[str]:
+        """Whether the bundled sequence model, if there is one, takes each scan for what its slot says."""
+        models = [model for model in installed_models(self.models_folder) if model.task == SEQUENCE_TASK]
+        model = next((model for model in models if model.contract.made_here), None)
+        if model is None or task == SEQUENCE_TASK:
+            return []
+        doubts = []
+        for slot, name in slots.items():
+            answer = self.predict(SEQUENCE_TASK, name, model_id=model.contract.id)
+            doubts += sequence_doubt(slot, answer.label, answer.confidence, model.contract.head.confidence_gate)
+        return doubts
 
     def _encoder_contract(self, model: InstalledModel) -> EncoderContract:
         """Upstream's code takes the array order as stored; our own models always see the order of their contract."""
@@ -351,17 +466,24 @@ def missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) 
     return [f"Missing: {missing}. The model was made for {', '.join(head.slots)}; the mean of the others was used."]
 
 
-def _classification(head: HeadContract, logits: "torch.Tensor") -> dict:
-    """label, confidence, probabilities and warnings from (outputs,) logits."""
+def _probabilities(head: HeadContract, logits: "torch.Tensor") -> list[float]:
+    """One a class, calibrated, from (outputs,) logits."""
     import torch
 
     logits = logits / (head.temperature or 1.0)
-    if head.link == "sigmoid":
-        positive = torch.sigmoid(logits)[0].item()
-        probabilities = [1 - positive, positive]
-        index = int(positive >= (0.5 if head.threshold is None else head.threshold))
+    if head.link == "softmax":
+        return torch.softmax(logits, dim=0).tolist()
+    # cloglog: 1 - exp(-exp(x)), the chance of an event under the cumulative hazard exp(x)
+    positive = (-torch.expm1(-torch.exp(logits)) if head.link == "cloglog" else torch.sigmoid(logits))[0].item()
+    return [1 - positive, positive]
+
+
+def _classification(head: HeadContract, logits: "torch.Tensor") -> dict:
+    """label, confidence, probabilities and warnings from (outputs,) logits."""
+    probabilities = _probabilities(head, logits)
+    if head.link in TWO_CLASS_LINKS:
+        index = int(probabilities[1] >= (0.5 if head.threshold is None else head.threshold))
     else:
-        probabilities = torch.softmax(logits, dim=0).tolist()
         index = max(range(len(probabilities)), key=probabilities.__getitem__)
     labels, confidence = head.display_labels, probabilities[index]
     warnings = []
@@ -409,7 +531,7 @@ def _target(head: HeadContract, label: str) -> Callable[["torch.Tensor"], "torch
     if head.link == "identity":
         return lambda outputs: outputs[:, 0]
     index = head.display_labels.index(label)
-    if head.link == "sigmoid":
+    if head.link in TWO_CLASS_LINKS:
         return lambda outputs: outputs[:, 0] if index == 1 else -outputs[:, 0]
     return lambda outputs: outputs[:, index]
 

@@ -13,8 +13,8 @@ Columns that are always there (text; empty where unknown):
 | ``preset`` | ``standard`` or ``official`` |
 | ``warnings`` | what preprocessing said about the scan |
 
-A row is valid for exactly its (``sha256``, ``preprocessing_sha256``, ``encoder_sha256``). Further columns of the manifest
-(labels, ages, dataset) are kept as text. The numbers are the columns ``e0``, ``e1``, ... (float32).
+A row is valid for exactly its (``sha256``, ``preprocessing_sha256``, ``encoder_sha256``). Further columns of the
+manifest (labels, ages, dataset) are kept as text. The numbers are the columns ``e0``, ``e1``, ... (float32).
 """
 
 from __future__ import annotations

@@ -44,6 +44,13 @@ def model_input(image: sitk.Image, contract: EncoderContract) -> "torch.Tensor":
     return normalise(resize(array, contract.input_size, contract.resize_mode), contract)
 
 
+def image_with_array(array: np.ndarray, reference: sitk.Image) -> sitk.Image:
+    """An array as ``ras_array`` gives it, as an image on the same grid as ``reference`` (in RAS order)."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+    image.CopyInformation(_oriented(reference, "RAS"))
+    return image
+
+
 def resize(volumes: "torch.Tensor", size: tuple[int, int, int], mode: str) -> "torch.Tensor":
     """(B, 1, X, Y, Z) -> (B, 1, *size).
 

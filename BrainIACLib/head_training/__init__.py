@@ -1,0 +1,1 @@
+"""Fit, cross-validate and install heads on stored embeddings; no image is read here."""

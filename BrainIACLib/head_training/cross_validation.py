@@ -1,0 +1,62 @@
+"""Nested cross-validation by patient: every case is answered by a head that has seen neither it nor its patient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from BrainIACLib.head_training.cases import Cases
+from BrainIACLib.head_training.folds import fold_count, stratified_folds
+from BrainIACLib.head_training.linear_head import LinearHead, fit_linear_head
+from BrainIACLib.head_training.two_layer_head import TwoLayerHead, fit_two_layer_head
+
+FITS = {"linear": fit_linear_head, "two-layer": fit_two_layer_head}
+Head = LinearHead | TwoLayerHead
+
+
+@dataclass(frozen=True)
+class CrossValidated:
+    """``outputs``: (n, k) out of fold; ``fold``: (n,) of each case; ``penalties``: one a fold, chosen inside it."""
+
+    outputs: np.ndarray
+    fold: np.ndarray
+    penalties: tuple[float, ...]
+
+
+def cross_validate(
+    cases: Cases,
+    head: str,
+    seed: int,
+    balanced: bool = True,
+    progress: Callable[[float], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> CrossValidated:
+    """Fit on all folds but one, with the penalty (or epochs) chosen inside them, and answer that one.
+
+    Parameters
+    ----------
+    head : ``"linear"`` or ``"two-layer"``.
+    """
+    rng = np.random.default_rng(seed)
+    fold = stratified_folds(cases.target, cases.groups, fold_count(cases.target, cases.groups), rng)
+    outputs, penalties = None, []
+    numbers = np.unique(fold)
+    for done, number in enumerate(numbers):
+        out = fold == number
+        fitted = fit_on(cases, ~out, head, rng, balanced, cancelled=cancelled)
+        answered = fitted.outputs(cases.embeddings[out])
+        outputs = np.zeros((len(cases), answered.shape[1])) if outputs is None else outputs
+        outputs[out] = answered
+        penalties.append(fitted.penalty)
+        if progress is not None:
+            progress((done + 1) / len(numbers))
+    return CrossValidated(outputs, fold, tuple(penalties))
+
+
+def fit_on(cases: Cases, rows: np.ndarray, head: str, rng: np.random.Generator, balanced: bool, **options) -> Head:
+    """A head on some of the cases (a mask or indices)."""
+    return FITS[head](
+        cases.embeddings[rows], cases.target.rows(rows), cases.groups[rows], rng, balanced=balanced, **options
+    )

@@ -1,0 +1,198 @@
+"""A trained head as a model folder: safetensors, contract, card and report, with its encoder by reference."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+import BrainIACLib
+from BrainIACLib.checkpoints.installed import installed_models
+from BrainIACLib.checkpoints.model_card import model_card
+from BrainIACLib.checkpoints.store import incoming_folder, install, model_folders, remove
+from BrainIACLib.contracts import EncoderContract, HeadContract, ModelContract, RunContract, contract_to_json
+from BrainIACLib.errors import ModelError
+from BrainIACLib.head_training.two_layer_head import DROPOUT, TwoLayerHead
+from BrainIACLib.trust.novelty import write_novelty
+
+if typing.TYPE_CHECKING:
+    from BrainIACLib.head_training.training import TrainedHead
+
+HEAD, OOD, REPORT = "head.safetensors", "ood.safetensors", "report.json"
+
+
+def install_head(head: "TrainedHead", store: Path, folders: Sequence[Path] | None, replace: bool) -> Path:
+    """See ``TrainedHead.install``."""
+    folders = model_folders(store) if folders is None else folders
+    encoder = _encoder(head, folders)
+    earlier = [
+        model for model in installed_models([store]) if model.task == head.task and model.contract.run is not None
+    ]
+    if earlier and not replace:
+        raise ModelError(
+            f"A head for the task '{head.task}' was trained before ('{earlier[0].contract.id}'); choose another task "
+            "name, or replace it (--replace)."
+        )
+    with incoming_folder(store) as incoming:
+        content = _tensors(head)
+        sha256 = hashlib.sha256(content).hexdigest()
+        try:
+            (incoming / HEAD).write_bytes(content)
+            ood_sha256 = write_novelty(head.novelty, incoming / OOD)
+            contract = _contract(head, encoder, sha256, ood_sha256)
+            (incoming / "contract.json").write_text(contract_to_json(contract), encoding="utf-8")
+            (incoming / "card.md").write_text(_card(head, contract), encoding="utf-8")
+            (incoming / REPORT).write_text(json.dumps(head.report) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ModelError(f"'{store}' cannot be written ({error.strerror}); nothing was installed.") from None
+        for model in earlier:
+            remove(model.folder)
+        folder, _ = install(incoming, store, contract.id)
+    return folder
+
+
+def _encoder(head: "TrainedHead", folders: Sequence[Path]) -> tuple[str, EncoderContract]:
+    """Id and contract of the installed model that holds the encoder of the embeddings."""
+    for model in installed_models(folders):
+        contract = model.contract
+        if contract.encoder.sha256 == head.encoder_sha256 and contract.encoder_model is None:
+            return contract.id, contract.encoder
+    raise ModelError(
+        f"The encoder of these embeddings ('{head.encoder_model}', sha256 {head.encoder_sha256[:8]}...) is not "
+        "installed; install that model, or embed the scans again with one that is."
+    )
+
+
+def _tensors(head: "TrainedHead") -> bytes:
+    from safetensors.numpy import save
+
+    fitted = head.fitted
+    tensors = {"fc.weight": fitted.weights, "fc.bias": fitted.bias}
+    if isinstance(fitted, TwoLayerHead):
+        tensors |= {"hidden.weight": fitted.hidden, "hidden.bias": fitted.hidden_bias}
+    return save({name: np.ascontiguousarray(tensor, dtype=np.float32) for name, tensor in tensors.items()})
+
+
+def _contract(head: "TrainedHead", encoder: tuple[str, EncoderContract], sha256: str, ood_sha256: str) -> ModelContract:
+    target, cases = head.cases.target, head.cases
+    patients = len(set(cases.groups))
+    survival, regression = target.kind == "survival", target.kind == "regression"
+    labels: tuple[str, ...] | None = target.classes or None
+    if survival:
+        end = f"{head.endpoint:g} {target.unit}"
+        labels = (f"no event within {end}", f"event within {end}")
+    encoder_model, encoder_contract = encoder
+    return ModelContract(
+        id=f"{head.task}-{sha256[:8]}",
+        title=f"{head.task}: {target.name} (trained by the user)",
+        version=sha256[:8],
+        licence="the user's own head; the encoder's licence applies to the encoder",
+        citation="BrainIAC for 3D Slicer; the head was trained by its user.",
+        training_data=f"{sum(map(len, cases.scans))} scans of {patients} patients, column '{target.name}'",
+        intended_use="Research on scans like those it was trained on. Not for diagnosis or treatment decisions.",
+        encoder=encoder_contract,
+        head=HeadContract(
+            task=head.task,
+            head_type="mlp" if isinstance(head.fitted, TwoLayerHead) else "linear",
+            outputs=len(head.fitted.bias),
+            link="identity" if regression else "cloglog" if survival else _class_link(target.classes),
+            labels=labels,
+            unit=target.unit if regression else None,
+            slots=cases.slots,
+            missing_policy="refuse" if cases.complete else "masked-mean",
+            temperature=head.temperature,
+            confidence_gate=None,
+            valid_range=_valid_range(head, patients),
+            polarity_verified=True,
+            polarity_evidence="class names as in the training table",
+            weights=HEAD,
+            sha256=sha256,
+            dropout=DROPOUT if isinstance(head.fitted, TwoLayerHead) else 0.0,
+            training_range=(float(target.values.min()), float(target.values.max())) if regression else None,
+            training_age_range=_age_range(head),
+            training_sets=("user's own cohort",),
+            training_scans=sum(map(len, cases.scans)),
+            endpoint=f"{head.endpoint:g} {target.unit}" if survival else None,
+            metrics=_figures(head),
+            conformal=head.conformal.quantile if head.conformal else None,
+            conformal_coverage=head.conformal.coverage if head.conformal else None,
+            conformal_measured=head.conformal.measured if head.conformal else None,
+            ood_stats=OOD,
+            ood_sha256=ood_sha256,
+        ),
+        encoder_model=encoder_model,
+        run=RunContract(
+            trained=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            library=BrainIACLib.__version__,
+            table_sha256=head.table_sha256,
+            target=target.name,
+            solver=head.solver,
+            regularisation=float(head.fitted.penalty),
+            seed=head.seed,
+            scans=sum(map(len, cases.scans)),
+            cases=len(cases),
+            patients=patients,
+        ),
+    )
+
+
+def _class_link(classes: tuple[str, ...]) -> str:
+    return "sigmoid" if len(classes) == 2 else "softmax"
+
+
+def _valid_range(head: "TrainedHead", patients: int) -> str:
+    scans = "one scan of any sequence" if head.cases.slots == ("any",) else " + ".join(head.cases.slots)
+    text = f"Made from {patients} patients ({scans}); valid for scans and people like those only."
+    if head.cases.target.kind == "classification" and head.balanced:
+        text += " Probabilities are those for classes of equal frequency."
+    return text
+
+
+def _age_range(head: "TrainedHead") -> tuple[float, float] | None:
+    target = head.cases.target
+    ages = head.cases.ages[np.isfinite(head.cases.ages)]
+    if not len(ages) and target.kind == "regression" and target.unit == "years" and "age" in target.name:
+        ages = target.values
+    return (float(ages.min()), float(ages.max())) if len(ages) and ages.min() < ages.max() else None
+
+
+def _figures(head: "TrainedHead") -> tuple[str, ...]:
+    lines = []
+    for name, figure in head.report["metrics"].items():
+        interval = "" if figure["low"] is None else f" ({figure['low']:.3g} to {figure['high']:.3g})"
+        lines.append(f"{name} {figure['value']:.3g}{interval}, nested cross-validation by patient")
+    return (*lines, f"against chance: p = {head.report['permutation']['p']:.3g}")
+
+
+def _card(head: "TrainedHead", contract: ModelContract) -> str:
+    report = head.report
+    lines = [
+        model_card(contract),
+        "## What it is worth",
+        "",
+        f"{report['cases']} cases of {report['patients']} patients, {report['folds']} folds, nobody on both sides of a "
+        "fold. Intervals are 95 %, by resampling patients.",
+        "",
+        *(f"- {line}" for line in contract.head.metrics),
+        f"- {report['permutation']['meaning']}",
+        f"- {report['learning_curve']['verdict']}",
+        f"- Prediction sets or intervals: {_coverage(report['conformal'])}",
+        *(f"- {note}" for note in report["notes"]),
+        "",
+        "## What it cannot do",
+        "",
+        "It was judged on the cohort that it was trained on, by cross-validation: another scanner, site or population "
+        "may give other figures. Nobody but its user has looked at it. **Research use only.**",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _coverage(conformal: dict) -> str:
+    if conformal["coverage"] is None:
+        return conformal["meaning"]
+    return f"{conformal['meaning']}; asked {conformal['coverage']:.0%}, measured {conformal['measured']:.0%}"

@@ -1,0 +1,75 @@
+"""Could the figures be chance? The whole nested cross-validation on shuffled labels.
+
+Refitting a logistic or Cox head hundreds of times would take minutes, so the test is made with least squares on the
+same folds and embeddings: on class indicators, on the number, or on martingale residuals of survival times. There,
+shuffled labels are further columns of one linear system. The test holds exactly under "the embedding says nothing of the label";
+its statistic, the out-of-fold explained variance, is not the figure of the installed head, but of its sister. Source:
+Ojala and Garriga, Journal of Machine Learning Research 11, 2010 (test 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from BrainIACLib.errors import Cancelled
+from BrainIACLib.head_training.cases import Cases
+from BrainIACLib.head_training.cox import martingale_residuals
+from BrainIACLib.head_training.ridge import fit_ridge, left_out_errors
+from BrainIACLib.head_training.space import space_of
+
+PENALTIES = np.logspace(-2, 3, 6)
+
+
+def permutation_p(
+    cases: Cases, fold: np.ndarray, shuffles: int, seed: int, cancelled: Callable[[], bool] | None = None
+) -> float:
+    """Share of shuffles, counting the labels as they are, whose labels are predicted at least as well."""
+    rng = np.random.default_rng(seed)
+    responses = _responses(cases)
+    scale = responses.std(axis=0)
+    responses = (responses - responses.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
+    orders = [np.arange(len(cases)), *(_shuffled(cases.groups, rng) for _ in range(shuffles))]
+    columns = np.stack([responses[order] for order in orders], axis=1)  # (n, 1 + shuffles, k)
+    size = columns.shape[2]
+    flat = columns.reshape(len(cases), -1)
+    errors = np.zeros(len(orders))
+    for number in np.unique(fold):
+        if cancelled is not None and cancelled():
+            raise Cancelled("Stopped as asked; nothing was written.")
+        out = fold == number
+        space = space_of(cases.embeddings[~out])
+        penalties = PENALTIES * space.typical_square
+        losses = left_out_errors(space, flat[~out], cases.groups[~out], penalties)
+        chosen = losses.reshape(len(penalties), len(orders), size).sum(axis=2).argmin(axis=0)
+        coordinates = space.project(cases.embeddings[out])
+        for place in np.unique(chosen):
+            which = np.flatnonzero(np.repeat(chosen == place, size))
+            weights, middle = fit_ridge(space, flat[~out][:, which], penalties[place])
+            squares = (coordinates @ weights + middle - flat[out][:, which]) ** 2
+            errors[chosen == place] += squares.sum(axis=0).reshape(-1, size).sum(axis=1)
+    return float((1 + np.count_nonzero(errors[1:] <= errors[0])) / (1 + shuffles))
+
+
+def _responses(cases: Cases) -> np.ndarray:
+    """(n, k) numbers that least squares can be fitted to."""
+    target = cases.target
+    if target.kind == "regression":
+        return target.values[:, None]
+    if target.kind == "survival":
+        return martingale_residuals(target.values, target.events)[:, None]
+    indicators = (target.values[:, None] == np.arange(len(target.classes))).astype(float)
+    return indicators[:, 1:] if len(target.classes) == 2 else indicators
+
+
+def _shuffled(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Whose label each case gets, (n,): patients with equally many cases exchange their labels as a block."""
+    names, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.arange(len(groups))
+    rows = [np.flatnonzero(index == patient) for patient in range(len(names))]
+    for count in np.unique(counts):
+        same = np.flatnonzero(counts == count)
+        for taker, giver in zip(same, rng.permutation(same), strict=True):
+            order[rows[taker]] = rows[giver]
+    return order

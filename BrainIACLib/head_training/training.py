@@ -1,0 +1,188 @@
+"""From a table of embeddings and a column of labels to a head with everything that is known of its worth."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from BrainIACLib.embeddings.table import EmbeddingTable
+from BrainIACLib.errors import BrainIACError
+from BrainIACLib.head_training import cox
+from BrainIACLib.head_training.cases import Cases, make_cases
+from BrainIACLib.head_training.cross_validation import FITS, CrossValidated, Head, cross_validate, fit_on
+from BrainIACLib.head_training.learning_curve import learning_curve
+from BrainIACLib.head_training.linear_head import SOLVERS
+from BrainIACLib.head_training.logistic import balanced_weights, probabilities
+from BrainIACLib.head_training.permutation import permutation_p
+from BrainIACLib.head_training.report import make_report
+from BrainIACLib.statistics.conformal import classification_scores, regression_scores
+from BrainIACLib.trust.conformal import Conformal, conformal_of
+from BrainIACLib.trust.novelty import Novelty, novelty_of
+from BrainIACLib.trust.temperature import fit_temperature
+
+RESERVED_TASKS = ("sequence", "embedding")
+ONE_YEAR = {"months": 12.0, "years": 1.0, "weeks": 52.0, "days": 365.0}  # the end point unless told otherwise (U-15)
+MANY, SHUFFLES, SHUFFLES_OF_MANY = 300, 1000, 200
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A head fitted on all cases, and what cross-validation says of it.
+
+    ``report`` is a plain dictionary for ``json.dumps``. ``fitted`` gives logits, the number, or, of survival, the log
+    of the cumulative hazard at ``endpoint``.
+    """
+
+    task: str
+    cases: Cases
+    fitted: Head
+    solver: str
+    temperature: float | None
+    conformal: Conformal | None
+    novelty: Novelty
+    endpoint: float | None
+    encoder_model: str
+    encoder_sha256: str
+    table_sha256: str
+    balanced: bool
+    seed: int
+    report: dict
+
+    def install(self, models_folder: Path, *, folders: Sequence[Path] | None = None, replace: bool = False) -> Path:
+        """Make it a model that ``brainiac analyze --task`` and Slicer use.
+
+        Parameters
+        ----------
+        models_folder : the store to write to; the encoder is looked for there and among the bundled models, or in
+            ``folders``.
+        replace : take an earlier head for the same task, trained here, out of the store.
+
+        Raises
+        ------
+        ModelError : the encoder is not installed, there is such a head already, or the store cannot be written.
+        """
+        from BrainIACLib.head_training.installation import install_head
+
+        return install_head(self, models_folder, folders, replace)
+
+
+def train_head(
+    table: EmbeddingTable,
+    target: str,
+    task: str,
+    kind: str = "auto",
+    seed: int = 0,
+    progress: Callable[[str, float], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    *,
+    head: str = "linear",
+    balanced: bool = True,
+    coverage: float = 0.9,
+    event: str = "event",
+    endpoint: float | None = None,
+    slots: Sequence[str] | None = None,
+) -> TrainedHead:
+    """Fit, cross-validate, calibrate and judge a head. Reads no image and writes nothing.
+
+    Parameters
+    ----------
+    target : the column to learn: words or few numbers (classes), numbers, or times for ``kind="survival"``.
+    task : the name under which the head will be asked for.
+    head : ``"linear"`` (ridge, logistic, Cox) or ``"two-layer"`` (the paper's, P-17).
+    balanced : classes count the same; probabilities are then those of classes of equal frequency.
+    coverage : of prediction sets and intervals.
+    event, endpoint : of survival: the column of events, and the time at which the probability is given, in the unit
+        of the times; None is one year.
+    slots : the sequences whose scans of a session are joined; see ``make_cases``.
+
+    Raises
+    ------
+    BrainIACError : labels that cannot be used, with the reason; an unknown kind of head.
+    Cancelled : as asked.
+    """
+    if head not in FITS:
+        raise BrainIACError(f"The head '{head}' does not exist; choose one of: {', '.join(FITS)}.")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,59}", task) or task in RESERVED_TASKS:
+        raise BrainIACError(
+            f"'{task[:60]}' cannot be the name of a new task: use a-z, 0-9, '.', '_', '-', and none of "
+            f"{', '.join(RESERVED_TASKS)}."
+        )
+    started = time.perf_counter()
+    report_progress = progress or (lambda step, fraction: None)
+    cases = make_cases(table, target, kind, event, slots)
+    end = _endpoint(cases, endpoint)
+    done = cross_validate(
+        cases, head, seed, balanced, lambda part: report_progress("cross-validation", part), cancelled
+    )
+    rng = np.random.default_rng([seed, 1])
+    report_progress("fit on all cases", 0.0)
+    fitted = fit_on(cases, np.arange(len(cases)), head, rng, balanced, cancelled=cancelled)
+    if cases.target.kind == "survival":
+        fitted = _with_baseline(fitted, cases, end)
+    validated = time.perf_counter() - started
+    temperature, conformal = _calibrated(cases, done, coverage, balanced)
+    report_progress("permutation test", 0.0)
+    shuffles = SHUFFLES if len(cases) <= MANY else SHUFFLES_OF_MANY
+    chance = permutation_p(cases, done.fold, shuffles, seed, cancelled)
+    report_progress("learning curve", 0.0)
+    curve = learning_curve(cases, done, head, seed, balanced, cancelled)
+    report_progress("report", 0.0)
+    solver = SOLVERS[cases.target.kind] if head == "linear" else "two-layer head (P-17)"
+    report = make_report(cases, done, temperature, conformal, coverage, chance, shuffles, curve, seed, cancelled)
+    report |= {"task": task, "solver": solver, "penalty": fitted.penalty, "endpoint": end, "balanced": balanced}
+    report |= {"seconds": {"nested cross-validation and fit": validated, "all": time.perf_counter() - started}}
+    return TrainedHead(
+        task=task,
+        cases=cases,
+        fitted=fitted,
+        solver=solver,
+        temperature=temperature,
+        conformal=conformal,
+        novelty=novelty_of(cases.embeddings, cases.groups, seed),
+        endpoint=end,
+        encoder_model=str(table.columns["model"][0]),
+        encoder_sha256=str(table.columns["encoder_sha256"][0]),
+        table_sha256=table.sha256,
+        balanced=balanced,
+        seed=seed,
+        report=report,
+    )
+
+
+def _endpoint(cases: Cases, endpoint: float | None) -> float | None:
+    target = cases.target
+    if target.kind != "survival":
+        return None
+    end = ONE_YEAR[target.unit] if endpoint is None else endpoint
+    if not (target.events & (target.values <= end)).any() or end > target.values.max():
+        raise BrainIACError(
+            f"Nobody had an event by {end:g} {target.unit}, or nobody was followed that long; choose another end point."
+        )
+    return end
+
+
+def _with_baseline(fitted: Head, cases: Cases, end: float) -> Head:
+    """The head's output becomes the log of the cumulative hazard at the end point."""
+    target = cases.target
+    scores = fitted.outputs(cases.embeddings)[:, 0]
+    baseline = cox.baseline_log_hazard(scores - scores.mean(), target.values, target.events, end)
+    return dataclasses.replace(fitted, bias=fitted.bias - scores.mean() + baseline)
+
+
+def _calibrated(cases: Cases, done: CrossValidated, coverage: float, balanced: bool):
+    """Temperature (None where there are no classes) and conformal quantile (None for survival), from unseen cases."""
+    target = cases.target
+    if target.kind == "survival":
+        return None, None
+    if target.kind == "regression":
+        return None, conformal_of(regression_scores(target.values, done.outputs[:, 0]), done.fold, coverage)
+    weights = balanced_weights(target.values, len(target.classes)) if balanced else None
+    temperature = fit_temperature(done.outputs, target.values, weights)
+    scores = classification_scores(probabilities(done.outputs / temperature), target.values)
+    return temperature, conformal_of(scores, done.fold, coverage)

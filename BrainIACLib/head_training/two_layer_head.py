@@ -1,0 +1,141 @@
+"""The paper's head on stored embeddings: linear, ReLU, dropout, linear (P-17, U-02), trained with AdamW.
+
+The number of epochs is chosen on a quarter of the patients, then the head is trained anew on all. The first layer is
+trained on the coordinates of a ``Space`` and turned back onto embeddings: with fewer cases than numbers, gradients
+never leave the span of the cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from BrainIACLib.errors import Cancelled
+from BrainIACLib.head_training.folds import stratified_folds
+from BrainIACLib.head_training.logistic import balanced_weights
+from BrainIACLib.head_training.space import Space, space_of
+from BrainIACLib.head_training.targets import Target
+
+MOST_EPOCHS, PATIENCE, BATCH, LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 100, 10, 64, 1e-3, 1e-2, 0.2
+
+
+@dataclass(frozen=True)
+class TwoLayerHead:
+    """``hidden``: (h, d), ``hidden_bias``: (h,), ``weights``: (k, h), ``bias``: (k,); ``penalty``: the epochs."""
+
+    hidden: np.ndarray
+    hidden_bias: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray
+    penalty: float
+
+    def outputs(self, embeddings: np.ndarray) -> np.ndarray:
+        """(m, d) -> (m, k)."""
+        return np.maximum(embeddings @ self.hidden.T + self.hidden_bias, 0) @ self.weights.T + self.bias
+
+
+def fit_two_layer_head(
+    embeddings: np.ndarray,
+    target: Target,
+    groups: np.ndarray,
+    rng: np.random.Generator,
+    balanced: bool = True,
+    penalty: float | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> TwoLayerHead:
+    """On (n, d) embeddings. ``penalty``: the epochs; None chooses them by early stopping on patients left out."""
+    import torch
+
+    space = space_of(embeddings)
+    middle, spread = (target.values.mean(), target.values.std()) if target.kind == "regression" else (0.0, 1.0)
+    seed = int(rng.integers(2**31))
+    epochs = penalty
+    if epochs is None:
+        out = stratified_folds(target, groups, 4, rng) == 0
+        epochs = _train(space, target, out, middle, spread, balanced, seed, MOST_EPOCHS, cancelled)[1]
+    nobody = np.zeros(len(embeddings), bool)
+    net, _ = _train(space, target, nobody, middle, spread, balanced, seed, int(epochs), cancelled)
+    with torch.no_grad():
+        first, last = net[0], net[3]
+        hidden, hidden_bias = space.on_embeddings(
+            first.weight.numpy().T.astype(float), first.bias.numpy().astype(float)
+        )
+        weights, bias = last.weight.numpy().astype(float) * spread, last.bias.numpy().astype(float) * spread + middle
+    return TwoLayerHead(hidden, hidden_bias, weights, bias, float(epochs))
+
+
+def _train(
+    space: Space, target: Target, out, middle: float, spread: float, balanced: bool, seed: int, epochs, cancelled
+):
+    """The net after ``epochs`` on the cases not ``out``, and after which epoch the loss on ``out`` was least."""
+    import torch
+    from torch import nn
+
+    generator = torch.Generator().manual_seed(seed)
+    size = space.coordinates.shape[1]
+    unit = float(np.sqrt(size / space.typical_square))  # so that the net sees numbers of variance near 1
+    inputs = torch.from_numpy((space.coordinates * unit).astype(np.float32))
+    outputs = len(target.classes) if len(target.classes) > 2 else 1
+    width = len(space.mean)  # as many as an embedding has numbers (P-17)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(size, width), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(width, outputs))
+        optimiser = torch.optim.AdamW(net.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        loss_of = _loss(target, middle, spread, balanced)
+        train, held_out = (torch.from_numpy(np.flatnonzero(rows)) for rows in (~out, out))
+        # a partial likelihood needs everybody at risk in one batch
+        batch = len(train) if target.kind == "survival" else BATCH
+        best, best_epoch = np.inf, epochs
+        for epoch in range(1, epochs + 1):
+            if cancelled is not None and cancelled():
+                raise Cancelled("Stopped as asked; nothing was written.")
+            net.train()
+            for rows in train[torch.randperm(len(train), generator=generator)].split(batch):
+                optimiser.zero_grad()
+                loss_of(net(inputs[rows]), rows).backward()
+                optimiser.step()
+            net.eval()
+            if len(held_out):
+                with torch.no_grad():
+                    loss = loss_of(net(inputs[held_out]), held_out).item()
+                if loss < best - 1e-4:
+                    best, best_epoch = loss, epoch
+                elif epoch - best_epoch >= PATIENCE:
+                    break
+    with torch.no_grad():
+        net[0].weight *= unit
+    return net, best_epoch
+
+
+def _loss(target: Target, middle: float, spread: float, balanced: bool):
+    """outputs (m, k), rows (m,) -> mean loss."""
+    import torch
+    import torch.nn.functional as F
+
+    if target.kind == "regression":
+        truth = torch.from_numpy(((target.values - middle) / spread).astype(np.float32))
+        return lambda outputs, rows: F.mse_loss(outputs[:, 0], truth[rows])
+    if target.kind == "survival":
+        times, events = torch.from_numpy(target.values), torch.from_numpy(target.events)
+
+        def partial_likelihood(outputs, rows):
+            order = torch.argsort(-times[rows], stable=True)
+            scores = outputs[order, 0]
+            terms = (scores - torch.logcumsumexp(scores, 0))[events[rows][order]]
+            return -terms.sum() / max(1, len(terms))
+
+        return partial_likelihood
+    classes = torch.from_numpy(target.values)
+    weights = balanced_weights(target.values, len(target.classes)) if balanced else np.ones(len(target.values))
+    shares = torch.from_numpy(weights.astype(np.float32))
+
+    def cross_entropy(outputs, rows):
+        if outputs.shape[1] == 1:
+            losses = F.binary_cross_entropy_with_logits(outputs[:, 0], classes[rows].float(), reduction="none")
+        else:
+            losses = F.cross_entropy(outputs, classes[rows], reduction="none")
+        return (losses * shares[rows]).mean()
+
+    return cross_entropy
