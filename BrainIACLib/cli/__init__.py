@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import BrainIACLib
-from BrainIACLib.cli import analysis, embed, models, serve, tasks
+from BrainIACLib.cli import analysis, embed, models, serve, tasks, train_head
 from BrainIACLib.cli.scan_options import print_json
 from BrainIACLib.errors import BrainIACError
 
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     analysis.add_commands(commands)
     tasks.add_commands(commands)
     embed.add_commands(commands)
+    train_head.add_commands(commands)
     models.add_commands(commands)
     serve.add_commands(commands)
     options = parser.parse_args(arguments)

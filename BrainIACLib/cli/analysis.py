@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from BrainIACLib.cli.progress_bar import ProgressBar
-from BrainIACLib.cli.scan_options import SCAN_HELP, add_scan_options, positive, print_json
+from BrainIACLib.cli.scan_options import SCAN_HELP, add_models_dir, add_scan_options, positive, print_json
 from BrainIACLib.cli.worker_study import set_study, worker
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.scans.formats import suffix
@@ -20,10 +20,29 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     sequence.set_defaults(run=_sequence)
     analyze = commands.add_parser("analyze", help="the answer with saliency map, brain, mask, transform and picture")
     analyze.set_defaults(run=_analyze)
+    analyze.add_argument(
+        "--task", default="sequence", help="which question (default: sequence); yours after train-head"
+    )
+    analyze.add_argument("--model", metavar="ID", help="which model, where several are installed for the task")
+    add_models_dir(analyze)
+    analyze.add_argument("--accept-missing", action="store_true", help="use the mean of the scans that are there")
+    analyze.add_argument("--age", type=float, metavar="YEARS", help="of the person: warn outside the training ages")
+    analyze.add_argument(
+        "--trust", action="store_true", help="also change the scan slightly and see if the answer holds"
+    )
+    analyze.add_argument(
+        "--sanity-check", action="store_true", help="also see if the map depends on the model's weights"
+    )
     analyze.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     analyze.add_argument("--samples", type=positive, default=10, help="noise samples of the saliency map (default 10)")
+    sequence.add_argument("scans", nargs="+", type=Path, metavar="SCAN", help=SCAN_HELP)
+    analyze.add_argument(
+        "scans",
+        nargs="+",
+        metavar="SCAN",
+        help=f"{SCAN_HELP}; for a task that takes several scans: T1CE=FILE FLAIR=FILE ...",
+    )
     for command in (sequence, analyze):
-        command.add_argument("scans", nargs="+", type=Path, metavar="SCAN", help=SCAN_HELP)
         add_scan_options(command)
 
 
@@ -50,33 +69,95 @@ def _sequence(options: argparse.Namespace) -> int:
 
 
 def _analyze(options: argparse.Namespace) -> int:
-    folders = result_folders(options.scans, options.out)
+    from BrainIACLib.checkpoints.installed import find_model
+    from BrainIACLib.checkpoints.store import model_folders
 
-    def analyze(path: Path, client, bar) -> None:
-        name = _name(path)
-        study = set_study(client, options, {name: path}, bar.step("preprocessing", 0.05, 0.6))
+    head = find_model(options.task, model_folders(options.models_dir), options.model).contract.head
+    slots = head.slots if head else ("any",)
+    if len(slots) == 1:
+        options.scans = [Path(text) for text in options.scans]
+        folders = result_folders(options.scans, options.out)
+
+        def analyze(path: Path, client, bar) -> None:
+            _answer(options, client, bar, {slots[0]: path}, {slots[0]: folders[path]})
+
+        return _for_each_scan(options, analyze)
+    paths = _slots_of(options.scans, slots)
+    options.scans = [options.out]  # one study, called after its results where it fails
+
+    def analyze_study(_: Path, client, bar) -> None:
+        _answer(options, client, bar, paths, {slot: options.out / slot for slot in paths})
+
+    return _for_each_scan(options, analyze_study)
+
+
+def _slots_of(texts: Sequence[str], slots: Sequence[str]) -> dict[str, Path]:
+    """``T1CE=FILE`` arguments as slot -> path."""
+    parts = [text.partition("=") for text in texts]
+    if any(not path or slot not in slots for slot, _, path in parts) or len({slot for slot, _, _ in parts}) < len(
+        parts
+    ):
+        wanted = " ".join(f"{slot}=FILE" for slot in slots)
+        raise BrainIACError(f"This task takes several scans; name each once, like this: {wanted}.")
+    return {slot: Path(path) for slot, _, path in parts}
+
+
+def _answer(options: argparse.Namespace, client, bar, paths: Mapping[str, Path], folders: Mapping[str, Path]) -> None:
+    """One study: slot -> file, and slot -> folder of its map."""
+    names = {slot: _name(path) if len(paths) == 1 else slot for slot, path in paths.items()}
+    by_name = {names[slot]: path for slot, path in paths.items()}
+    study = set_study(client, options, by_name, bar.step("preprocessing", 0.05, 0.6))
+    results, prediction = {}, {}
+    for number, (slot, name) in enumerate(names.items()):
+        first = number == 0
         answer = client.call(
             "save",
-            progress=bar.step("saliency", 0.6, 1.0),
-            folder=str(folders[path].absolute()),
-            task="sequence",
-            scans={"any": name},
+            progress=bar.step("saliency", 0.6 + 0.4 * number / len(names), 0.6 + 0.4 * (number + 1) / len(names)),
+            folder=str(folders[slot].absolute()),
+            task=options.task,
+            scans=names,
             scan=name,
+            model=options.model,
+            accept_missing=options.accept_missing,
             samples=options.samples,
             seed=options.seed,
+            age_years=options.age,
+            trust=options.trust and first,
+            sanity=options.sanity_check and first,
         )
-        prediction = answer["prediction"]
-        bar.clear()
-        if options.json:
-            print_json(file=str(path), result=str(folders[path] / Path(answer["result"]).name), **prediction)
-        else:
-            print(f"{path.name}: {prediction['headline']} (sequence)")
-            for warning in prediction["warnings"]:
-                print(f"  warning: {warning}")
-            print(f"  {_preprocessing_in_words(study[name]['record'])}")
-            print(f"  results in {folders[path]}   {prediction['notice']}")
+        prediction = prediction or answer["prediction"]
+        results[slot] = str(folders[slot] / Path(answer["result"]).name)
+    bar.clear()
+    if options.json:
+        files = {slot: str(path) for slot, path in paths.items()}
+        where = {"files": files, "results": results} if len(paths) > 1 else {}
+        one = {} if len(paths) > 1 else {"file": next(iter(files.values())), "result": next(iter(results.values()))}
+        print_json(**one, **where, **prediction)
+        return
+    print(f"{', '.join(path.name for path in paths.values())}: {prediction['headline']} ({options.task})")
+    for warning in prediction["warnings"]:
+        print(f"  warning: {warning}")
+    for line in trust_in_words(prediction["trust"]):
+        print(f"  {line}")
+    for name in by_name:
+        print(f"  {_preprocessing_in_words(study[name]['record'])}")
+    print(f"  results in {', '.join(str(folder) for folder in folders.values())}   {prediction['notice']}")
 
-    return _for_each_scan(options, analyze)
+
+def trust_in_words(trust: Mapping[str, dict]) -> list[str]:
+    """The parts of ``Prediction.trust`` as lines."""
+    lines = []
+    if found := trust.get("prediction_set"):
+        lines.append(f"prediction set: {', '.join(found['classes'])}; it {found['meaning']}")
+    if found := trust.get("prediction_interval"):
+        interval = f"{found['low']:.1f} to {found['high']:.1f} {found['unit']}"
+        lines.append(f"prediction interval: {interval}; it {found['meaning']}")
+    if found := trust.get("novelty"):
+        lines.append(f"distance from the training scans: {found['score']:.2f} (warns above {found['warn_above']:.2f})")
+    asked = [trust[name] for name in ("spread", "sanity_check") if name in trust] + [
+        *trust.get("stability", {}).values()
+    ]
+    return lines + [found["meaning"] for found in asked]
 
 
 def _for_each_scan(options: argparse.Namespace, act: Callable) -> int:

@@ -2,9 +2,9 @@
 
 Refitting a logistic or Cox head hundreds of times would take minutes, so the test is made with least squares on the
 same folds and embeddings: on class indicators, on the number, or on martingale residuals of survival times. There,
-shuffled labels are further columns of one linear system. The test holds exactly under "the embedding says nothing of the label";
-its statistic, the out-of-fold explained variance, is not the figure of the installed head, but of its sister. Source:
-Ojala and Garriga, Journal of Machine Learning Research 11, 2010 (test 1).
+shuffled labels are further columns of one linear system. The test holds exactly under "the embedding says nothing of
+the label"; its statistic, the out-of-fold explained variance, is not the figure of the installed head, but of its
+sister. Source: Ojala and Garriga, Journal of Machine Learning Research 11, 2010 (test 1).
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import itertools
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from BrainIACLib.checkpoints.conversion import inspect_checkpoint
-from BrainIACLib.checkpoints.download import download, find_file
+from BrainIACLib.checkpoints.download import download, find_file, forget_download
 from BrainIACLib.checkpoints.importing import import_checkpoint
 from BrainIACLib.checkpoints.installed import installed_models
 from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES, official_file, task_by_name
@@ -24,6 +23,7 @@ from BrainIACLib.predictor import Predictor, versions
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised
 from BrainIACLib.scans import Scan, read_scan, write_image, write_transform
 from BrainIACLib.worker.device import is_out_of_memory, pick_device
+from BrainIACLib.worker.head_requests import HeadRequests
 from BrainIACLib.worker.scan_files import content_sha256, on_grid, read_handed_over
 
 
@@ -76,6 +76,7 @@ class Service:
             "import": self._import,
             "download": self._download,
             "forget": self._forget,
+            **HeadRequests(models, self._on_device).actions,
         }
 
     def answer(self, action: str, arguments: dict, progress: Callable, cancelled: Callable[[], bool]) -> dict:
@@ -184,16 +185,27 @@ class Service:
         accept_missing: bool = False,
         samples: int = 10,
         seed: int = 0,
+        age_years: float | None = None,
+        trust: bool = False,
+        sanity: bool = False,
     ) -> dict:
         from BrainIACLib.reports.result_files import write_results
+        from BrainIACLib.trust.examination import examine, sanity_check
 
         def report(fraction: float) -> None:
             progress("saliency", fraction)
 
         def answer_and_map(predictor: Predictor):
-            prediction = predictor.predict(task, scans, model_id=model, accept_missing=accept_missing)
-            return prediction, predictor.explain(
-                task, scan, prediction.label, samples, seed, report, cancelled, scans=scans, model_id=model
+            prediction = predictor.predict(
+                task, scans, model_id=model, accept_missing=accept_missing, age_years=age_years
+            )
+            label, found = prediction.label, dict(prediction.trust)
+            if trust:
+                found |= examine(predictor, task, scans, label, model_id=model, progress=progress, cancelled=cancelled)
+            if sanity:
+                found["sanity_check"] = sanity_check(predictor, task, scans, scan, label, model_id=model, seed=seed)
+            return dataclasses.replace(prediction, trust=found), predictor.explain(
+                task, scan, label, samples, seed, report, cancelled, scans=scans, model_id=model
             )
 
         prediction, explanation = self._with_study(answer_and_map, progress, cancelled)
@@ -229,13 +241,13 @@ class Service:
         if official is None:
             raise ModelError(f"'{id}' cannot be downloaded from here.")
         progress("asking the host", 0.0)
-        remote, store = find_file(official.hub), user_folders()[0]
+        remote, store = find_file(official.hub, official.names), user_folders()[0]
         progress(f"downloading {remote.size / 1e6:.0f} MB from {remote.host}", 0.0)
         path = download(remote, store)
         try:
             imported = import_checkpoint(path, official.task, store)
         finally:
-            shutil.rmtree(path.parent, ignore_errors=True)
+            forget_download(remote, store)
         return {"id": imported.model.contract.id, "new": imported.new}
 
     def _forget(self, progress, cancelled) -> dict:
