@@ -3,22 +3,17 @@
 import importlib.util
 import logging
 import sys
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import qt
 import slicer
 import slicer.util
 import vtk
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLTableNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
@@ -27,21 +22,18 @@ from slicer.util import VTKObservationMixin
 if importlib.util.find_spec("BrainIACLib") is None:  # in the source tree it lies one folder up
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from BrainIACBridge.analysis import Analysis, Listener, Options
-from BrainIACBridge.choices import BrainExtraction, Device
-from BrainIACBridge.import_dialog import ImportDialog
+from BrainIACBridge.analysis import Listener
+from BrainIACBridge.brainiac_logic import BrainIACLogic
+from BrainIACBridge.in_words import answerInWords, stepsInWords
 from BrainIACBridge.installation import Installation
-from BrainIACBridge.overlay import COLOR_MAPS, Overlay
-from BrainIACBridge.results import Results, findResult, inWords, markResult, resultNode
-from BrainIACBridge.study import Study
+from BrainIACBridge.model_section import ModelSection
+from BrainIACBridge.overlay import Overlay
+from BrainIACBridge.sample_data import registerSampleData
 from BrainIACBridge.study_table import StudyTable
 from BrainIACBridge.task_buttons import TaskButtons, taskTitle
 from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
 
-from BrainIACLib.checkpoints.installed import installed_models
-from BrainIACLib.checkpoints.model_card import model_card
-from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.errors import Cancelled
 
 
@@ -66,54 +58,11 @@ class BrainIAC(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", resumeInstallation)
 
 
-def registerSampleData():
-    """Offer the bundled simulated study in the Sample Data module; nothing is downloaded."""
-    import SampleData
-
-    from BrainIACLib.resources import resource
-
-    if hasattr(SampleData.SampleDataLogic, "registerCustomSampleDataCategory"):  # Slicer 5.12
-        SampleData.SampleDataLogic.registerCustomSampleDataCategory("BrainIAC", title=_("BrainIAC"))
-    for path in sorted(resource("SampleData").glob("*.nii.gz")):
-        name = path.name.removesuffix(".nii.gz")
-        SampleData.SampleDataLogic.registerCustomSampleDataSource(
-            category="BrainIAC",
-            sampleName=name,
-            uris=path.as_uri(),
-            fileNames=path.name,
-            nodeNames=name,
-            checksums="SHA256:" + slicer.util.computeChecksum("SHA256", str(path)),
-            thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "BrainIAC.png"),
-        )
-
-
 def resumeInstallation():
     """Open the module and go on, if a restart interrupted the installation."""
-    if Installation(requirementsFile()).isPending():
+    if Installation().isPending():
         slicer.util.selectModule("BrainIAC")
         slicer.modules.BrainIACWidget.onSetup()
-
-
-def requirementsFile():
-    """The packages that the analysis needs in Slicer's Python, beside torch."""
-    return Path(__file__).parent / "Resources" / "BrainIAC-requirements.txt"
-
-
-@parameterNodeWrapper
-class BrainIACParameterNode:
-    """What the panel shows and the scene remembers."""
-
-    saliencyScan: vtkMRMLScalarVolumeNode
-    resultTable: vtkMRMLTableNode
-    samples: Annotated[int, WithinRange(1, 50)] = 10
-    showSaliency: bool = True
-    showLegend: bool = True
-    opacity: Annotated[float, WithinRange(0, 1)] = 0.6
-    threshold: Annotated[float, WithinRange(0, 1)] = 0.3
-    colorMap: Annotated[str, Choice(list(COLOR_MAPS))] = "Inferno"
-    brainExtraction: BrainExtraction = BrainExtraction.auto
-    biasField: bool = True
-    device: Device = Device.auto
 
 
 class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -125,8 +74,6 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._guiTag = None
-        self._models = []
-        self._importDialog = None
 
     # Life cycle
 
@@ -138,9 +85,10 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = BrainIACLogic()
-        self.installation = Installation(requirementsFile())
+        self.installation = Installation()
         self.studyTable = StudyTable(self.ui.studyTable, self.logic.study, self.updatePanel)
         self.taskButtons = TaskButtons(self.ui.taskButtonsBox.layout(), self.logic.study, self.onTask)
+        self.modelSection = ModelSection(self.ui, self.logic, self._begin, self.updatePanel)
         for event in (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent):
             self.addObserver(slicer.mrmlScene, event, self._onNodesChanged)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
@@ -159,17 +107,12 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "explainButton": self.onExplain,
             "maximumButton": self.onMaximum,
             "stepsButton": self.onSteps,
-            "modelCardButton": self.onModelCard,
-            "importButton": self.onImport,
-            "modelsFolderButton": self.onModelsFolder,
             "forgetButton": self.onForget,
             "cancelButton": self.onCancel,
         }.items():
             getattr(self.ui, button).clicked.connect(lambda *unused, act=act: act())
-        self.ui.modelSelector.activated.connect(lambda *unused: self.updatePanel())
         self.ui.setupSection.setProperty("collapsed", self.installation.isComplete())
         self.ui.progressBar.setVisible(False)
-        self._readModels()
         self._initializeParameterNode()
 
     def cleanup(self):
@@ -239,10 +182,20 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.studyTable.update()
         self.ui.studyHintLabel.setVisible(not self.logic.study.volumes())
         obstacle = _("An analysis is running.") if busy else "" if complete else _("Click Set up first.")
-        self.taskButtons.update(self._contracts(), obstacle)
+        self.modelSection.update(busy)
+        self.taskButtons.update(self.modelSection.contracts(), obstacle)
         self._updateResults()
         self._updateSaliency(obstacle)
         scan = self._parameterNode.saliencyScan
+        self.ui.stepsLabel.setText(stepsInWords(self.logic.stepsOf(scan)) if scan is not None else "")
+        self.ui.stepsLabel.setVisible(bool(self.ui.stepsLabel.property("text")))
+        masked = self._parameterNode.brainMask is not None
+        self.ui.brainExtraction.setEnabled(not masked)
+        self.ui.brainExtraction.setToolTip(
+            _("Not needed: the brain mask below is used.")
+            if masked
+            else _("How the brain is found before the analysis.")
+        )
         self.ui.stepsButton.setEnabled(not obstacle and scan is not None)
         self.ui.stepsButton.setToolTip(
             obstacle
@@ -258,7 +211,7 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.resultTableView.setMRMLTableNode(results.node if results else None)
         for button in (self.ui.plotButton, self.ui.copyButton, self.ui.exportButton, self.ui.clearButton):
             button.setEnabled(bool(records))
-        self.ui.answerLabel.setText(inWords(records[-1]) if records else _("No result yet."))
+        self.ui.answerLabel.setText(answerInWords(records[-1]) if records else _("No result yet."))
 
     def _updateSaliency(self, obstacle):
         scan = self._parameterNode.saliencyScan
@@ -275,24 +228,6 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.maximumButton.setEnabled(saliency is not None)
         self.logic.showOverlay(self._parameterNode, saliency)
 
-    def _readModels(self):
-        """Which models are installed; reads contracts only."""
-        models = self.logic.models()
-        if models != self._models:
-            self._models = models
-            self.ui.modelSelector.clear()
-            for model in models:
-                self.ui.modelSelector.addItem(f"{taskTitle(model.task)}: {model.contract.title}")
-            self.ui.modelCardButton.setEnabled(bool(models))
-
-    def _contracts(self):
-        """Task -> contract to use: of the model chosen under Advanced, else of the first one, bundled models first."""
-        contracts = {}
-        chosen = self.ui.modelSelector.property("currentIndex")
-        for model in self._models[chosen : chosen + 1] + self._models if chosen >= 0 else self._models:
-            contracts.setdefault(model.task, model.contract)
-        return contracts
-
     # Clicks
 
     def onSetup(self):
@@ -305,23 +240,20 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onTask(self, task):
         """One answer for each scan, or for the study, depending on the model."""
-        contract = self._contracts()[task]
-        self._begin(taskTitle(task))
-        self.logic.predict(task, contract.id, self.taskButtons.targets(contract), self._listener())
+        contract = self.modelSection.contracts()[task]
+        self.logic.predict(task, contract.id, self.taskButtons.targets(contract), self._begin(taskTitle(task)))
         self.updatePanel()
 
     def onExplain(self):
         """The map for the chosen answer, over the chosen scan."""
         task = self.ui.explainTask.property("currentData")
-        self._begin(_("Explaining the answer"))
         self._parameterNode.showSaliency = True
-        self.logic.explain(task, self._parameterNode.saliencyScan, self._listener())
+        self.logic.explain(task, self._parameterNode.saliencyScan, self._begin(_("Explaining the answer")))
         self.updatePanel()
 
     def onSteps(self):
         """Load what the model saw of the chosen scan."""
-        self._begin(_("Loading the steps"))
-        self.logic.loadSteps(self._parameterNode.saliencyScan, self._listener())
+        self.logic.loadSteps(self._parameterNode.saliencyScan, self._begin(_("Loading the steps")))
         self.updatePanel()
 
     def onCancel(self):
@@ -358,37 +290,6 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.results().clear()
         self.updatePanel()
 
-    def onModelCard(self):
-        """What the chosen model is for."""
-        contract = self._models[self.ui.modelSelector.property("currentIndex")].contract
-        slicer.util.infoDisplay(model_card(contract), contract.title)
-
-    def onImport(self):
-        """Recognize a weight file, ask for its license, install it; the file itself is read in the worker only."""
-        path = qt.QFileDialog.getOpenFileName(None, _("Import weights"), "", _("Weights") + " (*.ckpt *.pt *.pth *.*)")
-        if not path:
-            return
-
-        def install(task):
-            self._begin(_("Importing the weights"))
-            self.logic.importWeights(path, task, self._listener())
-            self.updatePanel()
-
-        def ask(found):
-            self._importDialog = ImportDialog(slicer.util.mainWindow(), found, install)
-            self._importDialog.open()
-            self._onFinished(None)
-
-        self._begin(_("Reading {name}").format(name=Path(path).name))
-        self.logic.inspectWeights(path, ask, self._listener())
-        self.updatePanel()
-
-    def onModelsFolder(self):
-        """Show where imported models lie."""
-        folder = user_folders()[0]
-        folder.mkdir(parents=True, exist_ok=True)
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
-
     def onForget(self):
         """End the worker."""
         self.logic.worker.stop()
@@ -396,10 +297,9 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updatePanel()
 
     def _begin(self, what):
+        """Show what begins; the listener for it."""
         self.ui.statusLabel.setText(what)
         self.ui.progressBar.setRange(0, 0)  # no fraction known yet
-
-    def _listener(self):
         return Listener(self._onProgress, self._onFinished)
 
     def _onProgress(self, step, fraction):
@@ -408,179 +308,11 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.setValue(round(100 * fraction))
 
     def _onFinished(self, error):
-        self._readModels()
         self.ui.statusLabel.setText("" if error is None else str(error))
         if error is not None and not isinstance(error, Cancelled):
             logging.info("BrainIAC, end of the log of the analysis process:\n%s", "\n".join(self.logic.worker.log))
             slicer.util.errorDisplay(str(error), detailedText="\n".join(self.logic.worker.log))
         self.updatePanel()
-
-
-class BrainIACLogic(ScriptedLoadableModuleLogic):
-    """Everything without the panel, for scripts and for the widget.
-
-    Parameters
-    ----------
-    worker : a ``WorkerProcess``; a new one by default.
-    """
-
-    def __init__(self, worker=None):
-        ScriptedLoadableModuleLogic.__init__(self)
-        self.worker = worker or WorkerProcess()
-        self.volumes = VolumeNodes()
-        self.study = Study()
-        self.overlay = Overlay()
-        self._analysis = Analysis(self.worker, self.volumes)
-        self._shown = None  # how the overlay was last applied
-
-    def getParameterNode(self):
-        """The parameters of this scene."""
-        return BrainIACParameterNode(super().getParameterNode())
-
-    def models(self):
-        """The installed models that answer questions, bundled ones first."""
-        return [model for model in installed_models() if model.contract.head is not None]
-
-    def inspectWeights(self, path, found, listener):
-        """``found(value)`` with what a weight file is and the licenses of its possible tasks."""
-        self.worker.request("inspect", {"file": path}, found, listener.finished, listener.progress)
-
-    def importWeights(self, path, task, listener):
-        """Install a weight file whose license the person has accepted."""
-        arguments = {"file": path, "task": task}
-        self.worker.request(
-            "import", arguments, lambda value: listener.finished(None), listener.finished, listener.progress
-        )
-
-    def process(self, task, target):
-        """For scripts: answer and wait.
-
-        Parameters
-        ----------
-        task : "sequence", or the task of an imported model.
-        target : slot -> volume node, ``{"any": node}`` for a single scan.
-
-        Returns
-        -------
-        The fields of ``BrainIACLib.predictor.Prediction``.
-
-        Raises
-        ------
-        BrainIACError : what is wrong and what to do.
-        """
-        outcome = []
-        self.predict(task, None, [target], Listener(lambda step, fraction: None, outcome.append))
-        self.worker.waitWhileBusy()
-        if outcome[0] is not None:
-            raise outcome[0]
-        return self.results().records()[-1]
-
-    def predict(self, task, model, targets, listener):
-        """An answer for each target into the results table; sequences also onto the volumes.
-
-        Parameters
-        ----------
-        model : id of the model, None for the only or the bundled one.
-        targets : for each answer slot -> volume node.
-        listener : a ``Listener``.
-        """
-
-        def store(record, target):
-            names = {slot: node.GetName() for slot, node in target.items()}
-            byId = {node.GetID(): node.GetName() for node in target.values()}
-            for step in record["provenance"]["preprocessing"]:
-                step["scan"] = byId[step["scan"]]
-            time = datetime.now().astimezone().isoformat(timespec="seconds")
-            self.results().add({**record, "scans": names, "time": time}, target)
-            if task == "sequence":
-                self.study.setSequence(target["any"], record["label"], record["confidence"])
-
-        scans = self._scansOfStudy([node for target in targets for node in target.values()])
-        self._analysis.predict(task, model, targets, scans, self._options(), store, listener)
-
-    def explain(self, task, scan, listener):
-        """The map for an answer that is in the results table; over the scan, and beside it in the data tree."""
-        record = next(record for record in self.answersFor(scan) if record["task"] == task)
-        samples = self.getParameterNode().samples
-
-        def store(image, parameters):
-            node = resultNode("vtkMRMLScalarVolumeNode", scan, "saliency", f"{scan.GetName()} saliency")
-            self.volumes.showOnGridOf(image, node, scan)
-            node.CreateDefaultDisplayNodes()
-            markResult(node, scan, "saliency", {**record["provenance"], "saliency": parameters})
-            self._shown = None
-
-        study = self._scansOfStudy([slicer.mrmlScene.GetNodeByID(name) for name in record["key"][1].values()])
-        self._analysis.explain(record, scan, samples, study, self._options(), store, listener)
-
-    def loadSteps(self, scan, listener):
-        """The brain in MNI space, its masks, and the transform from the scan, as nodes."""
-
-        def store(images, transform, record):
-            for kind, className, title in (
-                ("image", "vtkMRMLScalarVolumeNode", _("brain in MNI space")),
-                ("mask", "vtkMRMLLabelMapVolumeNode", _("brain mask in MNI space")),
-                ("native_mask", "vtkMRMLLabelMapVolumeNode", _("brain mask")),
-            ):
-                node = resultNode(className, scan, kind, f"{scan.GetName()} {title}")
-                if kind == "native_mask":
-                    self.volumes.showOnGridOf(images[kind], node, scan)
-                else:
-                    self.volumes.showImage(images[kind], node)
-                node.CreateDefaultDisplayNodes()
-                markResult(node, scan, kind, {"preprocessing": record})
-            node = resultNode("vtkMRMLTransformNode", scan, "transform", f"{scan.GetName()} to MNI")
-            self.volumes.showTransform(transform, node)
-            markResult(node, scan, "transform", {"preprocessing": record})
-
-        self._analysis.steps(scan, self._scansOfStudy([scan]), self._options(), store, listener)
-
-    def results(self, create=True):
-        """The results of this scene; None if there are none and none are to be made."""
-        parameters = self.getParameterNode()
-        if parameters.resultTable is None and create:
-            parameters.resultTable = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "BrainIAC results")
-        return Results(parameters.resultTable) if parameters.resultTable is not None else None
-
-    def answersFor(self, scan):
-        """The results in which a scan took part."""
-        results = self.results(create=False)
-        records = results.records() if results else []
-        return [record for record in records if scan.GetID() in record["key"][1].values()]
-
-    def saliencyOf(self, scan):
-        """The saliency volume of a scan, or None."""
-        return findResult("vtkMRMLScalarVolumeNode", scan, "saliency")
-
-    def showOverlay(self, parameters, saliency):
-        """Apply the display parameters to a saliency volume, if anything changed since the last time."""
-        if saliency is None:
-            return
-        scan = parameters.saliencyScan
-        wanted = (saliency.GetID(), parameters.showSaliency, parameters.showLegend, parameters.opacity)
-        wanted += (parameters.threshold, parameters.colorMap)
-        if wanted == self._shown:
-            return
-        self._shown = wanted
-        self.overlay.style(saliency, parameters.colorMap, parameters.threshold)
-        if parameters.showSaliency:
-            self.overlay.show(saliency, scan, parameters.opacity)
-        else:
-            self.overlay.hide()
-        self.overlay.setLegend(saliency, parameters.showSaliency and parameters.showLegend)
-
-    def _scansOfStudy(self, needed):
-        """All included scans, so that they are prepared once, and those that are needed in any case."""
-        included = self.study.included()
-        return included + [node for node in needed if node not in included]
-
-    def _options(self):
-        parameters = self.getParameterNode()
-        return Options(
-            device=parameters.device.value,
-            bias_field=parameters.biasField,
-            brain_extraction=parameters.brainExtraction.value,
-        )
 
 
 class BrainIACTest(ScriptedLoadableModuleTest):
@@ -634,7 +366,7 @@ class BrainIACTest(ScriptedLoadableModuleTest):
 
     def test_worker(self):
         """The worker starts in Slicer's Python, names its device, and leaves nothing behind."""
-        if Installation(requirementsFile()).torchState() != "found":
+        if Installation().torchState() != "found":
             self.skipTest("PyTorch is not installed; click Set up in the BrainIAC module first.")
         worker = WorkerProcess()
         values, errors = [], []

@@ -14,11 +14,12 @@ from BrainIACLib.errors import BrainIACError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a study is prepared; the names are those of the worker's "study" action."""
+    """How a study is prepared; the names are those of the worker's "study" action, but ``mask`` is a node here."""
 
     device: str = "auto"
     bias_field: bool = True
     brain_extraction: str = "auto"
+    mask: object = None
     seed: int = 0
 
 
@@ -115,11 +116,15 @@ class Analysis:
         try:
             self._worker.start()
             scans = {node.GetID(): self._handOver(node) for node in nodes}
+            arguments = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+            if options.mask is not None:
+                arguments["mask"] = str(self._worker.folder / "brain_mask.mha")
+                sitk.WriteImage(self._volumes.mask(options.mask), arguments["mask"])
         except BrainIACError as error:
             listener.finished(error)
             return
         originals = {node.GetID(): self._volumes.original(node) for node in nodes}
-        arguments = {"scans": scans, "originals": originals, **dataclasses.asdict(options)}
+        arguments |= {"scans": scans, "originals": originals}
         self._worker.request("study", arguments, done, listener.finished, listener.progress)
 
     def _handOver(self, node):

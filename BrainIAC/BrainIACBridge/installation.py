@@ -15,6 +15,9 @@ PENDING = "BrainIAC/pendingInstall"  # in the application settings: go on after 
 TORCH_VERSION = ">=2.6"
 
 
+REQUIREMENTS = Path(__file__).parents[1] / "Resources" / "BrainIAC-requirements.txt"
+
+
 class Installation:
     """Finds out what is missing and installs it: torch through the PyTorch extension, the rest from requirements.txt.
 
@@ -23,7 +26,7 @@ class Installation:
     requirementsFile : one requirement a line, with a lower bound.
     """
 
-    def __init__(self, requirementsFile):
+    def __init__(self, requirementsFile=REQUIREMENTS):
         self._requirementsFile = Path(requirementsFile)
 
     def torchState(self):

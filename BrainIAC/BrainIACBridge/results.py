@@ -165,16 +165,5 @@ def resultNode(className, scan, kind, name):
     return found or slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
 
 
-def inWords(record):
-    """An answer as a person reads it: for which scan, how sure, valid for whom, with which warnings."""
-    lines = [
-        _("{scans}: {answer}").format(scans=", ".join(record["scans"].values()), answer=record["headline"]),
-        _("Valid for: {range}").format(range=record["valid_range"]),
-        *(_("Warning: {text}").format(text=warning) for warning in record["warnings"]),
-        _("Computed on: {device} ({note})").format(device=record["provenance"]["device"], note=record["note"]),
-    ]
-    return "\n".join(lines)
-
-
 def _firstOrNew(className, name):
     return slicer.mrmlScene.GetFirstNode(name, className) or slicer.mrmlScene.AddNewNodeByClass(className, name)

@@ -28,15 +28,26 @@ class VolumeNodes:
         """
         if node.GetImageData() is None or node.GetImageData().GetNumberOfScalarComponents() != 1:
             raise ScanError(_("'{name}' is not a plain 3D volume.").format(name=node.GetName()))
-        image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(node))
-        directions, spacing, origin = _geometry(node)
-        parent = node.GetParentTransformNode()
-        if parent is not None:
-            directions, spacing, origin = self._inWorld(node.GetName(), parent, directions, spacing, origin)
-        image.SetDirection((RAS_LPS @ directions).ravel().tolist())
-        image.SetSpacing(spacing.tolist())
-        image.SetOrigin((RAS_LPS @ origin).tolist())
-        return image
+        return self._image(node, node.GetName(), node.GetParentTransformNode())
+
+    def mask(self, node):
+        """A label map, or all segments of a segmentation together, as an image that is not 0 inside.
+
+        Raises
+        ------
+        ScanError : nothing is inside, or as for ``image``.
+        """
+        empty = ScanError(_("The brain mask '{name}' is empty.").format(name=node.GetName()))
+        labels = node
+        if node.IsA("vtkMRMLSegmentationNode"):
+            if node.GetSegmentation().GetNumberOfSegments() == 0 or not node.CreateBinaryLabelmapRepresentation():
+                raise empty
+            merged, labels = slicer.vtkOrientedImageData(), slicer.vtkMRMLLabelMapVolumeNode()
+            node.GenerateMergedLabelmapForAllSegments(merged, slicer.vtkSegmentation.EXTENT_UNION_OF_SEGMENTS)
+            slicer.vtkSlicerSegmentationsModuleLogic.CreateLabelmapVolumeFromOrientedImageData(merged, labels)
+        if labels.GetImageData() is None or not slicer.util.arrayFromVolume(labels).any():
+            raise empty
+        return self._image(labels, node.GetName(), node.GetParentTransformNode())
 
     def original(self, node):
         """The path of the one file that the volume was read from and that it still shows, or None."""
@@ -76,6 +87,16 @@ class VolumeNodes:
         fromParent[:3, :3] = RAS_LPS @ np.array(columns).T @ RAS_LPS
         fromParent[:3, 3] = RAS_LPS @ origin
         node.SetMatrixTransformFromParent(slicer.util.vtkMatrixFromArray(fromParent))
+
+    def _image(self, node, name, parent):
+        image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(node))
+        directions, spacing, origin = _geometry(node)
+        if parent is not None:
+            directions, spacing, origin = self._inWorld(name, parent, directions, spacing, origin)
+        image.SetDirection((RAS_LPS @ directions).ravel().tolist())
+        image.SetSpacing(spacing.tolist())
+        image.SetOrigin((RAS_LPS @ origin).tolist())
+        return image
 
     def _inWorld(self, name, parent, directions, spacing, origin):
         if not parent.IsTransformToWorldLinear():

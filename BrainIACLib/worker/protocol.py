@@ -18,25 +18,29 @@ else that Python or a library prints goes to standard error. A client skips line
 
 Actions, their arguments and values (volumes and maps are files in the private folder given to the worker):
 
-========  =====================================================  =====================================================
-action    arguments                                              value
-========  =====================================================  =====================================================
-status    device                                                 device, reason, versions, models: [contract, ...]
-study     device, scans: {name: path}, originals: {name: path},  scans: {name: {warnings, record}}, reused: bool
-          bias_field, brain_extraction, mask (or null), seed,
-          series, frame (or null), preset
-predict   task, scans: {slot: name}, model (id or null),         the fields of ``Prediction``, note
-          accept_missing
-explain   task, scans, scan, label, model, samples, seed         map (path), parameters, note
-save      folder, task, scans, scan, model, accept_missing,      result (path), prediction, note
-          samples, seed
-steps     scan                                                   image, mask, native_mask, transform (paths)
-inspect   file                                                   title, licences: {task: text}, suggestion (task)
-import    file, task; the person has accepted the licence        id, new: bool
-download  id of an official file on Hugging Face; the person has id, new: bool; the only action that uses the
-          accepted licence, size and source                      network
-forget                                                           nothing; frees the study and the models
-========  =====================================================  =====================================================
+============  =====================================================  ==================================================
+action        arguments                                              value
+============  =====================================================  ==================================================
+status        device                                                 device, reason, versions, models: [contract, ...]
+study         device, scans: {name: path}, originals: {name: path},  scans: {name: {warnings, record}}, reused: bool
+              bias_field, brain_extraction, mask (or null), seed,
+              series, frame (or null), preset
+predict       task, scans: {slot: name}, model (id or null),         the fields of ``Prediction``, note
+              accept_missing
+explain       task, scans, scan, label, model, samples, seed         map (path), parameters, note
+save          folder, task, scans, scan, model, accept_missing,      result (path), prediction, note
+              samples, seed
+steps         scan                                                   image, mask, native_mask, transform (paths)
+inspect       file                                                   title, licences: {task: text}, suggestion (task)
+import        file, task; the person has accepted the licence        id, new: bool
+download      id of an official file on Hugging Face; the person     id, new: bool; the only action that uses the
+              has accepted licence, size and source                  network
+embed_cases   cases: [{path, original, facts}], out, model, device,  scans, computed, reused, failures: {scan: reason}
+              bias_field, brain_extraction, seed
+train_head    table, facts: [{scan, ...}], target, task, kind, seed  the report of ``head_training``
+install_head  replace: bool; installs the head trained last          id
+forget                                                               nothing; frees the study and the models
+============  =====================================================  ==================================================
 
 An original is the file that the client loaded a scan from: it is taken instead of the copy if both are the same image.
 Maps and native masks lie on the grid of the copy.

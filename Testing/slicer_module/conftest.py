@@ -10,6 +10,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "BrainIAC"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "library"))  # its checkpoint files
 
 try:
     import standins
@@ -30,6 +31,37 @@ def scene(tmp_path):
     scene.dialogs = standins.useScene(scene)
     _kept.append(scene)
     return scene
+
+
+@pytest.fixture
+def openModule(scene, monkeypatch):
+    """Opens a module's widget; its worker runs in this Python, and everything is installed."""
+    from BrainIACBridge.installation import Installation
+
+    monkeypatch.setattr("shutil.which", lambda name: sys.executable)
+    monkeypatch.setattr(Installation, "isComplete", lambda self: True)
+    opened = []
+
+    def openModule(name):
+        opened.append(standins.openPanel(name))
+        return opened[-1]
+
+    yield openModule
+    for widget in opened:
+        widget.cleanup()
+        assert not widget.logic.worker.running
+
+
+@pytest.fixture
+def panel(openModule):
+    """The panel of the module BrainIAC."""
+    return openModule("BrainIAC")
+
+
+@pytest.fixture
+def trainer(openModule):
+    """The panel of the module BrainIACHeadTrainer."""
+    return openModule("BrainIACHeadTrainer")
 
 
 @pytest.fixture

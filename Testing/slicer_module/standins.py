@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import importlib
 import sys
 import types
 import typing
+from pathlib import Path
 
 import slicer
 import slicer.util
@@ -62,6 +64,9 @@ class ctkPathLineEdit(QtWidgets.QLineEdit):
     filters = QtCore.Property(int, lambda self: 0, lambda self, value: None)
     currentPath = QtCore.Property(str, lambda self: self.text(), lambda self, path: self.setText(path))
 
+    def setCurrentPath(self, path):
+        self.setText(path)
+
 
 class ctkSliderWidget(QtWidgets.QWidget):
     valueChanged = QtCore.Signal(float)
@@ -100,6 +105,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
     showChildNodeTypes = QtCore.Property(bool, lambda self: False, lambda self, value: None)
     addEnabled = QtCore.Property(bool, lambda self: False, lambda self, value: None)
     removeEnabled = QtCore.Property(bool, lambda self: False, lambda self, value: None)
+    noneEnabled = QtCore.Property(bool, lambda self: False, lambda self, value: None)
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -274,6 +280,8 @@ def _connect(parameters, name, kind, widget):
 
         def put(value):
             widget.setCurrentIndex(values.index(value))
+    elif widgetType is QtWidgets.QLineEdit and kind is str:
+        signal, get, put = widget.textChanged, widget.text, widget.setText
     elif widgetType is qMRMLNodeComboBox:
         signal, get, put = widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode
     else:
@@ -306,18 +314,17 @@ class ScriptedLoadableModuleWidget:
         pass
 
     def resourcePath(self, name):
-        import BrainIAC
-
-        return BrainIAC.__file__.replace("BrainIAC.py", f"Resources/{name}")
+        return str(Path(sys.modules[type(self).__module__].__file__).parent / "Resources" / name)
 
 
 class ScriptedLoadableModuleLogic:
     def getParameterNode(self):
-        node = slicer.mrmlScene.GetSingletonNode("BrainIAC", "vtkMRMLScriptedModuleNode")
+        name = type(self).__name__.removesuffix("Logic")
+        node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLScriptedModuleNode")
         if node is None:
             node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
             node.UnRegister(None)
-            node.SetSingletonTag("BrainIAC")
+            node.SetSingletonTag(name)
             node = slicer.mrmlScene.AddNode(node)
         return node
 
@@ -328,6 +335,21 @@ class ModulePanel(QtWidgets.QWidget):
 
 class ScriptedLoadableModuleTest:
     pass
+
+
+class LayoutManager:
+    """Of a layout without plots; ``layout`` is the one chosen last."""
+
+    plotViewCount = 0
+
+    def __init__(self, scene):
+        self.layout, self._scene = None, scene
+
+    def setLayout(self, layout):
+        self.layout = layout
+
+    def mrmlSliceLogics(self):
+        return self._scene.application.GetSliceLogics()
 
 
 class Dialogs:
@@ -376,23 +398,30 @@ def useScene(scene):
     """The application around a scene. Returns the ``Dialogs``."""
     dialogs = Dialogs()
     sys.modules["qt"].QFileDialog = types.SimpleNamespace(
-        getOpenFileName=lambda *unused: dialogs.path, getSaveFileName=lambda *unused: dialogs.path
+        getOpenFileName=lambda *unused: dialogs.path,
+        getSaveFileName=lambda *unused: dialogs.path,
+        getExistingDirectory=lambda *unused: dialogs.path,
     )
-    slicer.app = types.SimpleNamespace(connect=lambda signal, slot: None, extensionsManagerModel=lambda: None)
+    layoutManager = LayoutManager(scene)
+    slicer.app = types.SimpleNamespace(
+        connect=lambda signal, slot: None,
+        extensionsManagerModel=lambda: None,
+        applicationLogic=lambda: scene.application,
+        layoutManager=lambda: layoutManager,
+    )
+    slicer.util.loadVolume = lambda path: scene.load(Path(path))
     logics = {name.lower(): types.SimpleNamespace(logic=lambda name=name: scene.logics[name]) for name in scene.logics}
     slicer.modules = types.SimpleNamespace(**logics)
-    slicer.util.infoDisplay = slicer.util.errorDisplay = dialogs.show
+    slicer.util.infoDisplay = slicer.util.errorDisplay = slicer.util.warningDisplay = dialogs.show
     slicer.util.confirmOkCancelDisplay = dialogs.ask
     return dialogs
 
 
-def openPanel():
-    """The module's widget, set up and entered."""
-    import BrainIAC
-
+def openPanel(module="BrainIAC"):
+    """The widget of a module, set up and entered."""
     parent = ModulePanel()
     QtWidgets.QVBoxLayout(parent)
-    widget = BrainIAC.BrainIACWidget(parent)
+    widget = getattr(importlib.import_module(module), f"{module}Widget")(parent)
     widget.setup()
     widget.enter()
     return widget

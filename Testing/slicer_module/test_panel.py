@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import slicer
-import standins
 from BrainIACBridge.choices import BrainExtraction
 from BrainIACBridge.installation import Installation
 from BrainIACBridge.results import findResult
 from BrainIACBridge.worker_process import WorkerProcess
+from person import button, click, wait
 from PySide6 import QtCore, QtWidgets
 
 from BrainIACLib.errors import Cancelled
@@ -30,38 +30,6 @@ from BrainIACLib.worker.conversation import WorkerError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SEQUENCE_MODEL = REPOSITORY / "Resources" / "Models" / "sequence-starter" / "contract.json"
-
-
-def wait(until, seconds=180.0):
-    """Let Qt's events run until something is true."""
-    deadline = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < deadline, "too late"
-        QtCore.QCoreApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.AllEvents, 50)
-        time.sleep(0.005)
-
-
-@pytest.fixture
-def panel(scene, monkeypatch):
-    """The module's widget; its worker runs in this Python."""
-    monkeypatch.setattr("shutil.which", lambda name: sys.executable)
-    monkeypatch.setattr(Installation, "isComplete", lambda self: True)
-    widget = standins.openPanel()
-    yield widget
-    widget.cleanup()
-    assert not widget.logic.worker.running
-
-
-def button(panel, name) -> QtWidgets.QPushButton:
-    return panel.parent.findChild(QtWidgets.QPushButton, name)
-
-
-def click(panel, name):
-    """Click a button and wait until the panel is idle again."""
-    found = button(panel, name)
-    assert found.isEnabled(), found.toolTip()
-    found.click()
-    wait(lambda: not panel.logic.worker.busy)
 
 
 # What is shown

@@ -12,7 +12,8 @@ import io
 import json
 
 import slicer
-from BrainIACBridge.results import Results, findResult, inWords, markResult, resultNode
+from BrainIACBridge.in_words import answerInWords
+from BrainIACBridge.results import Results, findResult, markResult, resultNode
 from BrainIACBridge.study import Study
 
 from BrainIACLib.predictor import Prediction
@@ -65,11 +66,11 @@ def test_measurements_have_a_unit_and_no_probability(results, scan):
     header, rows = results.rows()
     row = dict(zip(header, rows[0], strict=True))
     assert (row["Value"], row["Unit"], row["Probability"]) == ("41.23", "years", "")
-    assert "41.2 years" in inWords(age)
+    assert "41.2 years" in answerInWords(age)
 
 
 def test_words_hold_answer_validity_and_warnings():
-    text = inWords(prediction())
+    text = answerInWords(prediction())
     for part in ("T1, probability 0.90", "Valid for: adults", 'Says "careful"', "cpu"):
         assert part in text
 
@@ -105,6 +106,40 @@ def test_results_know_their_scan_and_are_found_again(scene, scan):
     assert findResult("vtkMRMLScalarVolumeNode", scan, "mask") is None
     assert json.loads(node.GetAttribute("BrainIAC.Provenance")) == {"seed": 0}
     assert node not in Study().volumes()
+
+
+def test_results_lie_beside_their_scan_in_the_data_tree(scene, scan):
+    """In the folder of the input, for the table and the plot as for volumes and transforms."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.mrml)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient")
+    study = hierarchy.CreateStudyItem(patient, "study")
+    hierarchy.CreateItem(study, scan)
+    for kind, className in (("saliency", "vtkMRMLScalarVolumeNode"), ("transform", "vtkMRMLTransformNode")):
+        node = resultNode(className, scan, kind, kind)
+        if not hierarchy.GetItemByDataNode(node):  # Slicer's plugins make the items; without them, as they would
+            hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+        markResult(node, scan, kind, {})
+        assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+
+
+def test_undo_takes_an_answer_back_and_redo_gives_it_again(scene, results, scan):
+    """As Slicer's scene undo, which keeps what nodes hold at each saved state."""
+    results.node.SetUndoEnabled(True)
+    results.add(prediction("T1"), {"any": scan})
+    scene.mrml.SetUndoOn()
+    scene.mrml.SaveStateForUndo()
+    results.add(prediction("T2", confidence=0.8), {"any": scan})
+    scene.mrml.Undo()
+    (table,) = [
+        node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute("BrainIAC.Result")
+    ]
+    (record,) = Results(table).records()
+    assert record["label"] == "T1"
+    assert table.GetNumberOfRows() == 1
+    assert table.GetCellText(0, 2) == "T1"
+    scene.mrml.Redo()
+    assert Results(table).records()[0]["label"] == "T2"
+    assert table.GetNodeReference("BrainIAC.InputVolume") is scan
 
 
 def test_everything_survives_saving_and_reopening(scene, results, scan, tmp_path):

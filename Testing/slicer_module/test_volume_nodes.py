@@ -100,6 +100,33 @@ def test_the_original_file_is_offered_only_where_it_may_still_be_shown(scene, ob
     assert VolumeNodes().original(scene.mrml.AddNewNodeByClass("vtkMRMLScalarVolumeNode")) is None
 
 
+@pytest.mark.parametrize("kind", ["label map", "segmentation"])
+def test_a_brain_mask_of_the_scene_is_an_image_at_its_place(kind, scene, oblique):
+    """Under a transform too; a segmentation keeps only the extent of its segments, and its own grid."""
+    labels = scene.mrml.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    image = sitk.ReadImage(str(oblique))
+    VolumeNodes().showImage(sitk.Cast(image > 0, sitk.sitkUInt8), labels)
+    node = labels
+    if kind == "segmentation":
+        node = scene.mrml.AddNewNodeByClass("vtkMRMLSegmentationNode", "brain")
+        slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(labels, node)
+    transform = scene.mrml.AddNewNodeByClass("vtkMRMLTransformNode")
+    toWorld = np.eye(4)
+    toWorld[:3, 3] = (5, 6, 7)
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(toWorld))
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    mask = VolumeNodes().mask(node)
+    image.SetOrigin((np.array(image.GetOrigin()) + np.array((-5, -6, 7))).tolist())  # LPS
+    resampled = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor)
+    assert (sitk.GetArrayViewFromImage(resampled) > 0).tolist() == (sitk.GetArrayViewFromImage(image) > 0).tolist()
+
+
+def test_an_empty_brain_mask_is_refused(scene):
+    for className in ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"):
+        with pytest.raises(ScanError, match="'nothing' is empty"):
+            VolumeNodes().mask(scene.mrml.AddNewNodeByClass(className, "nothing"))
+
+
 def test_a_result_lies_on_the_grid_and_under_the_transform_of_its_scan(scene, oblique):
     scan, result = scene.load(oblique), scene.mrml.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     transform = scene.mrml.AddNewNodeByClass("vtkMRMLTransformNode")

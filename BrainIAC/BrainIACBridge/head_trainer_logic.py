@@ -1,0 +1,141 @@
+"""Embed cases, train a head on them, install it: everything of the head trainer without its panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import SimpleITK as sitk
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from BrainIACBridge.cases import Cases
+from BrainIACBridge.study import Study
+from BrainIACBridge.trainer_parameters import BrainIACHeadTrainerParameterNode
+from BrainIACBridge.volume_nodes import VolumeNodes
+from BrainIACBridge.worker_process import WorkerProcess
+from BrainIACLib.checkpoints.installed import installed_models
+from BrainIACLib.checkpoints.store import user_folders
+from BrainIACLib.errors import BrainIACError
+
+
+class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
+    """The requests to one worker about the cases.
+
+    Parameters
+    ----------
+    worker : a ``WorkerProcess``; a new one by default.
+    """
+
+    def __init__(self, worker=None):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.worker = worker or WorkerProcess()
+        self.cases = Cases()
+        self._volumes = VolumeNodes()
+
+    def getParameterNode(self):
+        """The parameters of this scene."""
+        return BrainIACHeadTrainerParameterNode(super().getParameterNode())
+
+    def addVolumes(self):
+        """Put the volumes of the scene into the list. Returns how many are new."""
+        study = Study()
+        return self.cases.addVolumes(study.volumes(), lambda node: study.sequence(node)[0])
+
+    def encoders(self):
+        """The installed models whose encoder can be used, bundled ones first."""
+        return installed_models()
+
+    def defaultTableFile(self):
+        """Where embeddings are kept unless the person chooses another file."""
+        return user_folders()[0].parent / "Embeddings" / "embeddings.npz"
+
+    def embed(self, encoder, tableFile, done, listener):
+        """Compute the embeddings of all cases into ``tableFile``; ``done(value)`` with the worker's value.
+
+        Parameters
+        ----------
+        encoder : id of the model whose encoder is used.
+        """
+        parameters = self.getParameterNode()
+        try:
+            Path(tableFile).parent.mkdir(parents=True, exist_ok=True)
+            self.worker.start()
+            cases = [self._handedOver(index, case) for index, case in enumerate(self.cases.all)]
+        except BrainIACError as error:
+            listener.finished(error)
+            return
+        except OSError as error:
+            reason = _("'{file}' cannot be written ({reason}); choose another embeddings file.")
+            listener.finished(BrainIACError(reason.format(file=tableFile, reason=error.strerror)))
+            return
+        arguments = {
+            "cases": cases,
+            "out": str(tableFile),
+            "model": encoder,
+            "device": parameters.device.value,
+            "bias_field": parameters.biasField,
+            "brain_extraction": parameters.brainExtraction.value,
+        }
+        self._request("embed_cases", arguments, done, listener)
+
+    def train(self, tableFile, done, listener):
+        """Train on the embeddings with the labels as they are now; ``done(report)``."""
+        parameters = self.getParameterNode()
+        arguments = {
+            "table": str(tableFile),
+            "facts": [case.facts for case in self.cases.all],
+            "target": parameters.labelColumn,
+            "task": parameters.taskName,
+            "kind": parameters.kind,
+        }
+        self._request("train_head", arguments, done, listener)
+
+    def earlierHead(self, task):
+        """The title of a head for the task that was trained before, or None."""
+        models = [model for model in installed_models() if model.task == task and model.contract.run is not None]
+        return models[0].contract.title if models else None
+
+    def install(self, replace, done, listener):
+        """Make the trained head a task of BrainIAC; ``done(value)`` with its ``id``.
+
+        Parameters
+        ----------
+        replace : take an earlier head for the same task away.
+        """
+        self._request("install_head", {"replace": replace}, done, listener)
+
+    def show(self, scan):
+        """The scan of a case in the slice views; loads its file if it is not in the scene yet.
+
+        Raises
+        ------
+        BrainIACError : it is gone.
+        """
+        case = self.cases.named(scan)
+        node = slicer.mrmlScene.GetNodeByID(case.nodeId) if case is not None and case.nodeId else None
+        if node is None and case is not None and case.path:
+            node = slicer.util.loadVolume(case.path)
+            case.nodeId = node.GetID()
+        if node is None:
+            raise BrainIACError(_("The scan '{name}' is no longer here.").format(name=scan))
+        slicer.util.setSliceViewerLayers(background=node, fit=True)
+        return node
+
+    def _handedOver(self, index, case):
+        node = None if case.path else slicer.mrmlScene.GetNodeByID(case.nodeId)
+        if case.path:
+            return {"path": case.path, "facts": case.facts}
+        if node is None:
+            raise BrainIACError(_("The scan '{name}' is no longer here.").format(name=case.facts["scan"]))
+        path = str(self.worker.folder / f"case_{index}.mha")
+        sitk.WriteImage(self._volumes.image(node), path)
+        return {"path": path, "original": self._volumes.original(node), "facts": case.facts}
+
+    def _request(self, action, arguments, done, listener):
+        def answered(value):
+            done(value)
+            listener.finished(None)
+
+        self.worker.request(action, arguments, answered, listener.finished, listener.progress)

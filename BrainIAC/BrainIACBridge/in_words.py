@@ -1,0 +1,43 @@
+"""Answers and preprocessing steps as a person reads them."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+
+def answerInWords(record):
+    """For which scan, what, how sure, valid for whom, with which warnings, computed where."""
+    lines = [
+        _("{scans}: {answer}").format(scans=", ".join(record["scans"].values()), answer=record["headline"]),
+        *_uncertainty(record),
+        _("Valid for: {range}").format(range=record["valid_range"]),
+        *(_("Warning: {text}").format(text=warning) for warning in record["warnings"]),
+        _("Computed on: {device} ({note})").format(device=record["provenance"]["device"], note=record["note"]),
+    ]
+    return "\n".join(lines)
+
+
+def stepsInWords(steps):
+    """What was done with a scan, one line a step: seconds, figures of quality, warnings.
+
+    Parameters
+    ----------
+    steps : the ``record`` of a scan in the worker's "study" value.
+    """
+    lines = []
+    for step in steps:
+        figures = [f"{name.replace('_', ' ')} {_short(value)}" for name, value in step["quality"].items()]
+        figures.insert(0, _("{seconds:.1f} s").format(seconds=step["seconds"]))
+        lines.append(f"{step['name']}: {', '.join(figures)}")
+        lines += [_("Warning: {text}").format(text=warning) for warning in step["warnings"]]
+    return "\n".join(lines)
+
+
+def _uncertainty(record):
+    if record["probabilities"]:
+        ordered = sorted(record["probabilities"].items(), key=lambda item: -item[1])
+        yield _("Probabilities: {list}").format(list=", ".join(f"{name} {value:.2f}" for name, value in ordered))
+
+
+def _short(value):
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

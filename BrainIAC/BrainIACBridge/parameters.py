@@ -1,0 +1,27 @@
+"""What the panel of BrainIAC shows and the scene remembers."""
+
+from typing import Annotated
+
+from slicer import vtkMRMLDisplayableNode, vtkMRMLScalarVolumeNode, vtkMRMLTableNode
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
+
+from BrainIACBridge.choices import BrainExtraction, Device
+from BrainIACBridge.overlay import COLOR_MAPS
+
+
+@parameterNodeWrapper
+class BrainIACParameterNode:
+    """Choices of the person; ``brainMask`` is a label map or a segmentation."""
+
+    saliencyScan: vtkMRMLScalarVolumeNode
+    resultTable: vtkMRMLTableNode
+    brainMask: vtkMRMLDisplayableNode
+    samples: Annotated[int, WithinRange(1, 50)] = 10
+    showSaliency: bool = True
+    showLegend: bool = True
+    opacity: Annotated[float, WithinRange(0, 1)] = 0.6
+    threshold: Annotated[float, WithinRange(0, 1)] = 0.3
+    colorMap: Annotated[str, Choice(list(COLOR_MAPS))] = "Inferno"
+    brainExtraction: BrainExtraction = BrainExtraction.auto
+    biasField: bool = True
+    device: Device = Device.auto
