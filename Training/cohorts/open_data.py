@@ -1,0 +1,54 @@
+"""The cohort ``open``: real, openly licensed scans, by their MANIFEST.csv; sequence and brain age (see open.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from BrainIACLib.errors import ManifestError
+from BrainIACLib.scans.writing import write_text
+from Training.data.manifest import read_manifest
+from Training.synthesis.sequences import SEQUENCES
+
+TABLE = "MANIFEST.csv"
+
+
+def write_open_manifest(data: Path, out: Path) -> Path:
+    """Write a manifest of the four sequences to ``out`` and return it.
+
+    One row a scan; ``patient`` is the person over all folders. Files of ``bad/`` and a second copy of a scan that lies
+    in ``age/`` are left out. Ages are in years.
+
+    Raises
+    ------
+    ManifestError : no MANIFEST.csv there, or a scan that it names is missing.
+    """
+    data, out = Path(data).resolve(), Path(out)
+    path = data / TABLE
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except OSError as error:
+        raise ManifestError(
+            f"The open cohort needs the folder of real scans with its {TABLE}, and '{path}' cannot be read "
+            f"({error.strerror}); give the folder with --data."
+        ) from None
+    chosen = table[
+        (table["kind"] == "scan") & table["sequence"].isin(SEQUENCES) & ~table["file"].str.startswith("bad/")
+    ]
+    in_age = set(chosen["subject"][chosen["file"].str.startswith("age/")])
+    copies = chosen["subject"].isin(in_age) & ~chosen["file"].str.startswith("age/")
+    chosen = chosen[~copies]
+    manifest = pd.DataFrame(
+        {
+            "scan": [str(data / file) for file in chosen["file"]],
+            "patient": chosen["subject"],
+            "dataset": chosen["file"].str.split("/").str[0],
+            "sequence": chosen["sequence"],
+            "age_years": chosen["age_years"],
+        }
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(manifest.to_csv(index=False), out)
+    read_manifest(out)
+    return out

@@ -1,0 +1,52 @@
+"""TCGA-GBM in BraTS form (tcga_gbm.md): external test set of one-year survival (P-37, P-39)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from Training.cohorts.reading import Found, clinical_table, files_matching, number, one_row_each, remark
+from Training.downstream.survival_labels import DAYS_PER_MONTH
+
+NAME = re.compile(r"(TCGA-\w{2}-\w{4})_(\d{4}\.\d{2}\.\d{2})_(t1|t1Gd|t2|flair)\.nii(?:\.gz)?")
+SEQUENCES = {"t1": "T1", "t1Gd": "T1CE", "t2": "T2", "flair": "FLAIR"}
+TABLES = ("clinical.tsv",)
+COLUMNS = ("case_submitter_id", "vital_status", "days_to_death", "days_to_last_follow_up", "age_at_index")
+
+
+def read(folder: Path, clinical: Path | None = None) -> Found:
+    """Every scan with the survival of its patient from GDC's ``clinical.tsv`` (old and new column names)."""
+    table = clinical_table(clinical, folder, TABLES, ())
+    table = table.rename(columns={name: _plain_name(name) for name in table})
+    absent = [name for name in COLUMNS if name not in table]
+    if absent:
+        clinical_table(clinical, folder, TABLES, absent)  # raises, and names the column
+    facts_of, contradicting = one_row_each(table[list(COLUMNS)], "case_submitter_id")
+    rows, without = [], set()
+    for path, match in files_matching(folder, NAME, "TCGA-GBM"):
+        labels = _labels(facts_of[match[1]]) if match[1] in facts_of else {}
+        if labels.get("event", "") == "":
+            without.add(match[1])
+        common = {"patient": match[1], "dataset": "TCGA-GBM", "session": match[2]}
+        rows.append({"scan": path, **common, "sequence": SEQUENCES[match[3]], **labels})
+    return Found(
+        rows,
+        remark(len(without), "patients without a known survival")
+        + remark(contradicting, "patients with contradicting rows (kept without labels)"),
+    )
+
+
+def _plain_name(name: str) -> str:
+    """'demographic.vital_status' -> 'vital_status'; 'cases.submitter_id' -> 'case_submitter_id'."""
+    return "case_submitter_id" if name == "cases.submitter_id" else name.rsplit(".", 1)[-1]
+
+
+def _labels(facts: dict) -> dict:
+    dead = facts["vital_status"].lower() == "dead"
+    days = number(facts["days_to_death"] if dead else facts["days_to_last_follow_up"])
+    known = days != "" and days >= 0 and facts["vital_status"].lower() in ("dead", "alive")
+    return {
+        "age_years": number(facts["age_at_index"]),
+        "survival_months": days / DAYS_PER_MONTH if known else "",
+        "event": int(dead) if known else "",
+    }

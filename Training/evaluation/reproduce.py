@@ -1,0 +1,146 @@
+"""``python -m Training reproduce``: the paper's experiments from data to report, by one command; resumable.
+
+    python -m Training reproduce --cohort synthetic --out report/ --preset small
+    python -m Training reproduce --cohort open --out report/
+    python -m Training reproduce --cohort manifest.csv --brainiac model/ --medicalnet resnet_50.pth --out report/
+
+Without --brainiac the initialisation "BrainIAC" is an own small SimCLR pretraining on simulated heads, and every result
+says so. Without --medicalnet there are no MedicalNet runs. ``out/work`` keeps caches and runs: the same command goes
+on with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from BrainIACLib.errors import BrainIACError, TrainingError
+from Training.cohorts.open_data import write_open_manifest
+from Training.cohorts.simulated_patients import NOTE
+from Training.cohorts.synthetic import draw_cohort, usable_label_maps
+from Training.data.cache import INDEX, Cache
+from Training.downstream.plan import Plan, write_plan
+from Training.downstream.queue import work_in_processes
+from Training.downstream.studies import studies
+from Training.downstream.tasks import TASKS
+from Training.evaluation.presets import PRESETS, Preset
+from Training.evaluation.results import write_grid
+
+COHORTS = ("synthetic", "open")
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0: the report is there and every run in it is finished."""
+    options = _parser().parse_args(argv)
+    try:
+        return reproduce(options, "python -m Training reproduce " + " ".join(argv))
+    except BrainIACError as error:
+        print(f"reproduce: {error}", file=sys.stderr)
+        return 1
+
+
+def reproduce(options: argparse.Namespace, command: str) -> int:
+    """The steps of ``main``; ``command`` goes into every run's record."""
+    preset, work = PRESETS[options.preset], options.out / "work"
+    if options.cohort == "synthetic" or options.brainiac is None:
+        maps = preset.cohort.training_maps + preset.cohort.test_maps
+        usable_label_maps(options.labelmaps, maps)  # said before any work
+    cache = _cohort_cache(options, preset, work)
+    brainiac = options.brainiac or _own_pretraining(options, preset, work)
+    sources = {"BrainIAC": brainiac, "MedicalNet": options.medicalnet}
+    sources = {name: str(Path(source).resolve()) for name, source in sources.items() if source is not None}
+    if "MedicalNet" not in sources:
+        print("reproduce: no MedicalNet runs, because its file was not given (--medicalnet)")
+    synthetic = options.cohort == "synthetic"
+    plan = Plan(
+        cache=str(cache.resolve()),
+        cohort=options.cohort if options.cohort in COHORTS else Path(options.cohort).stem,
+        labels="simulated" if synthetic else "real",
+        sources=sources,
+        recipes=dict(preset.recipes),
+        external=tuple(options.external),
+        folds=preset.folds if options.cohort == "open" else 0,
+        stability={name: list(levels) for name, levels in preset.stability.items()},
+        device=options.device,
+        command=command,
+        simulated_note=NOTE if synthetic else "",
+    )
+    runs = work / "runs"
+    write_plan(plan, runs)
+    tasks = _possible_tasks(Cache(cache, verify=False))
+    cells = preset.wanted([*sources, "Scratch"], tasks)
+    write_grid(runs, cells)
+    left = work_in_processes(runs, cells, options.processes)
+    evaluate = importlib.import_module("Training.evaluation.evaluate").main
+    status = evaluate(["--runs", str(runs), "--out", str(options.out)])
+    if left:
+        print(f"reproduce: {len(left)} of {len(cells)} runs failed, first {left[0].name}; run the command again")
+    return 1 if left else status
+
+
+def _cohort_cache(options: argparse.Namespace, preset: Preset, work: Path) -> Path:
+    if options.cohort == "synthetic":
+        return _synthetic_cache(options, preset, work)
+    manifest = Path(options.cohort)
+    if options.cohort == "open":
+        manifest = write_open_manifest(options.data, work / "open.csv")
+    cache = work / "cache"
+    if not (cache / INDEX).is_file():
+        from Training.data.prepare import main as prepare
+
+        size = [str(n) for n in preset.cohort.size]
+        prepare(
+            ["--manifest", str(manifest), "--out", str(cache), "--size", *size, "--workers", str(options.processes)]
+        )
+    if not (cache / INDEX).is_file():
+        raise TrainingError(f"The scans of '{manifest}' could not be prepared; the reasons stand above.")
+    return cache
+
+
+def _synthetic_cache(options: argparse.Namespace, preset: Preset, work: Path) -> Path:
+    prepared = options.prepared_labelmaps or work / "labelmaps"
+    return draw_cohort(preset.cohort, options.labelmaps, work / "synthetic", prepared, options.processes)
+
+
+def _own_pretraining(options: argparse.Namespace, preset: Preset, work: Path) -> Path:
+    """The model folder of a SimCLR pretraining on the simulated patients that are for nothing else."""
+    from Training.ssl.pretrain import pretrain
+
+    cache = _synthetic_cache(options, preset, work)
+    pretrain(preset.pretraining, Cache(cache, verify=False), work / "pretraining")
+    return work / "pretraining" / "last"
+
+
+def _possible_tasks(cache: Cache) -> tuple[str, ...]:
+    """The tasks that the table of scans has labels for."""
+    possible = []
+    for name, task in TASKS.items():
+        try:
+            studies(cache.table, task)
+        except TrainingError:
+            print(f"reproduce: no runs for the task '{name}', because the cohort has no labels for it")
+        else:
+            possible.append(name)
+    return tuple(possible)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m Training reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--cohort", required=True, help="synthetic, open, or a manifest (CSV)")
+    add("--out", type=Path, required=True, help="folder of the report")
+    add("--preset", choices=list(PRESETS), default="small")
+    add("--labelmaps", type=Path, default=Path("../shared/data/labelmaps"), help="SynthSeg's training label maps")
+    add("--prepared-labelmaps", type=Path, help="folder that keeps them prepared (26 CPU seconds each, once)")
+    add("--data", type=Path, default=Path("../shared/data"), help="folder with MANIFEST.csv, for the cohort open")
+    add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")
+    add("--medicalnet", type=Path, help="MedicalNet's file, or the model folder made from it")
+    add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on (P-29)")
+    add("--device", default="cpu")
+    add("--processes", type=int, default=os.cpu_count() or 1)
+    return parser
