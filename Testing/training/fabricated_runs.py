@@ -44,6 +44,8 @@ def fabricate_random_runs(
         generator = np.random.default_rng(number)
         skill = FABRICATED_SKILL[cell.initialisation] * (0.6 + 0.4 * cell.fraction)
         table = _truth(cell.task, cases)
+        trained = round(cell.fraction * cases)  # nested: the first of the training patients
+        table = table.drop(index=table.index[(table["split"] == "train").to_numpy()][trained:]).reset_index(drop=True)
         _add_scores(table, cell.task, skill, generator)
         more = {"classes": list(CLASSES)} if cell.task == "sequence" else {}
         path = results.write_config(

@@ -1,0 +1,1 @@
+"""The paper's figures by number, one file a family, from one evaluation (PROTOCOL section 1.2)."""

@@ -1,0 +1,76 @@
+"""All figures of one evaluation by the paper's numbers (corrected as in PROTOCOL C-13), or what they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from matplotlib.figure import Figure
+
+from Training.evaluation.evaluation import Evaluation
+from Training.evaluation.measures import PAIRS
+from Training.figures.age_agreement import age_scatter
+from Training.figures.calibration import net_benefit, reliability
+from Training.figures.embeddings import feature_plane
+from Training.figures.kaplan_meier import survival_grid
+from Training.figures.performance_curves import bars_at_three_fractions, datasets, primary_curve, sequence_pairs
+from Training.figures.saliency_distance import com_distance_boxes
+from Training.figures.saliency_rows import backbone_saliency, task_saliency
+from Training.figures.stability import EXTRAS, perturbations
+from Training.figures.study_design import split_diagram
+from Training.figures.style import Drawn, WaitsFor
+
+_Draw = Callable[[Evaluation], Figure]
+
+
+def _saliency(task: str) -> _Draw:
+    return partial(task_saliency, task=task)
+
+
+FIGURES: tuple[tuple[str, str, _Draw], ...] = (
+    ("Fig 1D", "All tasks at three amounts of training data.", bars_at_three_fractions),
+    ("Fig 2A", "Sequence: balanced accuracy by training data.", partial(primary_curve, task="sequence", split="test")),
+    (
+        "Fig 2B",
+        "Sequence: features of the largest BrainIAC model.",
+        partial(feature_plane, task="sequence", split="test"),
+    ),
+    ("Fig 2C", "Sequence: T1 against T1CE.", partial(sequence_pairs, pairs=PAIRS[:1])),
+    ("Fig 2D", "Brain age: error on the internal set.", partial(primary_curve, task="age", split="test")),
+    ("Fig 2E", "Brain age: error on the external set.", partial(primary_curve, task="age", split="external")),
+    ("Fig 2F", "IDH mutation: AUC by training data.", partial(primary_curve, task="idh", split="test")),
+    ("Fig 2G", "IDH mutation: distance of saliency from the tumour.", com_distance_boxes),
+    ("Fig 2H", "Overall survival: AUC on the internal set.", partial(primary_curve, task="survival", split="test")),
+    ("Fig 2I", "Overall survival: AUC on the external set.", partial(primary_curve, task="survival", split="external")),
+    ("Fig 3 internal", "Survival of high and low risk, internal set.", partial(survival_grid, split="test")),
+    ("Fig 3 external", "Survival of high and low risk, external set.", partial(survival_grid, split="external")),
+    ("Fig 4", "Perturbed images: contrast, Gibbs artefact, bias field.", perturbations),
+    ("Fig 5A", "Brain age: predicted against true, internal set.", partial(age_scatter, split="test")),
+    ("Fig 5B", "Brain age: features by age bin, internal set.", partial(feature_plane, task="age", split="test")),
+    ("Fig 5C", "Brain age: predicted against true, external set.", partial(age_scatter, split="external")),
+    ("Fig 5D", "Brain age: features by age bin, external set.", partial(feature_plane, task="age", split="external")),
+    ("Fig 5E-F", "Brain age: error on each external data set.", datasets),
+    ("Fig 6A", "Saliency: sequence.", _saliency("sequence")),
+    ("Fig 6B", "Saliency: brain age.", _saliency("age")),
+    ("Fig 6C", "Saliency: IDH mutation.", _saliency("idh")),
+    ("Fig 6D", "Saliency: overall survival.", _saliency("survival")),
+    ("Extended Data Fig 1", "How the data are split.", split_diagram),
+    ("Extended Data Fig 2", "Sequence: three more pairs.", sequence_pairs),
+    ("Extended Data Fig 3", "Saliency of the backbone, BrainIAC and MedicalNet.", backbone_saliency),
+    ("Extra 1", "Perturbed images: motion, noise, resolution.", partial(perturbations, kinds=EXTRAS)),
+    ("Extra 2", "Reliability of the largest classifiers.", reliability),
+    ("Extra 3", "Net benefit of the largest two-class models.", net_benefit),
+)
+"""(the paper's number, caption, how it is drawn)."""
+
+
+def all_figures(evaluation: Evaluation) -> Iterator[Drawn]:
+    """Every figure in turn; one that cannot be drawn says what it waits for. The caller closes what it takes."""
+    suffix = "" if evaluation.mode == "finetune" else f"_{evaluation.mode}"
+    for number, caption, draw in FIGURES:
+        name = number.replace("Extended Data Fig", "extended_data").replace("Fig", "figure").replace("Extra", "extra")
+        name = name.replace(" ", "_")
+        try:
+            yield Drawn(name + suffix, number, caption, draw(evaluation))
+        except WaitsFor as reason:
+            yield Drawn(name + suffix, number, caption, None, str(reason))

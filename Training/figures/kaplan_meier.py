@@ -1,0 +1,78 @@
+"""Survival of high and low risk for each initialisation and fraction: Fig 3 (PROTOCOL P-41)."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from BrainIACLib.errors import StatisticsError
+from BrainIACLib.statistics.survival import KaplanMeier, at_risk
+from Training.evaluation.evaluation import Evaluation
+from Training.evaluation.results import INITIALISATIONS
+from Training.evaluation.risk_groups import RiskGroups, risk_groups
+from Training.figures.style import HIGH_RISK, LOW_RISK, WaitsFor, drawing
+from Training.tables.table import p_text, percent
+
+
+def survival_grid(evaluation: Evaluation, split: str) -> Figure:
+    """Initialisations down, fractions across: two curves, numbers at risk and the log-rank p in each panel."""
+    fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == "survival"})
+    if not any(len(run.rows(split)) for run in evaluation.of("survival")):
+        raise WaitsFor(f"overall-survival runs with a {split} set")
+    simulated = evaluation.simulated("survival")
+    with drawing(len(INITIALISATIONS), len(fractions), simulated=simulated, width=2.6, height=2.5) as (figure, axes):
+        for row, name in enumerate(INITIALISATIONS):
+            for column, fraction in enumerate(fractions):
+                axis = axes[row, column]
+                axis.set_title(f"{name}, {percent(fraction)}", fontsize=8)
+                runs = evaluation.of("survival", name, fraction)
+                try:
+                    found = risk_groups(runs[0], split) if runs else None
+                except StatisticsError as error:
+                    _say(axis, str(error))
+                    continue
+                if found is None:
+                    _say(axis, "missing")
+                    continue
+                _panel(axis, found)
+        axes[0, 0].legend(loc="upper right", fontsize=6)
+    return figure
+
+
+def _panel(axis: Axes, found: RiskGroups) -> None:
+    end = float(found.time.max()) or 1.0
+    ticks = np.linspace(0, end, 4).round()
+    groups = (
+        (found.curve_high, HIGH_RISK, "high risk", found.high),
+        (found.curve_low, LOW_RISK, "low risk", ~found.high),
+    )
+    for line, (curve, colour, label, members) in enumerate(groups):
+        _steps(axis, curve, colour, label, end)
+        for tick, count in zip(ticks, at_risk(found.time[members], ticks), strict=True):
+            axis.text(tick, -0.36 - 0.12 * line, str(count), color=colour, fontsize=6, ha="center", clip_on=False)
+    axis.text(0.03, 0.05, f"log-rank p {p_text(found.test.p)}", transform=axis.transAxes, fontsize=7)
+    axis.set(ylim=(0, 1.04), xlim=(0, end), xticks=ticks)
+    axis.set_xlabel("months (below: at risk)\n\n\n", fontsize=6.5)
+    axis.tick_params(labelsize=6.5)
+
+
+def _steps(axis: Axes, curve: KaplanMeier, colour: str, label: str, end: float) -> None:
+    times, survival, low, high = (
+        np.append(values, last)
+        for values, last in (
+            (curve.times, end),
+            (curve.survival, curve.survival[-1]),
+            (curve.low, curve.low[-1]),
+            (curve.high, curve.high[-1]),
+        )
+    )
+    axis.step(times, survival, where="post", color=colour, label=label, linewidth=1.2)
+    axis.fill_between(times, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
+    if len(curve.censored):
+        axis.plot(curve.censored, [curve.at(t) for t in curve.censored], "|", color=colour, markersize=4)
+
+
+def _say(axis: Axes, text: str) -> None:
+    axis.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=7, color="0.4", transform=axis.transAxes)
+    axis.set(xticks=[], yticks=[])

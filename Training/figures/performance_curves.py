@@ -1,0 +1,130 @@
+"""Performance by amount of training data: Fig 1D, 2A, 2C, 2D, 2E, 2F, 2H, 2I, 5E, 5F and Extended Data Fig 2."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from Training.evaluation.evaluation import Evaluation
+from Training.evaluation.measures import MEASURES, PAIRS, TITLES, Measure
+from Training.evaluation.results import INITIALISATIONS, TASKS
+from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, legend_below
+
+_OFFSETS = {"BrainIAC": -1.0, "MedicalNet": 0.0, "Scratch": 1.0}  # per cent, so that error bars do not hide each other
+
+
+def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:
+    """The primary measure of a task on one set, with 95 % intervals (Fig 2A, 2D, 2E, 2F, 2H, 2I)."""
+    rows = _rows(evaluation, task, split, "")
+    measure = MEASURES[task][0]
+    with drawing(1, 1, simulated=evaluation.simulated(task), width=4.6, height=3.4) as (figure, axes):
+        _curves(axes[0, 0], rows, measure)
+        axes[0, 0].set_title(f"{TITLES[task]}, {split} set (n = {int(rows['cases'].max())})")
+        axes[0, 0].legend()
+        _note_missing(axes[0, 0], evaluation, task)
+    return figure
+
+
+def sequence_pairs(evaluation: Evaluation, pairs: tuple[tuple[str, str], ...] = PAIRS[1:]) -> Figure:
+    """Balanced accuracy on pairs of sequences (Fig 2C: the first of ``PAIRS``; Extended Data Fig 2: the others)."""
+    tables = [_rows(evaluation, "sequence", "test", f"{a} v {b}") for a, b in pairs]
+    measure = MEASURES["sequence"][0]
+    size = {"width": 4.6, "height": 3.4} if len(pairs) == 1 else {}
+    with drawing(1, len(pairs), simulated=evaluation.simulated("sequence"), **size) as (figure, axes):
+        for axis, rows, (a, b) in zip(axes[0], tables, pairs, strict=True):
+            _curves(axis, rows, measure)
+            axis.set_title(f"{a} v {b} (n = {int(rows['cases'].max())})")
+        legend_below(figure, axes[0, 0])
+    return figure
+
+
+def datasets(evaluation: Evaluation, task: str = "age", split: str = "external") -> Figure:
+    """The error on each data set of the external set (Fig 5E, F)."""
+    table = evaluation.numbers
+    table = table[(table["task"] == task) & (table["split"] == split) & (table["subset"] != "")]
+    if table.empty:
+        raise WaitsFor(f"{TITLES[task].lower()} on an {split} set of at least two data sets")
+    names = sorted(table["subset"].unique())
+    with drawing(1, len(names), simulated=evaluation.simulated(task)) as (figure, axes):
+        for axis, name in zip(axes[0], names, strict=True):
+            rows = table[table["subset"] == name]
+            _curves(axis, rows, MEASURES[task][0])
+            axis.set_title(f"{name} (n = {int(rows['cases'].max())})")
+        legend_below(figure, axes[0, 0])
+    return figure
+
+
+def bars_at_three_fractions(evaluation: Evaluation) -> Figure:
+    """All tasks at 10, 40 and 100 % of the training data (Fig 1D)."""
+    tasks = [task for task in TASKS if evaluation.of(task)]
+    if not tasks:
+        raise WaitsFor("a finished run")
+    simulated = any(evaluation.simulated(task) for task in tasks)
+    with drawing(1, len(tasks), simulated=simulated, width=2.8) as (figure, axes):
+        for axis, task in zip(axes[0], tasks, strict=True):
+            measure = MEASURES[task][0]
+            for k, name in enumerate(INITIALISATIONS):
+                for place, fraction in enumerate((0.1, 0.4, 1.0)):
+                    number = evaluation.number(task, "test", measure.name, name, fraction)
+                    if number is None or number["reason"]:
+                        axis.text(place + (k - 1) * 0.27, 0, "×", ha="center", va="bottom", color=COLOURS[name])
+                        continue
+                    value, low, high = (number[key] * measure.factor for key in ("value", "low", "high"))
+                    reach = [[max(0, value - low)], [max(0, high - value)]]
+                    label = name if place == 2 else None
+                    style = {"color": COLOURS[name], "width": 0.25, "error_kw": {"lw": 0.8}}
+                    axis.bar(place + (k - 1) * 0.27, value, yerr=reach, label=label, **style)
+            axis.set_xticks(range(3), ("10 %", "40 %", "100 %"))
+            axis.set(title=TITLES[task], ylabel=measure.title)
+        legend_below(figure, axes[0, 0])
+    return figure
+
+
+def _rows(evaluation: Evaluation, task: str, split: str, subset: str) -> pd.DataFrame:
+    table = evaluation.numbers
+    measure = MEASURES[task][0].name
+    rows = table[
+        (table["task"] == task)
+        & (table["split"] == split)
+        & (table["subset"] == subset)
+        & (table["measure"] == measure)
+        & (table["reason"] == "")
+    ]
+    if rows.empty:
+        raise WaitsFor(
+            f"{TITLES[task].lower()} runs with an answer to the {split} set{' of ' + subset if subset else ''}"
+        )
+    return rows
+
+
+def _curves(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
+    for name in INITIALISATIONS:
+        own = rows[rows["initialisation"] == name].sort_values("fraction")
+        if own.empty:
+            continue
+        value, low, high = (own[key].to_numpy(dtype=float) * measure.factor for key in ("value", "low", "high"))
+        reach = np.maximum(0, [value - low, high - value])
+        axis.errorbar(
+            own["fraction"] * 100 + _OFFSETS[name],
+            value,
+            yerr=reach,
+            label=name,
+            color=COLOURS[name],
+            marker=MARKERS[name],
+            linestyle=LINES[name],
+            markersize=4,
+            linewidth=1.4,
+            elinewidth=0.8,
+            capsize=2,
+        )
+    axis.set(xlabel="training data (%)", ylabel=measure.title, xticks=sorted(set(rows["fraction"] * 100)))
+    axis.tick_params(axis="x", labelsize=7)
+
+
+def _note_missing(axis: Axes, evaluation: Evaluation, task: str) -> None:
+    missing = [cell for cell in evaluation.missing if cell.task == task]
+    if missing:
+        text = f"{len(missing)} of {sum(cell.task == task for cell in evaluation.wanted)} cells missing"
+        axis.text(0.99, 1.0, text, transform=axis.transAxes, ha="right", va="top", fontsize=7, color="#D55E00")

@@ -1,0 +1,112 @@
+"""Where the networks look: Fig 6A-D and Extended Data Fig 3, image, contours and heat map (PROTOCOL P-43, P-44)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from BrainIACLib.errors import ResultsError
+from Training.evaluation.evaluation import Evaluation
+from Training.evaluation.measures import TITLES
+from Training.evaluation.results import Run
+from Training.figures.style import WaitsFor, drawing
+
+_MOST_ROWS = 8
+
+
+@dataclass(frozen=True)
+class SaliencyRow:
+    """One axial slice, the one where the map is strongest: image and map (Y, X), anterior up, right on the left."""
+
+    image: np.ndarray
+    map: np.ndarray
+    tumour: np.ndarray | None
+    aspect: float
+    patient: str
+    sequence: str
+    target: str
+
+
+def read_saliency(path: Path) -> SaliencyRow:
+    """Read a saliency file of a run and take its slice; ResultsError names a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            content = {name: arrays[name] for name in arrays.files}
+        image, heat = content["image"].astype(float), content["map"].astype(float)
+        spacing = content["spacing"]
+        patient, sequence, target = (str(content[name]) for name in ("patient", "sequence", "target"))
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultsError(f"{path} is not a saliency file ({error}): run this cell's saliency again") from error
+    if image.ndim != 3 or heat.shape != image.shape or not np.isfinite(heat).all():
+        raise ResultsError(f"{path} must hold an image and a finite map of one shape (X, Y, Z)")
+    level = int(heat.sum(axis=(0, 1)).argmax())
+    tumour = content.get("tumour")
+    return SaliencyRow(
+        _display(image, level),
+        _display(heat, level),
+        None if tumour is None else _display(tumour.astype(float), level),
+        float(spacing[1] / spacing[0]),
+        patient,
+        sequence,
+        target,
+    )
+
+
+def task_saliency(evaluation: Evaluation, task: str, initialisation: str = "BrainIAC") -> Figure:
+    """Maps of the task's logit of the largest model (Fig 6A-D)."""
+    run = evaluation.largest(task, initialisation)
+    rows = _rows(run, "task")
+    if not rows:
+        raise WaitsFor(f"saliency of a {initialisation} run of {TITLES[task].lower()}")
+    with drawing(len(rows), 3, simulated=run.simulated, width=2.2, height=2.2) as (figure, axes):
+        for line, row in zip(axes, rows, strict=True):
+            _draw(line, row, f"{row.sequence}")
+        figure.supylabel(f"{TITLES[task]}, {initialisation}", fontsize=9)
+    return figure
+
+
+def backbone_saliency(evaluation: Evaluation) -> Figure:
+    """Maps of a scalar of the embedding, BrainIAC beside MedicalNet (Extended Data Fig 3)."""
+    runs = {name: evaluation.largest("sequence", name) for name in ("BrainIAC", "MedicalNet")}
+    rows = {name: {row.sequence: row for row in _rows(run, "backbone")} for name, run in runs.items()}
+    sequences = sorted(set(rows["BrainIAC"]) & set(rows["MedicalNet"]))
+    if not sequences:
+        raise WaitsFor("saliency of the backbone of a BrainIAC and a MedicalNet run of the same case")
+    simulated = any(run.simulated for run in runs.values() if run is not None)
+    with drawing(len(sequences), 6, simulated=simulated, width=1.7, height=1.9) as (figure, axes):
+        for line, sequence in zip(axes, sequences, strict=True):
+            for start, name in ((0, "BrainIAC"), (3, "MedicalNet")):
+                _draw(line[start : start + 3], rows[name][sequence], f"{name}, {sequence}")
+    return figure
+
+
+def _rows(run: Run | None, target: str) -> list[SaliencyRow]:
+    if run is None:
+        return []
+    return [row for path in run.pictures() if (row := read_saliency(path)).target == target][:_MOST_ROWS]
+
+
+def _display(volume: np.ndarray, level: int) -> np.ndarray:
+    """An axial slice of an RAS volume as radiologists look at it: anterior up, the patient's left on the right."""
+    return volume[::-1, ::-1, level].T
+
+
+def _draw(axes: np.ndarray, row: SaliencyRow, title: str) -> None:
+    window = np.quantile(row.image, (0.01, 0.995))
+    shown: tuple[Axes, ...] = tuple(axes)
+    for axis in shown[:2]:
+        axis.imshow(row.image, cmap="gray", vmin=window[0], vmax=window[1], aspect=row.aspect)
+    top = row.map.max() or 1.0
+    shown[1].contour(row.map, levels=np.array([0.4, 0.6, 0.8]) * top, cmap="viridis", linewidths=0.9)
+    shown[2].imshow(row.map, cmap="magma", vmin=0, vmax=top, aspect=row.aspect)
+    if row.tumour is not None and row.tumour.any():
+        for axis in shown[1:]:
+            axis.contour(row.tumour, levels=[0.5], colors="#56B4E9", linewidths=0.9, linestyles="--")
+    shown[0].set_title(title, fontsize=8)
+    for axis in shown:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)

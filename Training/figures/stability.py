@@ -1,0 +1,57 @@
+"""Performance under perturbed images: Fig 4 and its extras (PROTOCOL P-42)."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from Training.evaluation.evaluation import Evaluation
+from Training.evaluation.measures import MEASURES, TITLES
+from Training.evaluation.results import INITIALISATIONS, TASKS
+from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, legend_below
+
+PAPER = ("contrast", "gibbs", "bias_field")
+EXTRAS = ("motion", "noise", "resolution")
+_UNPERTURBED = {"contrast": 1.0, "resolution": 1.0}  # 0 for every other one
+_AXES = {
+    "contrast": "contrast (gamma)",
+    "gibbs": "Gibbs artefact (alpha)",
+    "bias_field": "bias field (coefficient)",
+    "motion": "motion",
+    "noise": "noise",
+    "resolution": "resolution (mm)",
+}
+
+
+def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Figure:
+    """Tasks down, perturbations across, the largest model of each initialisation; dotted where nothing is perturbed."""
+    sweeps = {
+        (task, name): run.stability
+        for task in TASKS
+        for name in INITIALISATIONS
+        if (run := evaluation.largest(task, name)) is not None and run.stability is not None
+    }
+    shown = {
+        key: table[(table["split"] == "test") & table["perturbation"].isin(kinds)] for key, table in sweeps.items()
+    }
+    tasks = [task for task in TASKS if any(len(table) for (of, _), table in shown.items() if of == task)]
+    if not tasks:
+        raise WaitsFor(f"stability sweeps of finished runs ({', '.join(kinds)})")
+    simulated = any(evaluation.simulated(task) for task in tasks)
+    with drawing(len(tasks), len(kinds), simulated=simulated, width=2.9, height=2.2) as (figure, axes):
+        for row, task in enumerate(tasks):
+            measure = MEASURES[task][0]
+            for column, kind in enumerate(kinds):
+                axis = axes[row, column]
+                for name in INITIALISATIONS:
+                    table = shown.get((task, name))
+                    if table is None:
+                        continue
+                    own = table[(table["perturbation"] == kind) & (table["metric"] == measure.name)].sort_values(
+                        "level"
+                    )
+                    style = {"color": COLOURS[name], "marker": MARKERS[name], "linestyle": LINES[name]}
+                    axis.plot(own["level"], own["value"] * measure.factor, label=name, markersize=3, **style)
+                axis.axvline(_UNPERTURBED.get(kind, 0.0), color="0.4", linestyle=":", linewidth=1)
+                axis.set(title=TITLES[task], xlabel=_AXES[kind], ylabel=measure.title)
+        legend_below(figure, axes[0, 0])
+    return figure

@@ -1,0 +1,86 @@
+"""How figures look and are kept: colours that colour-blind readers tell apart, and marks on what is simulated."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: no window, no display needed
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from BrainIACLib.scans.writing import write_bytes
+
+# Okabe and Ito's palette (Color Universal Design, 2008); line and marker say the same again without colour
+COLOURS = {"BrainIAC": "#0072B2", "MedicalNet": "#E69F00", "Scratch": "#009E73"}
+MARKERS = {"BrainIAC": "o", "MedicalNet": "s", "Scratch": "^"}
+LINES = {"BrainIAC": "-", "MedicalNet": "--", "Scratch": ":"}
+CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+HIGH_RISK, LOW_RISK = "#D55E00", "#0072B2"
+
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "pdf.fonttype": 42,  # text stays text in a PDF, as journals ask
+    "svg.fonttype": "none",
+    "figure.constrained_layout.use": True,
+}
+
+
+class WaitsFor(Exception):
+    """A figure that cannot be drawn from the runs that are there; the text says what it waits for."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of the report: file name, the paper's number, what it shows; ``figure`` or ``waits_for``."""
+
+    name: str
+    number: str
+    caption: str
+    figure: Figure | None
+    waits_for: str = ""
+
+
+@contextmanager
+def drawing(rows: int, columns: int, *, simulated: bool, width: float = 3.2, height: float = 2.6) -> Iterator[tuple]:
+    """``(figure, axes (rows, columns))`` in the project's style; simulated labels are marked across the top."""
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False)
+        if simulated:
+            figure.suptitle("SIMULATED LABELS - not a finding", color="#D55E00", fontsize=9, fontweight="bold")
+        yield figure, axes
+        figure.supxlabel("Research use only", fontsize=6, color="0.45", x=0.99, ha="right")
+
+
+def legend_below(figure: Figure, axis: Axes) -> None:
+    """One legend for all panels, from what ``axis`` shows, where it hides no curve."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+
+
+def png(figure: Figure, resolution: int = 150) -> bytes:
+    """The figure as a PNG file's bytes, without a date in it, so that the same figure gives the same file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=resolution, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def write(figure: Figure, name: str, folder: Path) -> None:
+    """Write name.png (300 dpi) and name.pdf into ``folder`` and close the figure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(png(figure, 300), folder / f"{name}.png")
+    stream = io.BytesIO()
+    figure.savefig(stream, format="pdf", metadata={"CreationDate": None})
+    write_bytes(stream.getvalue(), folder / f"{name}.pdf")
+    plt.close(figure)
