@@ -63,7 +63,7 @@ def check_manifest(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
     Parameters
     ----------
-    table : text cells, as read from a CSV file without interpretation.
+    table : cells of any type, as read from a CSV file or made by a program.
     name : how messages call the table.
     """
     absent = [column for column in REQUIRED if column not in table]
@@ -76,10 +76,9 @@ def check_manifest(table: pd.DataFrame, name: str) -> pd.DataFrame:
     table = table.reset_index(drop=True).copy()
     problems: list[tuple[int, str]] = []
     for column in TEXT_COLUMNS:
-        table[column] = table[column].astype(str).str.strip() if column in table else ""
+        table[column] = _cells(table, column)
     for column in NUMBER_COLUMNS:
-        cells = table[column].astype(str).str.strip() if column in table else pd.Series("", index=table.index)
-        cells = cells.mask(cells.str.lower() == "nan", "")
+        cells = _cells(table, column)
         table[column] = pd.to_numeric(cells.mask(cells == ""), errors="coerce").astype(float)
         broken = (table[column].isna() & (cells != "")) | np.isinf(table[column])
         problems += [(row, f"{column} is '{cells[row]}', which is no number") for row in table.index[broken]]
@@ -92,6 +91,13 @@ def check_manifest(table: pd.DataFrame, name: str) -> pd.DataFrame:
     problems += _contradictions(table)
     _refuse(name, problems)
     return table
+
+
+def _cells(table: pd.DataFrame, column: str) -> pd.Series:
+    """The column as text, "" where nothing is known."""
+    if column not in table:
+        return pd.Series("", index=table.index, dtype=str)
+    return table[column].astype(object).where(table[column].notna(), "").astype(str).str.strip()
 
 
 def _column(kind: type, check: pa.Check, **options) -> pa.Column:

@@ -38,6 +38,7 @@ class RunCallback(pl.Callback):
         self._watch = Stopwatch()
         self._best: float | None = None
         self._signal = 0
+        self._handlers: dict[int, object] = {}
 
     def state_dict(self) -> dict:
         return {"best": self._best}
@@ -49,8 +50,12 @@ class RunCallback(pl.Callback):
         if trainer.is_global_zero:
             self._log.keep_until(self._done(trainer, module))
         for number in STOPPING:  # a signal is noted, and acted on when the step is over
-            signal.signal(number, lambda received, _frame: setattr(self, "_signal", received))
+            self._handlers[number] = signal.signal(number, lambda received, _frame: setattr(self, "_signal", received))
         self._watch = Stopwatch()
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
         self._watch.waited()
