@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from BrainIACLib.contracts import EncoderContract
+from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.preprocessing.bias_field import correct_bias_field
 from BrainIACLib.preprocessing.intensity import normalise
 from Training.synthesis.acquisition import (
@@ -201,10 +202,12 @@ def _bias_corrected(image: Tensor, rng: np.random.Generator) -> Tensor:
     box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
     part = sitk.GetImageFromArray(image[box].numpy())
     part.SetSpacing((N4_VOXEL_MM / 2,) * 3)
+    try:
+        part = correct_bias_field(part, working_voxel_mm=N4_VOXEL_MM).image
+    except PreprocessingError:  # a sheet or threads that its coarse grid misses
+        return image
     corrected = image.clone()
-    corrected[box] = torch.from_numpy(
-        sitk.GetArrayFromImage(correct_bias_field(part, working_voxel_mm=N4_VOXEL_MM).image)
-    )
+    corrected[box] = torch.from_numpy(sitk.GetArrayFromImage(part))
     return corrected
 
 

@@ -25,9 +25,9 @@ class Recipe:
 
     seed: int = 20261
     validation_seed: int = 99
-    shards: int = 110  # of 16 heads, about 135 volumes each
+    shards: int = 90  # of 16 heads, about 135 volumes each
     validation_shards: int = 5
-    steps: int = 3000
+    steps: int = 2400
     batch_size: int = 24
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
