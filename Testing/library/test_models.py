@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from networks import as_after_training
 from torch import Tensor, nn
 
 from BrainIACLib.contracts import ARCHITECTURES
@@ -27,18 +28,6 @@ def monai_encoder(name: str) -> nn.Module:
             bias_downsample=True,
             feed_forward=False,
         )
-
-
-def as_after_training(net: nn.Module, seed: int = 0) -> nn.Module:
-    """Batch norms with statistics, scales and shifts that differ from 0 and 1, so that a forgotten one shows."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            for tensor, low in ((module.running_mean, -0.2), (module.bias.data, -0.2)):
-                tensor.copy_(low + 0.4 * torch.rand(tensor.shape, generator=generator))
-            for tensor in (module.running_var, module.weight.data):
-                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
-    return net.eval()
 
 
 def volume(*size: int, batch: int = 1) -> Tensor:

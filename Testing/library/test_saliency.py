@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from networks import as_after_training
 from torch import Tensor, nn
 
 from BrainIACLib.errors import Cancelled, ModelError
@@ -46,22 +47,10 @@ def small_net(inplace: bool = False, act: type = nn.ReLU) -> nn.Sequential:
     ).double()
 
 
-def living_batch_norms(net: nn.Module) -> nn.Module:
-    """Batch norms as after training: with means, variances, scales and shifts that are not 0 and 1."""
-    generator = torch.Generator().manual_seed(5)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            for tensor, low in ((module.running_mean, -0.2), (module.bias.data, -0.2)):
-                tensor.copy_(low + 0.4 * torch.rand(tensor.shape, generator=generator))
-            for tensor in (module.running_var, module.weight.data):
-                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
-    return net
-
-
 @pytest.fixture(scope="module")
 def model() -> EncoderWithHead:
     torch.manual_seed(2)
-    encoder = living_batch_norms(ResNet("resnet18", width=0.125))
+    encoder = as_after_training(ResNet("resnet18", width=0.125), seed=5)
     return EncoderWithHead(encoder, MlpHead(encoder.embedding_size, 3)).eval().double()
 
 
@@ -124,7 +113,7 @@ def a_resnet50_of_ours_and_of_monai() -> tuple[nn.Module, nn.Module]:
     from monai.networks.nets import ResNet as MonaiResNet
 
     torch.manual_seed(4)
-    encoder = living_batch_norms(ResNet("resnet50", width=0.125))
+    encoder = as_after_training(ResNet("resnet50", width=0.125), seed=5)
     ours = EncoderWithHead(encoder, LinearHead(encoder.embedding_size, 3)).eval().double()
     monai = MonaiResNet(
         "bottleneck", [3, 4, 6, 3], [8, 16, 32, 64], n_input_channels=1, conv1_t_stride=2, num_classes=3
