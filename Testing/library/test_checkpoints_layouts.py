@@ -12,6 +12,7 @@ from BrainIACLib.checkpoints.reading import read_checkpoint
 from BrainIACLib.checkpoints.recognition import recognise
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import ModelError
+from BrainIACLib.models.resnet import ResNet
 
 
 @pytest.fixture
@@ -193,6 +194,19 @@ def test_anything_else_is_refused_with_what_was_expected_and_found(change, reaso
     change(state)
     with pytest.raises(ModelError, match=reason):
         recognise({key: tuple(value.shape) for key, value in state.items()})
+
+
+def test_a_head_beside_a_bare_backbone_is_not_dropped_silently():
+    state = v1_backbone().state | {"classifier.fc.weight": torch.zeros(1, 256)}
+    with pytest.raises(ModelError, match=r"classifier\.fc\.weight: expected nothing"):
+        recognise({key: tuple(value.shape) for key, value in state.items()})
+
+
+def test_another_resnet_under_an_official_layout_has_no_meaning():
+    """MedicalNet offers smaller nets too; the official contracts are those of its ResNet50."""
+    shapes = {f"module.{key}": tuple(value.shape) for key, value in ResNet("resnet10").state_dict().items()}
+    with pytest.raises(ModelError, match=r"ResNet10.*nothing says what its numbers mean"):
+        recognise(shapes)
 
 
 def test_at_most_three_reasons_are_given():

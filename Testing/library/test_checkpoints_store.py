@@ -122,6 +122,25 @@ def test_a_model_folder_is_imported_whole_after_a_check(age_model, tmp_path):
     assert list((tmp_path / "other store").iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="file modes")
+def test_a_shared_store_is_readable_as_the_umask_says(checkpoint, tmp_path):
+    """safetensors writes files, and mkdtemp makes folders, that nobody else may read."""
+    before = os.umask(0o022)
+    try:
+        folder = import_checkpoint(checkpoint, "age", tmp_path / "store").model.folder
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+
+
+def test_what_lies_in_the_current_folder_is_not_imported(checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise SystemExit('ran a program of the download folder')")
+    (tmp_path / "-odd name.pt").write_bytes(checkpoint.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert import_checkpoint(Path("-odd name.pt"), "age", Path("store")).new
+
+
 def test_a_damaged_neighbour_does_not_hide_a_model(age_model, tmp_path):
     store = tmp_path / "store"
     import_folder(age_model.folder, store)

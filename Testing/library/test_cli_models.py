@@ -1,8 +1,11 @@
 """``brainiac models``, the official tasks and ``embed``, as a person types them."""
 
+import contextlib
 import csv
 import hashlib
+import io
 import json
+import subprocess
 import sys
 import types
 
@@ -12,7 +15,7 @@ import SimpleITK as sitk
 import torch
 from checkpoint_files import install, v1_backbone, v1_task
 
-from BrainIACLib.checkpoints import parity
+from BrainIACLib.checkpoints import conversion, conversion_process, parity
 from BrainIACLib.cli import main
 
 
@@ -36,6 +39,20 @@ def scans(tmp_path_factory):
         image.SetSpacing((4, 4, 4))
         sitk.WriteImage(image, str(folder / name))
     return folder / "a.nii.gz", folder / "b.nii.gz"
+
+
+@pytest.fixture(autouse=True)
+def conversion_in_this_process(monkeypatch):
+    """A child process takes seconds to start; test_checkpoints_store.py and test_checkpoints_download.py use it."""
+
+    def run(command, **_):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            status = conversion_process.main(command[command.index("-m") + 2 :])
+        return subprocess.CompletedProcess(command, status, out.getvalue().encode(), b"")
+
+    monkeypatch.setattr(conversion.subprocess, "run", run)
+    monkeypatch.setattr(conversion_process, "limit_resources", lambda size: None)
 
 
 @pytest.fixture
@@ -108,10 +125,46 @@ def test_a_person_at_the_terminal_is_asked_once_and_may_refuse(brainiac, tmp_pat
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: True))
     asked = []
     monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "n")
-    status, _, error = brainiac("models", "import", tmp_path / "sequence.pt", "--models-dir", tmp_path / "store")
+    options = ("models", "import", tmp_path / "sequence.pt", "--models-dir", tmp_path / "store")
+    status, _, error = brainiac(*options)
     assert (status, len(asked)) == (1, 1)
     assert "nothing was installed" in error
+    monkeypatch.setattr("builtins.input", lambda question: (_ for _ in ()).throw(EOFError))  # Ctrl+D
+    assert brainiac(*options)[0] == 1
     assert not (tmp_path / "store").exists()
+
+
+def test_a_damaged_model_is_named_and_can_be_removed(brainiac, tmp_path):
+    (tmp_path / "brainiac-v1-age-00000000").mkdir()
+    (tmp_path / "brainiac-v1-age-00000000" / "contract.json").write_text("{")
+    for action in ("verify", "show"):
+        status, (answer,), _ = brainiac(
+            "models", action, "brainiac-v1-age-00000000", "--json", "--models-dir", tmp_path
+        )
+        assert status == 1
+        assert "cannot be read as JSON" in answer["error"]
+    assert brainiac("models", "list", "--json", "--models-dir", tmp_path)[1][-1]["status"] == "damaged"
+    assert brainiac("models", "remove", "brainiac-v1-age-00000000", "--models-dir", tmp_path)[0] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("models", "import", "missing.pt", "--yes"),
+        ("models", "show", "nothing"),
+        ("models", "remove", "nothing"),
+        ("models", "verify", "nothing"),
+        ("models", "download", "nothing"),
+        ("models", "parity", "--weights", "missing"),
+        ("age", "scan.nii.gz"),
+        ("embed", "scan.nii.gz", "--out", "t.csv", "--model", "nothing"),
+    ],
+)
+def test_errors_are_json_too(command, brainiac, tmp_path):
+    status, (answer,), error = brainiac(*command, "--json", "--models-dir", tmp_path / "store")
+    assert (status, error) == (1, "")
+    assert len(answer["error"].split()) > 4  # a sentence
 
 
 def test_age_answers_each_scan_and_reports_the_one_that_fails(brainiac, store, scans, tmp_path):
