@@ -2,8 +2,9 @@
 
 Files of the released sizes at random initialisation (v1 ResNet50 task file, 185 MB; v2 ViT-B backbone, 354 MB) in a
 temporary folder. Markdown tables: one import (time, processor time and peak memory of the child process); loading the
-installed safetensors, also as fp16, against ``torch.load`` of the original, best of ``--repeats``; and what a second
-task costs once a study is embedded, on ``--scan`` or a synthetic head.
+installed safetensors, also as fp16, against ``torch.load`` of the original, best of ``--repeats``; and, with
+``--scan``, what a second task costs once a study is answered: another head on the same encoder, and another official
+file, which brings its own fine-tuned encoder, so that only reading and standardising are shared.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.models.encoders import encoder
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.scans import read_scan
+from Testing.library.networks import as_after_training
 
 
 def main() -> None:
@@ -42,10 +44,14 @@ def main() -> None:
             wall, processor, peak = _in_a_process(measure_import, path, task, folder / "store")
             print(f"| {path.name} | {path.stat().st_size / 1e6:.0f} | {wall:.1f} | {processor:.1f} | {peak:.0f} |")
         models = {model.task: model for model in installed_models(folder / "store")}
-        print("\n| file | torch.load of the original s | load_model fp32 s | load_model fp16 s |\n|---|---|---|---|")
+        print(
+            "\n| file | torch.load alone | torch.load into a new net | load_model fp32, sha256 checked | fp16 |\n"
+            "|---|---|---|---|---|"
+        )
         for task, path in files.items():
             model, half = models[task], in_half_precision(models[task], folder / f"half {task}")
             row = [
+                _best(lambda path=path: torch.load(path, weights_only=True), options.repeats),
                 _best(lambda path=path, model=model: _into_net(path, model), options.repeats),
                 _best(lambda model=model: load_model(model), options.repeats),
                 _best(lambda half=half: load_model(half), options.repeats),
@@ -57,7 +63,9 @@ def main() -> None:
 
 def released_v1(folder: Path) -> Path:
     """A v1 task file of the released size."""
-    state = {f"backbone.backbone.{key}": value for key, value in encoder("resnet50", 1.0, "gap").state_dict().items()}
+    torch.manual_seed(0)
+    net = as_after_training(encoder("resnet50", 1.0, "gap"))
+    state = {f"backbone.backbone.{key}": value for key, value in net.state_dict().items()}
     state |= {"classifier.fc.weight": torch.zeros(1, 2048), "classifier.fc.bias": torch.tensor([300.0])}
     torch.save({"model_state_dict": state}, folder / "brainage_model_latest.pt")
     return folder / "brainage_model_latest.pt"
@@ -65,6 +73,7 @@ def released_v1(folder: Path) -> Path:
 
 def released_v2(folder: Path) -> Path:
     """A v2 backbone file of nearly the released size (without the projector)."""
+    torch.manual_seed(0)
     state = {f"backbone.{key}": value for key, value in encoder("vit_b", 1.0, "token0").state_dict().items()}
     torch.save({"state_dict": state}, folder / "BrainIAC.ckpt")
     return folder / "BrainIAC.ckpt"
@@ -97,29 +106,26 @@ def in_half_precision(model: InstalledModel, folder: Path) -> InstalledModel:
 
 
 def second_task(scan: Path, checkpoint: Path, store: Path) -> None:
-    """A first answer from the file on disk, then another head on the same encoder, and one with its own encoder."""
+    """A first answer from the file on disk, then another head on the same encoder, then another official file."""
     import_checkpoint(checkpoint, "mci", store)  # the same weights: the encoder is shared
     state = torch.load(checkpoint, weights_only=True)["model_state_dict"]
     state["backbone.backbone.bn1.bias"] += 0.01
     torch.save({"model_state_dict": state}, checkpoint.with_name("stroke_model.pt"))
     import_checkpoint(checkpoint.with_name("stroke_model.pt"), "stroke", store)
+    models = {model.task: model for model in installed_models(store)}
     predictor = Predictor("cpu", store)
-    began = time.process_time()
-    predictor.set_study({"scan": read_scan(scan)})
-    predictor.predict("age", "scan")
-    first = time.process_time() - began
-    print("\n| answer | processor s | share of the first |\n|---|---|---|")
-    print(f"| first: read, standardise, load, embed, predict | {first:.2f} | 100 % |")
-    for task, title in (("mci", "second head, same encoder"), ("stroke", "third head, encoder of its own")):
-        load_model(next(model for model in installed_models(store) if model.task == task))  # into the file cache
-        began = time.process_time()
-        predictor.predict(task, "scan")
-        seconds = time.process_time() - began
-        print(f"| {title}, loading it included | {seconds:.2f} | {100 * seconds / first:.1f} % |")
-        began = time.process_time()
-        predictor.predict(task, "scan")
-        seconds = time.process_time() - began
-        print(f"| {title}, loaded and embedded | {seconds:.3f} | {100 * seconds / first:.2f} % |")
+    load_model(models["age"])  # what is timed starts with warm libraries and file cache, as the later rows do
+    first = _seconds(lambda: (predictor.set_study({"scan": read_scan(scan)}), predictor.predict("age", "scan")))
+    print("\n| answer | shared with the first | processor s | share of the first |\n|---|---|---|---|")
+    print(f"| first: read, standardise, load, embed, predict | | {first:.2f} | 100 % |")
+    for task, title, shared in (
+        ("mci", "another head on the same encoder", "standardising, embedding"),
+        ("stroke", "another official file, with its own encoder", "standardising"),
+    ):
+        load_model(models[task])
+        for when in ("first time: load included", "again"):
+            seconds = _seconds(lambda task=task: predictor.predict(task, "scan"))
+            print(f"| {title}, {when} | {shared} | {seconds:.3f} | {100 * seconds / first:.1f} % |")
 
 
 def _into_net(path: Path, model: InstalledModel) -> None:
@@ -132,12 +138,14 @@ def _into_net(path: Path, model: InstalledModel) -> None:
 
 
 def _best(act: Callable[[], object], repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats):
-        began = time.process_time()
-        act()
-        seconds.append(time.process_time() - began)
-    return min(seconds)
+    return min(_seconds(act) for _ in range(repeats))
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    """Of processor time."""
+    began = time.process_time()
+    act()
+    return time.process_time() - began
 
 
 def _in_a_process(act: Callable, *arguments):

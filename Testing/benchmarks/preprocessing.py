@@ -175,7 +175,7 @@ def costs(data: Path, folder: Path, quick: bool) -> None:
 # --- Known transforms -------------------------------------------------------------------------------------------------
 
 
-def known_transforms(data: Path, starts: int) -> None:
+def known_transforms(data: Path, starts: int, with_reference: bool) -> None:
     print(f"\n### Registration error on {starts} known transforms within {DEGREES:.0f}° and {MILLIMETRES:.0f} mm\n")
     print(
         "Mean distance over brain points, mm, between the registration of the moved scan and that of the unmoved one. "
@@ -204,10 +204,12 @@ def known_transforms(data: Path, starts: int) -> None:
         failures = sum(error > FAILURE_MM for values in errors.values() for error in values)
         spacing = "x".join(f"{value:.2g}" for value in image.GetSpacing())
         columns = [f"{np.median(values):.2f}, {max(values):.2f}" for values in errors.values()]
-        dense = _dense_reference(image, mask, unmoved)
-        distance = np.linalg.norm(dense(points) - unmoved(points), axis=1).mean()
+        distance = ""
+        if with_reference:
+            dense = _dense_reference(image, mask, unmoved)
+            distance = f"{np.linalg.norm(dense(points) - unmoved(points), axis=1).mean():.2f}"
         name = Path(file).name.split(".")[0]
-        print(f"| {contrast} | {name} | {spacing} | {' | '.join(columns)} | {failures} | {distance:.2f} |", flush=True)
+        print(f"| {contrast} | {name} | {spacing} | {' | '.join(columns)} | {failures} | {distance} |", flush=True)
 
 
 def _registered(image: sitk.Image, mask: sitk.Image) -> Motion:
@@ -287,15 +289,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of real scans (MANIFEST.csv)")
     parser.add_argument("--quick", action="store_true", help="leave out the released N4 at full resolution")
     parser.add_argument("--starts", type=int, default=50, help="random starts for each scan (default 50)")
+    parser.add_argument("--only", choices=("costs", "transforms"), help="one of the two tables (default: both)")
+    parser.add_argument("--no-reference", action="store_true", help="leave out the dense fits, most of the second table")
     parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
         run_row(options.row, options.folder, options.data)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        costs(options.data, Path(folder), options.quick)
-    known_transforms(options.data, options.starts)
+    if options.only != "transforms":
+        with tempfile.TemporaryDirectory() as folder:
+            costs(options.data, Path(folder), options.quick)
+    if options.only != "costs":
+        known_transforms(options.data, options.starts, not options.no_reference)
 
 
 if __name__ == "__main__":
