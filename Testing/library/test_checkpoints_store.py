@@ -92,9 +92,9 @@ def test_a_full_disk_is_said_and_leaves_the_store_as_before(checkpoint, tmp_path
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     process = start_import(checkpoint, tmp_path / "store", preexec_fn=bound)
-    _, errors = process.communicate()
+    out, _ = process.communicate()
     assert process.returncode == 1
-    assert "no space left" in errors
+    assert "no space left" in out
     assert list((tmp_path / "store").iterdir()) == []
 
 
