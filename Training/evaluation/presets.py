@@ -62,10 +62,10 @@ PRESETS = {
     ),
     "small": Preset(
         cohort=SyntheticCohort(pretrain=60, train=100, test=50, training_maps=3, test_maps=2, size=(40, 48, 38)),
-        pretraining=_pretraining("own-small-simclr", SMALL_NET, epochs=30, batch=32, rate=1e-3, hardware=CPU),
+        pretraining=_pretraining("own-small-simclr", SMALL_NET, epochs=10, batch=32, rate=1e-3, hardware=CPU),
         cells={
             "probe": dict.fromkeys(ALL_TASKS, FRACTIONS),
-            "finetune": {"sequence": (0.1, 0.2, 1.0), "age": (0.2, 1.0)},
+            "finetune": {"sequence": (0.1, 1.0), "age": (1.0,)},
         },
         recipes={"probe": "probe", "finetune": "small"},
         stability=FEW_LEVELS,
