@@ -106,9 +106,8 @@ def learning_verdict(cases: Cases, fewer: np.ndarray, full: np.ndarray, share: f
     sign = -1.0 if name == "MAE" else 1.0
     low, high = sorted((sign * found.low, sign * found.high))
     negligible = NEGLIGIBLE.get(name, 0.02 * float(metric(*columns(cases.target, full))))
-    against = (
-        f"with all cases instead of {share:.0%} the {name} changed by {found.value:+.3f} ({low:+.3f} to {high:+.3f})"
-    )
+    gain = f"{sign * found.value:+.3f} ({low:+.3f} to {high:+.3f})"
+    against = f"from {share:.0%} of the cases to all, the {name} improved by {gain}"
     if low > 0:
         return f"More cases would help: {against}."
     if high < negligible:

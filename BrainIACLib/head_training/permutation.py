@@ -3,8 +3,9 @@
 Refitting a logistic or Cox head hundreds of times would take minutes, so the test is made with least squares on the
 same folds and embeddings: on class indicators, on the number, or on martingale residuals of survival times. There,
 shuffled labels are further columns of one linear system. The test holds exactly under "the embedding says nothing of
-the label"; its statistic, the out-of-fold explained variance, is not the figure of the installed head, but of its
-sister. Source: Ojala and Garriga, Journal of Machine Learning Research 11, 2010 (test 1).
+the label"; its statistic, the rank correlation of out-of-fold answers and labels (of two classes: a rescaled AUC), is
+not the figure of the installed head, but of its sister. Source: Ojala and Garriga, Journal of Machine Learning Research
+11, 2010 (test 1).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import rankdata
 
 from BrainIACLib.errors import Cancelled
 from BrainIACLib.head_training.cases import Cases
@@ -34,7 +36,7 @@ def permutation_p(
     columns = np.stack([responses[order] for order in orders], axis=1)  # (n, 1 + shuffles, k)
     size = columns.shape[2]
     flat = columns.reshape(len(cases), -1)
-    errors = np.zeros(len(orders))
+    answers = np.empty_like(flat)
     for number in np.unique(fold):
         if cancelled is not None and cancelled():
             raise Cancelled("Stopped as asked; nothing was written.")
@@ -47,9 +49,17 @@ def permutation_p(
         for place in np.unique(chosen):
             which = np.flatnonzero(np.repeat(chosen == place, size))
             weights, middle = fit_ridge(space, flat[~out][:, which], penalties[place])
-            squares = (coordinates @ weights + middle - flat[out][:, which]) ** 2
-            errors[chosen == place] += squares.sum(axis=0).reshape(-1, size).sum(axis=1)
-    return float((1 + np.count_nonzero(errors[1:] <= errors[0])) / (1 + shuffles))
+            answers[np.ix_(out, which)] = coordinates @ weights + middle
+    agreement = _rank_correlations(answers, flat).reshape(len(orders), size).mean(axis=1)
+    return float((1 + np.count_nonzero(agreement[1:] >= agreement[0] - 1e-12)) / (1 + shuffles))
+
+
+def _rank_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman's, column by column of (n, m); 0 for a constant column."""
+    ranks = [rankdata(values, axis=0) for values in (first, second)]
+    a, b = (rank - rank.mean(axis=0) for rank in ranks)
+    lengths = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    return (a * b).sum(axis=0) / np.where(lengths > 0, lengths, 1.0)
 
 
 def _responses(cases: Cases) -> np.ndarray:

@@ -22,7 +22,7 @@ from BrainIACLib.trust.space import space_of
 MOST_CASES = 1000
 FOLDS = 10
 EDGE, FAR = 0.95, 0.99  # shares of the training cases that lie within
-WARN_AT_LEAST = 1.1  # with few cases the two shares are one and the same case
+WARN_FROM = (1.1, 1.5)  # with few cases, FAR is the one outlier of the cohort, or no other case than EDGE
 MEANING = (
     "distance from the training cases; 1 is the edge of what the head was trained on (95 % of the training cases lie "
     "within)"
@@ -71,7 +71,7 @@ def novelty_of(embeddings: np.ndarray, groups: np.ndarray, seed: int = 0) -> Nov
         unseen[out] = _shrunken(embeddings[~out]).distances(embeddings[out])
     edge, far = np.quantile(unseen, (EDGE, FAR))
     return dataclasses.replace(
-        _shrunken(embeddings), edge=float(edge), warn_above=max(WARN_AT_LEAST, float(far / edge))
+        _shrunken(embeddings), edge=float(edge), warn_above=float(np.clip(far / edge, *WARN_FROM))
     )
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LEAST_SCALE = 0.25
+
 
 @dataclass(frozen=True)
 class Space:
@@ -42,10 +44,15 @@ class Space:
 
 
 def space_of(embeddings: np.ndarray) -> Space:
-    """From (n, d) training embeddings; numbers that do not vary are ignored."""
+    """From (n, d) training embeddings.
+
+    A number that hardly varies, such as a unit that is zero but for one case, is divided by ``LEAST_SCALE`` of the
+    median deviation instead of its own: otherwise that case, or the next one like it, would outweigh everything.
+    """
     mean, deviation = embeddings.mean(axis=0), embeddings.std(axis=0)
-    varies = deviation > 1e-6 * (1e-30 + np.abs(embeddings).max())
-    standardised = np.where(varies, (embeddings - mean) / np.where(varies, deviation, 1.0), 0.0)
+    scale = np.maximum(deviation, LEAST_SCALE * np.median(deviation))
+    scale = np.where(scale > 1e-9 * (1e-30 + np.abs(embeddings).max()), scale, 1.0)
+    standardised = (embeddings - mean) / scale
     cases, size = standardised.shape
     if cases < size:
         squares, left = np.linalg.eigh(standardised @ standardised.T)
@@ -58,4 +65,4 @@ def space_of(embeddings: np.ndarray) -> Space:
         keep = squares > 1e-10 * max(squares[-1], 1e-30)
         squares, axes = squares[keep][::-1], axes[:, keep][:, ::-1]
         coordinates = standardised @ axes
-    return Space(coordinates, axes, squares, mean, np.where(varies, deviation, 1.0))
+    return Space(coordinates, axes, squares, mean, scale)

@@ -1,0 +1,274 @@
+"""From a table to an installed head: who is a case, who is on which side, what is said of it, what it answers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from checkpoint_files import install, v1_backbone
+from safetensors.numpy import load_file
+
+from BrainIACLib.checkpoints.importing import import_folder, import_zip
+from BrainIACLib.checkpoints.installed import find_model, load_model, verify_model
+from BrainIACLib.embeddings.table import table_of
+from BrainIACLib.errors import BrainIACError, Cancelled, ModelError
+from BrainIACLib.head_training.cases import make_cases, with_labels
+from BrainIACLib.head_training.cross_validation import cross_validate
+from BrainIACLib.head_training.export import export_folder
+from BrainIACLib.head_training.folds import stratified_folds
+from BrainIACLib.head_training.logistic import probabilities
+from BrainIACLib.head_training.permutation import permutation_p
+from BrainIACLib.head_training.training import train_head
+
+SIZE = 256
+
+
+def cohort(cases: int = 60, signal: float = 3.0, seed: int = 0, size: int = SIZE, **facts):
+    """One scan a patient; ``label`` and ``age`` follow one direction of the embedding, ``time`` its opposite."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((cases, size)) @ (0.2 * rng.standard_normal((size, size)))
+    hidden = vectors[:, 0] / vectors[:, 0].std()
+    label = np.where(signal * hidden + rng.standard_normal(cases) > 0, "ill", "well")
+    rows = [
+        {
+            "scan": f"{i}.nii.gz",
+            "patient": f"p{i}",
+            "sha256": f"{i:064d}",
+            "model": "encoder",
+            "encoder_sha256": "a" * 64,
+            "preset": "standard",
+            "sequence": "T1",
+            "label": label[i],
+            "age": f"{50 + 10 * hidden[i] + rng.standard_normal():.3f}",
+            "time": f"{rng.exponential(12 * np.exp(-signal * hidden[i] / 3)) + 0.1:.3f}",
+            "event": str(int(rng.random() < 0.8)),
+            **{name: values[i] for name, values in facts.items()},
+        }
+        for i in range(cases)
+    ]
+    return table_of(rows, vectors)
+
+
+def changed(table, **columns):
+    return type(table)(
+        {**table.columns, **{k: np.array(v, dtype=np.str_) for k, v in columns.items()}}, table.embeddings
+    )
+
+
+def test_a_patient_is_never_on_both_sides_and_classes_are_spread():
+    patients = [f"p{i // 3}" for i in range(90)]
+    table = changed(cohort(90), patient=patients, label=["ill" if i // 3 % 5 == 0 else "well" for i in range(90)])
+    cases = make_cases(table, "label")
+    fold = stratified_folds(cases.target, cases.groups, 3, np.random.default_rng(0))
+    for group in set(cases.groups):
+        assert len(set(fold[cases.groups == group])) == 1
+    for number in range(3):
+        assert np.count_nonzero((fold == number) & (cases.target.values == 0)) == 6
+
+
+def test_the_same_image_or_embedding_makes_two_patients_one():
+    table = cohort(30)
+    hashes = table.columns["sha256"].copy()
+    hashes[1] = hashes[0]
+    table.embeddings[3] = table.embeddings[2]
+    labels = table.columns["label"].copy()
+    labels[1], labels[3] = labels[0], labels[2]
+    cases = make_cases(changed(table, sha256=hashes, label=labels), "label")
+    assert cases.groups[0] == cases.groups[1]
+    assert cases.groups[2] == cases.groups[3]
+    assert sum("count as one patient" in note for note in cases.notes) == 2
+    labels[1] = "ill" if labels[0] == "well" else "well"
+    with pytest.raises(BrainIACError, match="are the same image with the labels"):
+        make_cases(changed(table, sha256=hashes, label=labels), "label")
+
+
+def test_scans_of_a_session_are_joined_by_the_masked_mean():
+    """P-18, U-03: the mean of the scans that are there, in the order of slots of the paper."""
+    patients = [f"p{i // 2}" for i in range(40)]
+    sequences = ["FLAIR" if i % 2 else "T1CE" for i in range(40)]
+    labels = ["ill" if i // 2 % 2 else "well" for i in range(40)]
+    table = changed(cohort(40), patient=patients, sequence=sequences, label=labels)
+    cases = make_cases(table, "label")
+    assert (len(cases), cases.slots, cases.complete) == (20, ("T1CE", "FLAIR"), True)
+    assert np.allclose(cases.embeddings[0], table.embeddings[:2].astype(float).mean(axis=0))
+    cases = make_cases(table.rows(np.arange(1, 40)), "label")
+    assert (len(cases), cases.complete) == (20, False)
+    assert np.allclose(cases.embeddings[0], table.embeddings[1])
+    alone = make_cases(changed(table, label=sequences), "label")  # labels differ within a session: each scan is a case
+    assert (len(alone), alone.slots, len(set(alone.groups))) == (40, ("any",), 20)
+
+
+@pytest.mark.parametrize(
+    ("change", "target", "kind", "reason"),
+    [
+        ({}, "grade", "auto", "no column 'grade'"),
+        ({"label": ["ill"] * 30}, "label", "auto", "two classes are needed"),
+        ({"label": ["ill"] + ["well"] * 29}, "label", "auto", "class 'ill' has 1 patients"),
+        ({"patient": ["p0"] * 15 + ["p1"] * 15}, "label", "auto", "Only 2 patients"),
+        ({"age": ["old"] + ["50"] * 29}, "age", "regression", "'old' in the column 'age'"),
+        ({"event": ["2"] * 30}, "time", "survival", "1 \\(happened\\) or 0"),
+        ({"encoder_sha256": ["a" * 64] * 29 + ["b" * 64]}, "label", "auto", "mixes encoders"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_in_words(change, target, kind, reason):
+    with pytest.raises(BrainIACError, match=reason):
+        make_cases(changed(cohort(30), **change), target, kind)
+
+
+def test_labels_come_from_another_file(tmp_path):
+    table = cohort(30)
+    rows = "".join(f"p{i},{'a' if i % 2 else 'b'}\n" for i in range(30))
+    (tmp_path / "labels.csv").write_text("patient,group\n" + rows)
+    assert list(with_labels(table, tmp_path / "labels.csv").columns["group"][:3]) == ["b", "a", "b"]
+    (tmp_path / "labels.csv").write_text("patient,group\np1,a\np1,b\n")
+    with pytest.raises(BrainIACError, match="a second time"):
+        with_labels(table, tmp_path / "labels.csv")
+
+
+def test_nested_cross_validation_is_that_of_scikit_learn():
+    """The AUC of an equal, slow pipeline with the same outer folds differs by less than its noise."""
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    cases = make_cases(cohort(100, signal=2.0, size=40), "label")
+    ours = cross_validate(cases, "linear", seed=0)
+    scores = np.zeros(100)
+    penalties = 40 * np.logspace(-3, 3, 7)
+    for number in np.unique(ours.fold):
+        out = ours.fold == number
+        slow = make_pipeline(
+            StandardScaler(),
+            LogisticRegressionCV(
+                Cs=1 / penalties, cv=5, scoring="neg_log_loss", class_weight="balanced", max_iter=2000,
+                l1_ratios=(0.0,), use_legacy_attributes=False,
+            ),
+        )  # fmt: skip
+        slow.fit(cases.embeddings[~out], cases.target.values[~out])
+        scores[out] = slow.decision_function(cases.embeddings[out])
+    reference = roc_auc_score(cases.target.values, scores)
+    assert reference > 0.7
+    assert roc_auc_score(cases.target.values, ours.outputs[:, 0]) == pytest.approx(reference, abs=0.04)
+
+
+def test_chance_is_called_chance_and_signal_signal():
+    """Under the null the p value is uniform: of 40 cohorts without signal, about 2 lie below 0.05."""
+    low = 0
+    for seed in range(40):
+        table = cohort(24, signal=0.0, seed=seed, size=8)
+        cases = make_cases(table, "label")
+        fold = stratified_folds(cases.target, cases.groups, 4, np.random.default_rng(seed))
+        low += permutation_p(cases, fold, 60, seed) < 0.05
+    assert low <= 6
+    cases = make_cases(cohort(60, signal=5.0, size=20), "label")
+    fold = stratified_folds(cases.target, cases.groups, 5, np.random.default_rng(0))
+    assert permutation_p(cases, fold, 200, 0) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "figure", "least"), [("label", "auto", "AUC", 0.75), ("age", "auto", "R2", 0.3)]
+)
+def test_a_report_is_plain_json_and_sees_the_signal(target, kind, figure, least):
+    head = train_head(cohort(120, size=60), target, "my-task", kind)
+    report = json.loads(json.dumps(head.report))
+    assert report["metrics"][figure]["value"] > least
+    assert report["permutation"]["p"] < 0.01
+    assert len(report["out_of_fold"]) == len(report["map"]["coordinates"]) == 120
+    assert report["conformal"]["measured"] == pytest.approx(0.9, abs=0.06)
+    assert report["learning_curve"]["points"][0][0] < report["learning_curve"]["points"][-1][0]
+    answers = {row["case"]: row for row in report["out_of_fold"]}
+    hardest = answers[report["hardest"][0]["case"]]
+    if target == "label":
+        assert hardest["truth"] != hardest["answer"]
+
+
+def test_training_stops_when_asked():
+    with pytest.raises(Cancelled):
+        train_head(cohort(30, size=20), "label", "my-task", cancelled=lambda: True)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with one encoder of 256 numbers, and its id and sha256."""
+    torch.manual_seed(0)
+    model_id = install(v1_backbone(), "embedding", tmp_path)
+    encoder = find_model("embedding", tmp_path).contract.encoder
+    return tmp_path, model_id, encoder.sha256
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "head", "link"),
+    [
+        ("label", "auto", "linear", "sigmoid"),
+        ("three", "auto", "linear", "softmax"),
+        ("age", "regression", "linear", "identity"),
+        ("time", "survival", "linear", "cloglog"),
+        ("label", "auto", "two-layer", "sigmoid"),
+    ],
+)
+def test_an_installed_head_answers_as_the_trained_one(target, kind, head, link, store):
+    folder, model_id, sha256 = store
+    three = [("a", "b", "c")[i % 3] for i in range(40)]
+    table = changed(cohort(40), encoder_sha256=[sha256] * 40, model=[model_id] * 40, three=three)
+    trained = train_head(table, target, "my-task", kind, head=head)
+    place = trained.install(folder, folders=[folder])
+    model = find_model("my-task", [folder])
+    assert model.folder == place
+    assert (model.contract.encoder_model, model.contract.head.link) == (model_id, link)
+    assert not (place / "encoder.safetensors").exists()  # referred to, not copied
+    verify_model(model)
+    net = load_model(model, [folder])
+    with torch.inference_mode():
+        outputs = net.head(torch.from_numpy(table.embeddings)).numpy()
+    assert np.allclose(outputs, trained.fitted.outputs(table.embeddings.astype(float)), atol=2e-3)
+    assert "Research use only" in (place / "card.md").read_text(encoding="utf-8")
+    if kind == "survival":  # at the end point the mean probability is that of the cohort: Breslow's baseline
+        probability = 1 - np.exp(-np.exp(outputs[:, 0]))
+        assert 0.2 < probability.mean() < 0.95
+        assert np.corrcoef(probability, np.log(table.columns["time"].astype(float)))[0, 1] < -0.3
+
+
+def test_a_second_head_of_a_task_replaces_the_first_only_if_told(store):
+    folder, model_id, sha256 = store
+    table = changed(cohort(40), encoder_sha256=[sha256] * 40, model=[model_id] * 40)
+    first = train_head(table, "label", "my-task").install(folder, folders=[folder])
+    second = train_head(table, "age", "my-task", "regression")
+    with pytest.raises(ModelError, match="replace it"):
+        second.install(folder, folders=[folder])
+    assert second.install(folder, folders=[folder], replace=True).is_dir()
+    assert not first.exists()
+    with pytest.raises(BrainIACError, match="cannot be the name"):
+        train_head(table, "label", "sequence")
+
+
+def test_a_head_without_its_encoder_says_which_is_missing(store):
+    folder, model_id, sha256 = store
+    table = changed(cohort(40), encoder_sha256=[sha256] * 40, model=[model_id] * 40)
+    trained = train_head(table, "label", "my-task")
+    with pytest.raises(ModelError, match=f"'{model_id}', sha256 {sha256[:8]}"):
+        trained.install(folder / "other", folders=[folder / "other"])
+    place = trained.install(folder / "other", folders=[folder])
+    with pytest.raises(ModelError, match="installed nowhere here"):
+        load_model(find_model("my-task", [folder / "other"]), [folder / "other"])
+    assert place.is_dir()
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_another_site_imports_head_and_encoder_together(form, store, tmp_path):
+    folder, model_id, sha256 = store
+    table = changed(cohort(40), encoder_sha256=[sha256] * 40, model=[model_id] * 40)
+    trained = train_head(table, "label", "my-task")
+    trained.install(folder, folders=[folder])
+    out = tmp_path / ("out.zip" if form == "zip" else "out")
+    export_folder(find_model("my-task", [folder]), out, [folder])
+    elsewhere = tmp_path / "elsewhere"
+    imported = (import_zip if form == "zip" else import_folder)(out, elsewhere)
+    assert imported.new
+    net = load_model(find_model("my-task", [elsewhere]), [elsewhere])
+    with torch.inference_mode():
+        ours = probabilities(net.head(torch.from_numpy(table.embeddings)).numpy().astype(float))
+    assert np.allclose(ours, probabilities(trained.fitted.outputs(table.embeddings.astype(float))), atol=1e-4)
+    assert "mean" in load_file(imported.model.folder / "ood.safetensors")
