@@ -105,6 +105,7 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "exportButton": self.onExport,
             "clearButton": self.onClear,
             "explainButton": self.onExplain,
+            "examineButton": self.onExamine,
             "maximumButton": self.onMaximum,
             "stepsButton": self.onSteps,
             "forgetButton": self.onForget,
@@ -224,6 +225,14 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         reason = obstacle or ("" if answers else _("First get an answer for this scan, with a button under Tasks."))
         self.ui.explainButton.setEnabled(not reason)
         self.ui.explainButton.setToolTip(reason or _("Marks the voxels that the answer depends on most."))
+        self.ui.examineButton.setEnabled(not reason)
+        self.ui.examineButton.setToolTip(
+            reason
+            or _(
+                "Flips, shifts and disturbs the scan slightly and sees if the answer holds, and if the map depends on "
+                "the model; the findings are added to the answer."
+            )
+        )
         saliency = self.logic.saliencyOf(scan) if scan else None
         self.ui.maximumButton.setEnabled(saliency is not None)
         self.logic.showOverlay(self._parameterNode, saliency)
@@ -249,6 +258,12 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         task = self.ui.explainTask.property("currentData")
         self._parameterNode.showSaliency = True
         self.logic.explain(task, self._parameterNode.saliencyScan, self._begin(_("Explaining the answer")))
+        self.updatePanel()
+
+    def onExamine(self):
+        """Whether the chosen answer holds under small changes of the scan."""
+        task = self.ui.explainTask.property("currentData")
+        self.logic.examine(task, self._parameterNode.saliencyScan, self._begin(_("Examining the answer")))
         self.updatePanel()
 
     def onSteps(self):

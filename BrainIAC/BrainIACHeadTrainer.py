@@ -40,7 +40,7 @@ class BrainIACHeadTrainer(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("BrainIAC Head Trainer")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Neuroimaging")]
-        parent.dependencies = ["BrainIAC"]
+        parent.dependencies = []
         parent.contributors = ["The BrainIAC for 3D Slicer developers"]
         parent.helpText = _(
             "Trains a new task for BrainIAC on labeled brain MR scans in seconds, once their embeddings are computed, "

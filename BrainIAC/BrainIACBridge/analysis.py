@@ -72,22 +72,16 @@ class Analysis:
             if _exists(scan):
                 onMap(sitk.ReadImage(value["map"]), value["parameters"])
             Path(value["map"]).unlink()
-            listener.finished(None)
 
-        def ask(unused):
-            task, scans = record["key"]
-            arguments = {
-                "task": task,
-                "model": record["provenance"]["model"]["id"],
-                "scans": scans,
-                "scan": scan.GetID(),
-                "label": record["label"],
-                "samples": samples,
-                "seed": options.seed,
-            }
-            self._worker.request("explain", arguments, answered, listener.finished, listener.progress)
+        self._askAbout(record, "explain", {"samples": samples}, scan, study, options, answered, listener)
 
-        self._setStudy(study, options, ask, listener)
+    def examine(self, record, scan, study, options, onFound, listener):
+        """``onFound(trust)``: does an answer given before hold under small changes, does its map need the model."""
+
+        def answered(value):
+            onFound(value["trust"])
+
+        self._askAbout(record, "examine", {}, scan, study, options, answered, listener)
 
     def steps(self, scan, study, options, onSteps, listener):
         """``onSteps(images, transform, record)``: what the model saw of ``scan``, and how it was made."""
@@ -109,6 +103,27 @@ class Analysis:
                 listener.finished,
                 listener.progress,
             )
+
+        self._setStudy(study, options, ask, listener)
+
+    def _askAbout(self, record, action, more, scan, study, options, answered, listener):
+        task, scans = record["key"]
+        arguments = {
+            "task": task,
+            "model": record["provenance"]["model"]["id"],
+            "scans": scans,
+            "scan": scan.GetID(),
+            "label": record["label"],
+            "seed": options.seed,
+            **more,
+        }
+
+        def finished(value):
+            answered(value)
+            listener.finished(None)
+
+        def ask(unused):
+            self._worker.request(action, arguments, finished, listener.finished, listener.progress)
 
         self._setStudy(study, options, ask, listener)
 

@@ -128,6 +128,16 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         study = self._scansOfStudy([slicer.mrmlScene.GetNodeByID(name) for name in record["key"][1].values()])
         self._analysis.explain(record, scan, samples, study, self._options(), store, listener)
 
+    def examine(self, task, scan, listener):
+        """What small changes do to an answer that is in the results table; the findings become part of it."""
+        record = next(record for record in self.answersFor(scan) if record["task"] == task)
+
+        def store(found):
+            self.results().extend(record["key"], "trust", found)
+
+        study = self._scansOfStudy([slicer.mrmlScene.GetNodeByID(name) for name in record["key"][1].values()])
+        self._analysis.examine(record, scan, study, self._options(), store, listener)
+
     def loadSteps(self, scan, listener):
         """The brain in MNI space, its masks, and the transform from the scan, as nodes."""
 

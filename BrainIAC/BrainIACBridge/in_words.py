@@ -10,6 +10,7 @@ def answerInWords(record):
     lines = [
         _("{scans}: {answer}").format(scans=", ".join(record["scans"].values()), answer=record["headline"]),
         *_uncertainty(record),
+        *_examined(record),
         _("Valid for: {range}").format(range=record["valid_range"]),
         *(_("Warning: {text}").format(text=warning) for warning in record["warnings"]),
         _("Computed on: {device} ({note})").format(device=record["provenance"]["device"], note=record["note"]),
@@ -37,6 +38,22 @@ def _uncertainty(record):
     if record["probabilities"]:
         ordered = sorted(record["probabilities"].items(), key=lambda item: -item[1])
         yield _("Probabilities: {list}").format(list=", ".join(f"{name} {value:.2f}" for name, value in ordered))
+    trust = record.get("trust", {})  # scenes of earlier versions have none
+    if found := trust.get("prediction_interval"):
+        yield _("Prediction interval: {low:.1f} to {high:.1f} {unit}; it {meaning}").format(**found)
+    if found := trust.get("prediction_set"):
+        yield _("Prediction set: {classes}; it {meaning}").format(
+            classes=", ".join(found["classes"]), meaning=found["meaning"]
+        )
+    if found := trust.get("novelty"):
+        yield _("Distance from the training scans: {score:.2f} (warns above {warn_above:.2f})").format(**found)
+
+
+def _examined(record):
+    trust = record.get("trust", {})
+    for found in (trust.get("spread"), *trust.get("stability", {}).values(), trust.get("sanity_check")):
+        if found:
+            yield found["meaning"]
 
 
 def _short(value):

@@ -1,8 +1,8 @@
 """What the panel of BrainIAC shows and the scene remembers."""
 
-from typing import Annotated
+from typing import Annotated, Union
 
-from slicer import vtkMRMLDisplayableNode, vtkMRMLScalarVolumeNode, vtkMRMLTableNode
+from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 from BrainIACBridge.choices import BrainExtraction, Device
@@ -11,11 +11,11 @@ from BrainIACBridge.overlay import COLOR_MAPS
 
 @parameterNodeWrapper
 class BrainIACParameterNode:
-    """Choices of the person; ``brainMask`` is a label map or a segmentation."""
+    """Choices of the person."""
 
     saliencyScan: vtkMRMLScalarVolumeNode
     resultTable: vtkMRMLTableNode
-    brainMask: vtkMRMLDisplayableNode
+    brainMask: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 (for 5.10)
     samples: Annotated[int, WithinRange(1, 50)] = 10
     showSaliency: bool = True
     showLegend: bool = True

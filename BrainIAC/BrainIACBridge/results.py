@@ -46,6 +46,13 @@ class Results:
             if not self.node.HasNodeReferenceID(INPUT_VOLUME, node.GetID()):
                 self.node.AddNodeReferenceID(INPUT_VOLUME, node.GetID())
 
+    def extend(self, key, field, found):
+        """Add to a dictionary among the fields of the prediction with that ``key``, which becomes the latest."""
+        records = self.records()
+        (record,) = [record for record in records if record["key"] == key]
+        record[field] = {**record.get(field, {}), **found}
+        self._write([*(other for other in records if other["key"] != key), record])
+
     def clear(self):
         """Forget all predictions."""
         self._write([])
@@ -59,6 +66,7 @@ class Results:
             _("Probability"): lambda r: "" if r["confidence"] is None else f"{r['confidence']:.4f}",
             _("Value"): lambda r: "" if r["value"] is None else f"{r['value']:.4g}",
             _("Unit"): lambda r: r["unit"] or "",
+            _("Uncertainty"): _uncertainty,
             _("Warnings"): lambda r: " ".join(r["warnings"]),
             _("Valid for"): lambda r: r["valid_range"],
             _("Model"): lambda r: f"{r['provenance']['model']['id']} {r['provenance']['model']['version']}",
@@ -138,6 +146,16 @@ class Results:
         header, rows = self.rows()
         writer.writerows([header, *rows])
         return text.getvalue()
+
+
+def _uncertainty(record):
+    """The prediction interval or set, short; empty where the model states none."""
+    trust = record.get("trust", {})
+    if found := trust.get("prediction_interval"):
+        return f"{found['low']:.4g} to {found['high']:.4g} {found['unit']} ({found['coverage']:.0%})"
+    if found := trust.get("prediction_set"):
+        return f"{', '.join(found['classes'])} ({found['coverage']:.0%})"
+    return ""
 
 
 def markResult(node, scan, kind, provenance):

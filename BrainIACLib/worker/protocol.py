@@ -28,6 +28,7 @@ study         device, scans: {name: path}, originals: {name: path},  scans: {nam
 predict       task, scans: {slot: name}, model (id or null),         the fields of ``Prediction``, note
               accept_missing
 explain       task, scans, scan, label, model, samples, seed         map (path), parameters, note
+examine       task, scans, scan, label, model, seed                  trust: spread, stability, sanity_check
 save          folder, task, scans, scan, model, accept_missing,      result (path), prediction, note
               samples, seed
 steps         scan                                                   image, mask, native_mask, transform (paths)

@@ -70,6 +70,7 @@ class Service:
             "study": self._set_study,
             "predict": self._predict,
             "explain": self._explain,
+            "examine": self._examine,
             "save": self._save,
             "steps": self._steps,
             "inspect": self._inspect,
@@ -172,6 +173,28 @@ class Service:
         path = self._new_file("saliency.mha")
         write_image(on_grid(explanation.map, self._grids[scan]), path)
         return {"map": str(path), "parameters": dict(explanation.parameters), "note": self._note}
+
+    def _examine(
+        self,
+        progress,
+        cancelled,
+        task: str,
+        scans: dict,
+        scan: str,
+        label: str,
+        model: str | None = None,
+        seed: int = 0,
+    ) -> dict:
+        from BrainIACLib.trust.examination import examine, sanity_check
+
+        def both(predictor: Predictor) -> dict:
+            found = examine(predictor, task, scans, label, model_id=model, progress=progress, cancelled=cancelled)
+            progress("sanity check of the map", 0.0)
+            return found | {
+                "sanity_check": sanity_check(predictor, task, scans, scan, label, model_id=model, seed=seed)
+            }
+
+        return {"trust": self._with_study(both, progress, cancelled)}
 
     def _save(
         self,

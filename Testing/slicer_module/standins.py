@@ -186,7 +186,7 @@ def parameterNodeWrapper(cls):
     defaults = {name: getattr(cls, name) for name in hints if hasattr(cls, name)}
 
     def isNode(name):
-        return isinstance(hints[name], type) and issubclass(hints[name], slicer.vtkMRMLNode)
+        return bool(_nodeClasses(hints[name]))
 
     def plain(name):
         return typing.get_args(hints[name])[0] if typing.get_origin(hints[name]) is typing.Annotated else hints[name]
@@ -260,6 +260,16 @@ def parameterNodeWrapper(cls):
     return Wrapper
 
 
+def _nodeClasses(hint):
+    """The classes of a node parameter, (); a union holds nodes and None only."""
+    classes = [cls for cls in typing.get_args(hint) if cls is not type(None)] if _isUnion(hint) else [hint]
+    return [cls for cls in classes if isinstance(cls, type) and issubclass(cls, slicer.vtkMRMLNode)]
+
+
+def _isUnion(hint):
+    return typing.get_origin(hint) is typing.Union
+
+
 def _connect(parameters, name, kind, widget):
     """(signal, slot, show): the widget follows the parameter and the other way round."""
     rules = typing.get_args(type(parameters).allParameters[name])[1:]
@@ -283,6 +293,7 @@ def _connect(parameters, name, kind, widget):
     elif widgetType is QtWidgets.QLineEdit and kind is str:
         signal, get, put = widget.textChanged, widget.text, widget.setText
     elif widgetType is qMRMLNodeComboBox:
+        widget.nodeTypes = [cls().GetClassName() for cls in _nodeClasses(kind)]  # abstract classes raise, as in Slicer
         signal, get, put = widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode
     else:
         raise ValueError(f"no connector between {widgetType.__name__} '{widget.objectName()}' and {kind.__name__}")

@@ -121,7 +121,7 @@ def test_a_weight_file_is_recognized_its_license_shown_and_installed_after_a_yes
     dialog = openDialog()
     task = dialog.findChild(QtWidgets.QComboBox)
     assert task.currentData() == "sequence"
-    assert "BrainIAC v1" in texts(dialog)
+    assert "v1 ResNet50" in texts(dialog)
     assert "non-commercial" in texts(dialog)
     dialog.reject()
     assert not store.exists()

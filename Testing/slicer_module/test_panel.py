@@ -228,7 +228,13 @@ def test_a_real_scan_from_click_to_map_with_the_numbers_of_the_command_line(pane
     panel.updatePanel()
     assert view.GetSliceCompositeNode().GetForegroundVolumeID() is None
 
+    click(panel, "examineButton")
+    words = panel.ui.answerLabel.text()
+    assert "flip" in words
+    assert "weights are shuffled" in words or "shuffled" in words
+
     click(panel, "stepsButton")
+    assert "registration" in panel.ui.stepsLabel.text()
     assert findResult("vtkMRMLTransformNode", scan, "transform") is not None
     assert slicer.util.arrayFromVolume(findResult("vtkMRMLLabelMapVolumeNode", scan, "native_mask")).any()
     assert slicer.util.arrayFromVolume(findResult("vtkMRMLScalarVolumeNode", scan, "image")).any()

@@ -75,6 +75,28 @@ def test_words_hold_answer_validity_and_warnings():
         assert part in text
 
 
+def test_uncertainty_is_said_with_the_answer_and_fills_its_column(results, scan):
+    """The fields are those that BrainIACLib.trust writes; a scene of an earlier version has none of them."""
+    interval = {"coverage": 0.9, "low": 35.25, "high": 47.0, "unit": "years", "meaning": "holds nine of ten"}
+    novelty = {"score": 1.25, "warn_above": 2.0, "meaning": "distance"}
+    trust = {"prediction_interval": interval, "novelty": novelty}
+    age = prediction("41.2 years", None, task="age", value=41.23, unit="years", probabilities={}, trust=trust)
+    results.add(age, {"any": scan})
+    for part in ("Prediction interval: 35.2 to 47.0 years; it holds nine of ten", "1.25 (warns above 2.00)"):
+        assert part in answerInWords(age)
+    header, (row,) = results.rows()
+    assert dict(zip(header, row, strict=True))["Uncertainty"] == "35.25 to 47 years (90%)"
+    results.extend(results.records()[0]["key"], "trust", {"spread": {"meaning": "Flips change nothing."}})
+    (record,) = results.records()
+    assert record["trust"]["novelty"] == novelty
+    assert "Flips change nothing." in answerInWords(record)
+    classes = {"coverage": 0.9, "classes": ["T1", "T1CE"], "meaning": "holds the truth"}
+    assert "Prediction set: T1, T1CE; it holds the truth" in answerInWords(
+        prediction(trust={"prediction_set": classes})
+    )
+    assert "Probabilities: T1 0.90, T2 0.10" in answerInWords({**prediction(), "trust": {}})
+
+
 def test_exports_hold_everything(results, scan, tmp_path):
     results.add(prediction(), {"any": scan})
     table = list(csv.reader(io.StringIO(results.toCsv())))
