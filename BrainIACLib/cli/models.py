@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import textwrap
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,12 +20,17 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     actions = models.add_subparsers(required=True, metavar="ACTION")
     _action(actions, "list", _list, "bundled, imported, and known but missing models")
     importing = _action(actions, "import", _import, "recognise, convert, verify and install a checkpoint file")
-    importing.add_argument("file", type=Path, help="a checkpoint, or a folder with a contract.json")
+    importing.add_argument("file", type=Path, help="a checkpoint, or a folder or zip with a contract.json")
     importing.add_argument("--task", help="what the model is for, where the file's keys cannot tell")
     verify = _action(actions, "verify", _verify, "compare the weight files with their sha256")
     verify.add_argument("ids", nargs="*", metavar="ID", help="default: all")
     show = _action(actions, "show", _show, "everything that is known about a model")
     show.add_argument("id", metavar="ID")
+    export = _action(actions, "export", _export, "a model with its encoder, for another site or for MONAI")
+    export.add_argument("id", metavar="ID")
+    form = export.add_mutually_exclusive_group(required=True)
+    form.add_argument("--out", type=Path, metavar="PATH", help="a new folder, or a .zip, for 'brainiac models import'")
+    form.add_argument("--monai", type=Path, metavar="DIR", help="a new folder: a bundle for python -m monai.bundle")
     remove = _action(actions, "remove", _remove, "delete an imported model")
     remove.add_argument("id", metavar="ID")
     download = _action(actions, "download", _download, "download a model from Hugging Face and import it")
@@ -129,11 +135,14 @@ def _print_table(rows: Sequence[dict[str, str]]) -> None:
 
 def _import(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.conversion import inspect_checkpoint
-    from BrainIACLib.checkpoints.importing import import_checkpoint, import_folder
+    from BrainIACLib.checkpoints.importing import import_checkpoint, import_folder, import_zip
     from BrainIACLib.checkpoints.official_files import official_file
     from BrainIACLib.contracts import read_contract
 
-    if options.file.is_dir():
+    if options.file.suffix.lower() == ".zip" and _is_model_zip(options.file):
+        _ask_licence(options, options.file.name, "that of the card inside")
+        imported = import_zip(options.file, _store(options))
+    elif options.file.is_dir():
         contract = read_contract(options.file)
         _ask_licence(options, contract.title, contract.licence)
         imported = import_folder(options.file, _store(options))
@@ -159,6 +168,15 @@ def _import(options: argparse.Namespace) -> int:
     for statement in contract.unverified:
         print(f"  unverified: {statement}")
     return 0
+
+
+def _is_model_zip(path: Path) -> bool:
+    """A checkpoint of torch is a zip too, whatever its name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(Path(name).name == "contract.json" for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _choose_task(options: argparse.Namespace, title: str, tasks: Sequence[str]) -> str:
@@ -235,6 +253,23 @@ def _show(options: argparse.Namespace) -> int:
         print_json(folder=str(model.folder), contract=json.loads(contract_to_json(model.contract)))
     else:
         print(model_card(model.contract) + f"\nFolder: {model.folder}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from BrainIACLib.checkpoints.store import model_folders
+    from BrainIACLib.head_training.export import export_folder
+    from BrainIACLib.head_training.monai_bundle import export_monai_bundle
+
+    model, folders = _named(options, options.id), model_folders(options.models_dir)
+    if options.monai:
+        out = export_monai_bundle(model, options.monai, folders)
+    else:
+        out = export_folder(model, options.out, folders)
+    if options.json:
+        print_json(id=options.id, out=str(out))
+    else:
+        print(f"Exported: {options.id} to {out}\nLicence: {model.contract.licence}")
     return 0
 
 

@@ -1,0 +1,157 @@
+"""A model as a MONAI bundle: its network as TorchScript, the whole model folder, and what ``monai.bundle`` reads.
+
+    python -m monai.bundle run --config_file DIR/configs/inference.json --bundle_root DIR --scans "['scan.nii.gz']"
+
+The network alone (input on the model's grid to raw outputs) needs MONAI only; reading and standardising a scan needs
+this library, since rigid registration and brain extraction are no MONAI transforms.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import typing
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import BrainIACLib
+from BrainIACLib.checkpoints.installed import Folders, InstalledModel, load_model
+from BrainIACLib.contracts import ModelContract, read_contract
+from BrainIACLib.errors import ModelError
+from BrainIACLib.head_training.export import write_whole_model
+from BrainIACLib.preprocessing.intensity import model_input
+from BrainIACLib.preprocessing.pipeline import standardise
+from BrainIACLib.scans import read_scan
+
+if typing.TYPE_CHECKING:
+    import torch
+
+CHECKED_MONAI = "1.6.1"
+
+
+class ScanToInput:
+    """A path to what the network takes, (1, X, Y, Z): the first step of the bundle's inference."""
+
+    def __init__(self, model_folder: str):
+        self._encoder = read_contract(Path(model_folder)).encoder
+
+    def __call__(self, path: str) -> "torch.Tensor":
+        return model_input(standardise(read_scan(Path(path)).image).image, self._encoder)[0]
+
+
+def export_monai_bundle(model: InstalledModel, out: Path, folders: Folders = None) -> Path:
+    """Write the bundle into the new folder ``out``; it appears whole or not at all.
+
+    Raises
+    ------
+    ModelError : ``out`` exists or cannot be written, the model has no head, or its encoder is not installed.
+    """
+    import torch
+
+    contract = model.contract
+    if contract.head is None:
+        raise ModelError(f"'{contract.id}' has no head, so there is no answer to put into a bundle.")
+    if out.exists():
+        raise ModelError(f"'{out}' exists already; choose another name.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".exporting-") as temporary:
+            staging = Path(temporary) / "bundle"
+            for name in ("configs", "docs", "models/brainiac"):
+                (staging / name).mkdir(parents=True)
+            write_whole_model(model, staging / "models" / "brainiac", folders)
+            net = load_model(model, folders)
+            example = torch.zeros(1, 1, *contract.encoder.input_size)
+            with warnings.catch_warnings(), torch.inference_mode():
+                warnings.simplefilter("ignore")  # TorchScript is old, and what MONAI's bundles hold
+                torch.jit.save(torch.jit.trace(net, example, check_trace=False), str(staging / "models" / "model.ts"))
+            _write(staging / "configs" / "metadata.json", _metadata(contract))
+            _write(staging / "configs" / "inference.json", INFERENCE)
+            card = model.folder / "card.md"
+            text = card.read_text(encoding="utf-8") if card.is_file() else f"# {contract.title}\n"
+            (staging / "docs" / "README.md").write_text(text, encoding="utf-8")
+            staging.rename(out)
+    except OSError as error:
+        raise ModelError(f"'{out}' cannot be written ({error.strerror}); choose another place.") from None
+    return out
+
+
+INFERENCE = {
+    "bundle_root": ".",
+    "scans": [],
+    "device": "cpu",
+    "network_def": {
+        "_target_": "torch.jit.load",
+        "f": "$@bundle_root + '/models/model.ts'",
+        "map_location": "@device",
+    },
+    "preprocessing": {
+        "_target_": "BrainIACLib.head_training.monai_bundle.ScanToInput",
+        "model_folder": "$@bundle_root + '/models/brainiac'",
+    },
+    "outputs": "$[@network_def(@preprocessing(scan)[None].to(@device))[0].tolist() for scan in @scans]",
+    "run": ["$print(@outputs)"],
+}
+
+
+def _metadata(contract: ModelContract) -> dict:
+    head, encoder = contract.head, contract.encoder
+    channels = {str(i): label for i, label in enumerate(head.labels or (head.unit,))}
+    if head.link in ("sigmoid", "cloglog"):
+        channels = {"0": f"{head.link} of this is the probability of '{head.labels[1]}'"}
+    return {
+        "version": contract.version,
+        "changelog": {contract.version: "exported"},
+        "monai_version": CHECKED_MONAI,
+        "pytorch_version": _installed("torch"),
+        "numpy_version": np.__version__,
+        "required_packages_version": {"brainiac-slicer": BrainIACLib.__version__},
+        "name": contract.id,
+        "task": head.task,
+        "description": f"{contract.title}. {head.valid_range} Research use only; not for diagnosis.",
+        "authors": "see the model card",
+        "copyright": contract.licence,
+        "data_source": contract.training_data,
+        "data_type": "nifti, nrrd, dicom",
+        "intended_use": contract.intended_use,
+        "eval_metrics": list(head.metrics),
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "magnitude",
+                    "modality": "MR",
+                    "num_channels": 1,
+                    "spatial_shape": list(encoder.input_size),
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": False,
+                    "channel_def": {"0": f"brain on the template, {encoder.resize_mode}, {encoder.normalisation}"},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "probabilities" if head.labels else "image",
+                    "format": "classes" if head.labels else "regression",
+                    "num_channels": head.outputs,
+                    "spatial_shape": [],
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": False,
+                    "channel_def": channels,
+                }
+            },
+        },
+    }
+
+
+def _installed(package: str) -> str:
+    from importlib import metadata
+
+    return metadata.version(package)
+
+
+def _write(path: Path, document: dict) -> None:
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
