@@ -125,7 +125,7 @@ def _fitting_step(checkpoint: Path, config: Pretraining, cache: Cache, rows: lis
 def make_parser() -> ArgumentParser:
     """Every setting of ``Pretraining`` is an option (``--optimisation.epochs 100``); a YAML file gives several."""
     parser = ArgumentParser(
-        prog="python -m Training pretrain", description=__doc__.splitlines()[0], exit_on_error=False
+        prog="python -m Training pretrain", description=__doc__.splitlines()[0], exit_on_error=False, allow_abbrev=False
     )
     parser.add_argument("--config", action="config", help="YAML file, such as Training/configs/pretrain/paper.yaml")
     parser.add_argument("--cache", type=Path, help="folder made by 'python -m Training prepare'")
@@ -139,7 +139,7 @@ def main(argv: list[str]) -> int:
     """Pretrain from the command line."""
     try:
         parsed = make_parser().parse_args(argv)
-        options = make_parser().instantiate_classes(parsed)
+        options = make_parser().instantiate(parsed)
     except (ArgumentError, TypeError) as error:
         print(f"pretrain: {' '.join(str(error).split())[:400]}", file=sys.stderr)
         return 2

@@ -1,0 +1,323 @@
+"""A pretraining run: resumed exactly, exported as a model that installs, and clear words where it cannot go on."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
+
+from BrainIACLib.checkpoints.importing import import_folder
+from BrainIACLib.checkpoints.installed import load_model
+from BrainIACLib.errors import BrainIACError, ManifestError, TrainingError
+from BrainIACLib.models.encoders import encoder
+from Training.data.cache import Cache, write_cache
+from Training.data.standardising import Standardising
+from Training.ssl import callbacks, simclr
+from Training.ssl.batches import StepBatches, rows_to_train_on
+from Training.ssl.callbacks import Stopped
+from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining, refuse_other_settings
+from Training.ssl.log import read_log
+from Training.ssl.model import build
+from Training.ssl.pretrain import main, make_parser, pretrain
+from Training.ssl.simclr import rate_factor
+
+SIZE = (16, 16, 16)
+CONFIG = Pretraining(
+    name="tiny",
+    network=Network(architecture="resnet10", width=1 / 16, projector_hidden=16, projector_size=8),
+    optimisation=Optimisation(epochs=3, batch_size=4, learning_rate=1e-2, warmup_epochs=1),
+    monitoring=Monitoring(log_every=1, every=5, checkpoint_every=4),
+    hardware=Hardware(accelerator="cpu", precision="32-true"),
+)
+STEPS = 3 * (20 // 4)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """20 volumes of 10 patients; two 'sequences' that differ in brightness."""
+    rng = np.random.default_rng(0)
+    sequences = ["T1", "T2"] * 10
+    table = pd.DataFrame({"scan": range(20), "patient": [f"p{n // 2}" for n in range(20)], "sequence": sequences})
+    volumes = [rng.random(SIZE, dtype=np.float32) * (0.3 if name == "T1" else 1) for name in sequences]
+    folder = tmp_path_factory.mktemp("cache") / "c"
+    how = dataclasses.asdict(Standardising(size=SIZE, steps="stored"))
+    write_cache(folder, table.assign(dataset="d", role=""), volumes, preprocessing=how)
+    return Cache(folder)
+
+
+@pytest.fixture(scope="module")
+def whole(cache, tmp_path_factory):
+    """A run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    pretrain(CONFIG, cache, out)
+    return out
+
+
+def weights(out):
+    return torch.load(out / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_equal_runs(first, second):
+    ours, theirs = weights(first), weights(second)
+    assert list(ours) == list(theirs)
+    for key, value in ours.items():
+        assert torch.equal(value, theirs[key]), key
+    columns = ("step", "loss", "learning_rate", "effective_rank", "knn", "probe")
+    logs = [[tuple(row[name] for name in columns) for row in read_log(out / "log.csv")] for out in (first, second)]
+    assert logs[0] == logs[1]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of the run is executed after it."""
+
+
+@pytest.mark.parametrize("step", [5, 8, 11])  # steps after the checkpoints of 4 and 8, and right at one; mid-epoch
+def test_killed_and_resumed_equals_unkilled(cache, whole, tmp_path, monkeypatch, step):
+    look = callbacks.RunCallback._look
+
+    def dying(self, trainer, module, done):
+        if done == step:
+            raise Killed
+        return look(self, trainer, module, done)
+
+    monkeypatch.setattr(callbacks.RunCallback, "_look", dying)
+    with pytest.raises(Killed):
+        pretrain(CONFIG, cache, tmp_path)
+    monkeypatch.setattr(callbacks.RunCallback, "_look", look)
+    pretrain(CONFIG, cache, tmp_path)
+    assert_equal_runs(whole, tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_asked_to_stop_it_saves_first_and_goes_on_the_same(cache, whole, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    read = StepBatches._read
+
+    def asking(self, step):
+        if step == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return read(self, step)
+
+    monkeypatch.setattr(StepBatches, "_read", asking)
+    with pytest.raises(Stopped):
+        pretrain(CONFIG, cache, tmp_path)
+    assert signal.getsignal(signal.SIGTERM) == before
+    monkeypatch.setattr(StepBatches, "_read", read)
+    pretrain(CONFIG, cache, tmp_path)
+    ours, theirs = weights(whole), weights(tmp_path)
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_accumulation_is_resumed_exactly_too(cache, tmp_path, monkeypatch):
+    optimisation = dataclasses.replace(CONFIG.optimisation, accumulate=2)
+    monitoring = dataclasses.replace(CONFIG.monitoring, every=100)
+    config = dataclasses.replace(CONFIG, optimisation=optimisation, monitoring=monitoring)
+    pretrain(config, cache, tmp_path / "whole")
+    save = callbacks.RunCallback.save
+
+    def dying(self, trainer, module, done):
+        save(self, trainer, module, done)
+        if done == 8:
+            raise Killed
+
+    monkeypatch.setattr(callbacks.RunCallback, "save", dying)
+    with pytest.raises(Killed):
+        pretrain(config, cache, tmp_path / "run")
+    monkeypatch.setattr(callbacks.RunCallback, "save", save)
+    pretrain(config, cache, tmp_path / "run")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
+
+
+def test_the_run_is_a_foundation_model_that_installs(cache, whole, tmp_path):
+    """Contract, provenance and the encoder's own weights; the projector is gone (C-14, U-06)."""
+    for name in ("last", "best"):
+        installed = import_folder(whole / name, tmp_path / "models").model
+        contract = installed.contract
+        assert contract.head is None
+        assert contract.encoder.input_size == SIZE
+        assert contract.encoder.generation == "own"
+        assert not contract.made_here  # so that it is never taken for a bundled model
+        assert contract.training_data.startswith("20 scans of 10 patients")
+    assert "learning_rate: 0.01" in (whole / "last" / "card.md").read_text()
+    model = load_model(import_folder(whole / "last", tmp_path / "models").model)
+    state = {key.removeprefix("encoder."): v for key, v in weights(whole).items() if key.startswith("encoder.")}
+    plain = encoder("resnet10", 1 / 16, "gap").eval()
+    plain.load_state_dict(state)
+    volume = cache.batch([3]).float() / 255
+    assert torch.equal(model(volume), plain(volume))
+
+
+def test_the_log_tells_speed_collapse_and_probes(whole):
+    rows = read_log(whole / "log.csv")
+    assert [int(row["step"]) for row in rows] == list(range(1, STEPS + 1))
+    assert all(float(row["volumes_per_second"]) > 0 and 0 <= float(row["waiting_share"]) < 1 for row in rows)
+    probed = [row for row in rows if row["probe"]]
+    assert [int(row["step"]) for row in probed] == [5, 10, 15]
+    assert float(probed[-1]["probe"]) == 1.0  # brightness tells the two 'sequences' apart
+    assert json.loads((whole / "last" / "contract.json").read_text())["source"]["name"] == f"step-{STEPS}.safetensors"
+
+
+def test_the_stem_on_cells_is_the_stem():
+    """Same key, same shape, same numbers and gradients as the library's 7x7x7 convolution, odd sizes too."""
+    ours, _ = build(Network(architecture="resnet10", width=0.125), SIZE, seed=1)
+    plain = encoder("resnet10", 0.125, "gap")
+    plain.load_state_dict(ours.state_dict())
+    for size in ((16, 16, 16), (17, 18, 19)):
+        volume = torch.rand(2, 1, *size)
+        stems = ours.conv1(volume), plain.conv1(volume)
+        torch.testing.assert_close(*stems, atol=1e-5, rtol=1e-4)
+        gradients = [
+            torch.autograd.grad(out.square().sum(), net.conv1.weight)[0]
+            for out, net in zip(stems, (ours, plain), strict=True)
+        ]
+        torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-3)
+
+
+def test_two_ranks_see_the_joined_batch_between_them(cache):
+    alone = StepBatches(cache, range(20), batch_size=8, epochs=2, seed=3)
+    ranks = [StepBatches(cache, range(20), batch_size=4, epochs=2, seed=3, rank=r, processes=2) for r in range(2)]
+    for step in range(len(alone)):
+        assert alone.rows_of(step).tolist() == [row for rank in ranks for row in rank.rows_of(step).tolist()]
+    epoch = [alone.rows_of(step).tolist() for step in range(2)]
+    assert len({row for rows in epoch for row in rows}) == 16  # no volume twice in an epoch
+    assert epoch != [alone.rows_of(step).tolist() for step in range(2, 4)]
+    resumed = StepBatches(cache, range(20), batch_size=8, epochs=2, seed=3, start=3)
+    (volumes, step), *rest = resumed
+    assert (step, rest) == (3, [])
+    assert torch.equal(volumes, cache.batch(alone.rows_of(3)))
+
+
+def test_roles_decide_what_is_trained_on(cache):
+    assert rows_to_train_on(cache) == list(range(20))
+    divided = Cache(cache.folder)
+    divided.table["role"] = ["pretrain", "pretrain", "test", "test"] * 5
+    assert rows_to_train_on(divided) == [0, 1, 4, 5, 8, 9, 12, 13, 16, 17]
+    divided.table["role"] = "test"
+    with pytest.raises(TrainingError, match="role pretrain"):
+        rows_to_train_on(divided)
+
+
+def test_a_patient_to_pretrain_on_must_not_be_tested_on(cache, tmp_path):
+    """C-09."""
+    leaking = Cache(cache.folder)
+    leaking.table["role"] = ["pretrain", "test"] * 10
+    with pytest.raises(ManifestError, match="leaks: the patient 'p0'"):
+        pretrain(CONFIG, leaking, tmp_path)
+
+
+def test_too_few_volumes_for_a_batch(cache, tmp_path):
+    config = dataclasses.replace(CONFIG, optimisation=dataclasses.replace(CONFIG.optimisation, batch_size=21))
+    with pytest.raises(TrainingError, match=r"20 volumes .* one step takes 21"):
+        pretrain(config, cache, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"optimisation": dataclasses.replace(CONFIG.optimisation, learning_rate=0.5)},
+            "learning_rate was 0.01 and is now 0.5",
+        ),
+        ({"network": dataclasses.replace(CONFIG.network, width=1 / 8)}, "network.width was 0.0625"),
+        ({"seed": 4}, "seed was 0 and is now 4"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused(cache, whole, change, told):
+    before = (whole / "last.ckpt").read_bytes()
+    with pytest.raises(TrainingError, match="belongs to another run") as error:
+        pretrain(dataclasses.replace(CONFIG, **change), cache, whole)
+    assert told in str(error.value)
+    assert (whole / "last.ckpt").read_bytes() == before
+
+
+def test_the_joined_batch_may_be_divided_anew(whole):
+    stored = torch.load(whole / "last.ckpt", weights_only=True)["pretraining"]["config"]
+    halves = dataclasses.replace(CONFIG, optimisation=dataclasses.replace(CONFIG.optimisation, batch_size=2))
+    refuse_other_settings(stored, halves, processes=2, stored_processes=1)
+    with pytest.raises(TrainingError, match="joined batch was 4 and is now 8"):
+        refuse_other_settings(stored, CONFIG, processes=2, stored_processes=1)
+
+
+def test_a_damaged_checkpoint_is_named(cache, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(TrainingError, match=r"last\.ckpt' cannot be read"):
+        pretrain(CONFIG, cache, tmp_path)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(cache, tmp_path, monkeypatch):
+    import pytorch_lightning as pl
+
+    save = pl.Trainer.save_checkpoint
+
+    def full(self, *arguments, **options):
+        if self.global_step > 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, *arguments, **options)
+
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", full)
+    with pytest.raises(TrainingError, match=r"step 8 cannot be written .*No space left.*one before is kept"):
+        pretrain(CONFIG, cache, tmp_path)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["pretraining"]["step"] == 4
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(simclr, "nt_xent", lambda first, second, temperature: (first - second).sum() * torch.nan)
+    with pytest.raises(TrainingError, match="loss is not finite at step 1"):
+        pretrain(CONFIG, cache, tmp_path)
+    assert not (tmp_path / "last").exists()
+
+
+def test_the_rate_warms_up_and_comes_down():
+    factors = [rate_factor(step, 100, 10) for step in range(101)]
+    assert factors[:10] == sorted(factors[:10])
+    assert factors[10] == 1
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0)
+
+
+def test_every_shipped_config_is_valid_and_the_paper_is_the_default():
+    from pathlib import Path
+
+    folder = Path(callbacks.__file__).parents[1] / "configs" / "pretrain"
+    found = {}
+    for path in sorted(folder.glob("*.yaml")):
+        parser = make_parser()
+        options = parser.instantiate(parser.parse_args(["--config", str(path)]))
+        found[path.stem] = {name: getattr(options, name) for name in Pretraining.__dataclass_fields__}
+    assert set(found) == {"one_node_8_gpus", "paper", "slurm", "smoke"}
+    paper = Pretraining(**found["paper"])
+    assert paper.optimisation == Optimisation()  # P-11: 200 epochs, batch 32
+    assert (paper.optimisation.epochs, paper.optimisation.batch_size) == (200, 32)
+    assert paper.views == Pretraining().views
+    assert paper.network == Network()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--optimisation.epochs", "many"], "epochs"),
+        (["--optimisation.epoch", "3"], "epoch"),
+        ([], "Nothing to train on"),
+        (["--cache", "nowhere"], "no finished cache"),
+    ],
+)
+def test_wrong_arguments_end_in_one_sentence(arguments, told, capsys):
+    assert main(arguments) != 0
+    said = capsys.readouterr().err.strip()
+    assert told in said
+    assert "Traceback" not in said
+
+
+def test_vit_takes_its_own_size_only():
+    with pytest.raises(BrainIACError, match="vit_b takes volumes of"):
+        build(Network(architecture="vit_b", embedding="token0"), SIZE, 0)
+    with pytest.raises(BrainIACError, match="unknown residual network"):
+        build(Network(architecture="resnet9"), SIZE, 0)
