@@ -74,7 +74,7 @@ class Installation:
             )
         if self.missingPackages():
             lines.append(
-                _("{packages} and what they need (Apache-2.0, MIT, BSD, LGPL), from pypi.org: below 0.1 GB.").format(
+                _("{packages} and what they need (Apache-2.0, MIT, BSD, LGPL), from pypi.org: about 35 MB.").format(
                     packages=", ".join(self.missingPackages())
                 )
             )

@@ -101,7 +101,7 @@ class ModelSection:
         if importlib.util.find_spec("huggingface_hub") is None:
             question = _(
                 "Downloading models needs the package huggingface-hub (Apache-2.0) from pypi.org, with what it needs "
-                "about 10 MB. Install it now?"
+                "below 10 MB. Install it now?"
             )
             if not slicer.util.confirmOkCancelDisplay(question, _("Download a model")):
                 return

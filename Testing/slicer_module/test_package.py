@@ -91,6 +91,16 @@ def test_metadata_and_catalog_entry_agree():
     assert b"\r" not in catalog_path.read_bytes()
 
 
+def test_the_owner_of_the_repository_is_written_the_same_everywhere():
+    """ORG until there is one; one command of the README fills it in, and must catch every place."""
+    owners = {}
+    for path in sorted(REPOSITORY.rglob("*")):
+        if path.suffix in {".txt", ".json", ".md", ".py", ".toml", ".cff", ".yml"} and ".git" not in path.parts:
+            for owner in re.findall(r"github(?:usercontent)?\.com/([\w-]+)/SlicerBrainIAC", path.read_text("utf-8")):
+                owners.setdefault(owner, set()).add(path.relative_to(REPOSITORY).as_posix())
+    assert list(owners.values()) == [{"CMakeLists.txt", "BrainIAC/BrainIAC.json"}], owners
+
+
 def test_catalog_entry_holds_only_the_keys_of_its_schema():
     catalog = json.loads((REPOSITORY / "BrainIAC" / "BrainIAC.json").read_text(encoding="utf-8"))
     required = {"$schema", "category", "scm_url"}
