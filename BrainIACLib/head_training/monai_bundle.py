@@ -66,7 +66,9 @@ def export_monai_bundle(model: InstalledModel, out: Path, folders: Folders = Non
             example = torch.zeros(1, 1, *contract.encoder.input_size)
             with warnings.catch_warnings(), torch.inference_mode():
                 warnings.simplefilter("ignore")  # TorchScript is old, and what MONAI's bundles hold
-                torch.jit.save(torch.jit.trace(net, example, check_trace=False), str(staging / "models" / "model.ts"))
+                traced = torch.jit.trace(net, example, check_trace=False)
+                described = {"metadata.json": json.dumps(_metadata(contract))}  # where monai.bundle.load looks for it
+                torch.jit.save(traced, str(staging / "models" / "model.ts"), _extra_files=described)
             _write(staging / "configs" / "metadata.json", _metadata(contract))
             _write(staging / "configs" / "inference.json", INFERENCE)
             card = model.folder / "card.md"

@@ -3,8 +3,9 @@
     python -m Training.starter.age --data ../shared/data --out runs/starter-age
 
 Embeds the scans of ``age/`` (one study, adults of 19 to 55 years; kept in ``--out``, so that a second run takes
-seconds), cross-validates a ridge head by patient on the encoder of ``--model``, and compares its errors with always answering the
-mean: paired by patient, p < 0.05 or no head. With ``--install FOLDER`` and a pass, the head is written there.
+seconds), cross-validates a ridge head by patient on the encoder of ``--model``, and compares its errors with always
+answering the mean: paired by patient, p < 0.05 or no head. With ``--install FOLDER`` and a pass, the head is written
+there.
 """
 
 from __future__ import annotations

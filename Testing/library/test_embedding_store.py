@@ -1,0 +1,169 @@
+"""Embeddings are computed once, go on after a stop, and are never stale; tables come back as they were written."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from checkpoint_files import install, v1_backbone
+
+from BrainIACLib.checkpoints.installed import find_encoder
+from BrainIACLib.embeddings.cohort import read_cohort
+from BrainIACLib.embeddings.files import read_table, write_table
+from BrainIACLib.embeddings.key import preprocessing_sha256
+from BrainIACLib.embeddings.store import embed_cohort
+from BrainIACLib.embeddings.table import FACTS, table_of
+from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    torch.manual_seed(0)
+    install(v1_backbone(), "embedding", folder)
+    return folder
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Four scans of three patients; the last two are the same image."""
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, 40) for _ in range(3)), indexing="ij"))
+    for name, seed in (("a", 0), ("b", 1), ("c", 2), ("d", 2)):
+        noise = np.random.default_rng(seed).standard_normal((40, 40, 40))
+        image = sitk.GetImageFromArray(np.where((grid**2).sum(0) < 0.7, 100 + 20 * noise, 0).astype(np.float32))
+        image.SetSpacing((4, 4, 4))
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii"))
+    path = tmp_path / "cases.csv"
+    path.write_text("scan,patient,sequence,label\na.nii,p1,T1,x\nb.nii,p1,T2,x\nc.nii,p2,T1,y\nd.nii,p3,T1,y\n")
+    return path
+
+
+def counted(monkeypatch):
+    """Every scan that is really embedded."""
+    done = []
+    embed = Predictor.embed
+    monkeypatch.setattr(Predictor, "embed", lambda self, *a: done.append(1) or embed(self, *a))
+    return done
+
+
+def run(manifest, store, out, **options):
+    return embed_cohort(read_cohort(manifest), out, Predictor("cpu", [store]), preset="official", **options)
+
+
+def test_each_image_is_embedded_once_and_the_table_says_what_it_is_of(manifest, store, tmp_path, monkeypatch):
+    done, out = counted(monkeypatch), tmp_path / "t.npz"
+    first = run(manifest, store, out)
+    assert (len(done), first.computed, first.reused) == (3, 3, 1)
+    table = read_table(out)
+    assert np.array_equal(table.embeddings, first.table.embeddings)
+    assert list(table.columns["label"]) == ["x", "x", "y", "y"]
+    assert set(table.columns["encoder_sha256"]) == {find_encoder([store]).contract.encoder.sha256}
+    assert np.array_equal(table.embeddings[2], table.embeddings[3])
+    assert np.abs(table.embeddings[0] - table.embeddings[1]).max() > 0
+    again = run(manifest, store, out)
+    assert (len(done), again.computed, again.reused) == (3, 0, 4)
+    assert again.table.sha256 == first.table.sha256
+
+
+def test_a_changed_image_or_preprocessing_is_embedded_anew(manifest, store, tmp_path, monkeypatch):
+    out = tmp_path / "t.csv"
+    before = run(manifest, store, out).table
+    (tmp_path / "a.nii").write_bytes((tmp_path / "b.nii").read_bytes())
+    done = counted(monkeypatch)
+    after = run(manifest, store, out)
+    assert (len(done), after.computed) == (0, 0)  # the image is b's, which is known
+    assert np.array_equal(after.table.embeddings[0], before.embeddings[1])
+    assert run(manifest, store, out, options=PreprocessingOptions(seed=1)).computed == 3 - 1
+    contract = find_encoder([store]).contract.encoder
+    keys = {
+        preprocessing_sha256(PreprocessingOptions(), "standard", contract),
+        preprocessing_sha256(PreprocessingOptions(), "official", contract),
+        preprocessing_sha256(PreprocessingOptions(bias_field=False), "standard", contract),
+        preprocessing_sha256(PreprocessingOptions(mask=sitk.Image(4, 4, 4, sitk.sitkUInt8)), "standard", contract),
+        preprocessing_sha256(PreprocessingOptions(mask=sitk.Image(4, 4, 5, sitk.sitkUInt8)), "standard", contract),
+        preprocessing_sha256(
+            PreprocessingOptions(), "standard", dataclasses.replace(contract, resize_mode="trilinear")
+        ),
+    }
+    assert len(keys) == 6
+    same = dataclasses.replace(PreprocessingOptions(), device="cuda")
+    assert preprocessing_sha256(same, "standard", contract) in keys
+
+
+@pytest.mark.parametrize("cut", [0, 30])
+def test_a_stopped_run_goes_on_where_it_was(cut, manifest, store, tmp_path, monkeypatch):
+    done, out = counted(monkeypatch), tmp_path / "t.npz"
+    with pytest.raises(Cancelled):
+        run(manifest, store, out, cancelled=lambda: len(done) >= 2)
+    assert not out.exists()
+    journal = tmp_path / ".t.npz.partial"
+    journal.write_bytes(journal.read_bytes()[: len(journal.read_bytes()) - cut])  # a kill in the middle of a line
+    finished = run(manifest, store, out)
+    assert finished.computed == (1 if cut == 0 else 2)
+    assert not journal.exists()
+    assert finished.table.sha256 == run(manifest, store, tmp_path / "other.npz").table.sha256
+
+
+def test_a_scan_that_cannot_be_read_costs_only_itself(manifest, store, tmp_path):
+    (tmp_path / "b.nii").write_bytes(b"nothing")
+    embedded = run(manifest, store, tmp_path / "t.csv")
+    assert list(embedded.failures) == ["b.nii"]
+    assert list(embedded.table.columns["scan"]) == ["a.nii", "c.nii", "d.nii"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
+def test_every_format_gives_back_the_table_to_the_bit(suffix, tmp_path):
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    rows = [
+        {"scan": f"ä {i}, b.nii", "patient": str(i), "label": "1" if i else "", "note": 'say "x"'} for i in range(3)
+    ]
+    table = table_of(rows, np.random.default_rng(0).standard_normal((3, 7)) * 1e-3)
+    write_table(table, tmp_path / f"t.{suffix}")
+    back = read_table(tmp_path / f"t.{suffix}")
+    assert np.array_equal(back.embeddings, table.embeddings)
+    assert {name: list(values) for name, values in back.columns.items()} == {
+        name: list(values) for name, values in table.columns.items()
+    }
+    assert back.sha256 == table.sha256
+    assert set(FACTS) <= set(back.columns)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("path,label\na.nii,x\n", "needs a column 'scan'"),
+        ("scan,label\n", "has no rows"),
+        ("scan,label\nmissing.nii,x\n", "Line 2 .* 'missing.nii' does not exist"),
+        ("scan,label\na.nii,x,y\n", "Line 2 .* another number of cells"),
+        ("scan,sha256\na.nii,x\n", "mean something else"),
+        ("scan,e0\na.nii,x\n", "mean something else"),
+    ],
+)
+def test_a_bad_manifest_is_named_with_its_line(text, reason, manifest, tmp_path):
+    manifest.write_text(text)
+    with pytest.raises(BrainIACError, match=reason):
+        read_cohort(manifest)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("t.csv", b"scan,e0\na,1\n", "lacks the columns"),
+        ("t.csv", b"scan,label\na,1\n", "not a readable embedding table"),
+        ("t.csv", b"scan,e0\na,word\n", "not a readable embedding table"),
+        ("t.npz", b"PK nothing", "not a readable embedding table"),
+        ("t.txt", b"", "must end in"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_words(name, content, reason, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BrainIACError, match=reason):
+        read_table(tmp_path / name)
+    with pytest.raises(BrainIACError, match="does not exist"):
+        read_table(tmp_path / "absent.csv")

@@ -1,0 +1,143 @@
+"""What the predictor says beyond the answer: sets, intervals, novelty, doubts, and the examination on request."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from checkpoint_files import install, v1_backbone
+
+from BrainIACLib.checkpoints.installed import find_model
+from BrainIACLib.embeddings.table import table_of
+from BrainIACLib.head_training.training import train_head
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.scans import Scan
+from BrainIACLib.trust.assessment import age_doubt, sequence_doubt
+from BrainIACLib.trust.examination import examine, sanity_check
+
+
+def brain(seed: int, contrast: float = 20.0) -> sitk.Image:
+    generator = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (36, 44, 40)), indexing="ij"))
+    values = np.where((grid**2).sum(0) < 0.7, 100 + contrast * generator.standard_normal((36, 44, 40)), 0)
+    image = sitk.GetImageFromArray(values.astype(np.float32))
+    image.SetSpacing((4, 4, 4))
+    return image
+
+
+def scan(name: str, image: sitk.Image, folder) -> Scan:
+    return Scan(image, name, folder / f"{name}.nii.gz", "NIfTI", "MR", name, ())
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    """Heads "kind" (noise strong or weak) and "strength" (a number) on an encoder with random weights."""
+    folder = tmp_path_factory.mktemp("store")
+    torch.manual_seed(0)
+    install(v1_backbone(), "embedding", folder)
+    predictor = Predictor("cpu", [folder])
+    contrasts = [5.0 if i % 2 else 40.0 for i in range(24)]
+    predictor.set_study(
+        {f"s{i}": scan(f"s{i}", brain(i, c), folder) for i, c in enumerate(contrasts)}, preset="official"
+    )
+    rows, vectors = [], []
+    for i, contrast in enumerate(contrasts):
+        vector, contract = predictor.embed(f"s{i}")
+        vectors.append(vector)
+        facts = {
+            "model": contract.id,
+            "encoder_sha256": contract.encoder.sha256,
+            "preset": "official",
+            "sequence": "T1",
+        }
+        rows.append(
+            {**facts, "scan": f"s{i}", "patient": f"p{i}", "sha256": f"{i}", "age_years": str(20 + i)}
+            | {"kind": "weak" if contrast < 20 else "strong", "strength": f"{contrast + 0.1 * i:.1f}"}
+        )
+    table = table_of(rows, vectors)
+    for task in ("kind", "strength"):
+        train_head(table, task, task, "auto", coverage=0.8).install(folder, folders=[folder])
+    predictor.set_study(
+        {"new": scan("new", brain(99, 40.0), folder), "odd": scan("odd", 1000 - brain(7, 300.0), folder)},
+        preset="official",
+    )
+    return predictor
+
+
+def test_a_class_comes_with_its_set_and_its_distance(predictor):
+    prediction = predictor.predict("kind", "new")
+    assert prediction.label == "strong"
+    found = prediction.trust["prediction_set"]
+    assert found["coverage"] == 0.8
+    assert prediction.label in found["classes"]
+    assert prediction.trust["novelty"]["score"] < predictor.predict("kind", "odd").trust["novelty"]["score"]
+    assert any("Unlike the training scans" in warning for warning in predictor.predict("kind", "odd").warnings)
+    json.dumps(prediction.to_json())
+
+
+def test_a_number_comes_with_its_interval(predictor):
+    prediction = predictor.predict("strength", "new")
+    interval = prediction.trust["prediction_interval"]
+    quantile = find_model("strength", predictor.models_folder).contract.head.conformal
+    assert (interval["low"], interval["high"]) == pytest.approx(
+        (prediction.value - quantile, prediction.value + quantile)
+    )
+    assert interval["unit"] == "units of strength"
+
+
+def test_an_age_outside_the_training_warns(predictor):
+    assert any("70 years old" in warning for warning in predictor.predict("kind", "new", age_years=70).warnings)
+    assert not any("years old" in warning for warning in predictor.predict("kind", "new", age_years=30).warnings)
+    head = find_model("kind", predictor.models_folder).contract.head
+    assert head.training_age_range == (20.0, 43.0)
+    assert age_doubt(head, None) == []
+
+
+@pytest.mark.parametrize(
+    ("slot", "sequence", "confidence", "said"),
+    [
+        ("T1", "FLAIR", 0.97, "looks like FLAIR"),
+        ("T1", "FLAIR", 0.6, None),
+        ("T1", "T1", 0.99, None),
+        ("any", "T2", 0.99, None),
+        ("any", "other", 0.99, "does not look like"),
+    ],
+)
+def test_a_wrong_sequence_is_said(slot, sequence, confidence, said):
+    doubts = sequence_doubt(slot, sequence, confidence, 0.9)
+    assert (said in doubts[0]) if said else doubts == []
+
+
+def test_an_examination_starts_from_the_answer_itself(predictor):
+    """Every curve meets the prediction at its level of no change, and changes somewhere."""
+    for task in ("kind", "strength"):
+        prediction = predictor.predict(task, "new")
+        steps = []
+        found = examine(predictor, task, "new", prediction.label, progress=lambda step, part, to=steps: to.append(part))
+        number = prediction.confidence if task == "kind" else prediction.value
+        assert found["spread"]["numbers"][0] == pytest.approx(number, rel=1e-3, abs=1e-4)
+        assert len(found["spread"]["numbers"]) == len(found["spread"]["variants"]) == 8
+        assert found["spread"]["standard_deviation"] > 0
+        for name, level in (("contrast", 1.0), ("gibbs", 0.0), ("bias field", 0.0)):
+            curve = dict(found["stability"][name]["curve"])
+            assert curve[level] == pytest.approx(number, rel=1e-3, abs=1e-4)
+            assert found["stability"][name]["largest_change"] > 0
+        assert steps[-1] == pytest.approx(1)
+        json.dumps(found)
+
+
+def test_the_sanity_check_compares_with_shuffled_weights(predictor):
+    found = sanity_check(predictor, "kind", "new", "new", "strong", samples=2)
+    assert -1 <= found["rank_correlation"] < 0.999
+    assert "weights are shuffled" in found["meaning"]
+    true, again = (predictor.saliency("kind", "new", "new", "strong", 2, 0).heat for _ in range(2))
+    assert np.array_equal(true, again)
+
+
+def test_saliency_of_a_retrained_head_is_on_the_scans_own_grid(predictor):
+    explanation = predictor.explain("kind", "new", "strong", samples=1)
+    assert explanation.map.GetSize() == (40, 44, 36)
+    assert explanation.parameters["target"] == "logit of strong"
