@@ -74,7 +74,7 @@ def draw_patient(seed: int, index: int, label_maps: list[LabelMap], grid: Grid) 
     widen_ventricles(anatomy, ageing)
     age = float(np.clip(AGES[0] + (AGES[1] - AGES[0]) * ageing + rng.normal(0, AGE_NOISE), 18, 90))
     mutant = int(rng.random() < MUTANT_SHARE[kind])
-    months, event = _survival(rng, radius, kind, age)
+    months, event = survival_of(rng, radius, kind, age)
     volumes = torch.stack([_rendered(anatomy, name, rng, generator) for name in SEQUENCES])
     tumour_voxels = F.avg_pool3d(anatomy.tumour_voxels[None, None].float(), 2)[0, 0] > 0.5
     return SimulatedPatient(age, mutant, months, event, kind, radius, volumes, tumour_voxels)
@@ -91,7 +91,7 @@ def widen_ventricles(anatomy: Anatomy, ageing: float) -> None:
     anatomy.tissue[(near > 0.5 - WIDEST * ageing) & gives_way[anatomy.tissue.int()]] = CLASS["ventricular_csf"]
 
 
-def _survival(rng: np.random.Generator, radius: float, kind: str, age: float) -> tuple[float, int]:
+def survival_of(rng: np.random.Generator, radius: float, kind: str, age: float) -> tuple[float, int]:
     """Months to death (event 1) or to the last contact (0)."""
     scale = 26 * math.exp(-0.07 * (radius - 15) - 0.02 * (age - 50) - 0.7 * (kind in ("ring", "solid")))
     death, last_contact = rng.exponential(scale), rng.uniform(4, 60)

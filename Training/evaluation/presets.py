@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from Training.cohorts.synthetic import SyntheticCohort
 from Training.downstream.tasks import TASKS
@@ -24,7 +24,8 @@ class Preset:
     recipes: Mapping[str, str]
     stability: Mapping[str, tuple[float, ...]]
     folds: int = 5
-    seeds: tuple[int, ...] = field(default=(0,))
+    seeds: tuple[int, ...] = (0,)
+    resamples: int = 2000  # of the bootstrap
 
     def wanted(self, initialisations: list[str], tasks: tuple[str, ...] = ALL_TASKS) -> list[Cell]:
         """The cells of the grid for the initialisations that there are."""
@@ -59,6 +60,7 @@ PRESETS = {
         recipes={"probe": "ci", "finetune": "ci"},
         stability={"contrast": (0.5, 1.0), "gibbs": (0.0, 0.4)},
         folds=2,
+        resamples=200,
     ),
     "small": Preset(
         cohort=SyntheticCohort(pretrain=60, train=100, test=50, training_maps=3, test_maps=2, size=(40, 48, 38)),

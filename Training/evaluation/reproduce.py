@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError, TrainingError
@@ -75,7 +77,7 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
     write_grid(runs, cells)
     left = work_in_processes(runs, cells, options.processes)
     evaluate = importlib.import_module("Training.evaluation.evaluate").main
-    status = evaluate(["--runs", str(runs), "--out", str(options.out)])
+    status = evaluate(["--runs", str(runs), "--out", str(options.out), "--resamples", str(preset.resamples)])
     if left:
         print(f"reproduce: {len(left)} of {len(cells)} runs failed, first {left[0].name}; run the command again")
     return 1 if left else status
@@ -109,6 +111,8 @@ def _own_pretraining(options: argparse.Namespace, preset: Preset, work: Path) ->
     """The model folder of a SimCLR pretraining on the simulated patients that are for nothing else."""
     from Training.ssl.pretrain import pretrain
 
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it advertises
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
     cache = _synthetic_cache(options, preset, work)
     pretrain(preset.pretraining, Cache(cache, verify=False), work / "pretraining")
     return work / "pretraining" / "last"

@@ -1,0 +1,65 @@
+"""The whole chain at its smallest: draw, pretrain, probe, finetune, perturb, report (issue: ``reproduce``)."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pandera", reason="needs the 'training' extra")
+pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
+
+from Training.evaluation import reproduce
+from Training.evaluation.presets import PRESETS
+from Training.evaluation.reading_runs import read_runs
+from Training.evaluation.results import FRACTIONS
+
+
+def test_ci_preset_from_label_map_to_report(label_map, tmp_path, tmp_path_factory, shared_data, monkeypatch, capsys):
+    """Every number is marked simulated, the own pretraining is named as such, and a second run repeats nothing."""
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    (maps / f"{label_map.name}.nii.gz").write_bytes(
+        (shared_data / "labelmaps" / f"{label_map.name}.nii.gz").read_bytes()
+    )
+    prepared = next(tmp_path_factory.getbasetemp().glob(f"labelmaps*/{label_map.name}_*.npz")).parent
+    command = ["--cohort", "synthetic", "--preset", "ci", "--out", str(tmp_path / "report"), "--processes", "1"]
+    command += ["--labelmaps", str(maps), "--prepared-labelmaps", str(prepared)]
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert reproduce.main(command) == 0
+    assert "no MedicalNet runs" in capsys.readouterr().out
+    assert list((tmp_path / "report").glob("*.html"))
+    runs = read_runs(tmp_path / "report" / "work" / "runs")
+    assert len(runs) == 10  # four probes and a finetuning, from two initialisations
+    for run in runs:
+        assert run.simulated
+        assert "no findings" in run.config["simulated_note"]
+        if run.cell.initialisation == "BrainIAC":
+            assert "own-ci-simclr" in run.config["initialisation_title"]
+        assert run.stability is not None
+    written = {run.folder: (run.folder / "metrics.json").stat().st_mtime_ns for run in runs}
+    assert reproduce.main(command) == 0
+    assert written == {folder: (folder / "metrics.json").stat().st_mtime_ns for folder in written}
+
+
+def test_without_label_maps_it_says_so_and_writes_nothing(tmp_path, capsys):
+    status = reproduce.main(["--cohort", "synthetic", "--labelmaps", str(tmp_path), "--out", str(tmp_path / "report")])
+    assert status == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "label maps" in error
+    assert not (tmp_path / "report").exists()
+
+
+def test_full_preset_is_the_paper_s_grid():
+    """P-13, P-14: four tasks, three initialisations, six fractions, in both modes and for each seed."""
+    preset = PRESETS["full"]
+    cells = preset.wanted(["BrainIAC", "MedicalNet", "Scratch"])
+    assert len(cells) == len(set(cells)) == 4 * 3 * 6 * 2 * len(preset.seeds)
+    assert {cell.fraction for cell in cells} == set(FRACTIONS)
+    assert preset.recipes["finetune"] == "paper"
+    assert json.dumps({name: list(levels) for name, levels in preset.stability.items()})
+
+
+def test_presets_and_pages_name_no_machine():
+    for path in Path(reproduce.__file__).parent.glob("*.py"):
+        assert "/work/main" not in path.read_text(encoding="utf-8")
