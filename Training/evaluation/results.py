@@ -16,8 +16,9 @@
 ``config.json``: ``layout_version``; ``task``, ``initialisation``, ``fraction``, ``seed``, ``mode`` (the cell);
 ``cohort`` (a name to print); ``labels`` ("real" only if images and labels are of real patients, else "simulated", which
 every table and figure then says); ``classes`` (list, for the task ``sequence``); ``horizon_months`` (survival; 12 if
-absent, U-15); ``recipe`` (optimiser, rates, batch, epochs, head, selection, ...); ``provenance`` (command, versions,
-device, ``sha256`` of manifest, encoder and code as far as known). More keys are kept.
+absent, U-15); ``initialisation_title`` (what the weights really are, if not the paper's); ``recipe`` (optimiser, rates,
+batch, epochs, head, selection, ...); ``provenance`` (command, versions, device, ``sha256`` of manifest, encoder and
+code as far as known). More keys are kept.
 
 ``metrics.json``: ``layout_version``; ``counts`` ({split: {"patients": n, "scans": n}}); ``validation`` (the score that
 chose the checkpoint: {"metric": ..., "value": ..., "epoch": ...}); ``seconds``; ``finished`` (ISO time). More keys are
@@ -150,6 +151,11 @@ class Run:
     def classes(self) -> tuple[str, ...]:
         """The classes of the sequence task, in the order of the score columns."""
         return tuple(self.config["classes"])
+
+    @property
+    def initialisation_title(self) -> str:
+        """What the weights at the start really were, such as an own pretraining under the name BrainIAC."""
+        return self.config.get("initialisation_title", self.cell.initialisation)
 
     def rows(self, split: str) -> pd.DataFrame:
         """The predictions of one split, with their row numbers as the index."""

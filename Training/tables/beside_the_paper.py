@@ -58,6 +58,8 @@ def differences(evaluation: Evaluation, task: str, split: str) -> str:
     labels = ", SIMULATED LABELS" if run.simulated else ""
     ours = f"{run.config['cohort']}, {len(rows)} cases of {rows['patient'].nunique()} patients{labels}"
     parts = [f"paper: {paper}; ours: {ours}"]
+    titles = {one.cell.initialisation: one.initialisation_title for one in runs}
+    parts += [f"{name} is {title}" for name, title in titles.items() if title != name]
     if evaluation.mode == "probe":
         parts.append("encoder frozen (paper: whole network tuned)")
     return "; ".join(parts)

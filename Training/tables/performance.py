@@ -56,6 +56,40 @@ def comparison_tables(evaluation: Evaluation) -> list[Table]:
     return tables
 
 
+def verdict_table(evaluation: Evaluation) -> Table | None:
+    """Where pretraining helps, harms, or shows no difference: BrainIAC against Scratch in each primary measure."""
+    table = evaluation.comparisons
+    primary = {task: MEASURES[task][0] for task in TASKS}
+    rows = []
+    for row in table[(table["a"] == INITIALISATIONS[0]) & (table["b"] == INITIALISATIONS[2])].itertuples():
+        measure = primary[row.task]
+        if row.measure != measure.name:
+            continue
+        difference = interval_text(row.difference, row.low, row.high, measure.factor, measure.digits)
+        rows.append(
+            {
+                "task": TITLES[row.task],
+                "set": row.split,
+                "training data": percent(row.fraction),
+                "BrainIAC - Scratch (95 % CI)": f"{measure.title}: {difference}",
+                "p, Holm": p_text(row.p_holm),
+                "pretraining": row.reason or _verdict(row.difference, row.p_holm, measure),
+            }
+        )
+    if not rows:
+        return None
+    simulated = any(evaluation.simulated(task) for task in TASKS)
+    note = "Helps or harms: p below 0.05 after Holm's correction. No difference shown is not the same as no difference."
+    return Table("where_pretraining_helps", "Where pretraining helps", pd.DataFrame(rows), note, simulated)
+
+
+def _verdict(difference: float, p: float, measure: Measure) -> str:
+    if not p < 0.05:
+        return "no difference shown"
+    lower_is_better = measure.name == "mae"
+    return "helps" if (difference < 0) == lower_is_better else "harms"
+
+
 def subset_tables(evaluation: Evaluation) -> list[Table]:
     """Pairs of sequences (Fig 2C, Extended Data Fig 2) and data sets (Fig 5E, F)."""
     tables = []

@@ -75,11 +75,11 @@ class Table:
             ]
         )
 
-    def write(self, folder: Path) -> None:
-        """Write name.csv, name.md and name.tex into ``folder``."""
+    def write(self, folder: Path, suffix: str = "") -> None:
+        """Write name.csv, name.md and name.tex into ``folder``, the name followed by ``suffix``."""
         folder.mkdir(parents=True, exist_ok=True)
-        for suffix, text in ((".csv", self.csv()), (".md", self.markdown()), (".tex", self.latex())):
-            write_text(text, folder / f"{self.name}{suffix}")
+        for kind, text in ((".csv", self.csv()), (".md", self.markdown()), (".tex", self.latex())):
+            write_text(text, folder / f"{self.name}{suffix}{kind}")
 
 
 def percent(fraction: float) -> str:
