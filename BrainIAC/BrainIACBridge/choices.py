@@ -21,6 +21,24 @@ class Device(enum.Enum):
         return texts.get(self.value) or _("Apple graphics processor")
 
 
+class Kind(enum.Enum):
+    """What a new head learns."""
+
+    auto = "auto"
+    classification = "classification"
+    regression = "regression"
+    survival = "survival"
+
+    def label(self):
+        """The text in the panel."""
+        texts = {
+            "auto": _("Automatic: as the labels are"),
+            "classification": _("Classes"),
+            "regression": _("A measurement"),
+        }
+        return texts.get(self.value) or _("Survival times")
+
+
 class BrainExtraction(enum.Enum):
     """Ways to find the brain."""
 

@@ -88,7 +88,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
             "facts": [case.facts for case in self.cases.all],
             "target": parameters.labelColumn,
             "task": parameters.taskName,
-            "kind": parameters.kind,
+            "kind": parameters.kind.value,
         }
         self._request("train_head", arguments, done, listener)
 

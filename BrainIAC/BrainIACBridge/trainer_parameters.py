@@ -1,12 +1,8 @@
 """What the panel of the head trainer shows and the scene remembers."""
 
-from typing import Annotated
+from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
-
-from BrainIACBridge.choices import BrainExtraction, Device
-
-KINDS = ("auto", "classification", "regression", "survival")
+from BrainIACBridge.choices import BrainExtraction, Device, Kind
 
 
 @parameterNodeWrapper
@@ -16,7 +12,7 @@ class BrainIACHeadTrainerParameterNode:
     cases: str = ""
     labelColumn: str = "label"
     taskName: str = "my-task"
-    kind: Annotated[str, Choice(list(KINDS))] = "auto"
+    kind: Kind = Kind.auto
     report: str = ""
     brainExtraction: BrainExtraction = BrainExtraction.auto
     biasField: bool = True

@@ -100,7 +100,7 @@ def pictureTrainer(folder: Path) -> None:
     panel.ui.tableFile.setCurrentPath("embeddings.npz")  # the picture is for everybody
     for name, palette in PALETTES.items():
         QtWidgets.QApplication.setPalette(palette())
-        save(grab(panel.parent, PANEL, 900), OUT / f"trainer-{name}.png")
+        save(grab(panel.parent, PANEL, 1240), OUT / f"trainer-{name}.png")
     panel.cleanup()
 
 
