@@ -56,7 +56,8 @@ class Blur:
 class Intensity:
     """v -> gain * v ** gamma, then 1 - v inside the head where ``inverted``, each (B,).
 
-    Inversion turns a T1-like contrast into a T2-like one: the strongest view against shortcuts through contrast.
+    Inversion turns a T1-like contrast into a T2-like one: the strongest view against shortcuts through contrast. Border
+    voxels that are partly background become a bright rim by it.
     """
 
     gamma: Tensor
