@@ -101,12 +101,6 @@ def usable_label_maps(labelmaps: Path, needed: int) -> list[Path]:
     return maps[:needed]
 
 
-def tumour_masks(folder: Path) -> dict[str, np.ndarray]:
-    """patient -> bool (X, Y, Z) of the hold-out, on the grid of the cache (for P-36)."""
-    with np.load(Path(folder) / TUMOURS, allow_pickle=False) as masks:
-        return {patient: masks[patient].astype(bool) for patient in masks.files}
-
-
 @dataclass(frozen=True)
 class _Job:
     role: str

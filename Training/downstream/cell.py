@@ -25,6 +25,7 @@ from Training.downstream.plan import Workbench
 from Training.downstream.recipe import load_recipe, recipe_facts
 from Training.downstream.tasks import AGE_UNITS, TASKS, Task, scores
 from Training.evaluation.results import Cell, write_config, write_metrics, write_predictions, write_status
+from Training.evaluation.run_saliency import write_saliency
 from Training.evaluation.stability import stability_table
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -82,6 +83,8 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
         if cell.fraction == 1 and plan.stability:
             table = stability_table(bench, cell, splits[0], trainings[0], _display(cell.task, plan.age_unit))
             write_text(table.to_csv(index=False), folder / "stability.csv")
+        if cell.fraction == 1 and plan.saliency_patients:
+            write_saliency(bench, cell, splits[0], trainings[0], folder)
     best = [trained.fitted for trained in trainings]
     write_metrics(
         folder,

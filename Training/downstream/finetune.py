@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError, TrainingError
+from Training.data.cache import INDEX
 from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import is_finished, work_in_processes, work_through
 from Training.downstream.recipe import recipe_names
@@ -77,10 +78,9 @@ def _plan(options: argparse.Namespace, argv: list[str]) -> Plan:
         from Training.data.prepare import main as prepare
 
         cache = options.runs.parent / f"{options.runs.name}-cache"
-        if not (cache / "cache.json").is_file() and prepare(["--manifest", str(options.manifest), "--out", str(cache)]):
-            raise TrainingError(
-                f"Some scans of '{options.manifest}' could not be prepared; see '{cache}/failures.csv'."
-            )
+        arguments = ["--manifest", str(options.manifest), "--out", str(cache)]
+        if not (cache / INDEX).is_file() and prepare(arguments) and not (cache / INDEX).is_file():
+            raise TrainingError(f"Some scans of '{options.manifest}' could not be prepared; the reasons stand above.")
     sources = {"BrainIAC": options.brainiac, "MedicalNet": options.medicalnet}
     return Plan(
         cache=str(cache.resolve()),

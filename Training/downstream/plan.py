@@ -34,7 +34,9 @@ class Plan:
 
     ``sources`` : initialisation -> model folder or file. ``like`` : the initialisation whose net Scratch has, or empty
     for ``architecture`` and ``width``. ``folds`` : 0, or the number of folds of a cross-validation by patient in place
-    of a hold-out. ``stability`` : perturbation -> levels, for cells with all data.
+    of a hold-out. ``stability`` : perturbation -> levels, for cells with all data. ``saliency_patients`` : test
+    patients whose saliency is computed, for cells with all data; ``tumours`` : file of tumour masks by patient (P-36);
+    ``spacing_mm`` : voxel size of the cache.
     """
 
     cache: str
@@ -54,11 +56,15 @@ class Plan:
     device: str = "cpu"
     command: str = ""
     simulated_note: str = ""
+    saliency_patients: int = 0
+    tumours: str = ""
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self):
         if self.labels not in LABELS:
             raise TrainingError(f"labels must be 'real' or 'simulated', not '{self.labels}'.")
         object.__setattr__(self, "external", tuple(self.external))
+        object.__setattr__(self, "spacing_mm", tuple(self.spacing_mm))
 
 
 def write_plan(plan: Plan, runs: Path) -> None:

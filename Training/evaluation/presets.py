@@ -26,6 +26,7 @@ class Preset:
     folds: int = 5
     seeds: tuple[int, ...] = (0,)
     resamples: int = 2000  # of the bootstrap
+    saliency_patients: int = 20
 
     def wanted(self, initialisations: list[str], tasks: tuple[str, ...] = ALL_TASKS) -> list[Cell]:
         """The cells of the grid for the initialisations that there are."""
@@ -61,6 +62,7 @@ PRESETS = {
         stability={"contrast": (0.5, 1.0), "gibbs": (0.0, 0.4)},
         folds=2,
         resamples=200,
+        saliency_patients=2,
     ),
     "small": Preset(
         cohort=SyntheticCohort(pretrain=60, train=100, test=50, training_maps=3, test_maps=2, size=(40, 48, 38)),

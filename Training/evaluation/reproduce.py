@@ -22,7 +22,7 @@ from pathlib import Path
 from BrainIACLib.errors import BrainIACError, TrainingError
 from Training.cohorts.open_data import write_open_manifest
 from Training.cohorts.simulated_patients import NOTE
-from Training.cohorts.synthetic import draw_cohort, usable_label_maps
+from Training.cohorts.synthetic import TUMOURS, draw_cohort, usable_label_maps
 from Training.data.cache import INDEX, Cache
 from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import work_in_processes
@@ -30,6 +30,7 @@ from Training.downstream.studies import studies
 from Training.downstream.tasks import TASKS
 from Training.evaluation.presets import PRESETS, Preset
 from Training.evaluation.results import write_grid
+from Training.starter.samples import template_grid
 
 COHORTS = ("synthetic", "open")
 
@@ -69,6 +70,9 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
         device=options.device,
         command=command,
         simulated_note=NOTE if synthetic else "",
+        saliency_patients=preset.saliency_patients if options.cohort != "open" else 0,
+        tumours=str((cache / TUMOURS).resolve()) if synthetic else "",
+        spacing_mm=template_grid(preset.cohort.size).spacing,
     )
     runs = work / "runs"
     write_plan(plan, runs)

@@ -1,0 +1,114 @@
+"""Where a trained cell looks: maps for the figures, and their distance from tumours in mm (PROTOCOL P-36, P-43, P-44).
+
+Maps are made on the grid of the cache. The way there from the patient's own grid is rigid, so millimetres are the same.
+"""
+
+from __future__ import annotations
+
+import io
+import typing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from BrainIACLib.models.heads import EncoderWithHead, OneOfSeveral
+from BrainIACLib.saliency import guided_smoothgrad
+from BrainIACLib.scans.writing import write_bytes, write_text
+from BrainIACLib.statistics.saliency_distance import centre_of_mass_distance
+from Training.downstream.inputs import VolumeInputs
+from Training.downstream.plan import Workbench
+from Training.evaluation.results import Cell
+
+if typing.TYPE_CHECKING:
+    from Training.downstream.one_training import Trained
+
+PICTURES = 2  # patients of each task whose maps are kept
+THRESHOLD = 0.0  # of the map's maximum; the paper states none (P-36)
+FOLDER = "saliency"
+
+
+def write_saliency(bench: Workbench, cell: Cell, split: pd.Series, trained: Trained, folder: Path) -> None:
+    """Write ``saliency/`` of a cell: maps of the first test patients, and distances where tumour masks are known.
+
+    ``bench.plan.saliency_patients`` test patients are measured, each on all its scans.
+    """
+    data, start = bench.studies(cell.task), bench.initialisation(cell.initialisation)
+    rows = np.flatnonzero(split == "test")
+    patients = list(dict.fromkeys(data.table["patient"].iloc[rows]))[: bench.plan.saliency_patients]
+    rows = rows[data.table["patient"].iloc[rows].isin(patients)]
+    encoder = trained.net.encoder if trained.net is not None else start.encoder(cell.seed)
+    model = EncoderWithHead(encoder.to(bench.plan.device), trained.head.to(bench.plan.device)).eval()
+    inputs = VolumeInputs(bench.cache, data.volumes, start.contract, bench.plan.device)
+    masks = tumour_masks(bench.plan.tumours)
+    (folder / FOLDER).mkdir(exist_ok=True)
+    distances = []
+    for row in rows:
+        patient = data.table["patient"].iloc[row]
+        for volume, heat, target in _maps(model, inputs, data.volumes[row], cell, patients.index(patient) == 0):
+            sequence = str(bench.cache.table["sequence"].iloc[volume])
+            if target == "task" and patient in masks and masks[patient].any() and heat.max() > 0:
+                distance = centre_of_mass_distance(heat, masks[patient], bench.plan.spacing_mm, THRESHOLD)
+                distances.append((patient, sequence, distance, THRESHOLD))
+            if patients.index(patient) < PICTURES:
+                image = bench.cache.batch([volume])[0, 0].numpy() / 255
+                name = f"{patient}_{sequence}_{target}.npz"
+                _write_map(folder / FOLDER / name, image, heat, bench, patient, sequence, target, masks.get(patient))
+    if distances:
+        table = pd.DataFrame(distances, columns=["patient", "sequence", "distance_mm", "threshold"])
+        write_text(table.to_csv(index=False), folder / FOLDER / "centre_of_mass.csv")
+
+
+def tumour_masks(path: str) -> dict[str, np.ndarray]:
+    """patient -> bool (X, Y, Z) on the grid of the cache; empty without a file."""
+    if not path:
+        return {}
+    with np.load(path, allow_pickle=False) as masks:
+        return {patient: masks[patient].astype(bool) for patient in masks.files}
+
+
+def _maps(model: EncoderWithHead, inputs: VolumeInputs, volumes: np.ndarray, cell: Cell, backbone: bool):
+    """(row of the cache, map, target) of each scan of a study; of its backbone too, where asked (P-44)."""
+    volumes = volumes[volumes >= 0]
+    scans = inputs.scans(volumes)
+    with torch.inference_mode():
+        embeddings = model.encoder(scans)
+        answer = int(model.head(embeddings.mean(0, keepdim=True))[0].argmax())
+    for number, volume in enumerate(volumes):
+        others = embeddings.sum(0, keepdim=True) - embeddings[number : number + 1]
+        one = OneOfSeveral(model, others.clone(), len(volumes))
+        yield volume, _map(one, scans[number : number + 1], answer), "task"
+        if backbone and cell.task == "sequence":
+            # The named scalar of the embedding (U-13): its mean, not upstream's largest feature.
+            yield volume, _map(_MeanFeature(model.encoder), scans[number : number + 1], 0), "backbone"
+
+
+class _MeanFeature(nn.Module):
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoder(x).mean(1, keepdim=True)
+
+
+def _map(model: nn.Module, scan: Tensor, output: int) -> np.ndarray:
+    return guided_smoothgrad(model, scan, lambda outputs: outputs[:, output]).map.cpu().numpy()
+
+
+def _write_map(path: Path, image, heat, bench: Workbench, patient: str, sequence: str, target: str, tumour) -> None:
+    stream = io.BytesIO()
+    top = float(heat.max())
+    np.savez_compressed(
+        stream,
+        image=image.astype(np.float32),
+        map=(heat / top if top > 0 else heat).astype(np.float32),
+        spacing=np.array(bench.plan.spacing_mm),
+        patient=patient,
+        sequence=sequence,
+        target=target,
+        **({"tumour": tumour} if tumour is not None else {}),
+    )
+    write_bytes(stream.getvalue(), path)
