@@ -121,6 +121,7 @@ class Predictor:
         self.device = choose_device(device)
         self.models_folder = models
         self._nets: dict[str, torch.nn.Module] = {}
+        self._encoders: dict[tuple[str, str], torch.nn.Module] = {}  # by sha256 and kind of embedding
         self._scans: dict[str, Scan] = {}
         self._standardised: dict[str, Standardised] = {}
         self._embeddings: dict[tuple[str, str], torch.Tensor] = {}
@@ -384,8 +385,12 @@ class Predictor:
         return self._embeddings[key]
 
     def _net(self, model: InstalledModel) -> "torch.nn.Module":
+        """Loaded once; models whose encoders are the same file share one net of it."""
+        contract = model.contract.encoder
         if model.contract.id not in self._nets:
-            self._nets[model.contract.id] = load_model(model, self.models_folder).to(self.device)
+            same = (contract.sha256, contract.embedding)
+            net = load_model(model, self.models_folder, self._encoders.get(same)).to(self.device)
+            self._encoders[same], self._nets[model.contract.id] = net.encoder, net
         return self._nets[model.contract.id]
 
     def _provenance(self, model: InstalledModel, slots: Mapping[str, str], seconds: float) -> dict:

@@ -15,6 +15,8 @@ from BrainIACLib.errors import ModelError
 from BrainIACLib.file_hash import file_sha256
 
 if typing.TYPE_CHECKING:
+    from torch import nn
+
     from BrainIACLib.models.heads import EncoderWithHead
 
 Folders = Path | Sequence[Path] | None
@@ -128,12 +130,13 @@ def encoder_file(model: InstalledModel, folders: Folders = None) -> Path:
     )
 
 
-def load_model(model: InstalledModel, folders: Folders = None) -> "EncoderWithHead":
+def load_model(model: InstalledModel, folders: Folders = None, encoder: "nn.Module | None" = None) -> "EncoderWithHead":
     """Encoder and head (an identity where there is none) in evaluation mode, float32, on the CPU.
 
     Parameters
     ----------
     folders : where to look for the encoder of a head that brings none.
+    encoder : one that was loaded with a contract of the same sha256, to share it instead of reading it again.
 
     Raises
     ------
@@ -146,9 +149,10 @@ def load_model(model: InstalledModel, folders: Folders = None) -> "EncoderWithHe
     from BrainIACLib.models.heads import EncoderWithHead, empty_head
 
     encoder_contract, head_contract = model.contract.encoder, model.contract.head
-    encoder = empty_encoder(encoder_contract.architecture, encoder_contract.width, encoder_contract.embedding)
-    head = nn.Identity()
-    parts = [(encoder, encoder_contract, encoder_file(model, folders))]
+    head, parts = nn.Identity(), []
+    if encoder is None:
+        encoder = empty_encoder(encoder_contract.architecture, encoder_contract.width, encoder_contract.embedding)
+        parts.append((encoder, encoder_contract, encoder_file(model, folders)))
     if head_contract is not None:
         head = empty_head(head_contract.head_type, encoder_contract.embedding_size, head_contract.outputs)
         parts.append((head, head_contract, model.folder / head_contract.weights))

@@ -125,6 +125,20 @@ def test_survival_uses_the_threshold_of_its_contract(logit, index, store, tmp_pa
     assert prediction.label.startswith(f"class {index} ")
 
 
+def test_a_second_head_on_the_same_encoder_reads_only_its_head(tmp_path):
+    official = v1_task()
+    for task in ("age", "mci"):
+        install(official, task, tmp_path)
+    predictor = Predictor("cpu", tmp_path)
+    predictor.set_study({"a": scan("a", 0, tmp_path)}, preset="official")
+    predictor.predict("age", "a")
+    expected = Predictor("cpu", tmp_path)
+    expected.set_study({"a": scan("a", 0, tmp_path)}, preset="official")
+    alone = expected.predict("mci", "a")
+    (find_model("mci", tmp_path).folder / "encoder.safetensors").unlink()
+    assert predictor.predict("mci", "a").probabilities == alone.probabilities
+
+
 def test_the_mean_of_present_scans_is_used_and_slot_order_changes_nothing(study, store):
     """P-18, U-03, D-12: no zero volumes for missing scans."""
     names = {"T1": "a", "T2": "b", "T1CE": "c", "FLAIR": "d"}
