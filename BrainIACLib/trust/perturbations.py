@@ -24,13 +24,13 @@ def contrast(volume: np.ndarray, gamma: float) -> np.ndarray:
 
 
 def gibbs(volume: np.ndarray, alpha: float) -> np.ndarray:
-    """Ringing: spatial frequencies beyond ``1 - alpha`` of the way to the corner of k-space are cut off (as MONAI)."""
+    """Ringing: spatial frequencies beyond (1 - alpha) / sqrt(2) of the longest edge are cut off, as by MONAI."""
     if alpha == 0:
         return volume
     spectrum = np.fft.fftshift(np.fft.fftn(volume))
     axes = np.meshgrid(*(np.arange(size) - (size - 1) / 2 for size in volume.shape), indexing="ij", sparse=True)
     distance = np.sqrt(sum(axis.astype(np.float32) ** 2 for axis in axes))
-    spectrum[distance > (1 - alpha) * distance.max()] = 0
+    spectrum[distance > (1 - alpha) * max(volume.shape) / np.sqrt(2)] = 0
     changed = np.fft.ifftn(np.fft.ifftshift(spectrum)).real
     return np.where(volume != 0, changed, 0).astype(np.float32)
 

@@ -1,0 +1,86 @@
+"""``brainiac train-head`` and ``models export`` as a person types them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from checkpoint_files import install, v1_backbone
+
+from BrainIACLib.checkpoints.installed import find_model
+from BrainIACLib.cli import main
+from BrainIACLib.embeddings.files import write_table
+from BrainIACLib.embeddings.table import table_of
+
+
+@pytest.fixture
+def brainiac(capsys):
+    """Run a command; gives (exit status, standard output, standard error)."""
+
+    def run(*arguments):
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """A store with one encoder, a table of 40 scans of 20 patients, and a file of labels by patient."""
+    torch.manual_seed(0)
+    store = tmp_path / "store"
+    store.mkdir()
+    install(v1_backbone(), "embedding", store)
+    contract = find_model("embedding", [store]).contract
+    vectors = np.random.default_rng(0).standard_normal((40, 256))
+    facts = {"model": contract.id, "encoder_sha256": contract.encoder.sha256, "preset": "standard", "sequence": "T1"}
+    rows = [
+        {**facts, "scan": f"{i}.nii", "patient": f"p{i // 2}", "session": str(i % 2), "sha256": f"{i}"}
+        for i in range(40)
+    ]
+    write_table(table_of(rows, vectors), tmp_path / "table.npz")
+    labels = [("ill" if vectors[2 * p : 2 * p + 2, 0].sum() > 0 else "well") for p in range(20)]
+    text = "patient,diagnosis\n" + "".join(f"p{p},{label}\n" for p, label in enumerate(labels))
+    (tmp_path / "labels.csv").write_text(text)
+    return tmp_path, store
+
+
+def test_from_table_and_labels_to_an_installed_task(cohort, brainiac):
+    folder, store = cohort
+    command = ["train-head", "--embeddings", folder / "table.npz", "--labels", folder / "labels.csv"]
+    command += ["--target", "diagnosis", "--task", "my-task", "--models-dir", store]
+    status, out, _ = brainiac(*command, "--report", folder / "report.json")
+    assert status == 0
+    assert "40 cases of 20 patients" in out
+    assert "Research use only" in out
+    assert "brainiac analyze SCAN --task my-task" in out
+    assert json.loads((folder / "report.json").read_text())["patients"] == 20
+    status, out, error = brainiac(*command)
+    assert (status, "replace it (--replace)" in error) == (1, True)
+    status, out, _ = brainiac(*command, "--json", "--replace")
+    assert status == 0
+    place = json.loads(out)["folder"]
+    status, out, _ = brainiac("models", "list", "--json", "--models-dir", store)
+    rows = {row["id"]: row for row in map(json.loads, out.splitlines())}
+    head = find_model("my-task", [store]).contract.id
+    assert (rows[head]["status"], rows[head]["folder"]) == ("trained", place)
+
+    status, _, _ = brainiac("models", "export", head, "--out", folder / "head.zip", "--models-dir", store)
+    assert status == 0
+    status, _, error = brainiac("models", "import", folder / "head.zip", "--yes", "--models-dir", folder / "elsewhere")
+    assert (status, error) == (0, "")
+    assert find_model("my-task", [folder / "elsewhere"]).contract.encoder_model is None
+
+
+def test_a_dry_run_installs_nothing_and_a_wrong_column_is_named(cohort, brainiac):
+    folder, store = cohort
+    command = ["train-head", "--embeddings", folder / "table.npz", "--labels", folder / "labels.csv", "--task", "t"]
+    before = sorted(store.iterdir())
+    assert brainiac(*command, "--target", "diagnosis", "--models-dir", store, "--dry-run")[0] == 0
+    assert sorted(store.iterdir()) == before
+    status, _, error = brainiac(*command, "--target", "grade", "--models-dir", store)
+    assert status == 1
+    assert "no column 'grade' (it has diagnosis)" in error
