@@ -138,7 +138,7 @@ def _write_stability(folder: Path, cell: Cell, skill: float) -> None:
 def _write_saliency(folder: Path, cell: Cell, generator: np.random.Generator) -> None:
     """A ball for a head, a smaller one for a tumour, and a blob near it; distances around 30 mm."""
     (folder / "saliency").mkdir(exist_ok=True)
-    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 48)] * 3, indexing="ij"))
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 32)] * 3, indexing="ij"))
     image = ((grid**2).sum(axis=0) < 0.7) * (0.6 + 0.2 * np.cos(6 * grid[0]) * np.cos(5 * grid[1]))
     tumour = ((grid - np.array([0.3, 0.2, 0.1])[:, None, None, None]) ** 2).sum(axis=0) < 0.04
     offset = np.array([0.3, 0.2, 0.1]) + generator.normal(0, 0.1, 3)
@@ -146,7 +146,7 @@ def _write_saliency(folder: Path, cell: Cell, generator: np.random.Generator) ->
     sequences = {"sequence": CLASSES, "age": ("T1",), "idh": ("T1CE", "FLAIR"), "survival": CLASSES}[cell.task]
     for sequence in sequences:
         for target in ("task", "backbone") if cell.task == "sequence" else ("task",):
-            arrays = {"image": image, "map": blob, "spacing": np.full(3, 3.0), "tumour": tumour}
+            arrays = {"image": image, "map": blob, "spacing": np.full(3, 5.0), "tumour": tumour}
             np.savez_compressed(
                 folder / "saliency" / f"{target}_{sequence}.npz",
                 **arrays,

@@ -38,6 +38,7 @@ def write_dashboard(runs: Path, page: Path, refresh_seconds: int = 30) -> list[S
     counts: dict[str, int] = {}
     for state in found:
         counts[state.state] = counts.get(state.state, 0) + 1
+    page.parent.mkdir(parents=True, exist_ok=True)
     write_text(_PAGE.render(states=found, counts=counts, refresh=refresh_seconds), page)
     return found
 

@@ -43,7 +43,8 @@ class Table:
 
     def csv(self) -> str:
         """Comma-separated; a simulated table has a column that says so, which survives copying rows."""
-        cells = self.cells.assign(labels="simulated") if self.simulated else self.cells
+        told = "labels" in self.cells
+        cells = self.cells.assign(labels="simulated") if self.simulated and not told else self.cells
         return cells.to_csv(index=False, lineterminator="\n")
 
     def markdown(self) -> str:

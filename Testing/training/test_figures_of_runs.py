@@ -1,0 +1,122 @@
+"""Figures of finished runs: every number of the paper is drawn, shows the table's values, or says what it waits for."""
+
+from __future__ import annotations
+
+import itertools
+
+import matplotlib.colors
+import numpy as np
+import pytest
+from fabricated_runs import fabricate_random_runs
+from matplotlib import pyplot as plt
+
+from BrainIACLib.errors import ResultsError
+from BrainIACLib.statistics.survival import kaplan_meier
+from Training.evaluation.evaluation import evaluate
+from Training.figures.catalogue import FIGURES, all_figures
+from Training.figures.performance_curves import primary_curve
+from Training.figures.saliency_rows import read_saliency
+from Training.figures.style import COLOURS, WaitsFor, write
+
+PAPER = {
+    *("Fig 2A", "Fig 2B", "Fig 2C", "Fig 2D", "Fig 2E", "Fig 2F", "Fig 2G", "Fig 2H", "Fig 2I"),
+    *("Fig 3 internal", "Fig 3 external", "Fig 4", "Fig 5A", "Fig 5B", "Fig 5C", "Fig 5D", "Fig 5E-F"),
+    *("Fig 6A", "Fig 6B", "Fig 6C", "Fig 6D"),
+    *("Extended Data Fig 1", "Extended Data Fig 2", "Extended Data Fig 3"),
+}
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    fabricate_random_runs(folder, cases=24, fractions=(0.4, 1.0))
+    return evaluate(folder, resamples=20)[0]
+
+
+@pytest.fixture(scope="module")
+def drawn(evaluation):
+    """Laid out and rendered once each, in the test of the report's page; here only built."""
+    figures = {figure.number: figure for figure in all_figures(evaluation)}
+    yield figures
+    plt.close("all")
+
+
+def test_every_figure_of_the_paper_is_drawn(drawn):
+    """P-23 to P-44: all but the extra perturbations, which the fabricated runs lack."""
+    assert {number for number, figure in drawn.items() if figure.figure is not None} >= PAPER
+    assert drawn["Extra 1"].waits_for == "stability sweeps of finished runs (motion, noise, resolution)"
+    assert len({figure.name for figure in drawn.values()}) == len(FIGURES)
+
+
+def test_every_figure_says_that_labels_are_simulated_and_for_research(drawn):
+    for figure in drawn.values():
+        if figure.figure is not None:
+            assert "SIMULATED LABELS" in figure.figure.get_suptitle(), figure.number
+            assert figure.figure.get_supxlabel() == "Research use only"
+
+
+def test_curves_show_the_numbers_of_the_tables(evaluation, drawn):
+    axis = drawn["Fig 2E"].figure.axes[0]
+    lines = {container.get_label(): container[0] for container in axis.containers}
+    for name in COLOURS:
+        expected = [evaluation.number("age", "external", "mae", name, fraction)["value"] for fraction in (0.4, 1.0)]
+        assert lines[name].get_ydata() == pytest.approx(expected)
+        assert lines[name].get_xdata() == pytest.approx([40, 100], abs=1.01)
+
+
+def test_survival_panels_show_the_kaplan_meier_curves(evaluation, drawn):
+    """The high-risk curve of the last panel of the first row, by the median of the training cases (C-10)."""
+    run = evaluation.of("survival", "BrainIAC", 1.0)[0]
+    rows, training = run.rows("test"), run.rows("train")
+    high = rows[rows["score"] > training["score"].median()]
+    curve = kaplan_meier(high["time"], high["event"])
+    axis = drawn["Fig 3 internal"].figure.axes[1]
+    assert axis.get_title() == "BrainIAC, 100 %"
+    assert axis.lines[0].get_ydata()[:-1] == pytest.approx(curve.survival)
+
+
+def test_age_scatter_shows_every_case(evaluation, drawn):
+    rows = evaluation.largest("age", "BrainIAC").rows("test")
+    points = drawn["Fig 5A"].figure.axes[0].collections[0].get_offsets()
+    assert np.asarray(points) == pytest.approx(rows[["truth", "score"]].to_numpy())
+
+
+def test_saliency_slice_is_the_strongest_in_radiological_view(evaluation, tmp_path):
+    """P-43: anterior up, the patient's right on the left; the slice with most saliency."""
+    image, heat = np.zeros((6, 8, 5)), np.zeros((6, 8, 5))
+    image[5, 7, 3] = 1  # far right, far anterior (RAS)
+    heat[1, 1, 3] = 1
+    np.savez(tmp_path / "a.npz", image=image, map=heat, spacing=[1, 2, 3], patient="p", sequence="T1", target="task")
+    row = read_saliency(tmp_path / "a.npz")
+    assert np.argwhere(row.image == 1).tolist() == [[0, 0]]
+    assert np.argwhere(row.map == 1).tolist() == [[6, 4]]
+    assert row.aspect == 2
+    (tmp_path / "a.npz").write_text("no")
+    with pytest.raises(ResultsError, match=r"a\.npz is not a saliency file"):
+        read_saliency(tmp_path / "a.npz")
+
+
+def test_nothing_is_drawn_from_nothing(tmp_path):
+    fabricate_random_runs(tmp_path, cases=8, tasks=("idh",), fractions=(1.0,), extras=False)
+    found = evaluate(tmp_path, resamples=10)[0]
+    with pytest.raises(WaitsFor, match="brain age runs with an answer to the external set"):
+        primary_curve(found, "age", "external")
+
+
+def test_files_are_the_same_every_time(evaluation, tmp_path):
+    for name in ("first", "second"):
+        write(primary_curve(evaluation, "idh", "test"), name, tmp_path)
+    for suffix in (".png", ".pdf"):
+        assert (tmp_path / f"first{suffix}").read_bytes() == (tmp_path / f"second{suffix}").read_bytes()
+
+
+def test_colours_stay_apart_for_the_colour_blind():
+    """Under simulated deuteranopia and protanopia (Machado 2009, severity 1) each pair differs by a visible step."""
+    matrices = {
+        "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    }
+    for matrix in matrices.values():
+        seen = [np.array(matrix) @ matplotlib.colors.to_rgb(colour) for colour in COLOURS.values()]
+        for a, b in itertools.combinations(seen, 2):
+            assert np.linalg.norm(a - b) > 0.25

@@ -1,0 +1,135 @@
+"""Tables of finished runs against direct computation, and the paper's numbers against its text (PROTOCOL P-22)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricated_runs import FABRICATED_SKILL, fabricate_random_runs
+from sklearn.metrics import balanced_accuracy_score, mean_absolute_error, roc_auc_score
+
+from Training.evaluation.evaluation import evaluate, holm
+from Training.tables.beside_the_paper import NO_RUN
+from Training.tables.catalogue import all_tables
+from Training.tables.published import PUBLISHED
+from Training.tables.table import Table, interval_text, p_text
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory):
+    """Fabricated cells of 10 and 100 %, two seeds; one cell is taken away."""
+    folder = tmp_path_factory.mktemp("runs")
+    fabricate_random_runs(folder, cases=30, fractions=(0.1, 1.0), seeds=(0, 1))
+    shutil.rmtree(folder / "age-MedicalNet-010-seed0-finetune")
+    shutil.rmtree(folder / "age-MedicalNet-010-seed1-finetune")
+    return evaluate(folder, resamples=60)[0]
+
+
+@pytest.fixture(scope="module")
+def tables(evaluation):
+    return {table.name: table for table in all_tables(evaluation)}
+
+
+@pytest.mark.parametrize(
+    ("task", "measure", "reference"),
+    [
+        ("sequence", "balanced_accuracy", lambda t: balanced_accuracy_score(t["truth"], _answer(t))),
+        ("age", "mae", lambda t: mean_absolute_error(t["truth"], t["score"])),
+        ("idh", "auc", lambda t: roc_auc_score(t["truth"], t["score"])),
+        ("survival", "auc", lambda t: roc_auc_score(t.dropna()["truth"], t.dropna()["score"])),
+    ],
+)
+def test_numbers_are_means_over_seeds_of_the_plain_metric(evaluation, task, measure, reference):
+    runs = evaluation.of(task, "Scratch", 1.0)
+    expected = np.mean(
+        [reference(pd.read_csv(run.folder / "predictions.csv").query("split == 'test'")) for run in runs]
+    )
+    found = evaluation.number(task, "test", measure, "Scratch", 1.0)
+    assert len(runs) == found["seeds"] == 2
+    assert found["value"] == pytest.approx(expected)
+    assert found["low"] <= found["value"] <= found["high"]
+
+
+def _answer(table):
+    scores = table.filter(like="score_")
+    return scores.columns.str.removeprefix("score_").to_numpy()[scores.to_numpy().argmax(axis=1)]
+
+
+def test_the_fabricated_effect_is_found(evaluation, tables):
+    """The scores follow the truth most with BrainIAC, least with Scratch, and the verdict says so."""
+    assert FABRICATED_SKILL["BrainIAC"] > FABRICATED_SKILL["Scratch"]
+    cells = tables["where_pretraining_helps"].cells
+    own = cells[(cells["task"] == "Sequence classification") & (cells["training data"] == "100 %")]
+    assert own["pretraining"].tolist() == ["helps"]
+    age = evaluation.comparisons.query("task == 'age' and a == 'BrainIAC' and b == 'Scratch' and fraction == 1.0")
+    assert (age["difference"] < 0).all()
+    assert (age["test"] == "paired permutation").all()
+
+
+def test_missing_cells_are_shown_never_invented(evaluation, tables):
+    table = tables["age_test_mae"].cells.set_index("training data")
+    assert table.loc["10 %", "MedicalNet"] == "missing"
+    assert re.fullmatch(r"\d+\.\d\d \(\d+\.\d\d-\d+\.\d\d\)", table.loc["10 %", "Scratch"])
+    assert {cell.name for cell in evaluation.missing} == {f"age-MedicalNet-010-seed{seed}-finetune" for seed in (0, 1)}
+    beside = tables["beside_the_paper"].cells
+    row = beside[(beside["id"] == "T-04") & (beside["initialisation"] == "MedicalNet")].iloc[0]
+    assert (row["paper"], row["ours"]) == ("7.61 (7.35-7.87)", NO_RUN)
+
+
+def test_simulated_labels_are_marked_in_every_format(tables):
+    for table in tables.values():
+        assert table.simulated
+        assert "SIMULATED LABELS" in table.markdown().split("\n")[0]
+        assert "SIMULATED LABELS" in table.latex()
+        assert ",simulated" in table.csv().split("\n")[1]
+
+
+def test_no_table_holds_nan_or_none(tables):
+    for table in tables.values():
+        assert not re.search(r"\b(nan|NaN|None|inf|NaT|<NA>)\b", table.markdown()), table.name
+        assert len(table.cells)
+
+
+def test_one_class_only_gives_words(tmp_path):
+    """A test set without a mutation: no AUC, and the note says why; calibration and other tasks stay."""
+    fabricate_random_runs(tmp_path, cases=12, tasks=("idh",), fractions=(1.0,), extras=False)
+    for path in tmp_path.glob("idh-*/predictions.csv"):
+        pd.read_csv(path).assign(truth=0).to_csv(path, index=False)
+    found = evaluate(tmp_path, resamples=20)[0]
+    tables = {table.name: table for table in all_tables(found)}
+    auc = tables["idh_test_auc"]
+    assert auc.cells["BrainIAC"].tolist() == ["-"]
+    assert "two classes are needed" in auc.note
+    assert "two classes are needed" in tables["idh_comparisons"].cells["test"].iloc[0]
+
+
+def test_published_numbers_stand_in_the_papers_text(shared_data):
+    """Every value and limit of T-01 to T-14 is in the preprint's text."""
+    text = (shared_data.parent / "paper" / "brainiac_preprint.txt").read_text(encoding="utf-8")
+    for published in PUBLISHED:
+        for value in published.values:
+            for number in value if isinstance(value, tuple) else (value,):
+                printed = {f"{number:g}", f"{number:.1f}", f"{number:.2f}"}
+                assert any(re.search(rf"(?<![\d.]){re.escape(form)}(?!\d)", text) for form in printed), published
+
+
+def test_formats_escape_and_round():
+    table = Table("t", "A & B", pd.DataFrame({"p_%": ["a|b", "50 %"]}), "x < y")
+    assert r"a\|b" in table.markdown()
+    latex = table.latex()
+    assert r"\caption{A \& B}" in latex
+    assert r"p\_\%" in latex
+    assert r"x \textless{} y" in latex
+    assert latex.count(r"\\") == 3
+    assert interval_text(0.7612, 0.61, 0.904, 1, 2) == "0.76 (0.61-0.90)"
+    assert interval_text(-0.5, -1, 0.25, 1, 2) == "-0.50 (-1.00 to 0.25)"
+    assert (interval_text(np.nan, 0, 1, 1, 2), p_text(np.nan), p_text(0.0001)) == ("-", "-", "<0.001")
+
+
+def test_holm_by_hand():
+    """Three p values by the step-down definition; an undefined one neither counts nor changes."""
+    assert holm(np.array([0.01, 0.04, 0.03, np.nan])) == pytest.approx([0.03, 0.06, 0.06, np.nan], nan_ok=True)
+    assert holm(np.array([0.9, 0.8])).tolist() == [1, 1]
