@@ -29,6 +29,7 @@ from BrainIACBridge.installation import Installation
 from BrainIACBridge.model_section import ModelSection
 from BrainIACBridge.overlay import Overlay
 from BrainIACBridge.sample_data import registerSampleData
+from BrainIACBridge.series_dialog import SeriesDialog
 from BrainIACBridge.study_table import StudyTable
 from BrainIACBridge.task_buttons import TaskButtons, taskTitle
 from BrainIACBridge.volume_nodes import VolumeNodes
@@ -74,6 +75,7 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._guiTag = None
+        self._seriesDialog = None  # kept while it is open
 
     # Life cycle
 
@@ -100,6 +102,7 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._updateTimer.timeout.connect(self.updatePanel)
         for button, act in {
             "setupButton": self.onSetup,
+            "dicomButton": self.onDicom,
             "plotButton": self.onPlot,
             "copyButton": self.onCopy,
             "exportButton": self.onExport,
@@ -180,6 +183,7 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.setupButton.setToolTip(
             _("Nothing is missing.") if complete else self.installation.plan() + "\n" + _("Asks before it begins.")
         )
+        self.ui.dicomButton.setEnabled(not busy and complete)
         self.studyTable.update()
         self.ui.studyHintLabel.setVisible(not self.logic.study.volumes())
         obstacle = _("An analysis is running.") if busy else "" if complete else _("Click Set up first.")
@@ -245,6 +249,25 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             question = _("BrainIAC needs the following in Slicer's Python. Install it now?")
             if slicer.util.confirmOkCancelDisplay(f"{question}\n\n{self.installation.plan()}", _("Set up BrainIAC")):
                 self.ui.statusLabel.setText(self.installation.install(self.ui.wheelsFolder.property("currentPath")))
+        self.updatePanel()
+
+    def onDicom(self):
+        """Load series of a DICOM folder, read as the command line reads them."""
+        folder = qt.QFileDialog.getExistingDirectory(None, _("DICOM folder"))
+        if not folder:
+            return
+        listener = self._begin(_("Looking for series"))
+
+        def load(uids):
+            self.logic.loadSeries(folder, uids, self._begin(_("Loading")))
+            self.updatePanel()
+
+        def ask(series):
+            listener.finished(None)
+            self._seriesDialog = SeriesDialog(slicer.util.mainWindow(), series, load)
+            self._seriesDialog.open()
+
+        self.logic.listSeries(folder, ask, listener)
         self.updatePanel()
 
     def onTask(self, task):

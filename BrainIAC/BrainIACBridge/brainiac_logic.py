@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 
+import SimpleITK as sitk
 import slicer
 import slicer.util
 from slicer.i18n import tr as _
@@ -89,6 +91,33 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         if outcome[0] is not None:
             raise outcome[0]
         return self.results().records()[-1]
+
+    def listSeries(self, folder, found, listener):
+        """``found(series)`` with the DICOM series in a folder."""
+        self.worker.request(
+            "series", {"folder": folder}, lambda value: found(value["series"]), listener.finished, listener.progress
+        )
+
+    def loadSeries(self, folder, uids, listener):
+        """Load DICOM series of a folder as volumes, one after the other."""
+
+        def load(index):
+            if index == len(uids):
+                listener.finished(None)
+                return
+
+            def loaded(value):
+                name = slicer.mrmlScene.GenerateUniqueName(value["name"])
+                node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+                self.volumes.showImage(sitk.ReadImage(value["scan"]), node)
+                node.CreateDefaultDisplayNodes()
+                Path(value["scan"]).unlink()
+                load(index + 1)
+
+            arguments = {"folder": folder, "series": uids[index]}
+            self.worker.request("load", arguments, loaded, listener.finished, listener.progress)
+
+        load(0)
 
     def predict(self, task, model, targets, listener):
         """An answer for each target into the results table; sequences also onto the volumes.

@@ -22,6 +22,8 @@ Actions, their arguments and values (volumes and maps are files in the private f
 action        arguments                                              value
 ============  =====================================================  ==================================================
 status        device                                                 device, reason, versions, models: [contract, ...]
+series        folder                                                 series: [{uid, volume: bool, text}] of its DICOM
+load          folder, series                                         scan (path), name, warnings
 study         device, scans: {name: path}, originals: {name: path},  scans: {name: {warnings, record}}, reused: bool
               bias_field, brain_extraction, mask (or null), seed,
               series, frame (or null), preset

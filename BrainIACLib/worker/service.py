@@ -21,7 +21,7 @@ from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError, ModelError
 from BrainIACLib.predictor import Predictor, versions
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised
-from BrainIACLib.scans import Scan, read_scan, write_image, write_transform
+from BrainIACLib.scans import Scan, list_series, read_scan, write_image, write_transform
 from BrainIACLib.worker.device import is_out_of_memory, pick_device
 from BrainIACLib.worker.head_requests import HeadRequests
 from BrainIACLib.worker.scan_files import content_sha256, on_grid, read_handed_over
@@ -67,6 +67,8 @@ class Service:
         self._files = itertools.count(1)
         self._actions = {
             "status": self._status,
+            "series": self._series,
+            "load": self._load,
             "study": self._set_study,
             "predict": self._predict,
             "explain": self._explain,
@@ -96,6 +98,21 @@ class Service:
         found = pick_device(device)
         models = [dataclasses.asdict(model.contract) for model in installed_models(self._models)]
         return {"device": found.name, "reason": found.reason, "versions": versions(), "models": models}
+
+    def _series(self, progress, cancelled, folder: str) -> dict:
+        found = list_series(folder)
+        return {
+            "series": [
+                {"uid": one.uid, "volume": one.size is not None, "text": str(one).removeprefix(f"{one.uid}: ")}
+                for one in found
+            ]
+        }
+
+    def _load(self, progress, cancelled, folder: str, series: str) -> dict:
+        scan = read_scan(folder, series_uid=series)
+        path = self._new_file("scan.mha")
+        write_image(scan.image, path)
+        return {"scan": str(path), "name": scan.name, "warnings": list(scan.warnings)}
 
     def _set_study(
         self,
