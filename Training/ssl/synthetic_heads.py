@@ -24,6 +24,7 @@ from Training.synthesis.label_maps import label_map_files, load_label_map
 from Training.synthesis.sequences import SEQUENCES, draw_contrast
 from Training.synthesis.tissue_parameters import draw_tissues
 
+LABEL_MAPS = 2  # of those at hand; preparing each takes longer than all else in the smoke run
 # Mean brightness of dark (CSF), middle (grey matter), bright (white matter) and very bright (vessels, dura) voxels of
 # the atlas' T1 in each sequence, after the usual textbook order.
 BRIGHTNESS = {
@@ -51,7 +52,7 @@ def draw_person(
     if labelmaps is None:
         yield from _from_atlas(size, rng, generator)
         return
-    files = label_map_files(labelmaps)
+    files = label_map_files(labelmaps)[:LABEL_MAPS]
     label_map = load_label_map(files[seed % len(files)], work)
     pose = Pose(
         rotation=tuple(rng.normal(0, 3, 3)), scale=tuple(rng.normal(1, 0.04, 3)), mirrored=bool(rng.random() < 0.5),
