@@ -59,7 +59,7 @@ PRESETS = {
         pretraining=_pretraining("own-ci-simclr", SMALL_NET, epochs=2, batch=8, rate=1e-3, hardware=CPU),
         cells={"probe": {task: (1.0,) for task in ALL_TASKS}, "finetune": {"sequence": (1.0,)}},
         recipes={"probe": "ci", "finetune": "ci"},
-        stability={"contrast": (0.5, 1.0), "gibbs": (0.0, 0.4)},
+        stability={"contrast": (0.5, 1.0), "gibbs": (0.0, 0.4), "bias_field": (0.0, 0.4)},
         folds=2,
         resamples=200,
         saliency_patients=2,
