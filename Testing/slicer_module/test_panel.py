@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("slicer", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
+import inspect
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from BrainIACBridge.results import findResult
 from BrainIACBridge.worker_process import WorkerProcess
 from person import button, click, wait
 from PySide6 import QtCore, QtWidgets
+from test_results import prediction
 
 from BrainIACLib.errors import Cancelled
 from BrainIACLib.worker.conversation import WorkerError
@@ -194,6 +196,30 @@ def test_stopping_ends_requests_process_and_folder(worker):
     assert not folder.exists()
 
 
+def test_the_findings_of_an_examination_become_part_of_the_answer(panel, scene, oblique, monkeypatch):
+    """Examining takes half a minute of computing; the worker is a stand-in that takes only what the real one takes."""
+    from BrainIACLib.worker.service import Service
+
+    scan = scene.load(oblique)
+    panel._parameterNode.saliencyScan = scan
+    panel.logic.results().add(prediction(), {"any": scan})
+    panel.updatePanel()
+    asked = {}
+
+    def request(action, arguments, done, failed, progress):
+        act = Service(Path("unused"))._actions[action]
+        inspect.signature(act).bind(lambda step, fraction: None, lambda: False, **arguments)
+        asked[action] = arguments
+        done({} if action == "study" else {"trust": {"spread": {"meaning": "Shifts change nothing."}}})
+
+    monkeypatch.setattr(panel.logic.worker, "request", request)
+    click(panel, "examineButton")
+    assert list(asked) == ["study", "examine"]
+    assert asked["examine"]["scans"] == {"any": scan.GetID()}
+    assert asked["examine"]["label"] == "T1"
+    assert "Shifts change nothing." in panel.ui.answerLabel.text()
+
+
 # From a click to the map
 
 
@@ -227,11 +253,6 @@ def test_a_real_scan_from_click_to_map_with_the_numbers_of_the_command_line(pane
     panel.ui.showSaliency.setChecked(False)
     panel.updatePanel()
     assert view.GetSliceCompositeNode().GetForegroundVolumeID() is None
-
-    click(panel, "examineButton")
-    words = panel.ui.answerLabel.text()
-    assert "flip" in words
-    assert "weights are shuffled" in words or "shuffled" in words
 
     click(panel, "stepsButton")
     assert "registration" in panel.ui.stepsLabel.text()
