@@ -13,9 +13,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from BrainIACLib.checkpoints.installed import file_sha256
 from BrainIACLib.scans.writing import write_text
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import TITLES
 from Training.evaluation.protocol_checklist import protocol_checklist
-from Training.evaluation.results import TASKS
 from Training.evaluation.tripod_checklist import tripod_checklist
 from Training.figures.catalogue import all_figures
 from Training.figures.style import Drawn, write
@@ -61,12 +59,16 @@ def write_report(evaluations: list[Evaluation], out: Path, command: str) -> Path
         sections=sections,
         command=command,
         runs=runs,
-        titles=TITLES,
-        tasks=TASKS,
         cohorts=sorted({run.config["cohort"] for run in runs}),
         simulated=any(run.simulated for run in runs),
         notes=sorted({note for run in runs if (note := run.config.get("simulated_note"))}),
-        titles_of_weights=sorted({f"{run.cell.initialisation}: {run.initialisation_title}" for run in runs}),
+        other_weights=sorted(
+            {
+                f"{run.cell.initialisation} here is: {run.initialisation_title}"
+                for run in runs
+                if run.initialisation_title != run.cell.initialisation
+            }
+        ),
         newest=max((run.metrics["finished"] for run in runs), default="no run has finished"),
         hashes=hashes(evaluations),
     )
