@@ -32,7 +32,7 @@ def permutation_p(
     responses = _responses(cases)
     scale = responses.std(axis=0)
     responses = (responses - responses.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
-    orders = [np.arange(len(cases)), *(_shuffled(cases.groups, rng) for _ in range(shuffles))]
+    orders = [np.arange(len(cases)), *_shuffles(cases.groups, shuffles, rng)]
     columns = np.stack([responses[order] for order in orders], axis=1)  # (n, 1 + shuffles, k)
     size = columns.shape[2]
     flat = columns.reshape(len(cases), -1)
@@ -73,13 +73,13 @@ def _responses(cases: Cases) -> np.ndarray:
     return indicators[:, 1:] if len(target.classes) == 2 else indicators
 
 
-def _shuffled(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whose label each case gets, (n,): patients with equally many cases exchange their labels as a block."""
-    names, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    order = np.arange(len(groups))
-    rows = [np.flatnonzero(index == patient) for patient in range(len(names))]
-    for count in np.unique(counts):
-        same = np.flatnonzero(counts == count)
-        for taker, giver in zip(same, rng.permutation(same), strict=True):
-            order[rows[taker]] = rows[giver]
-    return order
+def _shuffles(groups: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """``count`` times whose label each case gets, (n,): patients with equally many cases exchange theirs as a block."""
+    sizes = np.bincount(groups)
+    rows = np.split(np.argsort(groups, kind="stable"), np.cumsum(sizes)[:-1])
+    orders = np.tile(np.arange(len(groups)), (count, 1))
+    for size in np.unique(sizes[sizes > 0]):
+        same = np.stack([rows[patient] for patient in np.flatnonzero(sizes == size)])
+        for order in orders:
+            order[same] = rng.permutation(same)
+    return list(orders)

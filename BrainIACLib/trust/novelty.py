@@ -20,7 +20,7 @@ from BrainIACLib.errors import ModelError
 from BrainIACLib.trust.space import space_of
 
 MOST_CASES = 1000
-FOLDS = 10
+FOLDS = 5
 EDGE, FAR = 0.95, 0.99  # shares of the training cases that lie within
 WARN_FROM = (1.1, 1.5)  # with few cases, FAR is the one outlier of the cohort, or no other case than EDGE
 MEANING = (

@@ -7,8 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
-from checkpoint_files import install, v1_backbone
+from small_encoder import install_small_encoder
 
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.cohort import read_cohort
@@ -24,8 +23,7 @@ from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
-    torch.manual_seed(0)
-    install(v1_backbone(), "embedding", folder)
+    install_small_encoder(folder)
     return folder
 
 

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from checkpoint_files import install, v1_backbone
 from safetensors.numpy import load_file
+from small_encoder import SIZE, install_small_encoder
 
 from BrainIACLib.checkpoints.importing import import_folder, import_zip
 from BrainIACLib.checkpoints.installed import find_model, load_model, verify_model
@@ -21,8 +21,6 @@ from BrainIACLib.head_training.folds import stratified_folds
 from BrainIACLib.head_training.logistic import probabilities
 from BrainIACLib.head_training.permutation import permutation_p
 from BrainIACLib.head_training.training import train_head
-
-SIZE = 256
 
 
 def cohort(cases: int = 60, signal: float = 3.0, seed: int = 0, size: int = SIZE, **facts):
@@ -192,11 +190,9 @@ def test_training_stops_when_asked():
 
 @pytest.fixture
 def store(tmp_path):
-    """A store with one encoder of 256 numbers, and its id and sha256."""
-    torch.manual_seed(0)
-    model_id = install(v1_backbone(), "embedding", tmp_path)
-    encoder = find_model("embedding", tmp_path).contract.encoder
-    return tmp_path, model_id, encoder.sha256
+    """A store with one encoder, its id and sha256."""
+    contract = install_small_encoder(tmp_path)
+    return tmp_path, contract.id, contract.encoder.sha256
 
 
 @pytest.mark.parametrize(

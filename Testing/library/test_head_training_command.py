@@ -6,8 +6,7 @@ import json
 
 import numpy as np
 import pytest
-import torch
-from checkpoint_files import install, v1_backbone
+from small_encoder import SIZE, install_small_encoder
 
 from BrainIACLib.checkpoints.installed import find_model
 from BrainIACLib.cli import main
@@ -30,12 +29,9 @@ def brainiac(capsys):
 @pytest.fixture
 def cohort(tmp_path):
     """A store with one encoder, a table of 40 scans of 20 patients, and a file of labels by patient."""
-    torch.manual_seed(0)
     store = tmp_path / "store"
-    store.mkdir()
-    install(v1_backbone(), "embedding", store)
-    contract = find_model("embedding", [store]).contract
-    vectors = np.random.default_rng(0).standard_normal((40, 256))
+    contract = install_small_encoder(store)
+    vectors = np.random.default_rng(0).standard_normal((40, SIZE))
     facts = {"model": contract.id, "encoder_sha256": contract.encoder.sha256, "preset": "standard", "sequence": "T1"}
     rows = [
         {**facts, "scan": f"{i}.nii", "patient": f"p{i // 2}", "session": str(i % 2), "sha256": f"{i}"}

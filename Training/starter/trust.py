@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import contract_to_json, read_contract
+from BrainIACLib.errors import BrainIACError
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import write_text
 from BrainIACLib.statistics.conformal import classification_scores
@@ -78,6 +80,8 @@ def _embedded(net, work: Path, seed: int, shards: int) -> tuple[np.ndarray, np.n
     parts, labels, groups = [], [], []
     for shard in range(shards):
         path = shard_path(work, seed, shard)
+        if not path.is_file():
+            raise BrainIACError(f"The shard '{path}' is missing; run Training.starter.train with this --work first.")
         volumes = torch.from_numpy(np.load(path))[:, None]
         with torch.inference_mode():
             for batch in volumes.split(8):
@@ -94,7 +98,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=resource("Models", "sequence-starter"), help="model folder")
     parser.add_argument("--shards", type=int, default=20, help="training shards to embed (20)")
     arguments = parser.parse_args(argv)
-    figures = add_trust(arguments.model, arguments.work, Recipe(), arguments.shards)
+    try:
+        figures = add_trust(arguments.model, arguments.work, Recipe(), arguments.shards)
+    except BrainIACError as error:
+        print(error, file=sys.stderr)
+        return 1
     for name, figure in figures.items():
         print(f"{name}: {figure:.4g}")
     return 0
