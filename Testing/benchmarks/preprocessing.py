@@ -290,7 +290,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="leave out the released N4 at full resolution")
     parser.add_argument("--starts", type=int, default=50, help="random starts for each scan (default 50)")
     parser.add_argument("--only", choices=("costs", "transforms"), help="one of the two tables (default: both)")
-    parser.add_argument("--no-reference", action="store_true", help="leave out the dense fits, most of the second table")
+    parser.add_argument(
+        "--no-reference", action="store_true", help="leave out the dense fits, most of the second table"
+    )
     parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
