@@ -104,7 +104,7 @@ def export_model(
         gate=gate,
         training_maps=len(facts["label_maps"]) - len(facts["held_out"]),
         held_out_maps=len(facts["held_out"]),
-        steps=recipe.steps,
+        steps=sum(steps for steps, _ in recipe.cycles),
         batch_size=recipe.batch_size,
         accuracy=", ".join(f"{name} {value:.3f}" for name, value in facts["validation_accuracy"].items()),
         looks=LOOKS_AT_REAL_SCANS,

@@ -2,8 +2,8 @@
 
     python -m Training.starter.train --labelmaps ../shared/data/labelmaps --out Resources/Models/sequence-starter
 
-One process draws the samples while another trains. ``--work`` keeps the samples, the last checkpoint and the trained
-net: the same command with the same ``--work`` goes on with what is there (samples, or the trained net).
+One process draws the samples while another trains. ``--work`` keeps the samples, the last checkpoint and the net after
+each cycle: the same command with the same ``--work`` goes on with what is there.
 """
 
 from __future__ import annotations
@@ -47,12 +47,14 @@ def main() -> None:
     validation = ShardReader(arguments.work, recipe.validation_seed, check)
     validation.grow(recipe.validation_shards)
     net = new_net(recipe)
-    trained = arguments.work / "trained.pt"
-    if not trained.is_file():
-        last = arguments.work / "last.pt"
-        train(net, recipe, ShardReader(arguments.work, recipe.seed, check), last, arguments.threads)
-        os.replace(last, trained)
-    net.load_state_dict(torch.load(trained, weights_only=True)["net"])
+    reader = ShardReader(arguments.work, recipe.seed, check)
+    for cycle in range(len(recipe.cycles)):
+        trained = arguments.work / f"cycle{cycle + 1}.pt"
+        if not trained.is_file():
+            last = arguments.work / "last.pt"
+            train(net, recipe, cycle, reader, last, arguments.threads)
+            os.replace(last, trained)
+        net.load_state_dict(torch.load(trained, weights_only=True)["net"])
     net = net.eval().half().float()  # calibrate the weights that are shipped
     volumes, labels, details = validation.all()
     logits = logits_of(net, volumes)

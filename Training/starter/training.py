@@ -27,9 +27,8 @@ class Recipe:
     validation_seed: int = 99
     shards: int = 90  # of 16 heads, about 135 volumes each
     validation_shards: int = 5
-    steps: int = 2400
+    cycles: tuple[tuple[int, float], ...] = ((2400, 2e-3), (1500, 1e-3))  # steps, highest learning rate
     batch_size: int = 24
-    learning_rate: float = 2e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.03
     averaging: float = 0.995
@@ -44,11 +43,15 @@ def new_net(recipe: Recipe) -> EncoderWithHead:
     return EncoderWithHead(encoder, LinearHead(encoder.embedding_size, len(LABELS)))
 
 
-def train(net: EncoderWithHead, recipe: Recipe, reader: ShardReader, checkpoint: Path, threads: int) -> None:
+def train(
+    net: EncoderWithHead, recipe: Recipe, cycle: int, reader: ShardReader, checkpoint: Path, threads: int
+) -> None:
     """One cycle of the learning rate; ``checkpoint`` is rewritten with the averaged net every 100 steps.
 
-    Step s may use the first 5 % of the shards plus 100 % s / (0.9 steps): training and generation overlap.
+    Training and generation overlap: step s of the first cycle may use the first 5 % of the shards plus
+    100 % s / (0.9 steps), later cycles use them all.
     """
+    steps, learning_rate = recipe.cycles[cycle]
     torch.set_num_threads(threads)
     net = net.to(memory_format=torch.channels_last_3d).train().requires_grad_(True)
     average = copy.deepcopy(net).requires_grad_(False)
@@ -56,16 +59,14 @@ def train(net: EncoderWithHead, recipe: Recipe, reader: ShardReader, checkpoint:
     others = [p for p in net.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
+        lr=learning_rate,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.08
-    )
-    rng = np.random.default_rng(recipe.seed)
-    generator = torch.Generator().manual_seed(recipe.seed)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.08)
+    rng = np.random.default_rng(recipe.seed + cycle)
+    generator = torch.Generator().manual_seed(recipe.seed + cycle)
     losses, started = [], time.monotonic()
-    for step in range(recipe.steps):
-        reader.grow(min(recipe.shards, int(recipe.shards * (0.05 + step / (0.9 * recipe.steps))) + 1))
+    for step in range(steps):
+        reader.grow(min(recipe.shards, int(recipe.shards * (0.05 + cycle + step / (0.9 * steps))) + 1))
         volumes, labels = reader.draw(recipe.batch_size, recipe.class_shares, rng)
         volumes = augment(decode(volumes), rng, generator).to(memory_format=torch.channels_last_3d)
         with torch.autocast("cpu", torch.bfloat16):
