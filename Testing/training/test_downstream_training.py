@@ -207,7 +207,8 @@ def test_the_best_validation_checkpoint_is_kept(task):
     assert metric[fitted.epoch - 1] == fitted.score
     predicted = scores(TASKS[task], predict(head, inputs, validation, 16), fitted.scale)
     assert validation_score(TASKS[task], targets[validation], predicted) == pytest.approx(fitted.score)
-    assert fitted.score < 3 if task == "age" else fitted.score > 0.8
+    good_enough = {"age": fitted.score < 3, "sequence": fitted.score > 0.65}  # by chance 8 years, and 0.25
+    assert good_enough.get(task, fitted.score > 0.8)
 
 
 def test_training_is_reproducible_and_stops_early_or_when_asked():
