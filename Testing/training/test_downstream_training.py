@@ -217,6 +217,9 @@ def test_training_is_reproducible_and_stops_early_or_when_asked():
     patient = dataclasses.replace(QUICK, stop_after_epochs_without_progress=3)
     fitted = train("idh", patient)[-1]
     assert len(fitted.history) == min(QUICK.epochs, fitted.epoch + 3)
+    longer = dataclasses.replace(QUICK, epochs=4, steps_at_least=30, stop_after_epochs_without_progress=2)
+    assert longer.epochs_and_patience(batches=3) == (10, 5)
+    assert len(train("idh", longer)[-1].history) <= 10
     with pytest.raises(Cancelled):
         train("idh", cancelled=lambda: True)
 

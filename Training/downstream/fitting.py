@@ -65,11 +65,12 @@ def fit(
     model.to(device)
     batches = max(1, len(train) // recipe.batch_size)
     optimisation = Optimisation(recipe, model.parameters(), rate, batches)
+    epochs, patience = recipe.epochs_and_patience(batches)
     best: tuple[float, float] | None = None
     history, best_state, best_epoch = [], None, 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # of dropout
-        for epoch in range(1, recipe.epochs + 1):
+        for epoch in range(1, epochs + 1):
             if cancelled is not None and cancelled():
                 raise Cancelled("Stopped as asked; this training was not finished.")
             order = rng.permutation(train)
@@ -92,9 +93,8 @@ def fit(
             if best is None or rank > best:
                 best, best_epoch, best_state = rank, epoch, copy.deepcopy(model.state_dict())
             if progress is not None:
-                progress(epoch, recipe.epochs)
-            patience = recipe.stop_after_epochs_without_progress
-            if patience is not None and epoch - best_epoch >= patience:
+                progress(epoch, epochs)
+            if epoch - best_epoch >= patience:
                 break
     model.load_state_dict(best_state)
     return Fitted(best_epoch, history[best_epoch - 1][task.metric], scale, history)

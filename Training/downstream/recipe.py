@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class Recipe:
     plateau_patience: int = 10
     batch_size: int = 16
     epochs: int = 100
+    steps_at_least: int = 0  # more epochs where an epoch is short; 0: the epochs alone count, as in the paper
     clip_norm: float | None = None
     mixed_precision: bool = False  # on CUDA only
     validation_share: float = 0.2
@@ -46,6 +48,12 @@ class Recipe:
                 raise TrainingError(f"A recipe cannot have '{value}'; choose one of {', '.join(known)}.")
         if self.epochs < 1 or self.batch_size < 2:
             raise TrainingError("A recipe needs at least one epoch and a batch size of two.")
+
+    def epochs_and_patience(self, batches: int) -> tuple[int, int]:
+        """Epochs for ``batches`` steps in each, and after how many without progress to stop."""
+        epochs = max(self.epochs, math.ceil(self.steps_at_least / batches))
+        patience = self.stop_after_epochs_without_progress
+        return epochs, epochs if patience is None else math.ceil(patience * epochs / self.epochs)
 
     def learning_rate(self, pretrained: bool) -> float:
         """1e-4 for pretrained, 1e-3 for random weights (P-16)."""
@@ -89,9 +97,8 @@ class Optimisation:
                 self.optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience
             )
         elif recipe.scheduler == "one-cycle":
-            self._scheduler = schedulers.OneCycleLR(
-                self.optimizer, max_lr=rate, epochs=recipe.epochs, steps_per_epoch=steps_per_epoch
-            )
+            steps = steps_per_epoch * recipe.epochs_and_patience(steps_per_epoch)[0]
+            self._scheduler = schedulers.OneCycleLR(self.optimizer, max_lr=rate, total_steps=steps)
         elif recipe.scheduler == "cosine-restarts":
             self._scheduler = schedulers.CosineAnnealingWarmRestarts(self.optimizer, T_0=50, T_mult=2)
 
