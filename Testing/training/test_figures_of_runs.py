@@ -8,7 +8,6 @@ import matplotlib.colors
 import numpy as np
 import pytest
 from fabricated_runs import fabricate_random_runs
-from matplotlib import pyplot as plt
 
 from BrainIACLib.errors import ResultsError
 from BrainIACLib.statistics.survival import kaplan_meier
@@ -35,10 +34,8 @@ def evaluation(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drawn(evaluation):
-    """Laid out and rendered once each, in the test of the report's page; here only built."""
-    figures = {figure.number: figure for figure in all_figures(evaluation)}
-    yield figures
-    plt.close("all")
+    """Built only; the test of the report's page renders them."""
+    return {figure.number: figure for figure in all_figures(evaluation)}
 
 
 def test_every_figure_of_the_paper_is_drawn(drawn):

@@ -69,7 +69,7 @@ def test_page_says_what_it_is(page):
     assert "Research use only" in page.text
     assert "11 of 12 cells finished" in page.text
     assert "idh-MedicalNet-040-seed0-finetune" in page.text
-    assert "Waits for overall-survival runs with a test set" in page.text
+    assert "Waits for overall survival runs with the test set" in page.text
 
 
 def test_checklists_have_every_item(page, report):
@@ -79,8 +79,8 @@ def test_checklists_have_every_item(page, report):
     assert [row["id"] for row in rows] == [f"P-{number}" for number in range(13, 47)]
     here = {row["id"]: row["here"] for row in rows}
     assert here["P-35"] == "done on fabricated with SIMULATED LABELS; 1 cells missing"
-    assert here["P-41"].startswith("Fig 3 internal waits for overall-survival runs")
-    assert here["P-24"] == "waits for sequence classification runs with a test set"
+    assert here["P-41"].startswith("Fig 3 internal waits for overall survival runs")
+    assert here["P-24"] == "waits for sequence classification runs with the test set"
     with (report / "report" / "tables" / "tripod_ai.csv").open(encoding="utf-8") as file:
         items = list(csv.DictReader(file))
     assert {re.match(r"\d+", item["item"])[0] for item in items} == {str(number) for number in range(1, 28)}

@@ -109,13 +109,16 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
 }
 """Per task, its primary measure first."""
 
-TITLES = {
-    "sequence": "Sequence classification",
-    "age": "Brain age",
+NAMES = {
+    "sequence": "sequence classification",
+    "age": "brain age",
     "idh": "IDH mutation",
-    "survival": "Overall survival",
+    "survival": "overall survival",
 }
-"""How tables and figures call the tasks."""
+"""How text calls the tasks."""
+
+TITLES = {task: name[0].upper() + name[1:] for task, name in NAMES.items()}
+"""How tables and figures call them."""
 
 PAIRS = (("T1", "T1CE"), ("T2", "FLAIR"), ("T1", "T2"), ("FLAIR", "T1CE"))
 """The pairs of sequences of Fig 2C and Extended Data Fig 2 (PROTOCOL P-26)."""

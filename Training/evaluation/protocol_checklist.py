@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import TITLES
+from Training.evaluation.measures import NAMES
 from Training.evaluation.results import FRACTIONS, INITIALISATIONS, TASKS
 from Training.figures.style import Drawn
 from Training.tables.published import COHORTS
@@ -112,11 +112,12 @@ def _here(row: Row, evaluation: Evaluation, figures: dict[str, Drawn]) -> str:
     for task in row.tasks:
         for split in row.splits:
             if not any(len(run.rows(split)) for run in evaluation.of(task)):
-                waits.append(f"waits for {TITLES[task].lower()} runs with a {split} set")
-    if waits:
-        return "; ".join(waits)
+                waits.append(f"waits for {NAMES[task]} runs with the {split} set")
     tasks = row.tasks or ((_TASK_OF_ROW[row.id],) if row.id in _TASK_OF_ROW else TASKS)
     runs = [run for task in tasks for run in evaluation.of(task)]
+    if waits:
+        there = ", ".join(NAMES[task] for task in row.tasks if evaluation.of(task))
+        return "; ".join([*([f"done for {there}"] if there else []), *waits])
     cohorts = ", ".join(sorted({run.config["cohort"] for run in runs}))
     simulated = " with SIMULATED LABELS" if any(run.simulated for run in runs) else ""
     missing = sum(cell.task in tasks for cell in evaluation.missing)

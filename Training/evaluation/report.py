@@ -90,7 +90,7 @@ def hashes(evaluations: list[Evaluation]) -> list[dict[str, str]]:
                 "command": str(provenance.get("command", "")),
                 "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
                 "device": str(provenance.get("device", "")),
-                "inputs": ", ".join(f"{name} {digest}" for name, digest in into.items()),
+                "inputs": ", ".join(f"{name} {digest}" for name, digest in into.items() if digest),
                 "predictions.csv": file_sha256(run.folder / "predictions.csv"),
             }
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import MEASURES, TITLES
+from Training.evaluation.measures import MEASURES, NAMES
 from Training.evaluation.results import TASKS
 from Training.tables.table import Table
 
@@ -38,7 +38,7 @@ def _cohorts(evaluation: Evaluation) -> str:
 
 
 def _tasks(evaluation: Evaluation) -> str:
-    there = [TITLES[task].lower() for task in TASKS if evaluation.of(task)]
+    there = [NAMES[task] for task in TASKS if evaluation.of(task)]
     return f"compare initialisations in {', '.join(there)}, by amount of training data" if there else "waits for runs"
 
 

@@ -15,7 +15,7 @@ def age_scatter(evaluation: Evaluation, split: str, initialisation: str = "Brain
     """The largest model's cases with their regression line; dashed is where predicted and true age are the same."""
     run = evaluation.largest("age", initialisation)
     if run is None or run.rows(split).empty:
-        raise WaitsFor(f"a {initialisation} run of brain age with a {split} set")
+        raise WaitsFor(f"a {initialisation} run of brain age with the {split} set")
     rows = run.rows(split)
     truth, predicted = rows["truth"].to_numpy(), rows["score"].to_numpy()
     try:

@@ -65,7 +65,7 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
 
 
 def all_figures(evaluation: Evaluation) -> Iterator[Drawn]:
-    """Every figure in turn; one that cannot be drawn says what it waits for. The caller closes what it takes."""
+    """Every figure in turn; one that cannot be drawn says what it waits for."""
     suffix = "" if evaluation.mode == "finetune" else f"_{evaluation.mode}"
     for number, caption, draw in FIGURES:
         name = number.replace("Extended Data Fig", "extended_data").replace("Fig", "figure").replace("Extra", "extra")

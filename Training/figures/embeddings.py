@@ -10,7 +10,7 @@ from scipy.stats import gaussian_kde
 from BrainIACLib.errors import StatisticsError
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.feature_clusters import feature_clusters, tsne_plane
-from Training.evaluation.measures import TITLES
+from Training.evaluation.measures import NAMES, TITLES
 from Training.figures.style import CATEGORIES, WaitsFor, drawing
 
 _FEWEST_FOR_A_CONTOUR = 5
@@ -21,7 +21,7 @@ def feature_plane(evaluation: Evaluation, task: str, split: str, initialisation:
     """The features of the largest model of one initialisation on one set, coloured by sequence or age bin."""
     run = evaluation.largest(task, initialisation)
     if run is None or run.rows(split).empty:
-        raise WaitsFor(f"a {initialisation} run of {TITLES[task].lower()} with a {split} set")
+        raise WaitsFor(f"a {initialisation} run of {NAMES[task]} with the {split} set")
     try:
         found = feature_clusters(run, split)
     except StatisticsError as error:

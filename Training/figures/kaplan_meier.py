@@ -19,7 +19,7 @@ def survival_grid(evaluation: Evaluation, split: str) -> Figure:
     """Initialisations down, fractions across: two curves, numbers at risk and the log-rank p in each panel."""
     fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == "survival"})
     if not any(len(run.rows(split)) for run in evaluation.of("survival")):
-        raise WaitsFor(f"overall-survival runs with a {split} set")
+        raise WaitsFor(f"overall survival runs with the {split} set")
     simulated = evaluation.simulated("survival")
     with drawing(len(INITIALISATIONS), len(fractions), simulated=simulated, width=2.6, height=2.5) as (figure, axes):
         for row, name in enumerate(INITIALISATIONS):

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import MEASURES, PAIRS, TITLES, Measure
+from Training.evaluation.measures import MEASURES, NAMES, PAIRS, TITLES, Measure
 from Training.evaluation.results import INITIALISATIONS, TASKS
 from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, legend_below
 
@@ -45,7 +45,7 @@ def datasets(evaluation: Evaluation, task: str = "age", split: str = "external")
     table = evaluation.numbers
     table = table[(table["task"] == task) & (table["split"] == split) & (table["subset"] != "")]
     if table.empty:
-        raise WaitsFor(f"{TITLES[task].lower()} on an {split} set of at least two data sets")
+        raise WaitsFor(f"{NAMES[task]} on the {split} set of at least two data sets")
     names = sorted(table["subset"].unique())
     with drawing(1, len(names), simulated=evaluation.simulated(task)) as (figure, axes):
         for axis, name in zip(axes[0], names, strict=True):
@@ -93,9 +93,7 @@ def _rows(evaluation: Evaluation, task: str, split: str, subset: str) -> pd.Data
         & (table["reason"] == "")
     ]
     if rows.empty:
-        raise WaitsFor(
-            f"{TITLES[task].lower()} runs with an answer to the {split} set{' of ' + subset if subset else ''}"
-        )
+        raise WaitsFor(f"{NAMES[task]} runs with an answer to the {split} set{' of ' + subset if subset else ''}")
     return rows
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from BrainIACLib.errors import ResultsError
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import TITLES
+from Training.evaluation.measures import NAMES, TITLES
 from Training.evaluation.results import Run
 from Training.figures.style import WaitsFor, drawing
 
@@ -61,7 +61,7 @@ def task_saliency(evaluation: Evaluation, task: str, initialisation: str = "Brai
     run = evaluation.largest(task, initialisation)
     rows = _rows(run, "task")
     if not rows:
-        raise WaitsFor(f"saliency of a {initialisation} run of {TITLES[task].lower()}")
+        raise WaitsFor(f"saliency of a {initialisation} run of {NAMES[task]}")
     with drawing(len(rows), 3, simulated=run.simulated, width=2.2, height=2.2) as (figure, axes):
         for line, row in zip(axes, rows, strict=True):
             _draw(line, row, f"{row.sequence}")

@@ -8,10 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only: no window, no display needed
-import matplotlib.pyplot as plt
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -55,8 +52,9 @@ class Drawn:
 @contextmanager
 def drawing(rows: int, columns: int, *, simulated: bool, width: float = 3.2, height: float = 2.6) -> Iterator[tuple]:
     """``(figure, axes (rows, columns))`` in the project's style; simulated labels are marked across the top."""
-    with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False)
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(width * columns, height * rows))  # without pyplot: no window, nothing to close
+        axes = figure.subplots(rows, columns, squeeze=False)
         if simulated:
             figure.suptitle("SIMULATED LABELS - not a finding", color="#D55E00", fontsize=9, fontweight="bold")
         yield figure, axes
@@ -70,16 +68,16 @@ def legend_below(figure: Figure, axis: Axes) -> None:
 
 
 def write(figure: Figure, name: str, folder: Path) -> bytes:
-    """Write name.png (200 dpi) and name.pdf into ``folder``, close the figure, and return the PNG's bytes.
+    """Write name.png (200 dpi) and name.pdf into ``folder`` and return the PNG's bytes.
 
     Neither file holds a date, so that the same figure gives the same files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pdf, png = io.BytesIO(), io.BytesIO()
-    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    figure.set_layout_engine("none")  # laid out once; doing it again would cost as long as drawing
-    figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
-    plt.close(figure)
+    with rc_context(_STYLE):
+        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+        figure.set_layout_engine("none")  # laid out once; doing it again would cost as long as drawing
+        figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
     write_bytes(pdf.getvalue(), folder / f"{name}.pdf")
     write_bytes(png.getvalue(), folder / f"{name}.png")
     return png.getvalue()
