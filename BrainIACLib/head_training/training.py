@@ -126,7 +126,7 @@ def train_head(
     if cases.target.kind == "survival":
         fitted = _with_baseline(fitted, cases, end)
     validated = time.perf_counter() - started
-    temperature, conformal = _calibrated(cases, done, coverage, balanced)
+    temperature, conformal = calibrated(cases, done, coverage, balanced)
     report_progress("permutation test", 0.0)
     shuffles = SHUFFLES if len(cases) <= MANY else SHUFFLES_OF_MANY
     chance = permutation_p(cases, done.fold, shuffles, seed, cancelled)
@@ -175,7 +175,9 @@ def _with_baseline(fitted: Head, cases: Cases, end: float) -> Head:
     return dataclasses.replace(fitted, bias=fitted.bias - scores.mean() + baseline)
 
 
-def _calibrated(cases: Cases, done: CrossValidated, coverage: float, balanced: bool):
+def calibrated(
+    cases: Cases, done: CrossValidated, coverage: float, balanced: bool
+) -> tuple[float | None, Conformal | None]:
     """Temperature (None where there are no classes) and conformal quantile (None for survival), from unseen cases."""
     target = cases.target
     if target.kind == "survival":
