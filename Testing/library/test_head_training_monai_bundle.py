@@ -27,7 +27,7 @@ def test_monai_loads_and_runs_the_bundle(tmp_path, monkeypatch, capsys):
     parser.read_meta(str(out / "configs" / "metadata.json"))
     described = parser.get("_meta_::network_data_format::outputs::pred")
     assert list(described["channel_def"].values()) == list(model.contract.head.labels)
-    traced, metadata, _ = load(name="sequence-starter", bundle_dir=str(tmp_path), source="github", load_ts_module=True)
+    traced, _, _ = load(name="sequence-starter", bundle_dir=str(tmp_path), source="github", load_ts_module=True)
     with torch.inference_mode():
         assert torch.allclose(traced(inputs), net(inputs), atol=1e-4)
     assert json.loads((out / "configs" / "metadata.json").read_text())["name"] == "sequence-starter"
