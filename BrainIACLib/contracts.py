@@ -33,11 +33,8 @@ TWO_CLASS_LINKS = ("sigmoid", "cloglog")
 MISSING_POLICIES = ("refuse", "masked-mean")
 # What one of the first unit is in the second: a contract that says otherwise is wrong (U-16).
 CONVERSIONS = {("months", "years"): 1 / 12, ("years", "months"): 12.0}
-
-
-def _added_later():
-    """A field that contracts written before it do not have; absent means None."""
-    return field(default=None, metadata={"optional": True})
+# of a field that contracts written before it do not have; absent means null
+ADDED_LATER = {"optional": True}
 
 
 @dataclass(frozen=True)
@@ -126,9 +123,11 @@ class HeadContract:
     conformal: float | None = None  # score quantile of a prediction set; of a regression, half the interval's width
     ood_stats: str | None = None  # file name of training-embedding statistics beside the contract
     metrics: tuple[str, ...] = ()  # validation numbers with their set, in words
-    conformal_coverage: float | None = _added_later()  # that the set or interval was made for, as 0.9
-    conformal_measured: float | None = _added_later()  # on cases that neither the head nor its quantile had seen
-    ood_sha256: str | None = _added_later()
+    conformal_coverage: float | None = field(default=None, metadata=ADDED_LATER)  # asked for, as 0.9
+    conformal_measured: float | None = field(
+        default=None, metadata=ADDED_LATER
+    )  # on cases that neither the head nor its quantile had seen
+    ood_sha256: str | None = field(default=None, metadata=ADDED_LATER)
 
     def __post_init__(self):
         _one_of("head.link", self.link, LINKS)
@@ -217,8 +216,10 @@ class ModelContract:
     head: HeadContract | None  # None: an encoder for embeddings only
     unverified: tuple[str, ...] = ()  # known from documents only; shown with every result
     source: SourceContract | None = None  # None: made by this project, or by a person's own run
-    encoder_model: str | None = _added_later()  # the installed model that holds the encoder; None: it lies here
-    run: RunContract | None = _added_later()  # of a head that a person trained
+    encoder_model: str | None = field(
+        default=None, metadata=ADDED_LATER
+    )  # the installed model that holds the encoder; None: it lies here
+    run: RunContract | None = field(default=None, metadata=ADDED_LATER)  # of a head that a person trained
 
     def __post_init__(self):
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", self.id):  # it becomes the name of a folder
@@ -283,7 +284,7 @@ def contract_to_json(contract: ModelContract) -> str:
 
 
 def json_schema() -> dict:
-    """The JSON schema (draft 2020-12) of ``contract.json``. A field that says nothing is null; later ones may be absent."""
+    """The JSON schema (draft 2020-12) of ``contract.json``; fields that were added later may be absent."""
     schema = _object_schema(ModelContract)
     schema["properties"] = {"schema_version": {"const": SCHEMA_VERSION}, **schema["properties"]}
     schema["required"] = ["schema_version", *schema["required"]]
