@@ -18,7 +18,7 @@ class ModelError(BrainIACError):
 
 
 class StatisticsError(BrainIACError):
-    """Numbers from which the asked-for statistic is not defined (one class only, nobody at risk, too few cases, ...)."""
+    """Numbers from which the asked-for statistic is not defined (one class only, nobody at risk, too few cases)."""
 
 
 class ResultsError(BrainIACError):
