@@ -1,7 +1,7 @@
 """Pictures of the panels for the README: ``python Testing/slicer_module/screenshots.py`` (some minutes).
 
 The modules' own panels in real Qt: BrainIAC after a click on Classify sequence and Explain answer on the bundled
-simulated study, beside slices of a real MRML scene with MRML's own color legend; the head trainer after a training on
+simulated study, beside slices of a real MRML scene with its color legend; the head trainer after a training on
 random numbers. In a light and a dark palette. Slicer's own style and tool bars are not seen here.
 """
 
@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import slicer
 import standins
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -105,33 +104,37 @@ def pictureTrainer(folder: Path) -> None:
 
 
 def legendPicture(scene, saliency) -> QtGui.QImage:
-    """The color legend as MRML draws it, beside nothing else."""
+    """The color legend with the title and the colors of its MRML node."""
     window, renderer = vtk.vtkRenderWindow(), vtk.vtkRenderer()
     window.SetOffScreenRendering(1)
-    window.SetSize(SIZE, SIZE)
+    window.SetSize(2 * SIZE, 2 * SIZE)  # drawn larger and made smaller: its letters have a fixed size
     window.AddRenderer(renderer)
     node = scene.logics["Colors"].GetColorLegendDisplayNode(saliency)
-    bar = slicer.vtkSlicerScalarBarActor()
+    bar = vtk.vtkScalarBarActor()
     colors = vtk.vtkLookupTable()
-    colors.DeepCopy(node.GetColorNode().GetLookupTable())
+    colors.DeepCopy(saliency.GetDisplayNode().GetColorNode().GetLookupTable())
     colors.SetRange(0.0, 1.0)
     bar.SetLookupTable(colors)
     bar.SetTitle(node.GetTitleText())
     bar.SetLabelFormat(node.GetLabelFormat())
     bar.SetNumberOfLabels(6)
     bar.UnconstrainedFontSizeOn()
-    bar.SetTitleTextProperty(node.GetTitleTextProperty())
-    bar.SetLabelTextProperty(node.GetLabelTextProperty())
-    bar.GetPositionCoordinate().SetValue(0.1, 0.1)
+    for size, put in ((26, bar.SetTitleTextProperty), (22, bar.SetLabelTextProperty)):
+        text = vtk.vtkTextProperty()
+        text.ShallowCopy(node.GetTitleTextProperty())
+        text.SetFontSize(size)
+        put(text)
+    bar.GetPositionCoordinate().SetValue(0.25, 0.1)
     bar.SetWidth(0.25)
-    bar.SetHeight(0.8)
+    bar.SetHeight(0.7)
     renderer.AddViewProp(bar)
     window.Render()
     grabber = vtk.vtkWindowToImageFilter()
     grabber.SetInput(window)
     grabber.Update()
-    pixels = vtk_to_numpy(grabber.GetOutput().GetPointData().GetScalars()).reshape(SIZE, SIZE, 3)[::-1].copy()
-    return QtGui.QImage(pixels.data, SIZE, SIZE, 3 * SIZE, QtGui.QImage.Format.Format_RGB888).copy()
+    pixels = vtk_to_numpy(grabber.GetOutput().GetPointData().GetScalars()).reshape(2 * SIZE, 2 * SIZE, 3)[::-1].copy()
+    image = QtGui.QImage(pixels.data, 2 * SIZE, 2 * SIZE, 6 * SIZE, QtGui.QImage.Format.Format_RGB888)
+    return image.scaled(SIZE, SIZE, mode=QtCore.Qt.TransformationMode.SmoothTransformation)
 
 
 def click(panel, name: str, said: str = "") -> None:
