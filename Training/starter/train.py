@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import time
 from pathlib import Path
 
 import torch
@@ -33,7 +32,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of the training process")
     arguments = parser.parse_args()
     recipe = Recipe()
-    started = time.monotonic()
 
     painter = multiprocessing.get_context("spawn").Process(
         target=_generate, args=(arguments.labelmaps, arguments.work, recipe), daemon=True
@@ -69,7 +67,6 @@ def main() -> None:
         "label_maps": {label_map.name: label_map.sha256 for label_map in maps},
         "held_out": HELD_OUT,
         "validation_accuracy": accuracy,
-        "wall_seconds": round(time.monotonic() - started),
     }
     export_model(net, arguments.out, recipe, temperature, gate, facts)
     painter.join()
