@@ -220,14 +220,6 @@ class Predictor:
             **answer,
         )
 
-    def check_scans(
-        self, task: str, scans: Mapping[str, object], *, model_id: str | None = None, accept_missing: bool = False
-    ) -> None:
-        """Raise what ``predict`` would about the model and its slots, before anything is computed."""
-        head = find_model(task, self.models_folder, model_id).contract.head
-        if head is not None:
-            missing_slots(head, fill_slots(head, scans), accept_missing)
-
     def embed(self, scan: str, model_id: str | None = None) -> tuple[list[float], ModelContract]:
         """The embedding of a scan by the bundled encoder or the one of the model with that id, and its contract."""
         model = find_encoder(self.models_folder, model_id)
