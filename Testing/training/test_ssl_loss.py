@@ -48,6 +48,14 @@ def test_half_precision_is_computed_in_float32():
     assert nt_xent(first, second, 0.05).dtype == torch.float32
 
 
+def test_mixed_precision_does_not_round_the_cosines():
+    """The step runs under autocast (precision bf16-mixed), which would multiply in bfloat16 (P-09)."""
+    first, second = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = nt_xent(first, second, 0.05)
+    assert mixed.item() == pytest.approx(nt_xent(first, second, 0.05).item(), abs=1e-6)
+
+
 def small_net():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))

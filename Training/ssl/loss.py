@@ -33,7 +33,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
         everyone = torch.cat(_Gather.apply(own), dim=1)  # (2, W * B, D)
         before = dist.get_rank() * batch
     total = everyone.shape[1]
-    similarity = own.flatten(0, 1) @ everyone.flatten(0, 1).T / temperature  # (2B, 2 W B)
+    with torch.autocast(own.device.type, enabled=False):  # bfloat16 knows cosines near 1 to 0.004 only
+        similarity = own.flatten(0, 1) @ everyone.flatten(0, 1).T / temperature  # (2B, 2 W B)
     itself = torch.arange(batch, device=own.device) + before
     itself = torch.cat([itself, itself + total])
     similarity = similarity.scatter(1, itself[:, None], -torch.inf)
