@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from BrainIACLib.errors import TrainingError
 from Training.downstream.fractions import fold_columns, nested_order, split_column
+from Training.downstream.plan import Plan
 from Training.downstream.studies import studies
 from Training.downstream.survival_labels import DAYS_PER_MONTH, horizon_labels
 from Training.downstream.tasks import TASKS
@@ -117,9 +118,46 @@ def test_roles_and_external_datasets_win_over_drawing():
         assert (split[(number >= 10) & (number < 20)] == "validation").all()
         assert (split[(number >= 20) & (number < 30)] == "").all()
         assert (split[number >= 70] == "external").all()
-        assert (split[(number >= 30) & (number < 70)] == "train").sum() == round(fraction * 50) - (
-            10 if fraction == 1 else 0
-        ) or True
+        assert (split[(number >= 30) & (number < 70)] == "train").sum() == round(fraction * 40)
+
+
+def test_one_scan_with_a_role_speaks_for_its_person():
+    """C-08: scans whose role was left empty do not bring a person into another split."""
+    scans = cohort(60, dataset=lambda n: "away" if n >= 50 else "here")
+    number = scans["patient"].str[1:].astype(int)
+    first = scans["sequence"] == "T2"  # not a scan of the age task
+    for role, low in (("test", 0), ("validation", 10), ("pretrain", 20)):
+        scans.loc[first & number.between(low, low + 9), "role"] = role
+    scans.loc[first & (number == 55), "role"] = "pretrain"
+    scans["same_person_as"] = np.where(number == 56, "p040", "")  # an external person who is in the pool, too
+    table = studies(scans, TASKS["age"]).table
+    split = split_column(table, "age", fraction=1.0, seed=0, external=("away",), **SHARES)
+    number = table["scan"].str.extract(r"p(\d+)")[0].astype(int)
+    assert (split[number < 10] == "test").all()
+    assert (split[number.between(10, 19)] == "validation").all()
+    assert (split[number.between(20, 29) | number.isin([40, 55])] == "").all()
+    assert (split[(number >= 50) & (number != 55)] == "external").all()
+    assert (split[number.between(30, 49) & (number != 40)] == "train").all()
+
+
+def test_all_seeds_have_the_same_hold_out():
+    """P-14: evaluation averages seeds case by case."""
+    table = studies(cohort(50), TASKS["idh"]).table
+    first, second = (split_column(table, "idh", fraction=0.6, seed=seed, **SHARES) for seed in (1, 2))
+    assert ((first == "test") == (second == "test")).all()
+    assert not (first == second).all()
+
+
+def test_folds_leave_out_who_was_pretrained_on():
+    table = studies(cohort(40, role=lambda n: "pretrain" if n < 10 else ""), TASKS["age"]).table
+    columns = fold_columns(table, "age", folds=5, fraction=1.0, seed=0, validation=0.2)
+    pretrained = table["role"] == "pretrain"
+    assert all((split[pretrained] == "").all() and (split[~pretrained] != "").all() for split in columns)
+
+
+def test_folds_and_external_datasets_exclude_each_other():
+    with pytest.raises(TrainingError, match="never trained on"):
+        Plan("cache", "here", "real", {}, folds=5, external=("away",))
 
 
 def test_every_case_is_in_the_test_split_of_one_fold():

@@ -14,6 +14,7 @@ import pandas as pd
 from BrainIACLib.errors import TrainingError
 
 AGE_STRATA = 5
+HOLD_OUT_SEED = 0  # one hold-out for all seeds: their answers are compared case by case (P-14)
 _HOLD_OUT_STREAM, _ORDER_STREAM, _FOLD_STREAM = 1, 2, 3  # so that one seed gives unrelated draws
 
 
@@ -56,7 +57,8 @@ def split_column(
     """For each study ``train``, ``validation``, ``test``, ``external``, or ``""`` (not in this fraction).
 
     Roles of the manifest win over drawing: ``test`` is the hold-out, ``pretrain`` is left out, ``validation`` is the
-    validation set of every fraction. The hold-out depends on the seed alone, so it is the same for all fractions.
+    validation set of every fraction. The drawn hold-out is the same for all fractions and seeds. A person is in one
+    split only: who is external, held out or pretrained on is in no other.
 
     Parameters
     ----------
@@ -70,13 +72,13 @@ def split_column(
     TrainingError : too few patients for the fraction, or no hold-out.
     """
     split = pd.Series("", index=table.index)
-    split[table["dataset"].isin(external)] = "external"
-    open_rows = split == ""
-    split[open_rows & (table["role"] == "test")] = "test"
-    pool = table[open_rows & ~table["role"].isin(["test", "pretrain"])]
+    pretrained = table["role"] == "pretrain"
+    split[table["dataset"].isin(external) & ~pretrained] = "external"
+    split[(split == "") & (table["role"] == "test")] = "test"
+    pool = table[~table["patient"].isin(table["patient"][pretrained | (split != "")])]
     stratum = strata(pool, task_name)
     if not (split == "test").any():
-        order = nested_order(stratum, seed, _HOLD_OUT_STREAM)
+        order = nested_order(stratum, HOLD_OUT_SEED, _HOLD_OUT_STREAM)
         held_out = order[: round(hold_out * len(order))]
         split[pool.index[pool["patient"].isin(held_out)]] = "test"
         pool = pool[~pool["patient"].isin(held_out)]
@@ -86,8 +88,10 @@ def split_column(
 def fold_columns(
     table: pd.DataFrame, task_name: str, *, folds: int, fraction: float, seed: int, validation: float
 ) -> list[pd.Series]:
-    """One split column for each fold of a cross-validation by patient; every study is in the test split of one."""
-    stratum = strata(table, task_name)
+    """One split column for each fold of a cross-validation by patient; every study is in the test split of one.
+    Patients of the role ``pretrain`` are left out."""
+    open_to_all = table[table["role"] != "pretrain"]
+    stratum = strata(open_to_all, task_name)
     order = nested_order(stratum, seed, _FOLD_STREAM)
     if len(order) < 2 * folds:
         raise TrainingError(f"{len(order)} patients are too few for {folds} folds; take fewer folds.")
@@ -95,7 +99,9 @@ def fold_columns(
     for fold in range(folds):
         split = pd.Series("", index=table.index)
         split[table["patient"].isin(order[fold::folds])] = "test"
-        columns.append(_with_fraction(split, table[split == ""], stratum, fraction, seed, validation))
+        columns.append(
+            _with_fraction(split, open_to_all[split[open_to_all.index] == ""], stratum, fraction, seed, validation)
+        )
     return columns
 
 

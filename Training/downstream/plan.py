@@ -63,6 +63,8 @@ class Plan:
     def __post_init__(self):
         if self.labels not in LABELS:
             raise TrainingError(f"labels must be 'real' or 'simulated', not '{self.labels}'.")
+        if self.folds and self.external:
+            raise TrainingError("External datasets are never trained on, but folds train on all; give one of the two.")
         object.__setattr__(self, "external", tuple(self.external))
         object.__setattr__(self, "spacing_mm", tuple(self.spacing_mm))
 

@@ -39,6 +39,8 @@ def studies(scans: pd.DataFrame, task: Task, *, age_unit: str = "years", horizon
     """
     scans = scans.reset_index(drop=True)
     scans["patient"] = persons(scans)  # one name for a person of two datasets (C-09)
+    roles = scans["role"].where(scans["role"] != "").groupby(scans["patient"])
+    scans["role"] = roles.transform("first").fillna("")  # scans without a role have that of their person (C-08)
     builder = _single if len(task.slots) == 1 else _several
     table, volumes, left_out = builder(scans, task)
     if len(table):
