@@ -93,6 +93,17 @@ def test_a_changed_scan_or_setting_is_not_mistaken_for_done(tmp_path, table):
     assert seen == ["scan06.nii", "scan07.nii"]
 
 
+def test_edited_roles_and_labels_reach_a_finished_cache(tmp_path, table):
+    """Otherwise patients that were moved into the hold-out would still be pretrained on (P-02)."""
+    prepare(table, tmp_path / "c", HOW, standardise_one=fake)
+    fingerprint = Cache(tmp_path / "c").fingerprint
+    prepare(table, tmp_path / "c", HOW, standardise_one=None)
+    assert Cache(tmp_path / "c").fingerprint == fingerprint  # a run that was begun on it goes on
+    table["role"] = "test"
+    prepare(table, tmp_path / "c", HOW, standardise_one=None)  # no volume is made again
+    assert (Cache(tmp_path / "c").table["role"] == "test").all()
+
+
 def test_the_same_image_in_two_roles_is_refused(tmp_path, table):
     """C-09: found by image hash, although the files have other names and patients."""
     table["role"] = ["pretrain"] * 7 + ["test"]

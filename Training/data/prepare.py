@@ -84,7 +84,7 @@ def prepare(
     if (folder / INDEX).exists():
         if json.loads((folder / INDEX).read_text(encoding="utf-8"))["preprocessing"].get("key") != key:
             raise CacheError(f"'{folder}' holds the cache of other scans or settings; choose another folder.")
-        return _failures(folder, table, [job.done(folder) or {} for job in jobs])
+        # no return: roles and labels may have been edited since, and the table must follow them
     records = {job.number: record for job in jobs if (record := job.done(folder)) is not None}
     report(sum(len(jobs[number].rows) for number in records), len(table))
     for job, record in _run([job for job in jobs if job.number not in records], folder, how, workers, standardise_one):
