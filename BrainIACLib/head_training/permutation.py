@@ -1,11 +1,12 @@
 """Could the figures be chance? The whole nested cross-validation on shuffled labels.
 
 Refitting a logistic or Cox head hundreds of times would take minutes, so the test is made with least squares on the
-same folds and embeddings: on class indicators, on the number, or on martingale residuals of survival times. There,
-shuffled labels are further columns of one linear system. The test holds exactly under "the embedding says nothing of
-the label"; its statistic, the rank correlation of out-of-fold answers and labels (of two classes: a rescaled AUC), is
-not the figure of the installed head, but of its sister. Source: Ojala and Garriga, Journal of Machine Learning Research
-11, 2010 (test 1).
+same embeddings: on class indicators, on the number, or on martingale residuals of survival times. There, shuffled
+labels are further columns of one linear system. Its folds are drawn without a look at the labels: folds that are
+balanced for the true labels, but not for the shuffled ones, would favour the true ones. The test holds exactly under
+"the embedding says nothing of the label"; its statistic, the rank correlation of out-of-fold answers and labels (of two
+classes: a rescaled AUC), is not the figure of the installed head, but of its sister. Source: Ojala and Garriga, Journal
+of Machine Learning Research 11, 2010 (test 1).
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ PENALTIES = np.logspace(-2, 3, 6)
 
 
 def permutation_p(
-    cases: Cases, fold: np.ndarray, shuffles: int, seed: int, cancelled: Callable[[], bool] | None = None
+    cases: Cases, folds: int, shuffles: int, seed: int, cancelled: Callable[[], bool] | None = None
 ) -> float:
     """Share of shuffles, counting the labels as they are, whose labels are predicted at least as well."""
     rng = np.random.default_rng(seed)
+    patients, index = np.unique(cases.groups, return_inverse=True)
+    fold = (rng.permutation(len(patients)) % folds)[index]
     responses = _responses(cases)
     scale = responses.std(axis=0)
     responses = (responses - responses.mean(axis=0)) / np.where(scale > 0, scale, 1.0)

@@ -10,12 +10,14 @@ import BrainIACLib
 from BrainIACLib.head_training.cases import Cases
 from BrainIACLib.head_training.cross_validation import CrossValidated
 from BrainIACLib.head_training.embedding_map import embedding_map
-from BrainIACLib.head_training.logistic import probabilities
+from BrainIACLib.head_training.logistic import balanced_weights, probabilities
 from BrainIACLib.head_training.performance import confusion, decisions, difficulty, main_figure, performance
+from BrainIACLib.head_training.targets import Target
 from BrainIACLib.statistics.calibration import calibration_error
 from BrainIACLib.statistics.conformal import prediction_sets
 from BrainIACLib.statistics.survival import log_rank
 from BrainIACLib.trust.conformal import Conformal
+from BrainIACLib.trust.temperature import unseen_temperatures
 
 HARDEST = 10
 FEW_PATIENTS = 20
@@ -27,6 +29,7 @@ def make_report(
     temperature: float | None,
     conformal: Conformal | None,
     coverage: float,
+    balanced: bool,
     chance_p: float,
     shuffles: int,
     curve: dict,
@@ -68,7 +71,7 @@ def make_report(
     if target.kind == "classification":
         report["class_sizes"] = np.bincount(target.values, minlength=len(target.classes)).tolist()
         report["confusion"] = confusion(cases, done.outputs)
-        report["calibration"] = _calibration(target.values, done.outputs, temperature)
+        report["calibration"] = _calibration(target, done, temperature, balanced)
     elif target.kind == "regression":
         report["scatter"] = {"truth": target.values.tolist(), "answer": done.outputs[:, 0].tolist()}
     else:
@@ -100,11 +103,13 @@ def _answers(cases: Cases, done: CrossValidated, temperature: float | None) -> l
     return rows
 
 
-def _calibration(classes: np.ndarray, outputs: np.ndarray, temperature: float) -> dict:
+def _calibration(target: Target, done: CrossValidated, temperature: float, balanced: bool) -> dict:
+    """``error_after`` is with temperatures of the other folds, not with the one that was fitted on these very cases."""
+    weights = balanced_weights(target.values, len(target.classes)) if balanced else None
     errors = []
-    for divisor in (1.0, temperature):
-        shares = probabilities(outputs / divisor)
-        errors.append(calibration_error(shares.argmax(axis=1) == classes, shares.max(axis=1)))
+    for divisor in (1.0, unseen_temperatures(done.outputs, target.values, done.fold, weights)):
+        shares = probabilities(done.outputs / divisor)
+        errors.append(calibration_error(shares.argmax(axis=1) == target.values, shares.max(axis=1)))
     return {"temperature": temperature, "error_before": errors[0], "error_after": errors[1]}
 
 

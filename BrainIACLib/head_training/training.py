@@ -129,12 +129,14 @@ def train_head(
     temperature, conformal = calibrated(cases, done, coverage, balanced)
     report_progress("permutation test", 0.0)
     shuffles = SHUFFLES if len(cases) <= MANY else SHUFFLES_OF_MANY
-    chance = permutation_p(cases, done.fold, shuffles, seed, cancelled)
+    chance = permutation_p(cases, len(set(done.fold)), shuffles, seed, cancelled)
     report_progress("learning curve", 0.0)
     curve = learning_curve(cases, done, head, seed, balanced, cancelled)
     report_progress("report", 0.0)
     solver = SOLVERS[cases.target.kind] if head == "linear" else "two-layer head (P-17)"
-    report = make_report(cases, done, temperature, conformal, coverage, chance, shuffles, curve, seed, cancelled)
+    report = make_report(
+        cases, done, temperature, conformal, coverage, balanced, chance, shuffles, curve, seed, cancelled
+    )
     report |= {"task": task, "solver": solver, "penalty": fitted.penalty, "endpoint": end, "balanced": balanced}
     report |= {"seconds": {"nested cross-validation and fit": validated, "all": time.perf_counter() - started}}
     return TrainedHead(
@@ -186,5 +188,12 @@ def calibrated(
         return None, conformal_of(regression_scores(target.values, done.outputs[:, 0]), done.fold, coverage)
     weights = balanced_weights(target.values, len(target.classes)) if balanced else None
     temperature = fit_temperature(done.outputs, target.values, weights)
-    scores = classification_scores(probabilities(done.outputs / temperature), target.values)
-    return temperature, conformal_of(scores, done.fold, coverage)
+
+    def scores(divisor: float) -> np.ndarray:
+        return classification_scores(probabilities(done.outputs / divisor), target.values)
+
+    def scores_knowing(seen: np.ndarray) -> np.ndarray:
+        shares = None if weights is None else weights[seen]
+        return scores(fit_temperature(done.outputs[seen], target.values[seen], shares))
+
+    return temperature, conformal_of(scores(temperature), done.fold, coverage, scores_knowing)

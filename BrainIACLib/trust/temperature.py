@@ -28,3 +28,14 @@ def fit_temperature(logits: np.ndarray, classes: np.ndarray, weights: np.ndarray
 
     found = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
     return float(np.exp(found.x))
+
+
+def unseen_temperatures(
+    logits: np.ndarray, classes: np.ndarray, fold: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """(n, 1) the temperature of each case, fitted on the other folds: to judge what a temperature is worth."""
+    found = np.empty((len(classes), 1))
+    for number in np.unique(fold):
+        seen = fold != number
+        found[~seen] = fit_temperature(logits[seen], classes[seen], None if weights is None else weights[seen])
+    return found

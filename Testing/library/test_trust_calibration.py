@@ -11,7 +11,7 @@ from BrainIACLib.errors import ModelError
 from BrainIACLib.trust import perturbations
 from BrainIACLib.trust.conformal import conformal_of
 from BrainIACLib.trust.novelty import novelty_of, read_novelty, write_novelty
-from BrainIACLib.trust.temperature import fit_temperature
+from BrainIACLib.trust.temperature import fit_temperature, unseen_temperatures
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -42,6 +42,20 @@ def test_intervals_cover_new_cases_as_often_as_promised():
     assert np.mean(covered) == pytest.approx(0.9, abs=0.03)
     assert np.mean(measured) == pytest.approx(0.9, abs=0.03)
     assert conformal_of(np.arange(5.0), np.arange(5), 0.9) is None  # too few to exclude anything
+    assert conformal_of(np.arange(10.0), np.arange(10) % 5, 0.9) is None  # enough for a quantile, not to measure it
+
+
+def test_what_judges_a_calibration_was_not_used_for_it():
+    """A case's own temperature and measured coverage do not change with its label."""
+    rng, fold = np.random.default_rng(2), np.arange(60) % 5
+    logits, classes = rng.standard_normal((60, 3)), rng.integers(0, 3, 60)
+    other = np.where(fold == 0, (classes + 1) % 3, classes)
+    first, second = (unseen_temperatures(logits, truth, fold)[:, 0] for truth in (classes, other))
+    assert np.array_equal(first[fold == 0], second[fold == 0])
+    assert first[0] == pytest.approx(fit_temperature(logits[fold != 0], classes[fold != 0]))
+    known = []
+    conformal_of(rng.random(60), fold, 0.8, lambda seen: known.append(seen) or rng.random(60))
+    assert all(np.array_equal(seen, fold != number) for number, seen in enumerate(known))
 
 
 @pytest.mark.parametrize(("cases", "size"), [(40, 100), (300, 20)])
