@@ -56,7 +56,6 @@ def _embed(options: argparse.Namespace) -> int:
     from BrainIACLib.embeddings.files import check_format
     from BrainIACLib.embeddings.store import embed_cohort
     from BrainIACLib.predictor import Predictor
-    from BrainIACLib.scans import read_scan
 
     if bool(options.scans) == bool(options.manifest):
         raise BrainIACError("Name the scans to embed, or a table of them with --manifest; one of both.")
@@ -84,7 +83,8 @@ def _embed(options: argparse.Namespace) -> int:
             model_id=options.model,
             options=preprocessing_options(options),
             preset=options.preset,
-            read=lambda path: read_scan(path, series_uid=options.series, frame=options.frame),
+            series_uid=options.series,
+            frame=options.frame,
             done=done,
             progress=lambda step, part: bar.step(step, ready / len(cases), (ready + 1) / len(cases))(step, part),
         )

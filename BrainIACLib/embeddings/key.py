@@ -15,20 +15,29 @@ from BrainIACLib.preprocessing import brain_extraction
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
 from BrainIACLib.preprocessing.template import icbm152
 
-CODE = Path(brain_extraction.__file__).parent
+LIBRARY = Path(brain_extraction.__file__).parents[1]
+ROOMS = ("scans", "preprocessing", "models")  # the code between a file and its embedding
 
 
-def preprocessing_sha256(options: PreprocessingOptions, preset: str, encoder: EncoderContract) -> str:
+def preprocessing_sha256(
+    options: PreprocessingOptions,
+    preset: str,
+    encoder: EncoderContract,
+    series_uid: str | None = None,
+    frame: int | None = None,
+) -> str:
     """Of everything that can change the encoder's input for a given image.
 
     That is what was asked for, the template, the encoder's input format, the versions of the packages that compute, the
-    brain extraction that is installed, and the preprocessing code itself, so that no update can leave a stale row.
+    brain extraction that is installed, which series or frame of a file is read, and the code itself, so that no update
+    can leave a stale row.
     """
     asked = {name: value for name, value in vars(options).items() if name not in ("mask", "device")}
     recipe = {
         "options": asked,
         "mask": None if options.mask is None else _image_sha256(options.mask),
         "preset": preset,
+        "read": [series_uid, frame],  # the hash of an image is that of its file, which may hold several
         "encoder": {k: v for k, v in dataclasses.asdict(encoder).items() if k not in ("weights", "sha256")},
         "template": icbm152().sha256,
         "versions": {name: metadata.version(name) for name in ("SimpleITK", "torch", "numpy")},
@@ -51,7 +60,7 @@ def _version(package: str) -> str | None:
 
 def _code_sha256() -> str:
     digest = hashlib.sha256()
-    for path in sorted(CODE.glob("*.py")):
+    for path in sorted(path for room in ROOMS for path in (LIBRARY / room).rglob("*.py")):
         digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()
 

@@ -11,6 +11,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,9 @@ def embed_cohort(
     model_id: str | None = None,
     options: PreprocessingOptions | None = None,
     preset: str = "standard",
-    read: Callable[[Path], Scan] = read_scan,
+    series_uid: str | None = None,
+    frame: int | None = None,
+    read: Callable[[Path], Scan] | None = None,
     done: Callable[[Case, str | None], None] | None = None,
     progress: Callable[[str, float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -56,6 +59,8 @@ def embed_cohort(
     Parameters
     ----------
     out : a table that lies there already is used as far as its rows fit, then replaced.
+    series_uid, frame : which to read of files that hold several, as in ``read_scan``.
+    read : another way to read a scan.
     done : called after each case with None or the reason of its failure.
     progress : called with the step and its fraction, within one scan.
 
@@ -67,7 +72,8 @@ def embed_cohort(
     check_format(out)
     options = options or PreprocessingOptions()
     contract = find_encoder(predictor.models_folder, model_id).contract
-    recipe = preprocessing_sha256(options, preset, contract.encoder)
+    recipe = preprocessing_sha256(options, preset, contract.encoder, series_uid, frame)
+    read = read or partial(read_scan, series_uid=series_uid, frame=frame)
     journal = _Journal(out)
     known = {**_rows_of(out), **journal.rows}
     rows, vectors, failures = [], [], {}

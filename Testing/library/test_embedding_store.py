@@ -93,6 +93,18 @@ def test_a_changed_image_or_preprocessing_is_embedded_anew(manifest, store, tmp_
     assert preprocessing_sha256(same, "standard", contract) in keys
 
 
+def test_another_frame_of_the_same_file_is_another_image(store, tmp_path):
+    """The sha256 is that of the file: without the frame in the key, frame 0 would be taken over for frame 1."""
+    noise = np.random.default_rng(0).uniform(50, 150, (2, 40, 40, 40)).astype(np.float32)
+    image = sitk.JoinSeries([sitk.GetImageFromArray(frame) for frame in noise])
+    image.SetSpacing((4, 4, 4, 1))
+    sitk.WriteImage(image, str(tmp_path / "two.nii"))
+    (tmp_path / "cases.csv").write_text("scan\ntwo.nii\n")
+    first, second = (run(tmp_path / "cases.csv", store, tmp_path / "t.npz", frame=frame) for frame in (0, 1))
+    assert (first.computed, second.computed) == (1, 1), (first.failures, second.failures)
+    assert not np.array_equal(first.table.embeddings, second.table.embeddings)
+
+
 @pytest.mark.parametrize("cut", [0, 30])
 def test_a_stopped_run_goes_on_where_it_was(cut, manifest, store, tmp_path, monkeypatch):
     done, out = counted(monkeypatch), tmp_path / "t.npz"
