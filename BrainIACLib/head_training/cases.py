@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from BrainIACLib.embeddings.table import EmbeddingTable
+from BrainIACLib.embeddings.cohort import COMPUTED
+from BrainIACLib.embeddings.table import FACTS, EmbeddingTable
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.targets import LEAST_PATIENTS, LEAST_PER_CLASS, Target, read_target
 
 ANY = "any"
+ABSENT = ("", "nan", "na", "n/a", "#n/a", "<na>", "null")
 SLOT_ORDER = ("T1CE", "FLAIR", "T1", "T2")  # the paper's (P-18), others after them by name
 
 
@@ -57,14 +59,18 @@ def with_labels(table: EmbeddingTable, path: Path) -> EmbeddingTable:
         raise BrainIACError(f"The labels '{path}' need a column 'scan' or 'patient' that says whose they are.")
     labels: dict[tuple, Mapping[str, str]] = {}
     for number, row in enumerate(rows, start=2):
+        if not row[keys[0]]:  # otherwise all scans without a patient would get this label
+            raise BrainIACError(f"Line {number} of '{path}' has an empty '{keys[0]}'; fill it in or take the line out.")
         if labels.setdefault(tuple(row[key] for key in keys), row) is not row:
             raise BrainIACError(f"Line {number} of '{path}' gives labels to '{row[keys[0]]}' a second time.")
     of_rows = [labels.get(key, {}) for key in zip(*(table.columns[key] for key in keys), strict=True)]
     columns = {
         name: np.array([(row.get(name) or "").strip() for row in of_rows], dtype=np.str_)
         for name in names
-        if name not in keys
+        if name not in keys and name not in COMPUTED
     }
+    for name in set(columns) & set(FACTS):  # an empty cell takes nothing away, least of all who the patient is
+        columns[name] = np.where(columns[name] == "", table.columns[name], columns[name])
     return EmbeddingTable({**table.columns, **columns}, table.embeddings)
 
 
@@ -117,9 +123,9 @@ def _usable(table, target: str, event: str | None, slots, notes: list[str]) -> E
     keys = {tuple(key) for key in zip(table.columns["encoder_sha256"], table.columns["preset"], strict=True)}
     if len(keys) > 1:
         raise BrainIACError("The embedding table mixes encoders or presets; embed all scans with the same one.")
-    keep = (table.columns[target] != "") & (table.columns[target] != "nan")
+    keep = _known(table.columns[target])
     if event is not None:
-        keep &= table.columns[event] != ""
+        keep &= _known(table.columns[event])
     if slots is not None:
         keep &= np.isin(table.columns["sequence"], list(slots))
     if not keep.any():
@@ -127,6 +133,11 @@ def _usable(table, target: str, event: str | None, slots, notes: list[str]) -> E
     if not keep.all():
         notes.append(f"{int((~keep).sum())} of {len(table)} scans were left out: no label, or not of these sequences.")
     return table.rows(np.flatnonzero(keep))
+
+
+def _known(texts: np.ndarray) -> np.ndarray:
+    """(n,) whether a cell says anything; what spreadsheets and pandas write for nothing must not become a class."""
+    return ~np.isin(np.char.lower(np.char.strip(texts)), ABSENT)
 
 
 def _groups(table: EmbeddingTable, labels: np.ndarray, notes: list[str]) -> np.ndarray:
@@ -197,6 +208,10 @@ def _check_size(target: Target, groups: np.ndarray) -> None:
     patients = len(set(groups))
     if patients < LEAST_PATIENTS:
         raise BrainIACError(f"Only {patients} patients have a label; at least {LEAST_PATIENTS} are needed.")
+    if target.events is not None and len(set(groups[target.events])) < LEAST_PER_CLASS:
+        raise BrainIACError(
+            f"Fewer than {LEAST_PER_CLASS} patients have an event; survival cannot be learned from them."
+        )
     for number, name in enumerate(target.classes):
         count = len(set(groups[target.values == number]))
         if count < LEAST_PER_CLASS:
