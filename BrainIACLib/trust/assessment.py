@@ -39,8 +39,14 @@ def prediction_interval(head: HeadContract, value: float | None) -> dict | None:
 
 
 def _coverage_in_words(head: HeadContract) -> str:
-    measured = "" if head.conformal_measured is None else f" (measured: {head.conformal_measured:.0%})"
-    return f"holds the truth in {head.conformal_coverage:.0%} of cases like those of the training{measured}"
+    """What was asked for and on what it was measured: no more is known of other cases."""
+    cases = f"held-out cases of the training's kind ({', '.join(head.training_sets) or 'its sets are not named'})"
+    measured = (
+        f"; not measured on {cases}"
+        if head.conformal_measured is None
+        else (f"; it did in {head.conformal_measured:.0%} of {cases}")
+    )
+    return f"is meant to hold the truth in {head.conformal_coverage:.0%} of cases like those of the training{measured}"
 
 
 def set_doubt(found: dict | None) -> list[str]:

@@ -111,7 +111,7 @@ def sanity_check(
 
     Returns
     -------
-    ``rank_correlation`` of the two maps inside the brain (Spearman), and what it means.
+    ``rank_correlation`` of the two maps inside the brain (Spearman; None of a constant map), and what it means.
     """
     from scipy.stats import spearmanr
 
@@ -120,9 +120,10 @@ def sanity_check(
         for randomised in (False, True)
     )
     inside = ours.inputs != 0
+    if any(np.ptp(found.heat[inside]) == 0 for found in (ours, shuffled)):  # a constant map has no ranks
+        meaning = "One of the maps is the same everywhere: whether they depend on the weights cannot be told."
+        return {"rank_correlation": None, "samples": samples, "meaning": meaning}
     similarity = float(spearmanr(ours.heat[inside], shuffled.heat[inside]).statistic)
-    if not np.isfinite(similarity):
-        similarity = 0.0  # a constant map has no ranks
     meaning = (
         "The map stays much the same when the model's weights are shuffled: it shows the scan's edges more than what "
         "the model has learned; do not read it as a reason."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -71,6 +72,8 @@ def test_a_class_comes_with_its_set_and_its_distance(predictor):
     found = prediction.trust["prediction_set"]
     assert found["coverage"] == 0.8
     assert prediction.label in found["classes"]
+    assert found["meaning"].startswith("is meant to hold the truth in 80%")
+    assert "of held-out cases of the training's kind (user's own cohort)" in found["meaning"]
     assert prediction.trust["novelty"]["score"] < predictor.predict("kind", "odd").trust["novelty"]["score"]
     assert any("Unlike the training scans" in warning for warning in predictor.predict("kind", "odd").warnings)
     json.dumps(prediction.to_json())
@@ -134,6 +137,16 @@ def test_the_sanity_check_compares_with_shuffled_weights(predictor):
     assert "weights are shuffled" in found["meaning"]
     true, again = (predictor.saliency("kind", "new", "new", "strong", 2, 0).heat for _ in range(2))
     assert np.array_equal(true, again)
+
+
+def test_a_map_without_ranks_proves_nothing(predictor, monkeypatch):
+    """A constant map has no correlation: it must not be reported as one that changed as it should."""
+    ours = predictor.saliency("kind", "new", "new", "strong", 1, 0)
+    constant = dataclasses.replace(ours, heat=np.zeros_like(ours.heat))
+    monkeypatch.setattr(type(predictor), "saliency", lambda self, *a, randomised, **k: constant if randomised else ours)
+    found = sanity_check(predictor, "kind", "new", "new", "strong")
+    assert found["rank_correlation"] is None
+    assert "cannot be told" in found["meaning"]
 
 
 def test_saliency_of_a_retrained_head_is_on_the_scans_own_grid(predictor):

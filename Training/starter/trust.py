@@ -4,7 +4,8 @@
 
 Reads the shards that ``Training.starter.train`` drew, embeds a share of them, and writes beside the model: the
 statistics of the training embeddings of the four sequences (``ood.safetensors``), and into the contract the conformal
-quantile of the held-out heads with its measured coverage. Weights, temperature and gate stay as they are.
+quantile of the held-out simulated heads, with the coverage measured on shards of them that set neither the quantile nor
+the weights (their one temperature was fitted on all). Weights, temperature and gate stay as they are.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from Training.starter.training import Recipe
 OOD = "ood.safetensors"
 SEQUENCES = [LABELS.index(name) for name in ("T1", "T2", "FLAIR", "T1CE")]
 FOLDS = 5
+TRAINING_SETS = ("simulated images",)
 
 
 def add_trust(model_folder: Path, work: Path, recipe: Recipe, shards: int, coverage: float = 0.9) -> dict[str, float]:
@@ -60,6 +62,7 @@ def add_trust(model_folder: Path, work: Path, recipe: Recipe, shards: int, cover
         conformal=conformal.quantile,
         conformal_coverage=conformal.coverage,
         conformal_measured=conformal.measured,
+        training_sets=TRAINING_SETS,
     )
     write_text(contract_to_json(dataclasses.replace(contract, head=head)), model_folder / "contract.json")
     beyond = novelty.scores(held_out[np.isin(truth, SEQUENCES)]) > novelty.warn_above
