@@ -224,6 +224,26 @@ def test_training_is_reproducible_and_stops_early_or_when_asked():
         train("idh", cancelled=lambda: True)
 
 
+def test_mixed_precision_is_the_one_that_needs_no_gradient_scaler(monkeypatch):
+    """CUDA's default, float16, would lose small gradients of the released recipe (U-04)."""
+    kinds, autocast = [], torch.autocast
+    monkeypatch.setattr(torch, "autocast", lambda *a, **how: (kinds.append(how["dtype"]), autocast(*a, **how))[1])
+    train("idh", dataclasses.replace(QUICK, epochs=1, mixed_precision=True))
+    assert set(kinds) == {torch.bfloat16}
+
+
+def test_a_training_that_cannot_be_is_refused_in_words():
+    """All validation cases censored (C-11), or a loss that has blown up."""
+    inputs, targets, rows, validation = problem("idh")
+    head = new_head("linear", 8, 1, 0.0, seed=0)
+    with pytest.raises(TrainingError, match="0 validation cases have a known label"):
+        fit(head, inputs, targets, rows, validation[:0], TASKS["idh"], QUICK, rate=1e-3, seed=0)
+    with torch.no_grad():
+        head.fc.weight.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="not finite in epoch 1"):
+        fit(head, inputs, targets, rows, validation, TASKS["idh"], QUICK, rate=1e-3, seed=0)
+
+
 def test_one_class_only_has_a_defined_score():
     assert validation_score(TASKS["idh"], np.zeros(3), np.array([0.1, 0.2, 0.3])) == 0.5
     assert validation_score(TASKS["sequence"], np.zeros(2), np.eye(4)[[0, 1]]) == 0.5

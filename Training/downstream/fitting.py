@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 
-from BrainIACLib.errors import Cancelled
+from BrainIACLib.errors import Cancelled, TrainingError
 from Training.downstream.inputs import in_batches
 from Training.downstream.recipe import Optimisation, Recipe
 from Training.downstream.tasks import TargetScale, Task, loss, scores
@@ -59,7 +59,13 @@ def fit(
     Raises
     ------
     Cancelled : asked to stop; the model is then of no use.
+    TrainingError : nobody to train on or to validate with, or a loss that is not finite.
     """
+    if not len(train) or not len(validation):
+        raise TrainingError(
+            f"{len(train)} training and {len(validation)} validation cases have a known label for the task "
+            f"'{task.name}', and both need one; take a larger fraction."
+        )
     rng = np.random.default_rng((seed, 4))
     scale = TargetScale.of(task, targets[train])
     model.to(device)
@@ -75,6 +81,8 @@ def fit(
                 raise Cancelled("Stopped as asked; this training was not finished.")
             order = rng.permutation(train)
             training_loss = _one_epoch(model, inputs, targets, order, task, recipe, optimisation, scale)
+            if not np.isfinite(training_loss):
+                raise TrainingError(f"The loss is not finite in epoch {epoch}; take a recipe with a lower rate.")
             outputs = predict(model, inputs, validation, recipe.batch_size)
             truth = torch.from_numpy(targets[validation])
             validation_loss = float(loss(task, outputs, truth, scale))
@@ -137,8 +145,10 @@ def _one_epoch(
         batches.pop()
     total = 0.0
     for part in batches:
-        with torch.autocast(device.type, enabled=recipe.mixed_precision and device.type == "cuda"):
-            value = loss(task, model(*inputs.batch(part)), torch.from_numpy(targets[part]).to(device), scale)
+        mixed = recipe.mixed_precision and device.type == "cuda"
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):  # float16 would need a gradient scaler
+            outputs = model(*inputs.batch(part))
+        value = loss(task, outputs.float(), torch.from_numpy(targets[part]).to(device), scale)
         optimisation.step(value)
         total += float(value.detach())
     return total / len(batches)
