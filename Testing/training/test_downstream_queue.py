@@ -219,3 +219,27 @@ def test_slurm_jobs_are_cells(cache, tmp_path):
     jobs = submit(runs, cells, cluster="debug")
     assert [job.result() for job in jobs] == [0]  # the finished cell is not submitted
     assert is_finished(runs, cells[1])
+
+
+def test_saliency_lies_in_the_brain_and_its_distance_is_in_mm(cache, tmp_path):
+    """P-36, P-43, P-44: with a mask in one corner the distance is that of the two centres on the given spacing."""
+    masks = tmp_path / "tumours.npz"
+    corner = np.zeros(SIZE, bool)
+    corner[:2, :2, :2] = True
+    np.savez(masks, **{f"p{number:02d}": corner for number in range(20)})
+    more = {"saliency_patients": 2, "tumours": str(masks), "spacing_mm": (2.0, 3.0, 4.0)}
+    cells = [Cell(task, "Scratch", 1.0, 0, "probe") for task in ("idh", "sequence")]
+    write_plan(plan(cache, **more), tmp_path / "runs")
+    work_through(tmp_path / "runs", cells, report=lambda text: None)
+    idh, sequence = (read_run(tmp_path / "runs" / cell.name) for cell in cells)
+    assert sorted(idh.centre_of_mass["sequence"]) == ["FLAIR", "FLAIR", "T1CE", "T1CE"]
+    for row in idh.centre_of_mass.to_dict("records"):
+        with np.load(idh.folder / "saliency" / f"{row['patient']}_{row['sequence']}_task.npz") as stored:
+            heat, image = stored["map"].astype(float), stored["image"]
+        assert not heat[image == 0].any()
+        assert heat.max() == 1
+        grid = np.indices(SIZE).reshape(3, -1)
+        centre = (grid * heat.ravel()).sum(1) / heat.sum()
+        expected = np.linalg.norm((centre - 0.5) * (2.0, 3.0, 4.0))
+        assert row["distance_mm"] == pytest.approx(expected, rel=1e-4)
+    assert sum(path.name.endswith("_backbone.npz") for path in sequence.pictures()) == 4

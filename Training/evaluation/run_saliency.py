@@ -1,6 +1,7 @@
 """Where a trained cell looks: maps for the figures, and their distance from tumours in mm (PROTOCOL P-36, P-43, P-44).
 
-Maps are made on the grid of the cache. The way there from the patient's own grid is rigid, so millimetres are the same.
+Maps are made on the grid of the cache, inside the brain. The way there from the patient's own grid is rigid, so that
+millimetres are the same.
 """
 
 from __future__ import annotations
@@ -49,11 +50,12 @@ def write_saliency(bench: Workbench, cell: Cell, split: pd.Series, trained: Trai
         patient = data.table["patient"].iloc[row]
         for volume, heat, target in _maps(model, inputs, data.volumes[row], cell, patients.index(patient) == 0):
             sequence = str(bench.cache.table["sequence"].iloc[volume])
+            image = bench.cache.batch([volume])[0, 0].numpy() / 255
+            heat = np.where(image > 0, heat, 0)  # only where the network was shown the patient
             if target == "task" and patient in masks and masks[patient].any() and heat.max() > 0:
                 distance = centre_of_mass_distance(heat, masks[patient], bench.plan.spacing_mm, THRESHOLD)
                 distances.append((patient, sequence, distance, THRESHOLD))
             if patients.index(patient) < PICTURES:
-                image = bench.cache.batch([volume])[0, 0].numpy() / 255
                 name = f"{patient}_{sequence}_{target}.npz"
                 _write_map(folder / FOLDER / name, image, heat, bench, patient, sequence, target, masks.get(patient))
     if distances:
