@@ -1,7 +1,6 @@
 """The whole chain at its smallest: draw, pretrain, probe, finetune, perturb, report (issue: ``reproduce``)."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -58,8 +57,3 @@ def test_full_preset_is_the_paper_s_grid():
     assert {cell.fraction for cell in cells} == set(FRACTIONS)
     assert preset.recipes["finetune"] == "paper"
     assert json.dumps({name: list(levels) for name, levels in preset.stability.items()})
-
-
-def test_presets_and_pages_name_no_machine():
-    for path in Path(reproduce.__file__).parent.glob("*.py"):
-        assert "/work/main" not in path.read_text(encoding="utf-8")
