@@ -107,6 +107,16 @@ def test_every_beginning_of_the_order_is_stratified(sizes, seed):
             assert abs(count - length * size / len(order)) < len(sizes) + 1e-9
 
 
+def test_patients_with_one_sequence_do_not_crowd_out_the_others():
+    """As in the open cohort: most persons have a T1 only, and every fold needs some of those with all four."""
+    scans = cohort(60)
+    scans = scans[(scans["sequence"] == "T1") | (scans["patient"] < "p015")].reset_index(drop=True)
+    table = studies(scans, TASKS["sequence"]).table
+    for split in fold_columns(table, "sequence", folds=5, fraction=0.4, seed=0, validation=0.2):
+        complete = {name: set(scans["sequence"][split == name]) for name in ("train", "test")}
+        assert complete == {"train": {"T1", "T2", "FLAIR", "T1CE"}, "test": {"T1", "T2", "FLAIR", "T1CE"}}
+
+
 def test_roles_and_external_datasets_win_over_drawing():
     """The official hold-out (C-04), a given validation set, pretraining patients and external sets (P-29)."""
     role = lambda n: "test" if n < 10 else "validation" if n < 20 else "pretrain" if n < 30 else ""  # noqa: E731

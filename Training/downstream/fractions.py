@@ -19,11 +19,11 @@ _HOLD_OUT_STREAM, _ORDER_STREAM, _FOLD_STREAM = 1, 2, 3  # so that one seed give
 
 
 def strata(table: pd.DataFrame, task_name: str) -> dict[str, str]:
-    """A stratum for each patient: label (IDH, survival), fifth of the age, or one for all (every patient has all four
-    sequences). A patient with several studies counts by the first."""
+    """A stratum for each patient: label (IDH, survival), fifth of the age, or which sequences there are of the patient.
+    Where a patient has several labels the first counts."""
     first = table.groupby("patient", sort=True).first()
     if task_name == "sequence":
-        return dict.fromkeys(first.index, "")
+        return table.groupby("patient")["sequence"].agg(lambda names: "+".join(sorted(set(names)))).to_dict()
     if task_name == "age":
         ranks = first["target"].rank(method="first")
         return np.ceil(ranks / len(ranks) * AGE_STRATA).astype(int).astype(str).to_dict()
