@@ -199,6 +199,7 @@ class RunContract:
     scans: int
     cases: int
     patients: int
+    preset: str  # of preprocessing, "standard" or "official"; another one gives other embeddings
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,11 @@ class Predictor:
         slots = fill_slots(head, scans)
         warnings = [warning for name in slots.values() for warning in self.warnings_of(name)]
         warnings += missing_slots(head, slots, accept_missing)
+        if model.contract.run is not None and model.contract.run.preset != self._preset:
+            warnings.append(
+                f"The head was trained with the preset '{model.contract.run.preset}', this scan was prepared with "
+                f"'{self._preset}': the answer may mean nothing."
+            )
         embedding = torch.stack([self._embedding(model, name) for name in slots.values()]).mean(dim=0)  # present scans
         started = time.perf_counter()
         with torch.inference_mode():
@@ -355,7 +360,10 @@ class Predictor:
             return []
         doubts = []
         for slot, name in slots.items():
-            answer = self.predict(SEQUENCE_TASK, name, model_id=model.contract.id)
+            try:
+                answer = self.predict(SEQUENCE_TASK, name, model_id=model.contract.id)
+            except ModelError as error:  # the check must not cost the answer
+                return [f"The sequence of the scans could not be checked: {error}"]
             doubts += sequence_doubt(slot, answer.label, answer.confidence, model.contract.head.confidence_gate)
         return doubts
 

@@ -45,6 +45,7 @@ class BrainExtraction(enum.Enum):
     auto = "auto"
     stripped = "stripped"
     deepbet = "deepbet"
+    bundled = "bundled"
     hdbet = "hd-bet"
     off = "none"
 
@@ -54,6 +55,7 @@ class BrainExtraction(enum.Enum):
             "auto": _("Automatic"),
             "stripped": _("Already done: the scan shows the brain only"),
             "deepbet": _("deepbet (T1)"),
+            "bundled": _("Bundled network (any sequence; fast, a little tight)"),
             "hd-bet": _("HD-BET (any sequence; slow without a graphics card)"),
         }
         return texts.get(self.value) or _("None: use the whole head")

@@ -20,9 +20,10 @@ def add_scan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--frame", type=int, metavar="N", help="the frame to read of a 4D file, from 0")
     command.add_argument(
         "--brain-extraction",
-        choices=("auto", "hd-bet", "deepbet", "stripped", "none"),
+        choices=("auto", "hd-bet", "hd-bet-accurate", "deepbet", "bundled", "stripped", "none"),
         default="auto",
-        help="how to find the brain (auto: the best installed; 'stripped': already done; 'none': whole head)",
+        help="how to find the brain (auto: the best installed; 'bundled': our own small network; 'stripped': already "
+        "done; 'none': whole head)",
     )
     command.add_argument(
         "--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain"

@@ -35,6 +35,7 @@ class Cases:
     slots: tuple[str, ...]
     complete: bool  # every case has every slot
     ages: np.ndarray
+    preset: str  # of the embeddings
     notes: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -115,6 +116,7 @@ def make_cases(
         slots=order,
         complete=complete,
         ages=np.array([_age(ages[rows[0]]) for rows in members]),
+        preset=str(table.columns["preset"][0]),
         notes=tuple(notes),
     )
 

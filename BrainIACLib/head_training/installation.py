@@ -137,6 +137,7 @@ def _contract(head: "TrainedHead", encoder: tuple[str, EncoderContract], sha256:
             scans=sum(map(len, cases.scans)),
             cases=len(cases),
             patients=patients,
+            preset=cases.preset,
         ),
     )
 

@@ -100,6 +100,7 @@ RUN = {
     "scans": 60,
     "cases": 60,
     "patients": 58,
+    "preset": "standard",
 }
 SOURCE = {
     "name": "model.pt",

@@ -1,5 +1,6 @@
 """Brain masks: which back end is taken, what is noticed, what is refused (P-08, U-08, P-46)."""
 
+import argparse
 import csv
 import importlib.util
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from BrainIACLib.cli.scan_options import add_scan_options
 from BrainIACLib.errors import Cancelled, PreprocessingError
 from BrainIACLib.preprocessing import brain_extraction
 from BrainIACLib.preprocessing.brain_extraction import Network, chosen_backend, extract_brain, is_stripped
@@ -58,6 +60,14 @@ def test_a_head_on_a_black_background_is_no_stripped_brain(scale):
     assert not is_stripped(image)
     noisy = sitk.Cast(image, sitk.sitkFloat32) + as_image(np.random.default_rng(1).random((64, 64, 64)))
     assert not is_stripped(noisy)
+
+
+def test_the_command_line_offers_every_way():
+    """A mask has an option of its own."""
+    parser = argparse.ArgumentParser()
+    add_scan_options(parser)
+    offered = next(action.choices for action in parser._actions if action.dest == "brain_extraction")
+    assert set(offered) == set(brain_extraction.choices()) - {"mask"}
 
 
 def test_every_real_scan_is_told_apart(shared_data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from BrainIACLib.checkpoints.installed import find_model
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.head_training.training import train_head
 from BrainIACLib.predictor import Predictor
+from BrainIACLib.resources import resource
 from BrainIACLib.scans import Scan
 from BrainIACLib.trust.assessment import age_doubt, sequence_doubt
 from BrainIACLib.trust.examination import examine, sanity_check
@@ -77,6 +79,21 @@ def test_a_class_comes_with_its_set_and_its_distance(predictor):
     assert prediction.trust["novelty"]["score"] < predictor.predict("kind", "odd").trust["novelty"]["score"]
     assert any("Unlike the training scans" in warning for warning in predictor.predict("kind", "odd").warnings)
     json.dumps(prediction.to_json())
+
+
+def test_another_preset_than_that_of_the_training_warns(predictor, monkeypatch):
+    assert not any("preset" in warning for warning in predictor.predict("kind", "new").warnings)
+    monkeypatch.setattr(predictor, "_preset", "standard")
+    assert any("trained with the preset 'official'" in text for text in predictor.predict("kind", "new").warnings)
+
+
+def test_a_damaged_sequence_model_costs_no_answer(predictor, monkeypatch, tmp_path):
+    shutil.copytree(resource("Models", "sequence-starter"), tmp_path / "sequence-starter")
+    (tmp_path / "sequence-starter" / "encoder.safetensors").write_bytes(b"damaged")
+    monkeypatch.setattr(predictor, "models_folder", [*predictor.models_folder, tmp_path])
+    prediction = predictor.predict("kind", "new")
+    assert prediction.label == "strong"
+    assert any("could not be checked" in warning for warning in prediction.warnings)
 
 
 def test_a_number_comes_with_its_interval(predictor):

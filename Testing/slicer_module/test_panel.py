@@ -28,6 +28,7 @@ from PySide6 import QtCore, QtWidgets
 from test_results import prediction
 
 from BrainIACLib.errors import Cancelled
+from BrainIACLib.preprocessing.brain_extraction import choices
 from BrainIACLib.worker.conversation import WorkerError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,6 +36,10 @@ SEQUENCE_MODEL = REPOSITORY / "Resources" / "Models" / "sequence-starter" / "con
 
 
 # What is shown
+
+
+def test_the_panel_offers_every_way_to_find_the_brain_but_the_slowest():
+    assert {way.value for way in BrainExtraction} == set(choices()) - {"mask", "hd-bet-accurate"}
 
 
 def test_an_empty_scene_says_what_to_do(panel):

@@ -84,7 +84,7 @@ class RunCallback(pl.Callback):
     def save(self, trainer: pl.Trainer, module: pl.LightningModule, done: int) -> None:
         """Checkpoint and model folder. A full disk leaves those before as they were."""
         try:
-            trainer.save_checkpoint(self._out / CHECKPOINT, weights_only=False)  # the optimiser too
+            trainer.save_checkpoint(self._out / CHECKPOINT, weights_only=False)  # what to save: the optimiser too
         except OSError as error:
             raise TrainingError(
                 f"The checkpoint of step {done} cannot be written to '{self._out}' ({error.strerror or error}); the "
