@@ -57,4 +57,6 @@ def _examined(record):
 
 
 def _short(value):
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"  # 1310 ml, not 1.31e+03

@@ -20,6 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 from BrainIACBridge.choices import BrainExtraction
+from BrainIACBridge.in_words import stepsInWords
 from BrainIACBridge.installation import Installation
 from BrainIACBridge.results import findResult
 from BrainIACBridge.worker_process import WorkerProcess
@@ -36,6 +37,11 @@ SEQUENCE_MODEL = REPOSITORY / "Resources" / "Models" / "sequence-starter" / "con
 
 
 # What is shown
+
+
+def test_steps_are_told_in_plain_numbers():
+    step = {"name": "brain", "seconds": 2.04, "quality": {"volume_ml": 1312.4, "overlap": 0.94211}, "warnings": ("Look.",)}
+    assert stepsInWords([step]) == "brain: 2.0 s, volume ml 1312, overlap 0.942\nWarning: Look."
 
 
 def test_the_panel_offers_every_way_to_find_the_brain_but_the_slowest():
