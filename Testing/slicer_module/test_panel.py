@@ -40,7 +40,8 @@ SEQUENCE_MODEL = REPOSITORY / "Resources" / "Models" / "sequence-starter" / "con
 
 
 def test_steps_are_told_in_plain_numbers():
-    step = {"name": "brain", "seconds": 2.04, "quality": {"volume_ml": 1312.4, "overlap": 0.94211}, "warnings": ("Look.",)}
+    quality = {"volume_ml": 1312.4, "overlap": 0.94211}
+    step = {"name": "brain", "seconds": 2.04, "quality": quality, "warnings": ("Look.",)}
     assert stepsInWords([step]) == "brain: 2.0 s, volume ml 1312, overlap 0.942\nWarning: Look."
 
 
