@@ -92,6 +92,8 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _print_report(report: dict) -> None:
+    from BrainIACLib.head_training.report import coverage_in_words
+
     counts = f"{report['cases']} cases of {report['patients']} patients ({report['scans']} scans)"
     print(f"{report['task']}: {report['kind']} of '{report['target']}', {report['solver']}, {counts}")
     print(f"Cross-validated by patient in {report['folds']} folds (95 % intervals by patient):")
@@ -104,13 +106,10 @@ def _print_report(report: dict) -> None:
         print(f"  confusion (rows: truth; columns: answer), classes {', '.join(report['classes'])}")
         for row in report["confusion"]:
             print("   " + "".join(f"{count:6d}" for count in row))
-    conformal = report["conformal"]
-    measured = (
-        ""
-        if conformal["coverage"] is None
-        else (f"; asked to hold the truth in {conformal['coverage']:.0%}, measured {conformal['measured']:.0%}")
-    )
-    print(f"  prediction set or interval: {conformal['meaning']}{measured}")
+    for name in ("median_split", "calibration"):
+        if meaning := report.get(name, {}).get("meaning"):
+            print(f"  {meaning}")
+    print(f"  prediction set or interval: {coverage_in_words(report['conformal'])}")
     print(f"{report['permutation']['meaning']}\n{report['learning_curve']['verdict']}")
     for note in report["notes"]:
         print(f"note: {note}")

@@ -122,9 +122,7 @@ def make_cases(
 
 
 def _usable(table, target: str, event: str | None, slots, notes: list[str]) -> EmbeddingTable:
-    keys = {tuple(key) for key in zip(table.columns["encoder_sha256"], table.columns["preset"], strict=True)}
-    if len(keys) > 1:
-        raise BrainIACError("The embedding table mixes encoders or presets; embed all scans with the same one.")
+    _check_one_recipe(table)
     keep = _known(table.columns[target])
     if event is not None:
         keep &= _known(table.columns[event])
@@ -135,6 +133,24 @@ def _usable(table, target: str, event: str | None, slots, notes: list[str]) -> E
     if not keep.all():
         notes.append(f"{int((~keep).sum())} of {len(table)} scans were left out: no label, or not of these sequences.")
     return table.rows(np.flatnonzero(keep))
+
+
+def _check_one_recipe(table: EmbeddingTable) -> None:
+    """Numbers of different encoders or preprocessing cannot be compared: a head would learn the difference."""
+    for column, what in (
+        ("encoder_sha256", "different encoders"),
+        ("preset", "different presets"),
+        ("preprocessing_sha256", "different preprocessing (options, program versions or input format)"),
+    ):
+        kinds, first, counts = np.unique(table.columns[column], return_index=True, return_counts=True)
+        if len(kinds) > 1:
+            order = np.argsort(-counts, kind="stable")
+            rows = [f"{counts[i]} rows like '{table.columns['scan'][first[i]]}'" for i in order[:3]]
+            rest = f" and {len(kinds) - 3} more kinds" if len(kinds) > 3 else ""
+            raise BrainIACError(
+                f"The rows of the embedding table come from {what}: {', '.join(rows)}{rest}; run 'brainiac embed' once "
+                "for all scans, with the same options."
+            )
 
 
 def _known(texts: np.ndarray) -> np.ndarray:

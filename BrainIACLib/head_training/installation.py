@@ -17,6 +17,7 @@ from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.checkpoints.store import incoming_folder, install, model_folders, remove
 from BrainIACLib.contracts import EncoderContract, HeadContract, ModelContract, RunContract, contract_to_json
 from BrainIACLib.errors import ModelError
+from BrainIACLib.head_training.report import coverage_in_words
 from BrainIACLib.head_training.two_layer_head import DROPOUT, TwoLayerHead
 from BrainIACLib.trust.novelty import write_novelty
 
@@ -151,6 +152,12 @@ def _valid_range(head: "TrainedHead", patients: int) -> str:
     text = f"Made from {patients} patients ({scans}); valid for scans and people like those only."
     if head.cases.target.kind == "classification" and head.balanced:
         text += " Probabilities are those for classes of equal frequency."
+    if head.cases.target.kind == "survival":
+        text += (
+            f" The probability of an event by {head.endpoint:g} {head.cases.target.unit} was calibrated on held-out "
+            f"cases, censoring taken into account (off by {head.report['calibration']['error_after']:.2f} on average); "
+            "there is no prediction set."
+        )
     return text
 
 
@@ -180,9 +187,14 @@ def _card(head: "TrainedHead", contract: ModelContract) -> str:
         "fold. Intervals are 95 %, by resampling patients.",
         "",
         *(f"- {line}" for line in contract.head.metrics),
+        *(
+            f"- {report[name]['meaning']}"
+            for name in ("median_split", "calibration")
+            if "meaning" in report.get(name, {})
+        ),
         f"- {report['permutation']['meaning']}",
         f"- {report['learning_curve']['verdict']}",
-        f"- Prediction sets or intervals: {_coverage(report['conformal'])}",
+        f"- Prediction sets or intervals: {coverage_in_words(report['conformal'])}.",
         *(f"- {note}" for note in report["notes"]),
         "",
         "## What it cannot do",
@@ -191,9 +203,3 @@ def _card(head: "TrainedHead", contract: ModelContract) -> str:
         "may give other figures. Nobody but its user has looked at it. **Research use only.**",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _coverage(conformal: dict) -> str:
-    if conformal["coverage"] is None:
-        return conformal["meaning"]
-    return f"{conformal['meaning']}; asked {conformal['coverage']:.0%}, measured {conformal['measured']:.0%}"

@@ -12,6 +12,7 @@ from BrainIACLib.head_training.cross_validation import CrossValidated
 from BrainIACLib.head_training.embedding_map import embedding_map
 from BrainIACLib.head_training.logistic import balanced_weights, probabilities
 from BrainIACLib.head_training.performance import confusion, decisions, difficulty, main_figure, performance
+from BrainIACLib.head_training.risk_calibration import RiskCalibration, reliability, unseen_probabilities
 from BrainIACLib.head_training.targets import Target
 from BrainIACLib.statistics.calibration import calibration_error
 from BrainIACLib.statistics.conformal import prediction_sets
@@ -28,6 +29,7 @@ def make_report(
     done: CrossValidated,
     temperature: float | None,
     conformal: Conformal | None,
+    risk: RiskCalibration | None,
     coverage: float,
     balanced: bool,
     chance_p: float,
@@ -75,8 +77,8 @@ def make_report(
     elif target.kind == "regression":
         report["scatter"] = {"truth": target.values.tolist(), "answer": done.outputs[:, 0].tolist()}
     else:
-        high = done.outputs[:, 0] > np.median(done.outputs[:, 0])
-        report["median_split_log_rank_p"] = float(log_rank(target.values, target.events, high).p)
+        report["median_split"] = median_split_test(target, done.outputs[:, 0])
+        report["calibration"] = _risk_calibration(target, done, risk)
     return report
 
 
@@ -113,13 +115,73 @@ def _calibration(target: Target, done: CrossValidated, temperature: float, balan
     return {"temperature": temperature, "error_before": errors[0], "error_after": errors[1]}
 
 
+def _risk_calibration(target: Target, done: CrossValidated, risk: RiskCalibration) -> dict:
+    """Errors are of probabilities that were calibrated on the other folds; before: with their baseline alone."""
+    curves = []
+    for slope in (1.0, None):
+        scores = done.outputs[:, 0]
+        unseen = unseen_probabilities(scores, target.values, target.events, done.fold, risk.end, slope)
+        curves.append(reliability(target.values, target.events, unseen, risk.end))
+    before, after = curves
+    columns = (after.predicted, after.observed, after.count)
+    groups = "group" if len(after.count) == 1 else f"{len(after.count)} groups"
+    return {
+        "slope": risk.slope,
+        "baseline": risk.baseline,
+        "error_before": before.error,
+        "error_after": after.error,
+        "groups": [
+            {"predicted": float(predicted), "observed": float(observed), "cases": int(count)}
+            for predicted, observed, count in zip(*columns, strict=True)
+        ],
+        "meaning": f"The probability of an event by {risk.end:g} {target.unit} is off by {after.error:.2f} on average "
+        f"against Kaplan-Meier in {groups} by risk, held out ({before.error:.2f} before calibration).",
+    }
+
+
+def median_split_test(target: Target, scores: np.ndarray) -> dict:
+    """The log-rank test between the cases above the median score and the others.
+
+    ``p`` is None where nobody can be told apart. Where no score lies above the median, those at it are the high ones.
+    """
+    middle = np.median(scores)
+    high = scores > middle if (scores > middle).any() else scores >= middle
+    if high.all():
+        return {"p": None, "meaning": "All cases have the same risk: no high and low group, and no log-rank test."}
+    p = float(log_rank(target.values, target.events, high).p)
+    sizes = f"{int(high.sum())} against {int((~high).sum())} cases"
+    return {"p": p, "meaning": f"High against low risk, split at the median ({sizes}): log-rank p = {p:.3g}."}
+
+
+def _counted(cases: Cases) -> str:
+    """By what coverage is counted; with several cases a patient, by case is not by patient."""
+    patients = len(set(cases.groups))
+    if patients == len(cases):
+        return "counted by case; every patient has one"
+    return (
+        f"counted by case, not by patient: {len(cases)} cases of {patients} patients, where a patient with several "
+        "cases counts several times"
+    )
+
+
 def _conformal(cases: Cases, done: CrossValidated, temperature, conformal: Conformal | None, coverage: float) -> dict:
     if cases.target.kind == "survival":
-        return {"coverage": None, "meaning": "None: censored times have no conformal score here."}
+        return {"coverage": None, "meaning": "none for survival, as censored times have no conformal score"}
     if conformal is None:
-        return {"coverage": None, "meaning": f"None: too few cases for a coverage of {coverage:.0%}."}
+        return {"coverage": None, "meaning": f"none, too few cases for a coverage of {coverage:.0%}"}
     facts = {"coverage": conformal.coverage, "measured": conformal.measured, "quantile": conformal.quantile}
+    facts["counted"] = _counted(cases)
     if cases.target.kind == "regression":
         return {**facts, "meaning": f"the answer plus or minus {conformal.quantile:.3g} {cases.target.unit}"}
     sets = prediction_sets(probabilities(done.outputs / temperature), conformal.quantile)
     return {**facts, "mean_set_size": float(sets.sum(axis=1).mean()), "meaning": "classes that cannot be excluded"}
+
+
+def coverage_in_words(conformal: dict) -> str:
+    """The report's ``conformal`` in one sentence, without its full stop."""
+    if conformal["coverage"] is None:
+        return conformal["meaning"]
+    return (
+        f"{conformal['meaning']}; asked to hold the truth in {conformal['coverage']:.0%}, measured "
+        f"{conformal['measured']:.0%}, {conformal['counted']}"
+    )

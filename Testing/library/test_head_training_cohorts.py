@@ -113,7 +113,19 @@ def test_scans_of_a_session_are_joined_by_the_masked_mean():
             "survival",
             "patients have an event",
         ),
-        ({"encoder_sha256": ["a" * 64] * 29 + ["b" * 64]}, "label", "auto", "mixes encoders"),
+        (
+            {"encoder_sha256": ["a" * 64] * 29 + ["b" * 64]},
+            "label",
+            "auto",
+            "different encoders: 29 rows like '0.nii.gz', 1 rows like '29.nii.gz'",
+        ),
+        ({"preset": ["standard"] * 29 + ["official"]}, "label", "auto", "different presets"),
+        (
+            {"preprocessing_sha256": ["c"] + ["d"] * 20 + ["e"] * 9},
+            "label",
+            "auto",
+            "preprocessing .*: 20 rows like '1.nii.gz', 9 rows like '21.nii.gz', 1 rows .*; run 'brainiac embed' once",
+        ),
     ],
 )
 def test_what_cannot_be_learned_is_refused_in_words(change, target, kind, reason):
