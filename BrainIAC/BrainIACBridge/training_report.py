@@ -85,12 +85,10 @@ class TrainingReport:
                 lines.append(meaning)
         conformal = {"counted": _("by case"), **report["conformal"]}
         if conformal["coverage"] is None:
-            lines.append(_("Prediction set or interval: {meaning}.").format(**conformal))
+            lines.append(f"{conformal['meaning']}.")
         else:
             lines.append(
-                _("Uncertainty at {coverage:.0%} coverage (measured {measured:.0%}, {counted}): {meaning}.").format(
-                    **conformal
-                )
+                _("{meaning}; coverage asked {coverage:.0%}, measured {measured:.0%}, {counted}.").format(**conformal)
             )
         lines += [_("Note: {text}").format(text=note) for note in report["notes"]]
         return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from BrainIACLib.head_training.targets import LEAST_PATIENTS, LEAST_PER_CLASS, T
 
 ANY = "any"
 ABSENT = ("", "nan", "na", "n/a", "#n/a", "<na>", "null")
+TIMES = re.compile("time|surviv|(^|_)(months|weeks|days)$")
 SLOT_ORDER = ("T1CE", "FLAIR", "T1", "T2")  # the paper's (P-18), others after them by name
 
 
@@ -52,7 +54,9 @@ def with_labels(table: EmbeddingTable, path: Path) -> EmbeddingTable:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise BrainIACError(f"The labels '{path}' cannot be read ({error.strerror}); check the path.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise BrainIACError(f"The labels '{path}' cannot be read as CSV ({error}).") from None
     names = list(rows[0]) if rows else []
     keys = ["scan"] if "scan" in names else [name for name in ("patient", "session") if name in names]
@@ -106,6 +110,11 @@ def make_cases(
     read = read_target(target, texts, kind, events, names)
     groups = np.unique(np.array([patients[rows[0]] for rows in members]), return_inverse=True)[1]
     _check_size(read, groups)
+    if read.kind == "regression" and event in table.columns and TIMES.search(target):
+        notes.append(
+            f"There is a column '{event}': if '{target}' holds times until an event, some of them censored, learn it "
+            "as survival (kind 'survival')."
+        )
     ages = table.columns.get("age_years", np.full(len(table), ""))
     return Cases(
         embeddings=np.array([_mean_over_slots(table, rows) for rows in members], np.float64),
@@ -127,7 +136,13 @@ def _usable(table, target: str, event: str | None, slots, notes: list[str]) -> E
     if event is not None:
         keep &= _known(table.columns[event])
     if slots is not None:
-        keep &= np.isin(table.columns["sequence"], list(slots))
+        of_slots = np.isin(table.columns["sequence"], list(slots))
+        if not of_slots.any():
+            present = ", ".join(sorted(set(table.columns["sequence"]) - {""})) or "none"
+            raise BrainIACError(
+                f"No scan of the table is a {' or '.join(slots)} (its column 'sequence' names: {present})."
+            )
+        keep &= of_slots
     if not keep.any():
         raise BrainIACError(f"No scan of the table has a value in the column '{target}'.")
     if not keep.all():

@@ -154,9 +154,8 @@ def _valid_range(head: "TrainedHead", patients: int) -> str:
         text += " Probabilities are those for classes of equal frequency."
     if head.cases.target.kind == "survival":
         text += (
-            f" The probability of an event by {head.endpoint:g} {head.cases.target.unit} was calibrated on held-out "
-            f"cases, censoring taken into account (off by {head.report['calibration']['error_after']:.2f} on average); "
-            "there is no prediction set."
+            f" The probability of an event by {head.endpoint:g} {head.cases.target.unit} was set on held-out cases, "
+            "censoring taken into account; there is no prediction set."
         )
     return text
 
@@ -172,9 +171,13 @@ def _age_range(head: "TrainedHead") -> tuple[float, float] | None:
 def _figures(head: "TrainedHead") -> tuple[str, ...]:
     lines = []
     for name, figure in head.report["metrics"].items():
-        interval = "" if figure["low"] is None else f" ({figure['low']:.3g} to {figure['high']:.3g})"
-        lines.append(f"{name} {figure['value']:.3g}{interval}, nested cross-validation by patient")
+        lines.append(f"{name} {_figure(figure)}, nested cross-validation by patient")
     return (*lines, f"against chance: p = {head.report['permutation']['p']:.3g}")
+
+
+def _figure(figure: dict) -> str:
+    interval = "" if figure["low"] is None else f" ({figure['low']:.3g} to {figure['high']:.3g})"
+    return f"{figure['value']:.3g}{interval}"
 
 
 def _card(head: "TrainedHead", contract: ModelContract) -> str:
@@ -186,7 +189,12 @@ def _card(head: "TrainedHead", contract: ModelContract) -> str:
         f"{report['cases']} cases of {report['patients']} patients, {report['folds']} folds, nobody on both sides of a "
         "fold. Intervals are 95 %, by resampling patients.",
         "",
-        *(f"- {line}" for line in contract.head.metrics),
+        f"- {report['labels_in_words']}",
+        *(
+            f"- {name} {_figure(figure)}: {figure['meaning']}"
+            + (f"; against the mean p = {figure['p_against_the_mean']:.3g}" if "p_against_the_mean" in figure else "")
+            for name, figure in report["metrics"].items()
+        ),
         *(
             f"- {report[name]['meaning']}"
             for name in ("median_split", "calibration")
@@ -194,7 +202,7 @@ def _card(head: "TrainedHead", contract: ModelContract) -> str:
         ),
         f"- {report['permutation']['meaning']}",
         f"- {report['learning_curve']['verdict']}",
-        f"- Prediction sets or intervals: {coverage_in_words(report['conformal'])}.",
+        f"- {coverage_in_words(report['conformal'])}",
         *(f"- {note}" for note in report["notes"]),
         "",
         "## What it cannot do",

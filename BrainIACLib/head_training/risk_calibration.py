@@ -40,7 +40,12 @@ class RiskCalibration:
 def calibrate_risk(
     scores: np.ndarray, times: np.ndarray, events: np.ndarray, end: float, slope: float | None = None
 ) -> RiskCalibration:
-    """From held-out scores (n,). ``slope``: None fits it by the partial likelihood, and keeps 1 unless that is significantly worse."""
+    """From held-out scores (n,).
+
+    Parameters
+    ----------
+    slope : None fits it by the partial likelihood, and keeps 1 unless that is significantly worse.
+    """
 
     def loss(log_slope: float) -> float:
         return -partial_log_likelihood(np.exp(log_slope) * scores, times, events)

@@ -164,9 +164,11 @@ def _endpoint(cases: Cases, endpoint: float | None) -> float | None:
     if target.kind != "survival":
         return None
     end = ONE_YEAR[target.unit] if endpoint is None else endpoint
-    if not (target.events & (target.values <= end)).any() or end > target.values.max():
+    first, last = target.values[target.events].min(), target.values.max()
+    if not first <= end <= last:
         raise BrainIACError(
-            f"Nobody had an event by {end:g} {target.unit}, or nobody was followed that long; choose another end point."
+            f"The end point {end:g} {target.unit} must lie between the first event ({first:g}) and the longest time "
+            f"({last:g}); choose another one, in the unit of the times."
         )
     return end
 
