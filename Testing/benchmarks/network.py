@@ -88,8 +88,8 @@ def _encoder_child(variant: str, device: str, _samples: int, folder: Path, _size
     net = net.to(dtype=dtype) if "prepared" in variant else net.to(dtype=dtype, memory_format=layout)
     inputs = torch.load(folder / "input.pt").to(device, dtype).contiguous(memory_format=layout)
     with torch.no_grad():
-        first = _measured(lambda: net(inputs), device)
-        calls = [_measured(lambda: net(inputs), device) for _ in range(5)]
+        first = measured(lambda: net(inputs), device)
+        calls = [measured(lambda: net(inputs), device) for _ in range(5)]
     torch.save(calls[-1].pop("value").float().cpu(), _result_file(folder, "encoder", variant, device))
     seconds = {key: statistics.median(call[key] for call in calls) for key in ("wall", "cpu")}
     return {**seconds, "memory": first["memory"], "first": first["wall"]}
@@ -110,7 +110,7 @@ def _saliency_child(variant: str, device: str, samples: int, folder: Path, _size
             mean + deviation * torch.randn(size, generator=generator, dtype=dtype)
         ).to(device)
         method = GuidedBackpropSmoothGrad(model, NOISE, samples, verbose=False)
-        result = _measured(lambda: method(inputs, index=0)[0, 0] * samples**0.5, device)
+        result = measured(lambda: method(inputs, index=0)[0, 0] * samples**0.5, device)
     else:
         from BrainIACLib.models.inference import prepare_for_inference
         from BrainIACLib.saliency import guided_smoothgrad
@@ -119,7 +119,7 @@ def _saliency_child(variant: str, device: str, samples: int, folder: Path, _size
         model, inputs = prepare_for_inference(_our_model(folder).to(device, dtype)), inputs.to(dtype)
         with torch.autocast(device, torch.bfloat16, enabled="bf16" in variant):
             options = {"samples": samples, "noise": NOISE, "seed": SEED, "guided": "guided" in variant}
-            result = _measured(lambda: guided_smoothgrad(model, inputs, lambda out: out[:, 0], **options).map, device)
+            result = measured(lambda: guided_smoothgrad(model, inputs, lambda out: out[:, 0], **options).map, device)
     torch.save(result.pop("value").double().cpu(), _result_file(folder, "saliency", variant, device))
     return result
 
@@ -144,13 +144,13 @@ def _start_child(variant: str, _device: str, _samples: int, folder: Path, size: 
         model(torch.zeros(1, 1, *shape))
     marks.append(time.perf_counter())
     phases = (later - earlier for earlier, later in itertools.pairwise(marks))
-    return {**dict(zip(("import", "load", "forward"), phases, strict=True)), "resident": _status_mib("VmHWM")}
+    return {**dict(zip(("import", "load", "forward"), phases, strict=True)), "resident": status_mib("VmHWM")}
 
 
 CHILDREN = {"encoder": _encoder_child, "saliency": _saliency_child, "start": _start_child}
 
 
-def _measured(call, device: str) -> dict:
+def measured(call, device: str) -> dict:
     """Value, wall and CPU seconds, and the MiB taken beyond what was held before, at the highest point."""
     import torch
 
@@ -162,7 +162,7 @@ def _measured(call, device: str) -> dict:
         gc.collect()
         if sys.platform == "linux":
             ctypes.CDLL(None).malloc_trim(0)  # hand back what loading and preparing the model left behind
-        before = _status_mib("VmRSS")
+        before = status_mib("VmRSS")
         if before is not None:
             Path("/proc/self/clear_refs").write_text("5")  # start the highest point anew
     wall, cpu = time.perf_counter(), time.process_time()
@@ -170,11 +170,11 @@ def _measured(call, device: str) -> dict:
     if device == "cuda":
         torch.cuda.synchronize()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    highest = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else _status_mib("VmHWM")
+    highest = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else status_mib("VmHWM")
     return {"value": value, "wall": wall, "cpu": cpu, "memory": None if before is None else highest - before}
 
 
-def _status_mib(field: str) -> float | None:
+def status_mib(field: str) -> float | None:
     status = Path("/proc/self/status")
     if not status.exists():
         return None

@@ -1,16 +1,16 @@
-"""The bundled sequence model on real scans, which it never saw: balanced accuracy, AUC, calibration, bad inputs.
+"""The bundled sequence model on real scans, which it never saw: accuracy, calibration, bad inputs, novelty.
 
     python -m Training.starter.evaluate --data ../shared/data --out runs/starter-evaluation
 
 Every scan goes through the library's own pipeline, once with brain extraction ``auto`` and once with it switched off.
-Writes ``answers.csv`` (one row per scan and mode) and ``report.md``.
+Writes ``answers.csv`` (one row per scan and mode) and ``report.md``. What the network is given is kept in ``inputs/``
+and used again as long as scan, preprocessing and input format are the same, whatever the weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,27 +21,35 @@ from sklearn.metrics import roc_auc_score
 
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
+from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
+from BrainIACLib.trust.novelty import Novelty, read_novelty
+from Training.starter.novelty_report import SEQUENCES, novelty_section, oddness
 
-SEQUENCES = ("T1", "T2", "FLAIR", "T1CE")
 MODES = ("auto", "none")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said to one scan. ``truth`` is a sequence, or "" where none of the four is right."""
+    """What the model said to one scan. ``truth`` is a sequence, or "" where none of the four is right.
+
+    ``odd``: why it is no real scan of one of the four sequences (``novelty_report.oddness``), "" if it is one;
+    ``novelty``: its score, None where the scan was refused or the model has no statistics.
+    """
 
     file: str
     subject: str
     whole_head: bool
     mode: str
     truth: str
+    odd: str
     probabilities: dict[str, float]  # empty when the scan was refused
     refusal: str
+    novelty: float | None = None
 
     @property
     def label(self) -> str:
@@ -53,37 +61,42 @@ class Answer:
 
 
 def answers(data: Path, model: InstalledModel, folders: list[str], cache: Path) -> Iterator[Answer]:
-    """The model's answers to the scans of MANIFEST.csv in ``folders``; model inputs are kept in ``cache``."""
-    net = load_model(model)
-    head = model.contract.head
+    """The model's answers to the inputs of MANIFEST.csv in ``folders``; model inputs are kept in ``cache``."""
+    net, novelty = load_model(model), novelty_of_model(model)
+    head, encoder = model.contract.head, model.contract.encoder
+    options = {mode: PreprocessingOptions(brain_extraction=mode) for mode in MODES}
+    recipes = {mode: preprocessing_sha256(asked, "standard", encoder) for mode, asked in options.items()}
     with (data / "MANIFEST.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["kind"] in ("scan", "dicom")]
+        rows = [row for row in csv.DictReader(stream) if row["file"].split("/")[0] in folders]
     for row in rows:
-        if row["file"].split("/")[0] not in folders or (row["sequence"] == "" and not row["file"].startswith("bad/")):
+        if (odd := oddness(row)) is None:
             continue
+        truth = row["sequence"] if row["sequence"] in SEQUENCES else ""
         for mode in MODES:
-            truth = row["sequence"] if row["sequence"] in SEQUENCES else ""
-            facts = (row["file"], row["subject"], row["skull_stripped"] != "yes", mode, truth)
+            facts = (row["file"], row["subject"], row["skull_stripped"] != "yes", mode, truth, odd)
+            # a file's name is no key: one person's scan may lie in two folders
+            stored = cache / f"{row['sha256'][:20]}-{recipes[mode][:20]}.pt"
             try:
-                tensor = _model_input(data / row["file"], mode, model, cache)
+                if not stored.is_file():
+                    cache.mkdir(parents=True, exist_ok=True)
+                    standardised = standardise(read_scan(data / row["file"]).image, options[mode])
+                    torch.save(model_input(standardised.image, encoder), stored)
             except BrainIACError as error:
-                yield Answer(*facts, {}, str(error))
+                yield Answer(*facts, {}, str(error).replace(str(data / row["file"]), row["file"]))
                 continue
             with torch.inference_mode():
-                probabilities = (net(tensor)[0] / (head.temperature or 1.0)).softmax(0).tolist()
-            yield Answer(*facts, dict(zip(head.labels, probabilities, strict=True)), "")
+                embedding = net.encoder(torch.load(stored, weights_only=True))
+                probabilities = (net.head(embedding)[0] / (head.temperature or 1.0)).softmax(0).tolist()
+            score = None if novelty is None else float(novelty.scores(embedding.numpy())[0])
+            yield Answer(*facts, dict(zip(head.labels, probabilities, strict=True)), "", score)
 
 
-def _model_input(path: Path, mode: str, model: InstalledModel, cache: Path) -> torch.Tensor:
-    encoder = model.contract.encoder
-    recipe = f"{path.name} {mode} {encoder.input_size} {encoder.resize_mode} {encoder.clip_percentiles}"
-    stored = cache / f"{hashlib.sha256(recipe.encode()).hexdigest()[:20]}.pt"
-    if not stored.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        scan = read_scan(path)
-        standardised = standardise(scan.image, PreprocessingOptions(brain_extraction=mode))
-        torch.save(model_input(standardised.image, encoder), stored)
-    return torch.load(stored, weights_only=True)
+def novelty_of_model(model: InstalledModel) -> Novelty | None:
+    """The statistics of the training embeddings beside a model; None if its contract names none."""
+    head = model.contract.head
+    if head.ood_stats is None:
+        return None
+    return read_novelty(model.folder / head.ood_stats, head.ood_sha256, model.contract.encoder.embedding_size)
 
 
 def balanced_accuracy(chosen: list[Answer]) -> float:
@@ -174,9 +187,9 @@ def section(title: str, chosen: list[Answer], labels: tuple[str, ...], gate: flo
     return "\n".join(lines) + "\n"
 
 
-def report(collected: list[Answer], labels: tuple[str, ...], gate: float) -> str:
-    """The whole report as Markdown."""
-    known = [a for a in collected if a.truth and not a.file.startswith("bad/")]
+def report(collected: list[Answer], labels: tuple[str, ...], gate: float, warn_above: float | None) -> str:
+    """The whole report as Markdown. ``warn_above``: the novelty score to warn from; None without statistics."""
+    known = [a for a in collected if not a.odd]
     parts = [
         section("Brain extraction auto, all scans", [a for a in known if a.mode == "auto"], labels, gate),
         section(
@@ -187,20 +200,24 @@ def report(collected: list[Answer], labels: tuple[str, ...], gate: float) -> str
         ),
         section("Brain extraction off, all scans", [a for a in known if a.mode == "none"], labels, gate),
     ]
+    if warn_above is not None:
+        parts.append(novelty_section([a for a in collected if a.mode == "auto"], warn_above))
     lines = [
-        "## Bad inputs and other contrasts",
+        "## Odd inputs",
         "",
-        "| file | mode | answer | confidence | confident sequence |",
-        "|---|---|---|---|---|",
+        "| file | why odd | mode | answer | confidence | confident sequence | distance | warned of it |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for a in collected:
-        if a.truth and not a.file.startswith("bad/"):
+        if not a.odd:
             continue
         if a.refusal:
-            lines.append(f"| `{a.file}` | {a.mode} | refused: {a.refusal} | | no |")
-        else:
-            confident = a.label != "other" and a.confidence >= gate
-            lines.append(f"| `{a.file}` | {a.mode} | {a.label} | {a.confidence:.2f} | {'YES' if confident else 'no'} |")
+            lines.append(f"| `{a.file}` | {a.odd} | {a.mode} | refused: {a.refusal} | | no | | |")
+            continue
+        confident = "YES" if a.label != "other" and a.confidence >= gate else "no"
+        known_distance = a.novelty is not None and warn_above is not None
+        distance = f"{a.novelty:.2f} | {'yes' if a.novelty > warn_above else 'no'}" if known_distance else "- | -"
+        lines.append(f"| `{a.file}` | {a.odd} | {a.mode} | {a.label} | {a.confidence:.2f} | {confident} | {distance} |")
     return "\n".join([*parts, *lines]) + "\n"
 
 
@@ -209,7 +226,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv")
     parser.add_argument("--model", type=Path, default=resource("Models", "sequence-starter"), help="model folder")
     parser.add_argument("--out", type=Path, default=Path("runs/starter-evaluation"), help="folder for the report")
-    parser.add_argument("--folders", nargs="+", default=["scans", "multiseq", "age", "dicom", "bad"])
+    parser.add_argument("--folders", nargs="+", default=["scans", "multiseq", "age", "dicom", "bad", "atlas"])
     arguments = parser.parse_args()
     model = InstalledModel(arguments.model, read_contract(arguments.model))
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -217,11 +234,13 @@ def main() -> None:
     labels, gate = model.contract.head.labels, model.contract.head.confidence_gate or 0.0
     with (arguments.out / "answers.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["file", "subject", "whole_head", "mode", "truth", *labels, "refusal"])
+        writer.writerow(["file", "subject", "whole_head", "mode", "truth", "odd", *labels, "novelty", "refusal"])
         for a in collected:
             numbers = [f"{a.probabilities[label]:.4f}" if a.probabilities else "" for label in labels]
-            writer.writerow([a.file, a.subject, a.whole_head, a.mode, a.truth, *numbers, a.refusal])
-    text = report(collected, labels, gate)
+            distance = "" if a.novelty is None else f"{a.novelty:.4f}"
+            writer.writerow([a.file, a.subject, a.whole_head, a.mode, a.truth, a.odd, *numbers, distance, a.refusal])
+    novelty = novelty_of_model(model)
+    text = report(collected, labels, gate, None if novelty is None else novelty.warn_above)
     (arguments.out / "report.md").write_text(text, encoding="utf-8")
     print(text)
 
