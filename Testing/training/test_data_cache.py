@@ -61,9 +61,9 @@ def test_many_shards_do_not_need_many_open_files(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda f: flip_a_byte(f / "shard-00001.npy"), "shard-00001.npy' was changed or damaged"),
-        (lambda f: os.truncate(f / "shard-00002.npy", 100), "has 100 bytes instead of"),
-        (lambda f: (f / "shard-00000.npy").unlink(), "shard-00000.npy' cannot be read"),
+        (lambda f: flip_a_byte(shard(f, 1)), "was changed or damaged"),
+        (lambda f: os.truncate(shard(f, 2), 100), "has 100 bytes instead of"),
+        (lambda f: shard(f, 0).unlink(), "cannot be read"),
         (lambda f: (f / "cache.json").unlink(), "holds no finished cache"),
         (lambda f: (f / "cache.json").write_text("{"), "cache.json' cannot be read"),
         (lambda f: (f / "volumes.csv").write_text("patient\n1\n"), "volumes.csv' was changed"),
@@ -75,6 +75,11 @@ def test_a_damaged_cache_is_refused_in_words(folder, spoil, told):
     with pytest.raises(CacheError) as error:
         Cache(folder)
     assert told in str(error.value)
+
+
+def shard(folder, number):
+    (path,) = folder.glob(f"shard-{number:05d}-*.npy")
+    return path
 
 
 def flip_a_byte(path):
