@@ -14,7 +14,8 @@ import torch
 pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
 
 from BrainIACLib.checkpoints.importing import import_folder
-from BrainIACLib.checkpoints.installed import load_model
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
+from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError, ManifestError, TrainingError
 from BrainIACLib.models.encoders import encoder
 from Training.data.cache import Cache, write_cache
@@ -24,7 +25,7 @@ from Training.ssl.batches import StepBatches, rows_to_train_on
 from Training.ssl.callbacks import Stopped
 from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining, refuse_other_settings
 from Training.ssl.log import read_log
-from Training.ssl.model import build
+from Training.ssl.model import VIT_SIZE, build
 from Training.ssl.pretrain import main, make_parser, pretrain
 from Training.ssl.simclr import rate_factor
 
@@ -274,6 +275,25 @@ def test_a_loss_that_is_not_finite_ends_the_run(cache, tmp_path, monkeypatch):
     assert not (tmp_path / "last").exists()
 
 
+def test_broken_weights_do_not_replace_the_checkpoint(cache, tmp_path, monkeypatch):
+    """The loss of a step is still finite when its gradient is not; what was saved before must stay to go on from."""
+    loss = simclr.nt_xent
+
+    def exploding(first, second, temperature):
+        value = loss(first, second, temperature)
+        if exploding.after <= 0:
+            value.register_hook(lambda gradient: gradient * torch.nan)
+        exploding.after -= 1
+        return value
+
+    exploding.after = 7  # the eighth step, which is saved
+    monkeypatch.setattr(simclr, "nt_xent", exploding)
+    with pytest.raises(TrainingError, match=r"no longer finite at step 8; what was saved before is kept"):
+        pretrain(CONFIG, cache, tmp_path)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["pretraining"]["step"] == 4
+    assert load_model(InstalledModel(tmp_path / "last", read_contract(tmp_path / "last")))
+
+
 def test_the_rate_warms_up_and_comes_down():
     factors = [rate_factor(step, 100, 10) for step in range(101)]
     assert factors[:10] == sorted(factors[:10])
@@ -292,7 +312,7 @@ def test_every_shipped_config_is_valid_and_the_paper_is_the_default():
         parser = make_parser()
         options = parser.instantiate(parser.parse_args(["--config", str(path)]))
         found[path.stem] = {name: getattr(options, name) for name in Pretraining.__dataclass_fields__}
-    assert set(found) == {"one_node_8_gpus", "paper", "slurm", "smoke"}
+    assert set(found) == {"one_node_8_gpus", "paper", "slurm", "smoke", "vit_b"}
     paper = Pretraining(**found["paper"])
     assert paper.optimisation == Optimisation()  # P-11: 200 epochs, batch 32
     assert (paper.optimisation.epochs, paper.optimisation.batch_size) == (200, 32)
@@ -314,6 +334,42 @@ def test_wrong_arguments_end_in_one_sentence(arguments, told, capsys):
     said = capsys.readouterr().err.strip()
     assert told in said
     assert "Traceback" not in said
+
+
+def test_a_transformer_goes_the_same_way(tmp_path, monkeypatch, capsys):
+    """The shipped config through the command, at a sixteenth of the width: trained, resumed, imported, the same net."""
+    from pathlib import Path
+
+    from BrainIACLib import cli
+
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"scan": range(4), "patient": [f"p{n}" for n in range(4)], "dataset": "d", "role": ""})
+    how = dataclasses.asdict(Standardising(size=VIT_SIZE, steps="stored"))
+    volumes = [rng.random(VIT_SIZE, dtype=np.float32) for _ in range(4)]
+    write_cache(tmp_path / "c", table, volumes, preprocessing=how)
+    config = Path(callbacks.__file__).parents[1] / "configs" / "pretrain" / "vit_b.yaml"
+    arguments = ["--config", str(config), "--cache", str(tmp_path / "c"), "--network.width", "0.0625"]
+    arguments += ["--network.projector_hidden", "16", "--optimisation.batch_size", "2", "--optimisation.epochs", "1"]
+    arguments += ["--hardware.accelerator", "cpu", "--hardware.precision", "32-true", "--monitoring.log_every", "1"]
+
+    monkeypatch.setattr(callbacks.RunCallback, "_asked_to_stop", lambda self, trainer: True)
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 130  # after its first step
+    start, _ = build(Network("vit_b", 0.0625, "token_mean", projector_hidden=16), VIT_SIZE, seed=0)
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    state = {key.removeprefix("encoder."): v for key, v in weights(tmp_path / "run").items() if key.startswith("enc")}
+    assert all(not torch.equal(value, state[key]) for key, value in start.state_dict().items() if "weight" in key)
+    rows = read_log(tmp_path / "run" / "log.csv")
+    assert [row["step"] for row in rows] == ["1", "2"]
+
+    store = tmp_path / "models"
+    assert cli.main(["models", "import", str(tmp_path / "run" / "last"), "--models-dir", str(store), "--yes"]) == 0
+    (folder,) = store.iterdir()
+    assert read_contract(folder).encoder.architecture == "vit_b"
+    model = load_model(InstalledModel(folder, read_contract(folder)))
+    plain = encoder("vit_b", 0.0625, "token_mean").eval()
+    plain.load_state_dict(state)
+    volume = torch.from_numpy(volumes[1])[None, None]
+    assert torch.equal(model(volume), plain(volume))
 
 
 def test_vit_takes_its_own_size_only():
