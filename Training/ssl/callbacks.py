@@ -86,14 +86,21 @@ class RunCallback(pl.Callback):
     def save(self, trainer: pl.Trainer, module: pl.LightningModule, done: int) -> None:
         """Checkpoint and model folder. A full disk, or weights that are no longer finite, leave those before."""
         refuse_broken_weights(module, done)
+        self._export(trainer, module, "last", done)  # first: who finds the last step saved, has its model too
+        partial = self._out / f".{CHECKPOINT}.partial"
         try:
-            trainer.save_checkpoint(self._out / CHECKPOINT, weights_only=False)  # what to save: the optimiser too
+            # Lightning writes into the system's temporary folder, and from there may have to copy
+            trainer.save_checkpoint(partial, weights_only=False)  # what to save: the optimiser too
+            if trainer.is_global_zero:
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+                os.replace(partial, self._out / CHECKPOINT)
         except OSError as error:
+            partial.unlink(missing_ok=True)
             raise TrainingError(
                 f"The checkpoint of step {done} cannot be written to '{self._out}' ({error.strerror or error}); the "
                 "one before is kept. Free some space and run the command again."
             ) from None
-        self._export(trainer, module, "last", done)
 
     def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:
         checkpoint["pretraining"] = {

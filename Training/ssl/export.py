@@ -75,13 +75,29 @@ def export_encoder(
         card = f"{model_card(contract)}\n## Recipe\n\n```yaml\n{recipe}```\n\n## {TRAINED_ON}\n\n{FINGERPRINTS}\n"
         write_whole(incoming / CARD, card.encode())
         incoming.chmod(0o755)
-        if folder.exists():
-            folder.rename(incoming.with_name(f"{incoming.name}-old"))
-        incoming.rename(folder)
+        _put_in_place(incoming, folder)
     finally:
-        for rest in folder.parent.glob(f"{incoming.name}*"):
+        for rest in folder.parent.glob(f".{folder.name}-*"):  # what killed runs left, too
             shutil.rmtree(rest, ignore_errors=True)
     return contract
+
+
+def _put_in_place(incoming: Path, folder: Path) -> None:
+    old = incoming.with_name(f"{incoming.name}-old")
+    try:
+        if folder.exists():
+            folder.rename(old)
+        try:
+            incoming.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+    except OSError as error:
+        raise TrainingError(
+            f"'{folder}' cannot be replaced ({error.strerror}); the model of before is kept. Close what has it open "
+            "and run the command again."
+        ) from None
 
 
 def refuse_broken_weights(net: nn.Module, step: int) -> None:

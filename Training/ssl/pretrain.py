@@ -72,6 +72,7 @@ def make_trainer(config: Pretraining, out: Path) -> pl.Trainer:
     """The Lightning engine for the hardware asked for; the run is one epoch of all its steps (see ``SimCLR``)."""
     hardware, settings = config.hardware, config.optimisation
     many = hardware.devices * hardware.nodes > 1
+    on_gpus = hardware.accelerator in ("gpu", "cuda") or (hardware.accelerator == "auto" and torch.cuda.is_available())
     slurm = [SLURMEnvironment(auto_requeue=False)] if many and "SLURM_NTASKS" in os.environ else []
     return pl.Trainer(
         default_root_dir=out,
@@ -83,7 +84,7 @@ def make_trainer(config: Pretraining, out: Path) -> pl.Trainer:
         max_epochs=1,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.gradient_clip or None,
-        sync_batchnorm=many,
+        sync_batchnorm=many and on_gpus,  # torch has none for CPUs: there each process normalises its own part
         use_distributed_sampler=False,
         logger=_tensorboard(out) if config.monitoring.tensorboard else False,
         enable_checkpointing=False,
