@@ -3,6 +3,8 @@
 import errno
 import os
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -56,6 +58,22 @@ def test_many_shards_do_not_need_many_open_files(folder, monkeypatch):
     expected = cache.batch([0, 1, 2, 3, 4])
     assert (cache.batch([4, 2, 0]) == expected[[4, 2, 0]]).all()
     assert len(cache._maps) == 1
+
+
+def test_two_threads_may_read_at_once(folder, monkeypatch):
+    """The monitors embed while the next batches are read; with more shards than may be open, both close some."""
+    monkeypatch.setattr(cache_module, "OPEN_SHARDS", 1)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        cache = Cache(folder)
+        expected = cache.batch(range(5))
+        orders = [np.random.default_rng(n).permutation(5) for n in range(400)]
+        with ThreadPoolExecutor(4) as pool:
+            for order, batch in zip(orders, pool.map(cache.batch, orders), strict=True):
+                assert (batch == expected[order]).all()
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize(

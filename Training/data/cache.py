@@ -165,16 +165,19 @@ class Cache:
         return shards, indices - self._starts[shards]
 
     def _map(self, number: int) -> np.ndarray:
-        if number not in self._maps:
+        """The shard, held open as the newest. The monitors read while a thread reads ahead, so that what another thread
+        closes in between must not matter: each step below is whole by itself."""
+        volumes = self._maps.pop(number, None)
+        if volumes is None:
             shard = self._shards[number]
             try:
-                self._maps[number] = np.load(self.folder / shard["file"], mmap_mode="r", allow_pickle=False)
+                volumes = np.load(self.folder / shard["file"], mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError) as error:
                 raise self._damaged(shard, f"cannot be read ({error})") from None
-            if len(self._maps) > OPEN_SHARDS:
-                self._maps.popitem(last=False)
-        self._maps.move_to_end(number)
-        return self._maps[number]
+        self._maps[number] = volumes
+        if len(self._maps) > OPEN_SHARDS:
+            self._maps.popitem(last=False)
+        return volumes
 
     def _check_size(self, shard: dict) -> None:
         try:
