@@ -130,8 +130,7 @@ def _prepare(
     volumes = table.iloc[[row for row, _ in kept]].reset_index(drop=True)
     volumes = pd.concat([volumes, pd.DataFrame([facts for _, facts in kept])], axis=1)
     refuse_overlaps(volumes, str(folder))
-    root = os.path.commonpath([str(Path(scan).parent) for scan in volumes["scan"]])
-    volumes["scan"] = [Path(os.path.relpath(scan, root)).as_posix() for scan in volumes["scan"]]
+    volumes["scan"] = _short_names(volumes["scan"])
     shards = [record["shard"] for record in ordered if record["shard"] is not None]
     finish_cache(folder, volumes, shards, dataclasses.asdict(how))
     write_whole(folder / "inventory.csv", inventory(volumes).to_csv(index=False).encode())
@@ -350,6 +349,15 @@ def _failures(folder: Path, table: pd.DataFrame, records: Sequence[dict]) -> pd.
     else:
         (folder / "failures.csv").unlink(missing_ok=True)  # of an earlier run
     return failures
+
+
+def _short_names(scans: pd.Series) -> list[str]:
+    """The paths below the folder that all have in common: no folder of this machine."""
+    try:
+        root = os.path.commonpath([str(Path(scan).parent) for scan in scans])
+    except ValueError:  # on several drives of Windows
+        return [Path(scan).as_posix() for scan in scans]
+    return [Path(os.path.relpath(scan, root)).as_posix() for scan in scans]
 
 
 def _text(path: Path) -> str:
