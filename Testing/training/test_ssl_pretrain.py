@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 import torch
 
 pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
@@ -23,6 +24,7 @@ from BrainIACLib.errors import BrainIACError, ManifestError, TrainingError
 from BrainIACLib.models.encoders import encoder
 from Training.data.cache import Cache, write_cache
 from Training.data.fingerprints import fingerprints_of
+from Training.data.prepare import main as prepare_main
 from Training.data.standardising import Standardising
 from Training.ssl import callbacks, simclr
 from Training.ssl.batches import StepBatches, rows_to_train_on
@@ -502,6 +504,32 @@ def test_a_transformer_goes_the_same_way(tmp_path, monkeypatch, capsys):
     plain.load_state_dict(state)
     volume = torch.from_numpy(volumes[1])[None, None]
     assert torch.equal(model(volume), plain(volume))
+
+
+def test_an_edited_manifest_decides_what_is_trained_on(tmp_path, monkeypatch, capsys):
+    """P-02: who was moved into the hold-out after the cache was made is not pretrained on."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(6):
+        image = sitk.GetImageFromArray(rng.random((32, 32, 32), dtype=np.float32) + 0.1)
+        image.SetSpacing((5, 5, 5))
+        sitk.WriteImage(image, str(tmp_path / f"s{number}.nii.gz"))
+        lines.append(f"s{number}.nii.gz,p{number},d,T1,pretrain\n")
+    manifest, cache = tmp_path / "m.csv", tmp_path / "m-cache"
+    manifest.write_text("scan,patient,dataset,sequence,role\n" + "".join(lines))
+    made = ["--manifest", str(manifest), "--out", str(cache), "--steps", "stored", "--size", "16", "16", "16"]
+    assert prepare_main(made) == 0
+    manifest.write_text(manifest.read_text().replace("p5,d,T1,pretrain", "p5,d,T1,test"))
+    arguments = ["--manifest", str(manifest), "--out", str(tmp_path / "run"), "--optimisation.epochs", "1"]
+    arguments += [f"--network.{name}={value}" for name, value in vars(CONFIG.network).items()]
+    arguments += ["--optimisation.batch_size", "4", "--hardware.accelerator", "cpu", "--hardware.precision", "32-true"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(arguments) == 1
+    assert "was edited since" in (said := capsys.readouterr().err)
+    assert "first run: python -m Training prepare" in said
+    monkeypatch.delenv("WORLD_SIZE")
+    assert main(arguments) == 0
+    assert read_contract(tmp_path / "run" / "last").training_data.startswith("5 scans of 5 patients")
 
 
 def test_vit_takes_its_own_size_only():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import logging
 import os
 import sys
@@ -27,10 +28,10 @@ from sklearn.preprocessing import StandardScaler
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.scans.writing import write_text
+from BrainIACLib.scans.writing import write_bytes, write_text
 from BrainIACLib.statistics.metrics import mae
 from Training.cohorts.synthetic import SyntheticCohort, draw_cohort
-from Training.data.cache import Cache
+from Training.data.cache import Cache, make_folder
 from Training.evaluation.measures import MEASURES, Measure, absolute_error_shares, score
 from Training.evaluation.presets import PRESETS
 from Training.ssl.config import Pretraining
@@ -58,23 +59,29 @@ def variants(base: Pretraining) -> dict[str, Pretraining | None]:
     return {
         "default": base,
         "random weights": None,
+        "no crop, no zoom": views(crop_probability=0.0, zoom=(1.0, 1.0)),
         "no intensity views": views(intensity_probability=0.0, noise_probability=0.0),
         "contrast inverted in half of the views": views(invert_probability=0.5),
-        "no crop, no zoom": views(crop_probability=0.0, zoom=(1.0, 1.0)),
-        "half the batch": optimisation(batch_size=batch // 2),
         "half the epochs": optimisation(epochs=epochs // 2),
+        "half the batch": optimisation(batch_size=batch // 2),
         "twice the epochs": optimisation(epochs=2 * epochs),
     }
 
 
 def embeddings(config: Pretraining | None, base: Pretraining, cache: Cache, out: Path) -> np.ndarray:
-    """float32 (len(cache), D) of the encoder pretrained in ``out``, or of the base's net with random weights."""
-    if config is None:
-        encoder, _ = build(base.network, cache.size, base.seed)
-    else:
-        pretrain(config, cache, out)
-        encoder = load_model(InstalledModel(out / "last", read_contract(out / "last"))).encoder
-    return embed(encoder, cache, list(range(len(cache))), torch.device("cpu")).numpy()
+    """float32 (len(cache), D) of the encoder pretrained in ``out``, or of the base's net with random weights; kept."""
+    path = out / "embeddings.npy"
+    if not path.is_file():
+        if config is None:
+            encoder, _ = build(base.network, cache.size, base.seed)
+        else:
+            pretrain(config, cache, out)
+            encoder = load_model(InstalledModel(out / "last", read_contract(out / "last"))).encoder
+        stream = io.BytesIO()
+        np.save(stream, embed(encoder, cache, list(range(len(cache))), torch.device("cpu")).numpy())
+        make_folder(out)
+        write_bytes(stream.getvalue(), path)
+    return np.load(path)
 
 
 def answers(table: pd.DataFrame, embedding: np.ndarray, asked: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,8 +106,10 @@ def answers(table: pd.DataFrame, embedding: np.ndarray, asked: str) -> tuple[np.
 
 def results_table(table: pd.DataFrame, found: dict[str, list[np.ndarray]], resamples: int = RESAMPLES) -> str:
     """Markdown. ``found`` : variant -> one embedding a seed, the variant to compare with first."""
-    head = "| pretraining |" + "".join(f" {asked}: {measure.title} | change |" for asked, measure in ASKED.items())
-    lines = [head, "|---" * (1 + 2 * len(ASKED)) + "|"]
+    head = "| pretraining | seeds |" + "".join(
+        f" {asked}: {measure.title} | change |" for asked, measure in ASKED.items()
+    )
+    lines = [head, "|---" * (2 + 2 * len(ASKED)) + "|"]
     answered = {name: {asked: _columns(table, seeds, asked) for asked in ASKED} for name, seeds in found.items()}
     reference = next(iter(answered))
     for name, of_asked in answered.items():
@@ -110,7 +119,7 @@ def results_table(table: pd.DataFrame, found: dict[str, list[np.ndarray]], resam
             cells.append(_shown(measure, measure.estimate(columns, patients, resamples)[0]))
             change, _ = measure.compare(columns, answered[reference][asked][0], patients, resamples)
             cells.append("" if name == reference else f"{_shown(measure, change.interval)}, p {change.p:.2g}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name} | {len(found[name])} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -149,7 +158,7 @@ def main(argv: list[str]) -> int:
 
 
 def run(cohort: SyntheticCohort, base: Pretraining, options: argparse.Namespace) -> None:
-    """The steps of ``main``: a seed after the other, so that a stopped run has all variants of the first ones."""
+    """The steps of ``main``: a seed after the other, with the table of what there is after every pretraining."""
     out = options.out
     folder = draw_cohort(cohort, options.labelmaps, out / "synthetic", out / "labelmaps", options.processes)
     cache = Cache(folder)
@@ -160,10 +169,7 @@ def run(cohort: SyntheticCohort, base: Pretraining, options: argparse.Namespace)
             print(f"what_helps: seed {seed}, {name}", file=sys.stderr, flush=True)
             place = out / f"{name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
             found.setdefault(name, []).append(embeddings(config, seeded, cache, place))
-        text = results_table(cache.table, found)
-        write_text(
-            f"Seeds {', '.join(map(str, options.seeds[: options.seeds.index(seed) + 1]))}.\n\n{text}", out / "table.md"
-        )
+            write_text(results_table(cache.table, found), out / "table.md")
     print((out / "table.md").read_text(encoding="utf-8"))
 
 
