@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 import torch
 
 pytest.importorskip("pandera", reason="needs the 'training' extra")
@@ -22,7 +24,9 @@ from BrainIACLib.errors import Cancelled, TrainingError
 from BrainIACLib.models.heads import EncoderWithHead, LinearHead, MlpHead
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.preprocessing.intensity import normalise
+from BrainIACLib.resources import resource
 from Training.data.cache import Cache, write_cache
+from Training.data.prepare import main as prepare_main
 from Training.downstream.finetune import main
 from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.queue import REPOSITORY, is_finished, work_in_processes, work_through
@@ -243,3 +247,42 @@ def test_saliency_lies_in_the_brain_and_its_distance_is_in_mm(cache, tmp_path):
         expected = np.linalg.norm((centre - 0.5) * (2.0, 3.0, 4.0))
         assert row["distance_mm"] == pytest.approx(expected, rel=1e-4)
     assert sum(path.name.endswith("_backbone.npz") for path in sequence.pictures()) == 4
+
+
+def test_finished_runs_on_an_earlier_state_of_the_cache_are_not_mixed_with_new_ones(cache, tmp_path):
+    """Labels or scans that were edited since would make them incomparable."""
+    edited = tmp_path / "cache"
+    shutil.copytree(cache, edited)
+    one = plan(edited)
+    write_plan(one, tmp_path / "runs")
+    cell = Cell("sequence", "Scratch", 1.0, 0, "probe")
+    assert work_through(tmp_path / "runs", [cell], report=lambda text: None) == []
+    write_plan(one, tmp_path / "runs")  # nothing was edited
+    table = Cache(edited).table.assign(age_years=50.0)
+    volumes = [volume[0].numpy() / np.float32(255) for volume in Cache(edited).batch(range(len(table)))]
+    shutil.rmtree(edited)
+    write_cache(edited, table, volumes)
+    with pytest.raises(TrainingError, match="holds 1 finished runs on an earlier state of the cache"):
+        write_plan(one, tmp_path / "runs")
+
+
+def test_an_edited_manifest_is_seen_by_finetune(tmp_path, capsys):
+    """Real files, through the command: settings and volumes of the cache stay, new scans and roles are taken up."""
+    lines = []
+    for number, role in enumerate(("train", "validation", "train", "test")):
+        for name in ("T1", "T2"):
+            image = sitk.ReadImage(str(resource("SampleData", f"simulated_{name}.nii.gz")))
+            sitk.WriteImage(image * (1 + number), str(tmp_path / f"p{number}_{name}.nii.gz"))
+            lines.append(f"p{number}_{name}.nii.gz,p{number},sim,{name},{role}\n")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("scan,patient,dataset,sequence,role\n" + "".join(lines[:6]))
+    made = ["--manifest", str(manifest), "--out", str(tmp_path / "c")]
+    assert prepare_main([*made, "--steps", "stored", "--size", "16", "16", "16"]) == 0
+    manifest.write_text("scan,patient,dataset,sequence,role\n" + "".join(lines))
+    arguments = ["--task", "sequence", "--init", "scratch", "--mode", "probe", "--probe-recipe", "ci"]
+    arguments += ["--architecture", "resnet10", "--width", "0.0625", "--runs", str(tmp_path / "runs")]
+    assert main([*arguments, "--manifest", str(manifest), "--cache", str(tmp_path / "c")]) == 0
+    assert "was edited since" in capsys.readouterr().err
+    (run,) = read_runs(tmp_path / "runs")
+    assert set(run.rows("test")["patient"]) == {"p3"}
+    assert Cache(tmp_path / "c").size == SIZE

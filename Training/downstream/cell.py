@@ -41,6 +41,7 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
     start = bench.initialisation(cell.initialisation)
     data = bench.studies(cell.task)
     splits = bench.splits(cell, recipe.hold_out_share, recipe.validation_share)
+    overlap = bench.refuse_pretrained_on(cell, splits)
     shutil.rmtree(bench.runs / cell.name, ignore_errors=True)
     folder = write_config(
         bench.runs,
@@ -50,6 +51,7 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
         recipe=recipe_facts(recipe_name, recipe, start.pretrained),
         provenance=_provenance(bench, start.facts),
         initialisation_title=start.title,
+        overlap_with_pretraining=overlap,
         simulated_note=plan.simulated_note,
         folds=plan.folds,
         left_out=data.left_out,

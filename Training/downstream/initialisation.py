@@ -20,6 +20,7 @@ from BrainIACLib.checkpoints.recognition import Recognised, recognise
 from BrainIACLib.contracts import EMBEDDING_TASK, EncoderContract, SourceContract, read_contract
 from BrainIACLib.errors import ModelError
 from BrainIACLib.models.encoders import encoder as new_encoder
+from Training.data.fingerprints import Fingerprints, read_fingerprints
 
 NO_DIGEST = "0" * 64
 
@@ -28,7 +29,8 @@ NO_DIGEST = "0" * 64
 class Initialisation:
     """A start: what it is, how its input is made, and its weights.
 
-    ``zero_keys`` were not in the file and are zero (MedicalNet's four shortcut biases); None for random weights.
+    ``zero_keys`` were not in the file and are zero (MedicalNet's four shortcut biases). ``weights`` : None for random
+    ones. ``trained_on`` : None where nobody wrote down who the pretraining saw.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Initialisation:
     sha256: str
     zero_keys: tuple[str, ...]
     weights: dict[str, Tensor] | None
+    trained_on: Fingerprints | None = None
 
     @property
     def pretrained(self) -> bool:
@@ -92,7 +95,15 @@ def _from_folder(name: str, folder: Path) -> Initialisation:
     contract = read_contract(folder)
     weights = load_model(InstalledModel(folder, contract)).encoder.state_dict()
     zero_keys = contract.source.allowed_missing_keys if contract.source else ()
-    return Initialisation(name, contract.title, contract.encoder, contract.encoder.sha256, tuple(zero_keys), weights)
+    return Initialisation(
+        name,
+        contract.title,
+        contract.encoder,
+        contract.encoder.sha256,
+        tuple(zero_keys),
+        weights,
+        read_fingerprints(folder),
+    )
 
 
 def _from_medicalnet_file(name: str, path: Path) -> Initialisation:

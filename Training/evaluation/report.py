@@ -69,6 +69,13 @@ def write_report(evaluations: list[Evaluation], out: Path, command: str) -> Path
                 if run.initialisation_title != run.cell.initialisation
             }
         ),
+        overlaps=sorted(
+            {
+                f"{run.cell.initialisation}, {run.cell.task}: {run.config['overlap_with_pretraining']}"
+                for run in runs
+                if "overlap_with_pretraining" in run.config
+            }
+        ),
         newest=max((run.metrics["finished"] for run in runs), default="no run has finished"),
         hashes=hashes(evaluations),
     )
