@@ -10,7 +10,7 @@ import pandas as pd
 
 from BrainIACLib.errors import ManifestError
 
-OTHER_NAME = "same_person_as"  # optional column: the patient id of the same person in another dataset (C-09)
+OTHER_NAME = "same_person_as"  # optional column: ids of the same person in other datasets, separated by ";" (C-09)
 IMAGE = "image_sha256"  # column that ``prepare`` adds: hash of the voxels, whatever the file is called
 
 
@@ -36,8 +36,8 @@ def persons(table: pd.DataFrame) -> pd.Series:
         return name
 
     others = table[OTHER_NAME] if OTHER_NAME in table else pd.Series("", index=table.index)
-    for patient, other in zip(table["patient"], others, strict=True):
-        if other:
+    for patient, names in zip(table["patient"], others, strict=True):
+        for other in filter(None, names.split(";")):
             first, second = sorted((root(patient), root(other)))
             parents[second] = first
     return table["patient"].map(root)
