@@ -41,7 +41,11 @@ ROWS = (
         "P-21", "95 % intervals and p values", done="bootstrap by patient, DeLong, paired permutation, Holm beside them"
     ),
     Row("P-22", "tables of task, initialisation, fraction, measure", done="tables/, as CSV, Markdown and LaTeX"),
-    Row("P-23", "Fig 1D and Extended Data Fig 1", figures=("Fig 1D", "Extended Data Fig 1")),
+    Row(
+        "P-23",
+        "Fig 1 and Extended Data Fig 1",
+        figures=("Fig 1A", "Fig 1B", "Fig 1C", "Fig 1D", "Extended Data Fig 1"),
+    ),
     Row("P-24", "sequence: data and hold-out", ("sequence",)),
     Row("P-25", "Fig 2A", figures=("Fig 2A",)),
     Row("P-26", "Fig 2C and Extended Data Fig 2", figures=("Fig 2C", "Extended Data Fig 2")),
