@@ -53,7 +53,7 @@ def fabricate_random_runs(
             cell,
             cohort="fabricated",
             labels=labels,
-            recipe={"optimiser": "none", "epochs": 0},
+            recipe={"name": "none", "epochs": 0},
             provenance={
                 "command": "fabricate_random_runs",
                 "sha256": {"manifest": "0" * 64},

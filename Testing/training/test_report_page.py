@@ -16,6 +16,7 @@ from fabricated_runs import fabricate_random_runs
 from Training.__main__ import main as training
 from Training.evaluation.evaluation import evaluate
 from Training.evaluation.protocol_checklist import protocol_checklist
+from Training.evaluation.report import PRINTED
 from Training.evaluation.results import Cell, write_config, write_grid, write_status
 from Training.figures.catalogue import all_figures
 
@@ -124,6 +125,26 @@ def test_hashes_are_those_of_the_files(report):
     for name, row in rows.items():
         content = (report / "runs" / name / "predictions.csv").read_bytes()
         assert row["predictions.csv"] == hashlib.sha256(content).hexdigest()
+
+
+def test_long_tables_are_printed_in_part_and_shown_whole(report):
+    """On paper the first rows and where the others are; on the screen, and of the headline on paper too, every row."""
+    html = (report / "report" / "index.html").read_text(encoding="utf-8")
+    with (report / "report" / "tables" / "hashes.csv").open(encoding="utf-8") as file:
+        cells = [row["cell"] for row in csv.DictReader(file)]
+    rows = {name: re.search(rf'<tr([^>]*)><td class="hash">{name}<', html)[1] for name in cells}
+    shown = [name for name, attributes in rows.items() if "unprinted" not in attributes]
+    assert shown == cells[: PRINTED // 4]
+    assert f"The first {PRINTED // 4} of 11 cells; all are in tables/hashes.csv." in html
+    assert re.search(r"@media print \{.*\.unprinted \{ display: none; \}", html, re.DOTALL)
+    headline = html[html.index("numbers beside ours") :]
+    assert "unprinted" not in headline[: headline.index("</table>")]
+
+
+def test_small_figures_share_a_line_on_paper_and_wide_ones_have_it(report):
+    html = (report / "report" / "index.html").read_text(encoding="utf-8")
+    extent = {number: kind for kind, number in re.findall(r'<figure class="(\w*)">\s*<img alt="([^:]+):', html)}
+    assert (extent["Fig 2D"], extent["Fig 5A"], extent["Fig 4"], extent["Fig 1B"]) == ("", "", "wide", "medium")
 
 
 def test_figures_and_tables_are_beside_the_page(report):

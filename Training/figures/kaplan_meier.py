@@ -25,8 +25,10 @@ def survival_grid(evaluation: Evaluation, split: str) -> Figure:
     if all(isinstance(found, str) for found in groups.values()):
         raise WaitsFor(f"overall survival runs that split into groups ({groups[runs[0].cell]})")
     simulated = evaluation.simulated("survival")
-    with drawing(len(INITIALISATIONS), len(fractions), simulated=simulated, width=2.6, height=2.5) as (figure, axes):
-        for row, name in enumerate(INITIALISATIONS):
+    wanted = {cell.initialisation for cell in evaluation.wanted if cell.task == "survival"}
+    names = [name for name in INITIALISATIONS if name in wanted]
+    with drawing(len(names), len(fractions), simulated=simulated, width=2.6, height=2.5) as (figure, axes):
+        for row, name in enumerate(names):
             for column, fraction in enumerate(fractions):
                 axis = axes[row, column]
                 axis.set_title(f"{name}, {percent(fraction)}", fontsize=8)
