@@ -51,7 +51,7 @@ def fingerprints_of(cache: Cache, rows: list[int]) -> Fingerprints:
     of_person = persons(table)
     trained = table[of_person.isin(of_person.iloc[rows])]
     images = table[IMAGE].iloc[rows] if IMAGE in table else ()
-    names = _hashed("patient", [*trained["patient"], *_other_names(trained)], key)
+    names = _hashed("patient", [name for names in _names(trained) for name in names], key)
     return Fingerprints(
         key, *(np.unique(hashes[hashes != NOBODY]) for hashes in (names, _hashed("image", images, key)))
     )
@@ -84,8 +84,7 @@ def seen_before(found: Fingerprints, table: pd.DataFrame, rows: np.ndarray) -> S
     of_person = persons(table)
     chosen = table[of_person.isin(of_person.iloc[rows])]
     known = chosen[
-        np.isin(_hashed("patient", chosen["patient"], found.key), found.patients)
-        | np.isin(_hashed("patient", _other_names(chosen), found.key), found.patients)
+        [bool(np.isin(_hashed("patient", names, found.key), found.patients).any()) for names in _names(chosen)]
     ]
     both = len(found.images) > 0 and IMAGE in table
     images = _hashed("image", table[IMAGE].iloc[rows], found.key) if both else np.empty(0, np.uint64)
@@ -96,8 +95,10 @@ def seen_before(found: Fingerprints, table: pd.DataFrame, rows: np.ndarray) -> S
     )
 
 
-def _other_names(table: pd.DataFrame) -> Iterable[str]:
-    return table[OTHER_NAME] if OTHER_NAME in table else [""] * len(table)
+def _names(table: pd.DataFrame) -> list[list[str]]:
+    """A list a row: the patient's id and the ids of the same person elsewhere."""
+    others = table[OTHER_NAME] if OTHER_NAME in table else pd.Series("", index=table.index)
+    return [[patient, *filter(None, names.split(";"))] for patient, names in zip(table["patient"], others, strict=True)]
 
 
 def _hashed(kind: str, names: Iterable[str], key: bytes) -> np.ndarray:

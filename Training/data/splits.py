@@ -10,7 +10,7 @@ import pandas as pd
 
 from BrainIACLib.errors import ManifestError
 
-OTHER_NAME = "same_person_as"  # optional column: the patient id of the same person in another dataset (C-09)
+OTHER_NAME = "same_person_as"  # optional column: ids of the same person in other datasets, separated by ";" (C-09)
 IMAGE = "image_sha256"  # column that ``prepare`` adds: hash of the voxels, whatever the file is called
 
 
@@ -41,8 +41,8 @@ def persons(table: pd.DataFrame, *, by_image: bool = True) -> pd.Series:
         parents[second] = first
 
     others = table[OTHER_NAME] if OTHER_NAME in table else pd.Series("", index=table.index)
-    for patient, other in zip(table["patient"], others, strict=True):
-        if other:
+    for patient, names in zip(table["patient"], others, strict=True):
+        for other in filter(None, names.split(";")):
             join(patient, other)
     if by_image and IMAGE in table:
         for first, second in repeated_images(table.reset_index(drop=True)):

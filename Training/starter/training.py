@@ -27,7 +27,7 @@ class Recipe:
     validation_seed: int = 99
     shards: int = 100  # of 16 heads, about 135 volumes each
     validation_shards: int = 5
-    cycles: tuple[tuple[int, float], ...] = ((5500, 2e-3), (2000, 1e-3))  # steps, highest learning rate
+    cycles: tuple[tuple[int, float], ...] = ((5500, 2e-3), (1500, 1e-3))  # steps, highest learning rate
     batch_size: int = 24
     weight_decay: float = 0.02
     label_smoothing: float = 0.03
