@@ -24,6 +24,7 @@ from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.preprocessing.brain_extraction import NETWORKS
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
 from BrainIACLib.resources import resource
@@ -68,6 +69,7 @@ def answers(data: Path, model: InstalledModel, folders: list[str], cache: Path) 
     head, encoder = model.contract.head, model.contract.encoder
     options = {mode: PreprocessingOptions(brain_extraction=mode) for mode in MODES}
     recipes = {mode: preprocessing_sha256(asked, "standard", encoder) for mode, asked in options.items()}
+    network = next(name for name, known in NETWORKS.items() if known.in_auto and known.is_installed())
     with (data / "MANIFEST.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["file"].split("/")[0] in folders]
     for row in rows:
@@ -79,7 +81,7 @@ def answers(data: Path, model: InstalledModel, folders: list[str], cache: Path) 
                 continue  # without a skull there is nothing to switch off
             facts = (row["file"], row["subject"], row["skull_stripped"] != "yes", mode, truth, odd)
             # a file's name is no key: one person's scan may lie in two folders
-            stored = cache / f"{row['sha256'][:20]}-{recipes[mode][:20]}.pt"
+            stored = cache / f"{row['sha256'][:20]}-{recipes[mode][:20]}-{network}.pt"
             try:
                 if not stored.is_file():
                     cache.mkdir(parents=True, exist_ok=True)
