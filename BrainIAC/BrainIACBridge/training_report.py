@@ -80,10 +80,15 @@ class TrainingReport:
                 interval = _(" (95 % interval {low:.3g} to {high:.3g})").format(low=figure["low"], high=figure["high"])
             lines.append(f"{name} {figure['value']:.3g}{interval}: {figure['meaning']}.")
         lines += [report["permutation"]["meaning"], report["learning_curve"]["verdict"]]
-        conformal = report["conformal"]
-        if conformal["coverage"] is not None:
+        for name in ("median_split", "calibration"):  # of survival; scenes of earlier versions have none
+            if meaning := report.get(name, {}).get("meaning"):
+                lines.append(meaning)
+        conformal = {"counted": _("by case"), **report["conformal"]}
+        if conformal["coverage"] is None:
+            lines.append(f"{conformal['meaning']}.")
+        else:
             lines.append(
-                _("Uncertainty at {coverage:.0%} coverage (measured {measured:.0%}): {meaning}.").format(**conformal)
+                _("{meaning}; coverage asked {coverage:.0%}, measured {measured:.0%}, {counted}.").format(**conformal)
             )
         lines += [_("Note: {text}").format(text=note) for note in report["notes"]]
         return "\n".join(lines)

@@ -43,9 +43,12 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
     if not 0.5 <= value < 1:
-        raise argparse.ArgumentTypeError("must be at least 0.5 and below 1")
+        raise argparse.ArgumentTypeError("must be a number of at least 0.5 and below 1")
     return value
 
 
@@ -92,8 +95,11 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _print_report(report: dict) -> None:
+    from BrainIACLib.head_training.report import coverage_in_words
+
     counts = f"{report['cases']} cases of {report['patients']} patients ({report['scans']} scans)"
     print(f"{report['task']}: {report['kind']} of '{report['target']}', {report['solver']}, {counts}")
+    print(f"  {report['labels_in_words']}")
     print(f"Cross-validated by patient in {report['folds']} folds (95 % intervals by patient):")
     for name, figure in report["metrics"].items():
         interval = "" if figure["low"] is None else f" ({figure['low']:.3f} to {figure['high']:.3f})"
@@ -101,17 +107,18 @@ def _print_report(report: dict) -> None:
         if "p_against_the_mean" in figure:
             print(f"    against always answering the mean: p = {figure['p_against_the_mean']:.4f}")
     if "confusion" in report:
-        print(f"  confusion (rows: truth; columns: answer), classes {', '.join(report['classes'])}")
-        for row in report["confusion"]:
-            print("   " + "".join(f"{count:6d}" for count in row))
-    conformal = report["conformal"]
-    measured = (
-        ""
-        if conformal["coverage"] is None
-        else (f"; asked to hold the truth in {conformal['coverage']:.0%}, measured {conformal['measured']:.0%}")
-    )
-    print(f"  prediction set or interval: {conformal['meaning']}{measured}")
+        width = max(6, *(len(name) + 2 for name in report["classes"]))
+        print("  answers, and of each true class how many got them:")
+        print("   " + "".join(f"{name:>{width}}" for name in ("truth", *report["classes"])))
+        for name, row in zip(report["classes"], report["confusion"], strict=True):
+            print(f"   {name:>{width}}" + "".join(f"{count:{width}d}" for count in row))
+    for name in ("median_split", "calibration"):
+        if meaning := report.get(name, {}).get("meaning"):
+            print(f"  {meaning}")
+    print(f"  {coverage_in_words(report['conformal'])}")
     print(f"{report['permutation']['meaning']}\n{report['learning_curve']['verdict']}")
     for note in report["notes"]:
         print(f"note: {note}")
-    print("Hardest cases: " + ", ".join(row["case"] for row in report["hardest"][:5]))
+    print("Hardest cases, answered by a head that had not seen the patient:")
+    for row in report["hardest"][:5]:
+        print(f"  {row['case']}: {row['in_words']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from BrainIACLib.head_training.targets import LEAST_PATIENTS, LEAST_PER_CLASS, T
 
 ANY = "any"
 ABSENT = ("", "nan", "na", "n/a", "#n/a", "<na>", "null")
+TIMES = re.compile("time|surviv|(^|_)(months|weeks|days)$")
 SLOT_ORDER = ("T1CE", "FLAIR", "T1", "T2")  # the paper's (P-18), others after them by name
 
 
@@ -52,7 +54,9 @@ def with_labels(table: EmbeddingTable, path: Path) -> EmbeddingTable:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise BrainIACError(f"The labels '{path}' cannot be read ({error.strerror}); check the path.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise BrainIACError(f"The labels '{path}' cannot be read as CSV ({error}).") from None
     names = list(rows[0]) if rows else []
     keys = ["scan"] if "scan" in names else [name for name in ("patient", "session") if name in names]
@@ -106,6 +110,11 @@ def make_cases(
     read = read_target(target, texts, kind, events, names)
     groups = np.unique(np.array([patients[rows[0]] for rows in members]), return_inverse=True)[1]
     _check_size(read, groups)
+    if read.kind == "regression" and event in table.columns and TIMES.search(target):
+        notes.append(
+            f"There is a column '{event}': if '{target}' holds times until an event, some of them censored, learn it "
+            "as survival (kind 'survival')."
+        )
     ages = table.columns.get("age_years", np.full(len(table), ""))
     return Cases(
         embeddings=np.array([_mean_over_slots(table, rows) for rows in members], np.float64),
@@ -122,19 +131,41 @@ def make_cases(
 
 
 def _usable(table, target: str, event: str | None, slots, notes: list[str]) -> EmbeddingTable:
-    keys = {tuple(key) for key in zip(table.columns["encoder_sha256"], table.columns["preset"], strict=True)}
-    if len(keys) > 1:
-        raise BrainIACError("The embedding table mixes encoders or presets; embed all scans with the same one.")
+    _check_one_recipe(table)
     keep = _known(table.columns[target])
     if event is not None:
         keep &= _known(table.columns[event])
     if slots is not None:
-        keep &= np.isin(table.columns["sequence"], list(slots))
+        of_slots = np.isin(table.columns["sequence"], list(slots))
+        if not of_slots.any():
+            present = ", ".join(sorted(set(table.columns["sequence"]) - {""})) or "none"
+            raise BrainIACError(
+                f"No scan of the table is a {' or '.join(slots)} (its column 'sequence' names: {present})."
+            )
+        keep &= of_slots
     if not keep.any():
         raise BrainIACError(f"No scan of the table has a value in the column '{target}'.")
     if not keep.all():
         notes.append(f"{int((~keep).sum())} of {len(table)} scans were left out: no label, or not of these sequences.")
     return table.rows(np.flatnonzero(keep))
+
+
+def _check_one_recipe(table: EmbeddingTable) -> None:
+    """Numbers of different encoders or preprocessing cannot be compared: a head would learn the difference."""
+    for column, what in (
+        ("encoder_sha256", "different encoders"),
+        ("preset", "different presets"),
+        ("preprocessing_sha256", "different preprocessing (options, program versions or input format)"),
+    ):
+        kinds, first, counts = np.unique(table.columns[column], return_index=True, return_counts=True)
+        if len(kinds) > 1:
+            order = np.argsort(-counts, kind="stable")
+            rows = [f"{counts[i]} rows like '{table.columns['scan'][first[i]]}'" for i in order[:3]]
+            rest = f" and {len(kinds) - 3} more kinds" if len(kinds) > 3 else ""
+            raise BrainIACError(
+                f"The rows of the embedding table come from {what}: {', '.join(rows)}{rest}; run 'brainiac embed' once "
+                "for all scans, with the same options."
+            )
 
 
 def _known(texts: np.ndarray) -> np.ndarray:

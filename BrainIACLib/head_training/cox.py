@@ -86,10 +86,13 @@ def partial_log_likelihood(scores: np.ndarray, times: np.ndarray, events: np.nda
 
 
 def baseline_log_hazard(scores: np.ndarray, times: np.ndarray, events: np.ndarray, end: float) -> float:
-    """log of Breslow's cumulative baseline hazard at ``end``: P(event by then) = 1 - exp(-exp(score + this))."""
+    """log of Breslow's cumulative baseline hazard at ``end``: P(event by then) = 1 - exp(-exp(score + this)).
+
+    Minus infinity if there was no event by then.
+    """
     hazards = np.exp(scores)
     at_risk = np.array([hazards[times >= time].sum() for time in times[events & (times <= end)]])
-    return float(np.log((1 / at_risk).sum()))
+    return float(np.log((1 / at_risk).sum())) if len(at_risk) else -np.inf
 
 
 def martingale_residuals(times: np.ndarray, events: np.ndarray) -> np.ndarray:

@@ -18,7 +18,10 @@ Head = LinearHead | TwoLayerHead
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """``outputs``: (n, k) out of fold; ``fold``: (n,) of each case; ``penalties``: one a fold, chosen inside it."""
+    """``outputs``: (n, k) out of fold; ``fold``: (n,) of each case; ``penalties``: one a fold, chosen inside it.
+
+    Of survival: log hazard ratios against the mean of the cases that the head was fitted on.
+    """
 
     outputs: np.ndarray
     fold: np.ndarray
@@ -46,13 +49,25 @@ def cross_validate(
     for done, number in enumerate(numbers):
         out = fold == number
         fitted = fit_on(cases, ~out, head, rng, balanced, cancelled=cancelled)
-        answered = fitted.outputs(cases.embeddings[out])
+        answered = held_out_outputs(fitted, cases, ~out, out)
         outputs = np.zeros((len(cases), answered.shape[1])) if outputs is None else outputs
         outputs[out] = answered
         penalties.append(fitted.penalty)
         if progress is not None:
             progress((done + 1) / len(numbers))
     return CrossValidated(outputs, fold, tuple(penalties))
+
+
+def held_out_outputs(fitted: Head, cases: Cases, seen: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """(m, k) of the cases ``out`` by a head fitted on those ``seen`` (masks or indices).
+
+    A log hazard ratio has no zero of its own: of survival it is counted from the mean of the cases seen, so that the
+    answers of several heads can be ranked together.
+    """
+    answered = fitted.outputs(cases.embeddings[out])
+    if cases.target.kind == "survival":
+        answered = answered - fitted.outputs(cases.embeddings[seen]).mean(axis=0)
+    return answered
 
 
 def fit_on(cases: Cases, rows: np.ndarray, head: str, rng: np.random.Generator, balanced: bool, **options) -> Head:

@@ -17,6 +17,7 @@ from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.checkpoints.store import incoming_folder, install, model_folders, remove
 from BrainIACLib.contracts import EncoderContract, HeadContract, ModelContract, RunContract, contract_to_json
 from BrainIACLib.errors import ModelError
+from BrainIACLib.head_training.report import coverage_in_words
 from BrainIACLib.head_training.two_layer_head import DROPOUT, TwoLayerHead
 from BrainIACLib.trust.novelty import write_novelty
 
@@ -151,6 +152,11 @@ def _valid_range(head: "TrainedHead", patients: int) -> str:
     text = f"Made from {patients} patients ({scans}); valid for scans and people like those only."
     if head.cases.target.kind == "classification" and head.balanced:
         text += " Probabilities are those for classes of equal frequency."
+    if head.cases.target.kind == "survival":
+        text += (
+            f" The probability of an event by {head.endpoint:g} {head.cases.target.unit} was set on held-out cases, "
+            "censoring taken into account; there is no prediction set."
+        )
     return text
 
 
@@ -165,9 +171,13 @@ def _age_range(head: "TrainedHead") -> tuple[float, float] | None:
 def _figures(head: "TrainedHead") -> tuple[str, ...]:
     lines = []
     for name, figure in head.report["metrics"].items():
-        interval = "" if figure["low"] is None else f" ({figure['low']:.3g} to {figure['high']:.3g})"
-        lines.append(f"{name} {figure['value']:.3g}{interval}, nested cross-validation by patient")
+        lines.append(f"{name} {_figure(figure)}, nested cross-validation by patient")
     return (*lines, f"against chance: p = {head.report['permutation']['p']:.3g}")
+
+
+def _figure(figure: dict) -> str:
+    interval = "" if figure["low"] is None else f" ({figure['low']:.3g} to {figure['high']:.3g})"
+    return f"{figure['value']:.3g}{interval}"
 
 
 def _card(head: "TrainedHead", contract: ModelContract) -> str:
@@ -179,10 +189,20 @@ def _card(head: "TrainedHead", contract: ModelContract) -> str:
         f"{report['cases']} cases of {report['patients']} patients, {report['folds']} folds, nobody on both sides of a "
         "fold. Intervals are 95 %, by resampling patients.",
         "",
-        *(f"- {line}" for line in contract.head.metrics),
+        f"- {report['labels_in_words']}",
+        *(
+            f"- {name} {_figure(figure)}: {figure['meaning']}"
+            + (f"; against the mean p = {figure['p_against_the_mean']:.3g}" if "p_against_the_mean" in figure else "")
+            for name, figure in report["metrics"].items()
+        ),
+        *(
+            f"- {report[name]['meaning']}"
+            for name in ("median_split", "calibration")
+            if "meaning" in report.get(name, {})
+        ),
         f"- {report['permutation']['meaning']}",
         f"- {report['learning_curve']['verdict']}",
-        f"- Prediction sets or intervals: {_coverage(report['conformal'])}",
+        f"- {coverage_in_words(report['conformal'])}",
         *(f"- {note}" for note in report["notes"]),
         "",
         "## What it cannot do",
@@ -191,9 +211,3 @@ def _card(head: "TrainedHead", contract: ModelContract) -> str:
         "may give other figures. Nobody but its user has looked at it. **Research use only.**",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _coverage(conformal: dict) -> str:
-    if conformal["coverage"] is None:
-        return conformal["meaning"]
-    return f"{conformal['meaning']}; asked {conformal['coverage']:.0%}, measured {conformal['measured']:.0%}"

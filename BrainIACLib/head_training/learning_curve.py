@@ -8,7 +8,7 @@ import numpy as np
 
 from BrainIACLib.errors import StatisticsError
 from BrainIACLib.head_training.cases import Cases
-from BrainIACLib.head_training.cross_validation import CrossValidated, fit_on
+from BrainIACLib.head_training.cross_validation import CrossValidated, fit_on, held_out_outputs
 from BrainIACLib.head_training.performance import learning_verdict, main_figure
 
 SHARES = (0.3, 0.5, 0.7)
@@ -33,7 +33,7 @@ def learning_curve(
             for place, number in enumerate(np.unique(done.fold)):
                 rows = _some_patients(cases, np.flatnonzero(done.fold != number), share, rng)
                 fitted = fit_on(cases, rows, head, rng, balanced, penalty=done.penalties[place], cancelled=cancelled)
-                outputs[done.fold == number] = fitted.outputs(cases.embeddings[done.fold == number])
+                outputs[done.fold == number] = held_out_outputs(fitted, cases, rows, done.fold == number)
                 fitted_on.append(len(set(cases.groups[rows])))
             if min(fitted_on) < FEWEST:
                 continue

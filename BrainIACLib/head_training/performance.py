@@ -70,7 +70,7 @@ def performance(cases: Cases, outputs: np.ndarray, fold: np.ndarray, seed: int) 
             name,
             metric,
             columns(target, outputs),
-            "chance that of two people the one who died first had the higher risk",
+            "chance that of two people the one who had the event first had the higher risk; 0.5 is blind",
         )
         return figures
     if len(target.classes) == 2:
@@ -78,7 +78,7 @@ def performance(cases: Cases, outputs: np.ndarray, fold: np.ndarray, seed: int) 
             name,
             metric,
             columns(target, outputs),
-            "chance that a positive case scores above a negative one; 0.5 is blind",
+            f"chance that a case of '{target.classes[1]}' scores above one of '{target.classes[0]}'; 0.5 is blind",
         )
     chance = 1 / len(target.classes)
     said = decisions(outputs)

@@ -55,6 +55,11 @@ def read_target(name: str, texts: Sequence[str], kind: str, events: Sequence[str
         classes = tuple(sorted(set(texts), key=lambda text: (not _is_number(text), _sort_key(text))))
         if len(classes) < 2:
             raise BrainIACError(f"The column '{name}' says '{classes[0]}' for every case; two classes are needed.")
+        if len(classes) > len(texts) / 3 and all(map(_is_number, classes)):
+            raise BrainIACError(
+                f"The column '{name}' has {len(classes)} different numbers in {len(texts)} cases, too many for "
+                "classes; learn it as a measurement (kind 'regression')."
+            )
         if len(classes) > len(texts) / 3:
             raise BrainIACError(
                 f"The column '{name}' has {len(classes)} different words in {len(texts)} cases, too many for classes "

@@ -13,7 +13,6 @@ import numpy as np
 
 from BrainIACLib.embeddings.table import EmbeddingTable
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.head_training import cox
 from BrainIACLib.head_training.cases import Cases, make_cases
 from BrainIACLib.head_training.cross_validation import FITS, CrossValidated, Head, cross_validate, fit_on
 from BrainIACLib.head_training.learning_curve import learning_curve
@@ -21,6 +20,7 @@ from BrainIACLib.head_training.linear_head import SOLVERS
 from BrainIACLib.head_training.logistic import balanced_weights, probabilities
 from BrainIACLib.head_training.permutation import permutation_p
 from BrainIACLib.head_training.report import make_report
+from BrainIACLib.head_training.risk_calibration import RiskCalibration, calibrate_risk
 from BrainIACLib.statistics.conformal import classification_scores, regression_scores
 from BrainIACLib.trust.conformal import Conformal, conformal_of
 from BrainIACLib.trust.novelty import Novelty, novelty_of
@@ -123,8 +123,10 @@ def train_head(
     rng = np.random.default_rng([seed, 1])
     report_progress("fit on all cases", 0.0)
     fitted = fit_on(cases, np.arange(len(cases)), head, rng, balanced, cancelled=cancelled)
-    if cases.target.kind == "survival":
-        fitted = _with_baseline(fitted, cases, end)
+    risk = None
+    if end is not None:
+        risk = calibrate_risk(done.outputs[:, 0], cases.target.values, cases.target.events, end)
+        fitted = _with_baseline(fitted, cases, risk)
     validated = time.perf_counter() - started
     temperature, conformal = calibrated(cases, done, coverage, balanced)
     report_progress("permutation test", 0.0)
@@ -135,7 +137,7 @@ def train_head(
     report_progress("report", 0.0)
     solver = SOLVERS[cases.target.kind] if head == "linear" else "two-layer head (P-17)"
     report = make_report(
-        cases, done, temperature, conformal, coverage, balanced, chance, shuffles, curve, seed, cancelled
+        cases, done, temperature, conformal, risk, coverage, balanced, chance, shuffles, curve, seed, cancelled
     )
     report |= {"task": task, "solver": solver, "penalty": fitted.penalty, "endpoint": end, "balanced": balanced}
     report |= {"seconds": {"nested cross-validation and fit": validated, "all": time.perf_counter() - started}}
@@ -162,19 +164,20 @@ def _endpoint(cases: Cases, endpoint: float | None) -> float | None:
     if target.kind != "survival":
         return None
     end = ONE_YEAR[target.unit] if endpoint is None else endpoint
-    if not (target.events & (target.values <= end)).any() or end > target.values.max():
+    first, last = target.values[target.events].min(), target.values.max()
+    if not first <= end <= last:
         raise BrainIACError(
-            f"Nobody had an event by {end:g} {target.unit}, or nobody was followed that long; choose another end point."
+            f"The end point {end:g} {target.unit} must lie between the first event ({first:g}) and the longest time "
+            f"({last:g}); choose another one, in the unit of the times."
         )
     return end
 
 
-def _with_baseline(fitted: Head, cases: Cases, end: float) -> Head:
-    """The head's output becomes the log of the cumulative hazard at the end point."""
-    target = cases.target
-    scores = fitted.outputs(cases.embeddings)[:, 0]
-    baseline = cox.baseline_log_hazard(scores - scores.mean(), target.values, target.events, end)
-    return dataclasses.replace(fitted, bias=fitted.bias - scores.mean() + baseline)
+def _with_baseline(fitted: Head, cases: Cases, risk: RiskCalibration) -> Head:
+    """The head's output becomes the log of the cumulative hazard at the end point, as calibrated on unseen cases."""
+    middle = fitted.outputs(cases.embeddings)[:, 0].mean()
+    bias = risk.slope * (fitted.bias - middle) + risk.baseline
+    return dataclasses.replace(fitted, weights=risk.slope * fitted.weights, bias=bias)
 
 
 def calibrated(

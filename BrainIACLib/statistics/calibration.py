@@ -19,6 +19,11 @@ class ReliabilityCurve:
     observed: np.ndarray
     count: np.ndarray
 
+    @property
+    def error(self) -> float:
+        """The mean over cases of ``|observed - predicted|`` of their bin."""
+        return float(self.count @ np.abs(self.observed - self.predicted) / self.count.sum())
+
 
 def reliability_curve(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> ReliabilityCurve:
     """Cases by probability in ``bins`` equal steps from 0 to 1 (a bin holds its upper edge; the first also 0).
@@ -44,8 +49,7 @@ def calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 1
     >>> round(calibration_error([0, 1, 1, 0], [0.2, 0.7, 0.9, 0.3], bins=10), 3)
     0.225
     """
-    curve = reliability_curve(labels, probabilities, bins)
-    return float(curve.count @ np.abs(curve.observed - curve.predicted) / curve.count.sum())
+    return reliability_curve(labels, probabilities, bins).error
 
 
 def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:

@@ -15,12 +15,14 @@ from BrainIACLib.checkpoints.installed import find_model, load_model, verify_mod
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.errors import BrainIACError, Cancelled, ModelError
 from BrainIACLib.head_training.cases import make_cases, with_labels
-from BrainIACLib.head_training.cross_validation import cross_validate
+from BrainIACLib.head_training.cross_validation import cross_validate, fit_on, held_out_outputs
 from BrainIACLib.head_training.export import export_folder
 from BrainIACLib.head_training.folds import stratified_folds
+from BrainIACLib.head_training.linear_head import LinearHead
 from BrainIACLib.head_training.logistic import probabilities
 from BrainIACLib.head_training.permutation import permutation_p
 from BrainIACLib.head_training.training import train_head
+from BrainIACLib.statistics.survival import kaplan_meier
 
 
 def cohort(cases: int = 60, signal: float = 3.0, seed: int = 0, size: int = SIZE, **facts):
@@ -106,6 +108,7 @@ def test_scans_of_a_session_are_joined_by_the_masked_mean():
         ({"label": ["ill"] + ["well"] * 29}, "label", "auto", "class 'ill' has 1 patients"),
         ({"patient": ["p0"] * 15 + ["p1"] * 15}, "label", "auto", "Only 2 patients"),
         ({"age": ["old"] + ["50"] * 29}, "age", "regression", "'old' in the column 'age'"),
+        ({}, "age", "classification", "30 different numbers in 30 cases, too many for classes; learn it as"),
         ({"event": ["2"] * 30}, "time", "survival", "1 \\(happened\\) or 0"),
         (
             {"patient": ["a"] * 10 + [f"p{i}" for i in range(20)], "event": ["1"] * 10 + ["0"] * 20},
@@ -113,12 +116,34 @@ def test_scans_of_a_session_are_joined_by_the_masked_mean():
             "survival",
             "patients have an event",
         ),
-        ({"encoder_sha256": ["a" * 64] * 29 + ["b" * 64]}, "label", "auto", "mixes encoders"),
+        (
+            {"encoder_sha256": ["a" * 64] * 29 + ["b" * 64]},
+            "label",
+            "auto",
+            "different encoders: 29 rows like '0.nii.gz', 1 rows like '29.nii.gz'",
+        ),
+        ({"preset": ["standard"] * 29 + ["official"]}, "label", "auto", "different presets"),
+        (
+            {"preprocessing_sha256": ["c"] + ["d"] * 20 + ["e"] * 9},
+            "label",
+            "auto",
+            "preprocessing .*: 20 rows like '1.nii.gz', 9 rows like '21.nii.gz', 1 rows .*; run 'brainiac embed' once",
+        ),
     ],
 )
 def test_what_cannot_be_learned_is_refused_in_words(change, target, kind, reason):
     with pytest.raises(BrainIACError, match=reason):
         make_cases(changed(cohort(30), **change), target, kind)
+
+
+def test_scans_that_are_asked_for_but_not_there_are_named():
+    with pytest.raises(BrainIACError, match=r"No scan of the table is a T1CE or FLAIR .* names: T1\)"):
+        make_cases(cohort(30), "label", slots=("T1CE", "FLAIR"))
+
+
+def test_times_with_a_column_of_events_are_not_silently_a_measurement():
+    assert any("kind 'survival'" in note for note in make_cases(cohort(30), "time", "regression").notes)
+    assert not any("survival" in note for note in make_cases(cohort(30), "age", "regression").notes)
 
 
 @pytest.mark.parametrize("nothing", ["NaN", "NA", "n/a"])
@@ -247,6 +272,51 @@ def test_an_installed_head_answers_as_the_trained_one(target, kind, head, link, 
         probability = 1 - np.exp(-np.exp(outputs[:, 0]))
         assert 0.2 < probability.mean() < 0.95
         assert np.corrcoef(probability, np.log(table.columns["time"].astype(float)))[0, 1] < -0.3
+
+
+def test_it_is_said_by_what_coverage_is_counted(store):
+    """60 cases of 30 patients: the measured share is one of cases, and card and report say so."""
+    folder, model_id, sha256 = store
+    table = changed(cohort(60), encoder_sha256=[sha256] * 60, model=[model_id] * 60)
+    counted = train_head(table, "age", "my-task", "regression").report["conformal"]["counted"]
+    assert counted == "counted by case; every patient has one"
+    patients = [f"p{i // 2}" for i in range(60)]
+    trained = train_head(changed(table, patient=patients), "age", "my-task", "regression")
+    assert trained.report["conformal"]["counted"].startswith("counted by case, not by patient: 60 cases of 30 patients")
+    card = (trained.install(folder, folders=[folder]) / "card.md").read_text(encoding="utf-8")
+    assert trained.report["conformal"]["counted"] in card
+
+
+@pytest.mark.parametrize("head", ["linear", "two-layer"])
+def test_a_survival_head_answers_with_calibrated_probabilities(head, store):
+    """The installed head's output is slope x score + baseline, both from held-out scores; the card says what it is."""
+    folder, model_id, sha256 = store
+    table = changed(cohort(60), encoder_sha256=[sha256] * 60, model=[model_id] * 60)
+    trained = train_head(table, "time", "my-task", "survival", head=head)
+    found = trained.report["calibration"]
+    cases = trained.cases
+    raw = fit_on(cases, np.arange(60), head, np.random.default_rng([0, 1]), True).outputs(cases.embeddings)[:, 0]
+    expected = found["slope"] * (raw - raw.mean()) + found["baseline"]
+    assert np.allclose(trained.fitted.outputs(cases.embeddings)[:, 0], expected, atol=1e-6)
+    times, events = cases.target.values, cases.target.events
+    said = -np.expm1(-np.exp(expected))
+    assert said.mean() == pytest.approx(1 - kaplan_meier(times, events).at(12), abs=0.1)
+    assert sum(group["cases"] for group in found["groups"]) == 60
+    place = trained.install(folder, folders=[folder])
+    card = (place / "card.md").read_text(encoding="utf-8")
+    assert found["meaning"] in card
+    assert trained.report["median_split"]["meaning"] in card
+    assert "there is no prediction set" in find_model("my-task", [folder]).contract.head.valid_range
+
+
+def test_the_scores_of_all_folds_are_counted_from_one_zero():
+    """The log hazard ratios of a two-layer head have a zero of their own in each fold until it is taken off."""
+    cases = make_cases(cohort(60), "time", "survival")
+    seen = np.arange(60) % 5 != 0
+    head = LinearHead(np.ones((1, SIZE)), np.array([7.0]), 1.0)
+    answered = held_out_outputs(head, cases, seen, ~seen)
+    expected = (cases.embeddings[~seen] - cases.embeddings[seen].mean(axis=0)).sum(axis=1, keepdims=True)
+    assert np.allclose(answered, expected)
 
 
 def test_a_second_head_of_a_task_replaces_the_first_only_if_told(store):

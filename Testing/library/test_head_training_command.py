@@ -10,7 +10,7 @@ from small_encoder import SIZE, install_small_encoder
 
 from BrainIACLib.checkpoints.installed import find_model
 from BrainIACLib.cli import main
-from BrainIACLib.embeddings.files import write_table
+from BrainIACLib.embeddings.files import read_table, write_table
 from BrainIACLib.embeddings.table import table_of
 
 
@@ -69,6 +69,56 @@ def test_from_table_and_labels_to_an_installed_task(cohort, brainiac):
     status, _, error = brainiac("models", "import", folder / "head.zip", "--yes", "--models-dir", folder / "elsewhere")
     assert (status, error) == (0, "")
     assert find_model("my-task", [folder / "elsewhere"]).contract.encoder_model is None
+
+
+def test_the_output_can_be_read_without_the_manual(cohort, brainiac):
+    """Class sizes, the direction of the AUC, a confusion matrix with names, what coverage counts, the worst answers."""
+    folder, store = cohort
+    command = ["train-head", "--embeddings", folder / "table.npz", "--labels", folder / "labels.csv", "--dry-run"]
+    status, out, _ = brainiac(*command, "--target", "diagnosis", "--task", "t", "--models-dir", store)
+    assert status == 0
+    lines = out.splitlines()
+    (sizes,) = [line for line in lines if line.startswith("  cases: ill ")]
+    counts = dict(part.rsplit(" ", 1) for part in sizes.removeprefix("  cases: ").split(", "))
+    assert sum(map(int, counts.values())) == 40
+    assert "a case of 'well' scores above one of 'ill'" in out
+    start = next(number for number, line in enumerate(lines) if line.split() == ["truth", "ill", "well"])
+    for line, name in zip(lines[start + 1 :], ("ill", "well"), strict=False):
+        truth, *row = line.split()
+        assert (truth, sum(map(int, row))) == (name, int(counts[name]))
+    assert "counted by case, not by patient: 40 cases of 20 patients" in out
+    assert ".nii: is " in lines[lines.index("Hardest cases, answered by a head that had not seen the patient:") + 1]
+
+
+def test_a_survival_head_says_what_its_probability_is_worth(cohort, brainiac):
+    folder, store = cohort
+    rng = np.random.default_rng(0)
+    rows = "".join(f"p{p},{rng.exponential(12) + 1:.1f},{int(rng.random() < 0.8)}\n" for p in range(20))
+    (folder / "labels.csv").write_text("patient,os_months,event\n" + rows)
+    command = ["train-head", "--embeddings", folder / "table.npz", "--labels", folder / "labels.csv", "--dry-run"]
+    command += ["--target", "os_months", "--kind", "survival", "--task", "t", "--models-dir", store]
+    status, out, _ = brainiac(*command)
+    assert status == 0
+    for part in (
+        "events in 40 cases",
+        "log-rank p =",
+        "differs from Kaplan-Meier by",
+        "prediction set: none for survival",
+    ):
+        assert part in out
+    status, _, error = brainiac(*command, "--endpoint", "900")
+    assert (status, "The end point 900 months must lie between" in error) == (1, True)
+
+
+def test_rows_of_two_preparations_are_refused_in_one_sentence(cohort, brainiac):
+    folder, store = cohort
+    table = read_table(folder / "table.npz")
+    mixed = {**table.columns, "preprocessing_sha256": np.array(["a"] * 30 + ["b"] * 10)}
+    write_table(type(table)(mixed, table.embeddings), folder / "mixed.npz")
+    command = ["train-head", "--embeddings", folder / "mixed.npz", "--labels", folder / "labels.csv", "--task", "t"]
+    status, _, error = brainiac(*command, "--target", "diagnosis", "--models-dir", store)
+    assert status == 1
+    assert "30 rows like '0.nii', 10 rows like '30.nii'; run 'brainiac embed' once for all scans" in error
 
 
 def test_a_dry_run_installs_nothing_and_a_wrong_column_is_named(cohort, brainiac):

@@ -24,6 +24,7 @@ from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.files import read_table, write_table
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.head_training.training import train_head
 
 PATIENTS = 24
 
@@ -156,7 +157,15 @@ def test_from_labels_to_a_task_of_brainiac(filled, store, scene, openModule):
     click(filled, "trainButton")
     assert scene.dialogs.shown == []
     words = filled.ui.performanceLabel.text()
-    for part in ("24 cases of 24 people", "AUC", "95 % interval", "shuffled labels", "ore cases", "coverage"):
+    for part in (
+        "24 cases of 24 people",
+        "AUC",
+        "95 % interval",
+        "shuffled labels",
+        "ore cases",
+        "coverage",
+        "by case",
+    ):
         assert part in words, words
     report = TrainingReport(json.loads(filled.logic.getParameterNode().report))
     assert filled.ui.hardestTable.rowCount() == len(report.hardest) > 0
@@ -205,6 +214,19 @@ def test_from_labels_to_a_task_of_brainiac(filled, store, scene, openModule):
     scene.dialogs.confirm = True
     click(filled, "installButton")
     assert len(list(store.glob("*/contract.json"))) == 1
+
+
+def test_the_words_say_what_a_survival_head_is_worth(table):
+    """Its risk groups, its probability against Kaplan-Meier, and that it has no prediction set."""
+    rows = read_table(table)
+    rng = np.random.default_rng(1)
+    times = np.array([f"{months:.1f}" for months in 1 + rng.exponential(12, len(rows))])
+    events = np.array(["1" if number % 4 else "0" for number in range(len(rows))])
+    columns = {**rows.columns, "os_months": times, "event": events}
+    report = train_head(type(rows)(columns, rows.embeddings), "os_months", "os", "survival").report
+    words = TrainingReport(json.loads(json.dumps(report))).inWords()
+    for name in ("median_split", "calibration", "conformal"):
+        assert report[name]["meaning"] in words
 
 
 def test_measurements_are_drawn_as_a_scatter_and_colored_by_range(filled):
