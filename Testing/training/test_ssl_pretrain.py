@@ -245,6 +245,29 @@ def test_a_checkpoint_of_other_settings_is_refused(cache, whole, change, told):
     assert (whole / "last.ckpt").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        (None, "seed", -1),
+        ("optimisation", "epochs", 0),
+        ("optimisation", "accumulate", 0),
+        ("optimisation", "temperature", 0.0),
+        ("optimisation", "learning_rate", float("nan")),
+        ("monitoring", "log_every", 0),
+        ("views", "gamma", (-0.5, 2.0)),
+        ("views", "crop", (0.5, 1.5)),
+        ("views", "blur_sigma", (2.0, 1.0)),
+        ("views", "flip_probability", 1.5),
+    ],
+)
+def test_a_setting_that_means_nothing_is_named(cache, tmp_path, part, name, value):
+    """C-01 for gamma; nothing is written."""
+    changed = {name: value} if part is None else {part: dataclasses.replace(getattr(CONFIG, part), **{name: value})}
+    with pytest.raises(TrainingError, match=rf"^{part + '.' if part else ''}{name} is .* must be"):
+        pretrain(dataclasses.replace(CONFIG, **changed), cache, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_joined_batch_may_be_divided_anew(whole):
     stored = torch.load(whole / "last.ckpt", weights_only=True)["pretraining"]["config"]
     halves = dataclasses.replace(CONFIG, optimisation=dataclasses.replace(CONFIG.optimisation, batch_size=2))

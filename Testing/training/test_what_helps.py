@@ -81,11 +81,12 @@ def test_the_table_compares_with_its_first_row(table):
     noise = [rng.normal(size=(48, 3)).astype(np.float32) for _ in range(2)]
     knowing = [np.c_[one, 5 * (table["sequence"] == "T2")].astype(np.float32) for one in noise]
     text = what_helps.results_table(table, {"default": noise, "planted": knowing}, resamples=200)
-    head, _, default, planted = (line.split("|")[1:-1] for line in text.splitlines())
+    head, _, default, planted, constant = (line.split("|")[1:-1] for line in text.splitlines())
     assert head[2].strip() == "sequence: balanced accuracy (%)"
     assert default[3].strip() == ""
     assert planted[1].strip() == "2"
     assert planted[2].strip() == "100.0 (100.0 to 100.0)"
+    assert constant[2].strip() == "50.0 (50.0 to 50.0)"  # of two classes
     assert float(planted[3].split(",")[0].split("(")[0]) > 20
 
 

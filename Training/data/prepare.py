@@ -169,9 +169,9 @@ def cache_of_manifest(
             return folder
     state = f"'{manifest}' was edited since '{folder}' was made from it" if finished else f"'{folder}' is not prepared"
     if not alone:
+        otherwise = " (or give --cache alone to take it as it is)" if finished else ""
         raise CacheError(
-            f"{state}; first run: python -m Training prepare --manifest {manifest} --out {folder} (or give --cache "
-            "alone to take it as it is)."
+            f"{state}; first run: python -m Training prepare --manifest {manifest} --out {folder}{otherwise}."
         )
     print(f"{state}: preparing it.", file=sys.stderr, flush=True)
     failures = prepare(table, folder, how, workers=workers, standardise_one=standardise_one, report=_reporter())

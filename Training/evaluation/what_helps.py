@@ -105,7 +105,9 @@ def answers(table: pd.DataFrame, embedding: np.ndarray, asked: str) -> tuple[np.
 
 
 def results_table(table: pd.DataFrame, found: dict[str, list[np.ndarray]], resamples: int = RESAMPLES) -> str:
-    """Markdown. ``found`` : variant -> one embedding a seed, the variant to compare with first."""
+    """Markdown. ``found`` : variant -> one embedding a seed, the variant to compare with first. The last row is what an
+    embedding without any content gets."""
+    found = {**found, "a constant answer": [np.zeros((len(table), 1), np.float32)]}
     head = "| pretraining | seeds |" + "".join(
         f" {asked}: {measure.title} | change |" for asked, measure in ASKED.items()
     )

@@ -24,7 +24,7 @@ from Training.data.prepare import cache_of_manifest
 from Training.data.splits import refuse_overlaps
 from Training.ssl.batches import StepBatches, rows_to_train_on
 from Training.ssl.callbacks import CHECKPOINT, RunCallback, Stopped
-from Training.ssl.config import Pretraining, as_plain, refuse_other_settings
+from Training.ssl.config import Pretraining, as_plain, refuse_impossible_settings, refuse_other_settings
 from Training.ssl.log import say
 from Training.ssl.monitors import labelled_volumes
 from Training.ssl.simclr import SimCLR
@@ -39,6 +39,7 @@ def pretrain(config: Pretraining, cache: Cache, out: Path) -> None:
     ManifestError : a person or image to pretrain on is also in another role (C-09).
     Stopped : a signal asked for it; everything is saved.
     """
+    refuse_impossible_settings(config)
     make_folder(out)
     refuse_overlaps(cache.table, str(cache.folder))
     rows = rows_to_train_on(cache)
