@@ -19,8 +19,17 @@ import numpy as np
 import SimpleITK as sitk
 
 import BrainIACLib
+from BrainIACLib.answers import (
+    SEQUENCE_TASK,
+    classification,
+    fill_slots,
+    measurement,
+    missing_slots,
+    probabilities_of,
+    saliency_target,
+)
 from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, find_model, installed_models, load_model
-from BrainIACLib.contracts import AS_STORED, TWO_CLASS_LINKS, EncoderContract, HeadContract, ModelContract
+from BrainIACLib.contracts import AS_STORED, EncoderContract, ModelContract
 from BrainIACLib.errors import BrainIACError, ModelError
 from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
 from BrainIACLib.preprocessing.official_preset import take_as_stored
@@ -35,6 +44,7 @@ from BrainIACLib.trust.assessment import (
     sequence_doubt,
     set_doubt,
 )
+from BrainIACLib.trust.echo_planar import is_coarse
 from BrainIACLib.trust.novelty import Novelty, read_novelty
 
 if typing.TYPE_CHECKING:
@@ -43,7 +53,6 @@ if typing.TYPE_CHECKING:
 Progress = Callable[[str, float], None]
 RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
 PRESETS = ("standard", "official")
-SEQUENCE_TASK = "sequence"
 
 
 @dataclass(frozen=True)
@@ -211,7 +220,11 @@ class Predictor:
             logits = self._net(model).head(embedding)[0].float().cpu()
         if not logits.isfinite().all():
             raise ModelError(f"The model '{model.contract.id}' gives no number for this scan; no result is given.")
-        answer = _measurement(head, logits) if head.link == "identity" else _classification(head, logits)
+        answer = (
+            measurement(head, logits)
+            if head.link == "identity"
+            else classification(head, logits, self._any_coarse(slots))
+        )
         warnings += [*answer.pop("warnings"), *(f"Unverified: {text}." for text in model.contract.unverified)]
         trust, doubts = self._trust(model, embedding[0].float().cpu().numpy(), answer)
         warnings += [*doubts, *age_doubt(head, age_years), *self._sequence_doubts(task, slots)]
@@ -300,7 +313,7 @@ class Predictor:
         saliency = guided_smoothgrad(
             net,
             inputs.to(self.device),
-            target=_target(head, label),
+            target=saliency_target(head, label),
             samples=samples,
             seed=seed,
             guided=any(isinstance(module, torch.nn.ReLU) for module in net.modules()),
@@ -319,6 +332,7 @@ class Predictor:
         model = find_model(task, self.models_folder, model_id)
         head, net = model.contract.head, self._net(model)
         slots = fill_slots(head, scans)
+        coarse = self._any_coarse(slots)
 
         def numbers(inputs: Sequence[torch.Tensor], label: str) -> list[float]:
             with torch.inference_mode():
@@ -326,8 +340,7 @@ class Predictor:
                 outputs = net.head(embeddings).float().cpu()
             if head.link == "identity":
                 return (outputs[:, 0] * (1.0 if head.conversion is None else head.conversion)).tolist()
-            place = head.display_labels.index(label)
-            return [_probabilities(head, row)[place] for row in outputs]
+            return [probabilities_of(head, row, coarse)[label] for row in outputs]
 
         unit = (head.display_unit or head.unit) if head.link == "identity" else None
         images = [self._standardised[name].image for name in slots.values()]
@@ -336,6 +349,9 @@ class Predictor:
     def warnings_of(self, scan: str) -> tuple[str, ...]:
         """What reading and preprocessing said about a scan of the study."""
         return (*self._scans[scan].warnings, *self._standardised[scan].warnings)
+
+    def _any_coarse(self, slots: Mapping[str, str]) -> bool:
+        return any(is_coarse(self._scans[name].image) for name in slots.values())
 
     def _trust(self, model: InstalledModel, embedding: np.ndarray, answer: dict) -> tuple[dict, list[str]]:
         """What the contract allows to say of an answer, and the doubts that follow."""
@@ -438,107 +454,6 @@ def _same_image(first: sitk.Image | None, second: sitk.Image | None) -> bool:
     if places[0] != places[1]:
         return False
     return np.array_equal(sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second))
-
-
-def fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, str]:
-    """slot -> scan name, in the order of the contract. Raises ModelError for scans that the head does not take."""
-    if isinstance(scans, str):
-        if len(head.slots) > 1:
-            raise ModelError(
-                f"The task '{head.task}' takes several scans: {', '.join(head.slots)}; say which is which."
-            )
-        scans = {head.slots[0]: scans}
-    if len(set(scans.values())) != len(scans):
-        raise ModelError(f"The task '{head.task}' takes different scans, and one was given twice.")
-    unknown = sorted(set(scans) - set(head.slots))
-    if unknown or not scans:
-        raise ModelError(
-            f"The task '{head.task}' takes {', '.join(head.slots)}, not {', '.join(unknown) or 'nothing'}."
-        )
-    return {slot: scans[slot] for slot in head.slots if slot in scans}
-
-
-def missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) -> list[str]:
-    """What to warn of where scans are missing. Raises ModelError if the head needs them all (U-03)."""
-    missing = ", ".join(slot for slot in head.slots if slot not in slots)
-    if not missing:
-        return []
-    if head.missing_policy == "refuse" and not accepted:
-        raise ModelError(
-            f"The task '{head.task}' needs {', '.join(head.slots)}; missing: {missing}. Accept missing scans to "
-            "average the others (the model was not made for that)."
-        )
-    return [f"Missing: {missing}. The model was made for {', '.join(head.slots)}; the mean of the others was used."]
-
-
-def _probabilities(head: HeadContract, logits: "torch.Tensor") -> list[float]:
-    """One a class, calibrated, from (outputs,) logits."""
-    import torch
-
-    logits = logits / (head.temperature or 1.0)
-    if head.link == "softmax":
-        return torch.softmax(logits, dim=0).tolist()
-    # cloglog: 1 - exp(-exp(x)), the chance of an event under the cumulative hazard exp(x)
-    positive = (-torch.expm1(-torch.exp(logits)) if head.link == "cloglog" else torch.sigmoid(logits))[0].item()
-    return [1 - positive, positive]
-
-
-def _classification(head: HeadContract, logits: "torch.Tensor") -> dict:
-    """label, confidence, probabilities and warnings from (outputs,) logits."""
-    probabilities = _probabilities(head, logits)
-    if head.link in TWO_CLASS_LINKS:
-        index = int(probabilities[1] >= (0.5 if head.threshold is None else head.threshold))
-    else:
-        index = max(range(len(probabilities)), key=probabilities.__getitem__)
-    labels, confidence = head.display_labels, probabilities[index]
-    warnings = []
-    if head.confidence_gate is not None and confidence < head.confidence_gate:
-        second = max((i for i in range(len(labels)) if i != index), key=probabilities.__getitem__)
-        warnings.append(
-            f"Uncertain: the confidence {confidence:.2f} is below {head.confidence_gate:.2f}; "
-            f"the next candidate is {labels[second]} ({probabilities[second]:.2f})."
-        )
-    if labels[index] == "other":
-        warnings.append("This does not look like a T1, T2, FLAIR or contrast-enhanced T1 scan of a brain.")
-    return {
-        "label": labels[index],
-        "confidence": confidence,
-        "probabilities": dict(zip(labels, probabilities, strict=True)),
-        "warnings": warnings,
-    }
-
-
-def _measurement(head: HeadContract, outputs: "torch.Tensor") -> dict:
-    """label, value, unit and warnings from (1,) output; refuses what cannot be (U-16)."""
-    value = outputs[0].item() * (1.0 if head.conversion is None else head.conversion)
-    unit = head.display_unit or head.unit
-    low, high = head.plausible_range or (float("-inf"), float("inf"))
-    if not low <= value <= high:
-        raise ModelError(
-            f"The model for '{head.task}' answered {value:.1f} {unit}, which cannot be ({low:g} to {high:g} {unit}): "
-            "the scan, its preprocessing or the unit in the contract does not suit this model. No result is given."
-        )
-    warnings = []
-    if head.training_range is not None and not head.training_range[0] <= value <= head.training_range[1]:
-        begin, end = head.training_range
-        warnings.append(
-            f"The result {value:.1f} {unit} lies outside the range that the model was trained on "
-            f"({begin:g} to {end:g} {unit}): do not rely on it."
-        )
-    label = f"{value:.1f} {unit}"
-    return {
-        "label": label, "confidence": None, "probabilities": {}, "value": value, "unit": unit, "warnings": warnings
-    }  # fmt: skip
-
-
-def _target(head: HeadContract, label: str) -> Callable[["torch.Tensor"], "torch.Tensor"]:
-    """(B, outputs) -> (B,): the logit of the class; of a sigmoid, minus its logit for the first class."""
-    if head.link == "identity":
-        return lambda outputs: outputs[:, 0]
-    index = head.display_labels.index(label)
-    if head.link in TWO_CLASS_LINKS:
-        return lambda outputs: outputs[:, 0] if index == 1 else -outputs[:, 0]
-    return lambda outputs: outputs[:, index]
 
 
 def _model_voxel(image: sitk.Image, contract: EncoderContract) -> list[float]:

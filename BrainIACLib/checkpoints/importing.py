@@ -16,6 +16,8 @@ from BrainIACLib.contracts import contract_to_json, read_contract
 from BrainIACLib.errors import ModelError
 
 MOST_FILES, MOST_BYTES = 20, 8 << 30  # of a zipped model
+CARD = "card.md"
+TRAINED_ON = "trained-on.npz"  # written by Training: hashes of the patients and images that an encoder was trained on
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def import_checkpoint(path: Path, task: str, store: Path) -> Imported:
 def import_folder(folder: Path, store: Path) -> Imported:
     """Copy a model folder of this project (contract, safetensors, card) into the store, after checking it."""
     contract = read_contract(folder)
-    names = {*contract.files(), *({"card.md"} & {path.name for path in folder.iterdir()})}
+    names = {*contract.files(), *({CARD, TRAINED_ON} & {path.name for path in folder.iterdir()})}
     with incoming_folder(store) as incoming:
         try:
             for name in names:

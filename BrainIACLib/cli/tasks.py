@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from BrainIACLib.answers import fill_slots, missing_slots
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.cli.scan_options import (
     SCAN_HELP,
@@ -18,7 +19,6 @@ from BrainIACLib.cli.scan_options import (
 from BrainIACLib.cli.worker_study import set_study, worker
 from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.predictor import fill_slots, missing_slots
 from BrainIACLib.worker.client import Client
 
 ONE_SCAN = {

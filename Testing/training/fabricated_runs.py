@@ -53,8 +53,22 @@ def fabricate_random_runs(
             cell,
             cohort="fabricated",
             labels=labels,
-            recipe={"optimiser": "none", "epochs": 0},
-            provenance={"command": "fabricate_random_runs", "sha256": {"manifest": "0" * 64}},
+            recipe={"name": "none", "epochs": 0},
+            provenance={
+                "command": "fabricate_random_runs",
+                "sha256": {"manifest": "0" * 64},
+                "encoder": {"architecture": "none", "width": 1.0, "training_data": "nothing"},
+            },
+            data={
+                "groups": [
+                    {"dataset": "fabricated", "role": role, "sequence": name, "scans": 3 + place, "patients": 3}
+                    for role in ("", "pretrain")
+                    for place, name in enumerate(CLASSES)
+                ],
+                "total": {"scans": 36, "patients": 6},
+                "size": [8, 8, 8],
+                "preprocessing": {"steps": "standard"},
+            },
             **more,
         )
         largest = extras and cell.fraction == max(fractions)
@@ -63,7 +77,7 @@ def fabricate_random_runs(
             _write_stability(path, cell, skill)
             _write_saliency(path, cell, generator)
         counts = {
-            split: {"patients": int(rows["patient"].nunique()), "scans": len(rows)}
+            split: {"patients": int(rows["patient"].nunique()), "scans": len(rows), "sequences": {"T1": len(rows)}}
             for split, rows in table.groupby("split")
         }
         validation = {"metric": PRIMARY_METRIC[cell.task], "value": 0.5, "epoch": 0}

@@ -10,8 +10,9 @@ pytest.importorskip("pandera", reason="needs the 'training' extra")
 from BrainIACLib.errors import ManifestError
 from Training.cohorts import abcd, brats2023, ixi, plain, tcga_gbm, ucsf_pdgm, upenn_gbm
 from Training.cohorts.__main__ import READERS, main
-from Training.cohorts.reading import write_manifest
-from Training.data.splits import refuse_overlaps
+from Training.cohorts.reading import Found, write_manifest
+from Training.data.manifest import read_manifest
+from Training.data.splits import persons, refuse_overlaps
 
 
 def touch(root: Path, *names: str) -> None:
@@ -78,13 +79,9 @@ def test_ucsf_idh_polarity_follow_ups_and_overlap_with_brats(tmp_path):
     assert wild["survival_months"] == pytest.approx(1303 / 30.4375)
     assert (wild["event"], mutant["event"]) == (1, 0)
     assert (follow_up["patient"], follow_up["session"]) == ("UCSF-PDGM-0433", "FU007d")
-    assert wild["same_person_as"] == "BraTS-GLI-00097"
+    assert wild["same_person_as"] == "BraTS2021_00097"
     assert scans["UCSF-PDGM-0007_T1.nii.gz"]["idh"] != scans["UCSF-PDGM-0007_T1.nii.gz"]["idh"]  # NaN
     assert any(text.startswith("1 exams without a row") for text in found.remarks)
-    joined = table.assign(role="train")
-    joined.loc[len(joined)] = {**joined.iloc[0], "scan": "x", "patient": "BraTS-GLI-00097", "role": "test"}
-    with pytest.raises(ManifestError, match="leaks"):
-        refuse_overlaps(joined, "both cohorts")
 
 
 UPENN_TABLE = """ID,Gender,Age_at_scan_years,Survival_from_surgery_days_UPDATED,Survival_Status,Survival_Censor,IDH1
@@ -140,7 +137,83 @@ def test_tcga_reads_old_and_new_gdc_tables(tmp_path, new_names):
     first = table.groupby("patient").first()
     assert first.loc["TCGA-02-0003", "survival_months"] == pytest.approx(144 / 30.4375)
     assert first["event"].to_dict()["TCGA-02-0006"] == 0
-    assert found.remarks == ("1 patients without a known survival",)
+    assert "1 patients without a known survival" in found.remarks
+
+
+TCIA_NAMES = """Data Collection (as on TCIA+additional),Site ID,PatientID on TCIA Radiology Portal,BraTS2021 ID
+UPENN-GBM,1,UPENN-GBM-00003_11,BraTS2021_00041
+TCGA-GBM,4,TCGA-02-0003,BraTS2021_00500
+TCGA-GBM,4,TCGA-02-0003,BraTS2021_00501
+TCGA-GBM,4,TCGA-02-0006,00169
+UPENN-GBM_Additional,1,new-not-previously-in-TCIA,BraTS2021_00042
+"""
+BRATS_NAMES = """BraTS2023,BraTS2021,BraTS2020,Cohort Name (if publicly available)
+BraTS-GLI-00007-000,BraTS2021_00041,,
+BraTS-GLI-00009-000,BraTS2021_00009,,TCGA-GBM
+BraTS-GLI-00009-001,BraTS2021_00501,,TCGA-GBM
+BraTS-GLI-00097-000,,,
+"""
+
+
+@pytest.fixture
+def four_cohorts(tmp_path) -> Path:
+    """One patient of each collection who is also in BraTS under another name, and TCIA's table of names."""
+    cases = ("00007-000", "00009-000", "00009-001", "00097-000")
+    touch(tmp_path, *(f"brats/BraTS-GLI-{case}/BraTS-GLI-{case}-t1n.nii.gz" for case in cases))
+    touch(tmp_path, "upenn/UPENN-GBM-00003_11_T1.nii.gz", "tcga/TCGA-02-0003_1997.06.08_t1.nii.gz")
+    touch(tmp_path, "ucsf/UCSF-PDGM-0004_T1.nii.gz")
+    (tmp_path / "upenn" / "UPENN-GBM_clinical_info_v2.1.csv").write_text(UPENN_TABLE)
+    (tmp_path / "ucsf" / "UCSF-PDGM-metadata_v5.csv").write_text(UCSF_TABLE)
+    head = "case_submitter_id\tvital_status\tdays_to_death\tdays_to_last_follow_up\tage_at_index\n"
+    (tmp_path / "tcga" / "clinical.tsv").write_text(head + "TCGA-02-0003\tDead\t144\t'--\t50\n")
+    (tmp_path / "names.csv").write_text(TCIA_NAMES)
+    return tmp_path
+
+
+def people(root: Path, brats_names: Path | None, tcia_names: Path | None) -> tuple[dict[str, str], tuple[str, ...]]:
+    """(patient -> person, all remarks) of the four manifests read as one table."""
+    found = [
+        brats2023.read(root / "brats", names=brats_names, official_split=False),
+        upenn_gbm.read(root / "upenn", names=tcia_names),
+        tcga_gbm.read(root / "tcga", names=tcia_names),
+        ucsf_pdgm.read(root / "ucsf"),
+    ]
+    table = write_manifest(Found([row for one in found for row in one.rows], ()), root / "all.csv")
+    return dict(zip(table["patient"], persons(table), strict=True)), sum((one.remarks for one in found), ())
+
+
+def test_crosswalks_name_the_same_person_in_two_cohorts(four_cohorts):
+    """C-09: UPENN and TCGA by TCIA's table, of which a patient may have two rows; BraTS 2023 by its own table."""
+    (four_cohorts / "brats" / "BraTS2023_2017_GLI_Mapping.csv").write_text(BRATS_NAMES)
+    person, remarks = people(four_cohorts, None, four_cohorts / "names.csv")
+    assert person["UPENN-GBM-00003"] == person["BraTS-GLI-00007"]
+    assert person["TCGA-02-0003"] == person["BraTS-GLI-00009"]  # by its second time point
+    assert person["UCSF-PDGM-0004"] != person["BraTS-GLI-00097"]  # the table knows that the number is another's
+    assert len(set(person.values())) == 4
+    assert not any("crosswalk" in text or "same number" in text for text in remarks)
+
+
+def test_without_crosswalks_what_is_assumed_or_unknown_is_said(four_cohorts):
+    person, remarks = people(four_cohorts, None, None)
+    assert person["UCSF-PDGM-0004"] == person["BraTS-GLI-00097"]
+    assert person["UPENN-GBM-00003"] != person["BraTS-GLI-00007"]
+    assert sum("no crosswalk" in text for text in remarks) == 2
+    assert any(text.startswith("3 patients were taken for those with the same number") for text in remarks)
+    table = read_manifest(four_cohorts / "all.csv")
+    with pytest.raises(ManifestError, match="leaks"):
+        refuse_overlaps(table.assign(role=["test" if "BraTS" in name else "train" for name in table["dataset"]]), "all")
+
+
+def test_command_takes_a_crosswalk_where_there_is_one(four_cohorts, capsys):
+    out = str(four_cohorts / "upenn.csv")
+    common = ["--folder", str(four_cohorts / "upenn"), "--out", out, "--crosswalk"]
+    assert main(["upenn_gbm", *common, str(four_cohorts / "names.csv")]) == 0
+    assert read_manifest(out)["same_person_as"].tolist() == ["BraTS2021_00041"]
+    assert main(["upenn_gbm", *common, str(four_cohorts / "tcga" / "clinical.tsv")]) == 1
+    assert "has no column 'PatientID on TCIA Radiology Portal'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["ixi", *common, str(four_cohorts / "names.csv")])
+    assert "there is no crosswalk for ixi" in capsys.readouterr().err
 
 
 def test_ixi_leaves_contradicting_ages_out(tmp_path):

@@ -3,6 +3,8 @@
 import errno
 import os
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -58,12 +60,28 @@ def test_many_shards_do_not_need_many_open_files(folder, monkeypatch):
     assert len(cache._maps) == 1
 
 
+def test_two_threads_may_read_at_once(folder, monkeypatch):
+    """The monitors embed while the next batches are read; with more shards than may be open, both close some."""
+    monkeypatch.setattr(cache_module, "OPEN_SHARDS", 1)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        cache = Cache(folder)
+        expected = cache.batch(range(5))
+        orders = [np.random.default_rng(n).permutation(5) for n in range(400)]
+        with ThreadPoolExecutor(4) as pool:
+            for order, batch in zip(orders, pool.map(cache.batch, orders), strict=True):
+                assert (batch == expected[order]).all()
+    finally:
+        sys.setswitchinterval(before)
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda f: flip_a_byte(f / "shard-00001.npy"), "shard-00001.npy' was changed or damaged"),
-        (lambda f: os.truncate(f / "shard-00002.npy", 100), "has 100 bytes instead of"),
-        (lambda f: (f / "shard-00000.npy").unlink(), "shard-00000.npy' cannot be read"),
+        (lambda f: flip_a_byte(shard(f, 1)), "was changed or damaged"),
+        (lambda f: os.truncate(shard(f, 2), 100), "has 100 bytes instead of"),
+        (lambda f: shard(f, 0).unlink(), "cannot be read"),
         (lambda f: (f / "cache.json").unlink(), "holds no finished cache"),
         (lambda f: (f / "cache.json").write_text("{"), "cache.json' cannot be read"),
         (lambda f: (f / "volumes.csv").write_text("patient\n1\n"), "volumes.csv' was changed"),
@@ -75,6 +93,11 @@ def test_a_damaged_cache_is_refused_in_words(folder, spoil, told):
     with pytest.raises(CacheError) as error:
         Cache(folder)
     assert told in str(error.value)
+
+
+def shard(folder, number):
+    (path,) = folder.glob(f"shard-{number:05d}-*.npy")
+    return path
 
 
 def flip_a_byte(path):

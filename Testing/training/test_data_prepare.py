@@ -16,8 +16,8 @@ from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
 from Training.data import prepare as prepare_module
-from Training.data.cache import Cache
-from Training.data.prepare import main, prepare
+from Training.data.cache import Cache, write_cache
+from Training.data.prepare import cache_of_manifest, main, prepare, settings_of
 from Training.data.standardising import Standardising, standardised_volume, standardising_of
 
 HOW = Standardising(size=(16, 16, 16), steps="stored")
@@ -41,6 +41,23 @@ def table(tmp_path, monkeypatch):
         scan.write_text("x")
         rows.append({"scan": str(scan), "patient": f"p{number}", "dataset": "d", "sequence": "T1", "role": ""})
     return pd.DataFrame(rows).assign(age_years=np.nan)
+
+
+class Noting:
+    """``fake`` that notes what it is asked for, and fails for any scan but those allowed and the bad one."""
+
+    def __init__(self, *allowed):
+        self._allowed, self.seen = allowed, []
+
+    def __call__(self, path, how):
+        if "bad" not in path.name:
+            assert path.name in self._allowed, f"{path.name} was standardised again"
+            self.seen.append(path.name)
+        return fake(path, how)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_the_cache_holds_what_could_be_used(tmp_path, table):
@@ -83,25 +100,173 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, table):
 
 def test_a_changed_scan_or_setting_is_not_mistaken_for_done(tmp_path, table):
     prepare(table, tmp_path / "c", HOW, standardise_one=fake)
-    prepare(table, tmp_path / "c", HOW, standardise_one=None)  # finished: nothing is done again
-    with pytest.raises(CacheError, match="cache of other scans or settings"):
-        prepare(table, tmp_path / "c", Standardising(size=(8, 8, 8)), standardise_one=fake)
+    prepare(table, tmp_path / "c", HOW, standardise_one=Noting())  # finished: nothing is done again
+    before = contents(tmp_path / "c")
+    with pytest.raises(CacheError, match=r"other settings \(size is \(16, 16, 16\) there and \(8, 8, 8\) here"):
+        prepare(table, tmp_path / "c", Standardising(size=(8, 8, 8), steps="stored"), standardise_one=fake)
+    assert contents(tmp_path / "c") == before
     (tmp_path / "c" / "cache.json").unlink()
     (tmp_path / "raw" / "scan07.nii").write_text("longer than before")
-    seen = []
-    prepare(table, tmp_path / "c", HOW, standardise_one=lambda path, how: (seen.append(path.name), fake(path, how))[1])
-    assert seen == ["scan06.nii", "scan07.nii"]
+    noting = Noting("scan07.nii")
+    prepare(table, tmp_path / "c", HOW, standardise_one=noting)
+    assert noting.seen == ["scan07.nii"]
 
 
 def test_edited_roles_and_labels_reach_a_finished_cache(tmp_path, table):
     """Otherwise patients that were moved into the hold-out would still be pretrained on (P-02)."""
     prepare(table, tmp_path / "c", HOW, standardise_one=fake)
     fingerprint = Cache(tmp_path / "c").fingerprint
-    prepare(table, tmp_path / "c", HOW, standardise_one=None)
+    prepare(table, tmp_path / "c", HOW, standardise_one=Noting())
     assert Cache(tmp_path / "c").fingerprint == fingerprint  # a run that was begun on it goes on
     table["role"] = "test"
-    prepare(table, tmp_path / "c", HOW, standardise_one=None)  # no volume is made again
+    prepare(table, tmp_path / "c", HOW, standardise_one=Noting())  # no volume is made again
     assert (Cache(tmp_path / "c").table["role"] == "test").all()
+
+
+def test_rows_that_come_and_go_leave_the_others_as_they_are(tmp_path, table):
+    """The result is the cache that a fresh preparation of the edited manifest makes, byte for byte."""
+    prepare(table.iloc[:7], tmp_path / "c", HOW, standardise_one=fake)
+    edited = table.drop(index=1).reset_index(drop=True)  # one in the first shard is gone, one at the end is new
+    noting = Noting("scan07.nii")
+    prepare(edited, tmp_path / "c", HOW, standardise_one=noting)
+    assert noting.seen == ["scan07.nii"]
+    prepare(edited, tmp_path / "fresh", HOW, standardise_one=fake)
+    assert contents(tmp_path / "c") == contents(tmp_path / "fresh")
+    assert Cache(tmp_path / "c").batch(range(6))[:, 0, 0, 0, 0].tolist() == [0, 2, 3, 5, 6, 7]
+
+
+def test_an_update_that_is_killed_leaves_the_old_cache_and_goes_on(tmp_path, table):
+    prepare(table.iloc[:7], tmp_path / "c", HOW, standardise_one=fake)
+    before = Cache(tmp_path / "c")
+    edited = table.drop(index=0).reset_index(drop=True)
+
+    def killed(path, how):
+        if path.name == "scan07.nii":
+            raise KeyboardInterrupt
+        return fake(path, how)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(edited, tmp_path / "c", HOW, standardise_one=killed)
+    old = Cache(tmp_path / "c")  # every shard compared with its sha256
+    assert old.fingerprint == before.fingerprint
+    assert (old.batch(range(6)) == before.batch(range(6))).all()
+    prepare(edited, tmp_path / "c", HOW, standardise_one=Noting("scan07.nii"))
+    assert Cache(tmp_path / "c").batch(range(6))[:, 0, 0, 0, 0].tolist() == [1, 2, 3, 5, 6, 7]
+
+
+def test_a_damaged_shard_is_not_copied_from(tmp_path, table):
+    prepare(table.iloc[:3], tmp_path / "c", HOW, standardise_one=fake)
+    (shard,) = (tmp_path / "c").glob("shard-*.npy")
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\xff")
+    noting = Noting("scan01.nii", "scan02.nii", "scan03.nii")
+    prepare(table.iloc[1:4].reset_index(drop=True), tmp_path / "c", HOW, standardise_one=noting)
+    assert noting.seen == ["scan01.nii", "scan02.nii", "scan03.nii"]
+    assert Cache(tmp_path / "c").batch(range(3))[:, 0, 0, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_another_manifest_does_not_replace_a_cache(tmp_path, table):
+    prepare(table.iloc[:4], tmp_path / "c", HOW, standardise_one=fake)
+    before = contents(tmp_path / "c")
+    with pytest.raises(CacheError, match="4 volumes of other scans or settings, and only 1"):
+        prepare(table.iloc[3:].reset_index(drop=True), tmp_path / "c", HOW, standardise_one=fake)
+    assert contents(tmp_path / "c") == before
+
+
+def test_what_failed_is_tried_again(tmp_path, table):
+    """As after the installation of what was missing; only what failed is."""
+    assert len(prepare(table, tmp_path / "c", HOW, standardise_one=fake)) == 1
+    repaired = []
+
+    def good(path, how):
+        repaired.append(path.name)
+        return np.full((4, 4, 4), 4, np.uint8), {"image_sha256": "hash4", "warnings": ""}
+
+    assert len(prepare(table, tmp_path / "c", HOW, standardise_one=good)) == 0
+    assert repaired == ["bad04.nii"]
+    assert Cache(tmp_path / "c").batch(range(8))[:, 0, 0, 0, 0].tolist() == list(range(8))
+    assert not (tmp_path / "c" / "failures.csv").exists()
+
+
+def test_two_processes_do_not_prepare_one_folder(tmp_path, table):
+    def meanwhile(path, how):
+        with pytest.raises(CacheError, match="Another process is preparing"):
+            prepare(table, tmp_path / "c", HOW, standardise_one=fake)
+        return fake(path, how)
+
+    prepare(table, tmp_path / "c", HOW, standardise_one=meanwhile)
+
+
+@pytest.fixture
+def manifest(tmp_path, monkeypatch):
+    """A manifest of six scans and the cache that was made from it, with settings of its own."""
+    monkeypatch.setattr(prepare_module, "SCANS_PER_SHARD", 4)
+    for number in range(7):
+        (tmp_path / f"scan{number:02d}.nii").write_text("x")
+    path = tmp_path / "m.csv"
+    write(path, range(6))
+    cache_of_manifest(path, tmp_path / "c", how=HOW, standardise_one=fake)
+    return path
+
+
+def write(path, numbers, role=(), age=()):
+    """Lines for the numbered scans; those in ``role`` are of the role test, those in ``age`` are 40 years old."""
+    lines = [
+        f"scan{n:02d}.nii,p{n},d,T1,{'40' if n in age else ''},{'test' if n in role else 'pretrain'}" for n in numbers
+    ]
+    path.write_text("\n".join(["scan,patient,dataset,sequence,age_years,role", *lines]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("edit", "new"),
+    [
+        ({"numbers": range(7)}, ["scan06.nii"]),  # a row more
+        ({"numbers": [0, 2, 3, 4, 5]}, []),  # a row less
+        ({"numbers": range(6), "age": [2]}, []),
+        ({"numbers": range(6), "role": [1, 5]}, []),
+    ],
+)
+def test_an_edited_manifest_reaches_the_cache_that_was_made_from_it(tmp_path, manifest, capsys, edit, new):
+    noting = Noting(*new)
+    cache_of_manifest(manifest, tmp_path / "c", standardise_one=noting)
+    assert noting.seen == []
+    assert capsys.readouterr().err.count("was edited") == 0
+    write(manifest, **edit)
+    with pytest.raises(CacheError, match=r"was edited since .* first run: python -m Training prepare"):
+        cache_of_manifest(manifest, tmp_path / "c", alone=False, standardise_one=noting)
+    cache_of_manifest(manifest, tmp_path / "c", standardise_one=noting)
+    assert noting.seen == new
+    assert "was edited since" in capsys.readouterr().err
+    cache = Cache(tmp_path / "c")
+    numbers = list(edit["numbers"])
+    assert cache.batch(range(len(cache)))[:, 0, 0, 0, 0].tolist() == numbers
+    assert cache.table["patient"].tolist() == [f"p{n}" for n in numbers]
+    assert (cache.table["role"] == "test").tolist() == [n in edit.get("role", ()) for n in numbers]
+    assert (cache.table["age_years"] == 40).tolist() == [n in edit.get("age", ()) for n in numbers]
+    assert settings_of(tmp_path / "c") == HOW  # not those that a new cache would get
+
+
+def test_an_edited_manifest_keeps_other_settings_out(tmp_path, manifest):
+    before = contents(tmp_path / "c")
+    with pytest.raises(CacheError, match="other settings"):
+        cache_of_manifest(manifest, tmp_path / "c", how=Standardising(size=(8, 8, 8)), standardise_one=Noting())
+    arguments = ["--manifest", str(manifest), "--out", str(tmp_path / "c")]
+    assert main([*arguments, "--size", "8", "8", "8"]) == 1
+    assert contents(tmp_path / "c") == before
+
+
+def test_a_leaking_edit_leaves_the_cache_as_it_was(tmp_path, manifest):
+    before = contents(tmp_path / "c")
+    manifest.write_text(manifest.read_text().replace("p1,d,T1,,pretrain", "p0,d,T1,,test"))
+    with pytest.raises(ManifestError, match="two roles"):
+        cache_of_manifest(manifest, tmp_path / "c", standardise_one=Noting())
+    assert contents(tmp_path / "c") == before
+
+
+def test_a_cache_of_no_manifest_is_left_alone(tmp_path, manifest):
+    table = pd.DataFrame({"scan": ["a"], "patient": ["p"]})
+    write_cache(tmp_path / "other", table, [np.zeros((4, 4, 4), np.float32)], preprocessing={"size": [4, 4, 4]})
+    with pytest.raises(CacheError, match="not prepared from a manifest"):
+        cache_of_manifest(manifest, tmp_path / "other", standardise_one=Noting())
 
 
 def test_the_same_image_in_two_roles_is_refused(tmp_path, table):
@@ -152,7 +317,7 @@ def test_the_command_prepares_in_several_processes(tmp_path, monkeypatch, capsys
     assert "left out: " in said.err
     cache = Cache(tmp_path / "c")
     assert cache.table["sequence"].tolist() == ["T1", "T2", "FLAIR"]
-    assert json.loads((tmp_path / "c" / "shard-00001.json").read_text())["failed"][0]["row"] == 3
+    assert json.loads(next((tmp_path / "c").glob("shard-00001-*.json")).read_text())["failed"][0]["row"] == 3
     alone, _ = standardised_volume(tmp_path / "simulated_T2.nii.gz", HOW)
     assert (cache.batch([1])[0, 0].numpy() == alone).all()
     assert main(["--manifest", str(tmp_path / "none.csv"), "--out", str(tmp_path / "d")]) == 1

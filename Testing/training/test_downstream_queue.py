@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 import torch
 
 pytest.importorskip("pandera", reason="needs the 'training' extra")
@@ -18,16 +20,20 @@ pytest.importorskip("pandera", reason="needs the 'training' extra")
 from safetensors.torch import load_file
 
 from BrainIACLib.checkpoints.recognition import recognise
-from BrainIACLib.errors import Cancelled, TrainingError
+from BrainIACLib.errors import Cancelled, StatisticsError, TrainingError
 from BrainIACLib.models.heads import EncoderWithHead, LinearHead, MlpHead
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.preprocessing.intensity import normalise
+from BrainIACLib.resources import resource
 from Training.data.cache import Cache, write_cache
+from Training.data.prepare import main as prepare_main
 from Training.downstream.finetune import main
 from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.queue import REPOSITORY, is_finished, work_in_processes, work_through
+from Training.evaluation.feature_clusters import feature_clusters
 from Training.evaluation.reading_runs import read_run, read_runs
 from Training.evaluation.results import Cell
+from Training.evaluation.risk_groups import risk_groups
 
 SIZE = (16, 16, 16)
 NET = {"architecture": "resnet10", "width": 0.0625, "like": ""}
@@ -85,6 +91,14 @@ def test_a_cell_folder_is_complete_and_says_what_the_checkpoint_says(cache, tmp_
     assert (age.config["unit"], age.config["display_unit"]) == ("months", "years")  # U-16
     np.testing.assert_allclose(age.rows("test")["truth"], 20 + age.rows("test")["patient"].str[1:].astype(float))
     assert runs["survival"].config["left_out"]
+    data = runs["survival"].config["data"]
+    assert (data["total"]["scans"], data["total"]["patients"], data["size"]) == (80, 20, [16, 16, 16])
+    assert [group["scans"] for group in data["groups"]] == [20] * 4
+    counts = runs["idh"].metrics["counts"]
+    assert sum(split["patients"] for split in counts.values()) == 20
+    for split in counts.values():  # two scans a patient
+        assert split["scans"] == 2 * split["patients"]
+        assert split["sequences"] == {"FLAIR": split["patients"], "T1CE": split["patients"]}
     assert runs["survival"].rows("train")["score"].notna().all()  # P-41: the threshold comes from the training set
 
     tensors = load_file(age.folder / "checkpoint.safetensors")
@@ -122,13 +136,35 @@ def test_a_probe_embeds_once_and_its_head_alone_is_kept(cache, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_cross_validation_predicts_every_case_once(cache, tmp_path):
-    cell = Cell("age", "Scratch", 1.0, 0, "probe")
+def test_cross_validation_tests_every_case_once(cache, tmp_path):
+    cell, tuned = Cell("age", "Scratch", 1.0, 0, "probe"), Cell("age", "Scratch", 1.0, 0, "finetune")
+    write_plan(plan(cache, folds=4), tmp_path)
+    work_through(tmp_path, [cell, tuned], report=lambda text: None)
+    run = read_run(tmp_path / cell.name)
+    assert sorted(run.rows("test")["patient"]) == [f"p{number:02d}" for number in range(20)]
+    assert set(run.rows("test")["fold"].astype(int)) == {0, 1, 2, 3}
+    assert (run.predictions.groupby("fold")["patient"].nunique() == 20).all()  # in one split of each fold
+    assert len(feature_clusters(run, "test").labels) == 20
+    with pytest.raises(StatisticsError, match="features, of its own"):  # four networks have no common plane
+        feature_clusters(read_run(tmp_path / tuned.name), "test")
+
+
+def test_risk_groups_of_a_fold_are_split_by_its_own_training_cases(cache, tmp_path):
+    """P-41, C-10: against the medians taken from the file by hand; the folds' networks disagree about the scale."""
+    cell = Cell("survival", "Scratch", 1.0, 0, "probe")
     write_plan(plan(cache, folds=4), tmp_path)
     work_through(tmp_path, [cell], report=lambda text: None)
     run = read_run(tmp_path / cell.name)
-    assert sorted(run.predictions["patient"]) == [f"p{number:02d}" for number in range(20)]
-    assert set(run.predictions["fold"].astype(int)) == {0, 1, 2, 3}
+    found = risk_groups(run, "test")
+    table = pd.read_csv(tmp_path / cell.name / "predictions.csv")
+    medians = table[table["split"] == "train"].groupby("fold")["score"].median()
+    test = table[table["split"] == "test"]
+    assert len(test) == 20
+    assert found.high.tolist() == (test["score"] > test["fold"].map(medians)).tolist()
+    assert found.thresholds == pytest.approx(medians.tolist())
+    assert len(set(found.thresholds)) == 4
+    together = (test["score"] > table[table["split"] == "train"]["score"].median()).tolist()
+    assert found.high.tolist() != together
 
 
 def test_killed_child_loses_only_its_cell_and_nothing_is_repeated(cache, tmp_path):
@@ -243,3 +279,42 @@ def test_saliency_lies_in_the_brain_and_its_distance_is_in_mm(cache, tmp_path):
         expected = np.linalg.norm((centre - 0.5) * (2.0, 3.0, 4.0))
         assert row["distance_mm"] == pytest.approx(expected, rel=1e-4)
     assert sum(path.name.endswith("_backbone.npz") for path in sequence.pictures()) == 4
+
+
+def test_finished_runs_on_an_earlier_state_of_the_cache_are_not_mixed_with_new_ones(cache, tmp_path):
+    """Labels or scans that were edited since would make them incomparable."""
+    edited = tmp_path / "cache"
+    shutil.copytree(cache, edited)
+    one = plan(edited)
+    write_plan(one, tmp_path / "runs")
+    cell = Cell("sequence", "Scratch", 1.0, 0, "probe")
+    assert work_through(tmp_path / "runs", [cell], report=lambda text: None) == []
+    write_plan(one, tmp_path / "runs")  # nothing was edited
+    table = Cache(edited).table.assign(age_years=50.0)
+    volumes = [volume[0].numpy() / np.float32(255) for volume in Cache(edited).batch(range(len(table)))]
+    shutil.rmtree(edited)
+    write_cache(edited, table, volumes)
+    with pytest.raises(TrainingError, match="holds 1 finished runs on an earlier state of the cache"):
+        write_plan(one, tmp_path / "runs")
+
+
+def test_an_edited_manifest_is_seen_by_finetune(tmp_path, capsys):
+    """Real files, through the command: settings and volumes of the cache stay, new scans and roles are taken up."""
+    lines = []
+    for number, role in enumerate(("train", "validation", "train", "test")):
+        for name in ("T1", "T2"):
+            image = sitk.ReadImage(str(resource("SampleData", f"simulated_{name}.nii.gz")))
+            sitk.WriteImage(image * (1 + number), str(tmp_path / f"p{number}_{name}.nii.gz"))
+            lines.append(f"p{number}_{name}.nii.gz,p{number},sim,{name},{role}\n")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("scan,patient,dataset,sequence,role\n" + "".join(lines[:6]))
+    made = ["--manifest", str(manifest), "--out", str(tmp_path / "c")]
+    assert prepare_main([*made, "--steps", "stored", "--size", "16", "16", "16"]) == 0
+    manifest.write_text("scan,patient,dataset,sequence,role\n" + "".join(lines))
+    arguments = ["--task", "sequence", "--init", "scratch", "--mode", "probe", "--probe-recipe", "ci"]
+    arguments += ["--architecture", "resnet10", "--width", "0.0625", "--runs", str(tmp_path / "runs")]
+    assert main([*arguments, "--manifest", str(manifest), "--cache", str(tmp_path / "c")]) == 0
+    assert "was edited since" in capsys.readouterr().err
+    (run,) = read_runs(tmp_path / "runs")
+    assert set(run.rows("test")["patient"]) == {"p3"}
+    assert Cache(tmp_path / "c").size == SIZE

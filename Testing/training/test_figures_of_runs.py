@@ -18,6 +18,7 @@ from Training.figures.saliency_rows import read_saliency
 from Training.figures.style import COLOURS, WaitsFor, write
 
 PAPER = {
+    *("Fig 1A", "Fig 1B", "Fig 1C", "Fig 1D"),
     *("Fig 2A", "Fig 2B", "Fig 2C", "Fig 2D", "Fig 2E", "Fig 2F", "Fig 2G", "Fig 2H", "Fig 2I"),
     *("Fig 3 internal", "Fig 3 external", "Fig 4", "Fig 5A", "Fig 5B", "Fig 5C", "Fig 5D", "Fig 5E-F"),
     *("Fig 6A", "Fig 6B", "Fig 6C", "Fig 6D"),
@@ -59,6 +60,21 @@ def test_curves_show_the_numbers_of_the_tables(evaluation, drawn):
         expected = [evaluation.number("age", "external", "mae", name, fraction)["value"] for fraction in (0.4, 1.0)]
         assert lines[name].get_ydata() == pytest.approx(expected)
         assert lines[name].get_xdata() == pytest.approx([40, 100], abs=1.01)
+
+
+def test_overview_shows_what_the_runs_recorded(drawn):
+    """P-23: a bar of Fig 1A is as long as its scans; 1B names each start and what it saw; 1C counts patients."""
+    axis = drawn["Fig 1A"].figure.axes[0]
+    rows = [sum(bar.get_width() for bar in axis.patches if round(bar.get_y() + 0.4) == row) for row in range(2)]
+    assert rows == [3 + 4 + 5 + 6] * 2
+    assert axis.get_title() == "36 scans of 6 patients in 1 data set"
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["fabricated", "fabricated, pretrain"]
+    words = " ".join(text.get_text() for axis in drawn["Fig 1B"].figure.axes for text in axis.texts)
+    for expected in ("8 x 8 x 8 voxels", "rigid registration", "saw nothing", "random weights", "MedicalNet"):
+        assert expected in words
+    words = [text.get_text() for axis in drawn["Fig 1C"].figure.axes for text in axis.texts]
+    assert "patients: 24 training, 24 test, 24 external; scans: 72 T1" in words  # the cells of 100 %
+    assert "four classes" in words
 
 
 def test_survival_panels_show_the_kaplan_meier_curves(evaluation, drawn):

@@ -9,11 +9,16 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from fabricated_runs import fabricate_random_runs
 
 from Training.__main__ import main as training
+from Training.evaluation.evaluation import evaluate
+from Training.evaluation.protocol_checklist import protocol_checklist
+from Training.evaluation.report import PRINTED
 from Training.evaluation.results import Cell, write_config, write_grid, write_status
+from Training.figures.catalogue import all_figures
 
 
 class Page(HTMLParser):
@@ -88,6 +93,31 @@ def test_checklists_have_every_item(page, report):
     assert "TRIPOD+AI checklist" in page.text
 
 
+def test_protocol_says_what_of_the_paper_was_not_followed(tmp_path):
+    """P-14, P-16, P-17, P-41: other recipes, other heads, other fractions and missing training cases are no 'done'."""
+    fabricate_random_runs(tmp_path, cases=8, tasks=("age", "survival"), fractions=(0.4, 1.0), extras=False)
+    for folder in tmp_path.glob("*-finetune"):
+        config = json.loads((folder / "config.json").read_text())
+        paper = config["task"] == "age"
+        config["recipe"] = {"name": "paper" if paper else "C:\\mine\\own.json", "head": "mlp" if paper else "linear"}
+        (folder / "config.json").write_text(json.dumps(config))
+    for folder in tmp_path.glob("age-*-040-*"):
+        shutil.rmtree(folder)
+    for path in tmp_path.glob("survival-*/predictions.csv"):
+        rows = pd.read_csv(path)
+        rows[rows["split"] != "train"].to_csv(path, index=False)
+    found = evaluate(tmp_path, resamples=10)[0]
+    cells = protocol_checklist(found, list(all_figures(found))).cells.set_index("id")["here"]
+    few = "(no run at 10 %, 20 %, 40 %, 60 %, 80 %)"
+    assert cells["P-14"].startswith(f"100 % for brain age {few}; 40 %, 100 % for overall survival (no run at 10 %")
+    own = "not the paper's: recipe 'own.json' (overall survival)"
+    assert cells["P-16"].startswith(f"the paper's (brain age); {own}; waits")
+    own = "not the paper's: one linear layer (overall survival)"
+    assert cells["P-17"].startswith(f"two layers (brain age); {own}; waits")
+    assert "training cases, whose median splits the groups, are missing" in cells["P-41"]
+    assert not cells["P-41"].startswith("done")
+
+
 def test_hashes_are_those_of_the_files(report):
     with (report / "report" / "tables" / "hashes.csv").open(encoding="utf-8") as file:
         rows = {row["cell"]: row for row in csv.DictReader(file)}
@@ -95,6 +125,26 @@ def test_hashes_are_those_of_the_files(report):
     for name, row in rows.items():
         content = (report / "runs" / name / "predictions.csv").read_bytes()
         assert row["predictions.csv"] == hashlib.sha256(content).hexdigest()
+
+
+def test_long_tables_are_printed_in_part_and_shown_whole(report):
+    """On paper the first rows and where the others are; on the screen, and of the headline on paper too, every row."""
+    html = (report / "report" / "index.html").read_text(encoding="utf-8")
+    with (report / "report" / "tables" / "hashes.csv").open(encoding="utf-8") as file:
+        cells = [row["cell"] for row in csv.DictReader(file)]
+    rows = {name: re.search(rf'<tr([^>]*)><td class="hash">{name}<', html)[1] for name in cells}
+    shown = [name for name, attributes in rows.items() if "unprinted" not in attributes]
+    assert shown == cells[: PRINTED // 4]
+    assert f"The first {PRINTED // 4} of 11 cells; all are in tables/hashes.csv." in html
+    assert re.search(r"@media print \{.*\.unprinted \{ display: none; \}", html, re.DOTALL)
+    headline = html[html.index("numbers beside ours") :]
+    assert "unprinted" not in headline[: headline.index("</table>")]
+
+
+def test_small_figures_share_a_line_on_paper_and_wide_ones_have_it(report):
+    html = (report / "report" / "index.html").read_text(encoding="utf-8")
+    extent = {number: kind for kind, number in re.findall(r'<figure class="(\w*)">\s*<img alt="([^:]+):', html)}
+    assert (extent["Fig 2D"], extent["Fig 5A"], extent["Fig 4"], extent["Fig 1B"]) == ("", "", "wide", "medium")
 
 
 def test_figures_and_tables_are_beside_the_page(report):

@@ -1,12 +1,15 @@
 """The whole chain at its smallest: draw, pretrain, probe, finetune, perturb, report (issue: ``reproduce``)."""
 
 import json
+import shutil
 
 import pytest
 
 pytest.importorskip("pandera", reason="needs the 'training' extra")
 pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
 
+from BrainIACLib.resources import resource
+from Training.data import prepare
 from Training.evaluation import reproduce
 from Training.evaluation.presets import PRESETS
 from Training.evaluation.reading_runs import read_runs
@@ -44,6 +47,18 @@ def test_without_label_maps_it_says_so_and_writes_nothing(tmp_path, capsys):
     assert error.count("\n") == 1
     assert "label maps" in error
     assert not (tmp_path / "report").exists()
+
+
+def test_a_cache_of_another_preset_is_not_taken_for_this_one(tmp_path, capsys):
+    """With one folder for two presets, the second would have trained on volumes of the size of the first."""
+    shutil.copy(resource("SampleData", "simulated_T1.nii.gz"), tmp_path)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("scan,patient,dataset,sequence\nsimulated_T1.nii.gz,p,d,T1\n")
+    made = ["--manifest", str(manifest), "--out", str(tmp_path / "report" / "work" / "cache"), "--steps", "stored"]
+    assert prepare.main([*made, "--size", "16", "16", "16"]) == 0
+    command = ["--cohort", str(manifest), "--preset", "ci", "--out", str(tmp_path / "report")]
+    assert reproduce.main([*command, "--brainiac", str(tmp_path)]) == 1
+    assert "cache of other settings (size is (16, 16, 16) there and (32, 38, 30) here" in capsys.readouterr().err
 
 
 def test_full_preset_is_the_paper_s_grid():

@@ -5,26 +5,34 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 import torch
 
 pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
 
 from BrainIACLib.checkpoints.importing import import_folder
-from BrainIACLib.checkpoints.installed import load_model
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
+from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError, ManifestError, TrainingError
 from BrainIACLib.models.encoders import encoder
 from Training.data.cache import Cache, write_cache
+from Training.data.fingerprints import fingerprints_of
+from Training.data.prepare import main as prepare_main
 from Training.data.standardising import Standardising
 from Training.ssl import callbacks, simclr
 from Training.ssl.batches import StepBatches, rows_to_train_on
 from Training.ssl.callbacks import Stopped
 from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining, refuse_other_settings
-from Training.ssl.log import read_log
-from Training.ssl.model import build
+from Training.ssl.export import export_encoder
+from Training.ssl.log import CsvLog, read_log
+from Training.ssl.model import VIT_SIZE, build
 from Training.ssl.pretrain import main, make_parser, pretrain
 from Training.ssl.simclr import rate_factor
 
@@ -237,6 +245,29 @@ def test_a_checkpoint_of_other_settings_is_refused(cache, whole, change, told):
     assert (whole / "last.ckpt").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        (None, "seed", -1),
+        ("optimisation", "epochs", 0),
+        ("optimisation", "accumulate", 0),
+        ("optimisation", "temperature", 0.0),
+        ("optimisation", "learning_rate", float("nan")),
+        ("monitoring", "log_every", 0),
+        ("views", "gamma", (-0.5, 2.0)),
+        ("views", "crop", (0.5, 1.5)),
+        ("views", "blur_sigma", (2.0, 1.0)),
+        ("views", "flip_probability", 1.5),
+    ],
+)
+def test_a_setting_that_means_nothing_is_named(cache, tmp_path, part, name, value):
+    """C-01 for gamma; nothing is written."""
+    changed = {name: value} if part is None else {part: dataclasses.replace(getattr(CONFIG, part), **{name: value})}
+    with pytest.raises(TrainingError, match=rf"^{part + '.' if part else ''}{name} is .* must be"):
+        pretrain(dataclasses.replace(CONFIG, **changed), cache, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_joined_batch_may_be_divided_anew(whole):
     stored = torch.load(whole / "last.ckpt", weights_only=True)["pretraining"]["config"]
     halves = dataclasses.replace(CONFIG, optimisation=dataclasses.replace(CONFIG.optimisation, batch_size=2))
@@ -267,11 +298,161 @@ def test_a_full_disk_keeps_the_checkpoint_before(cache, tmp_path, monkeypatch):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["pretraining"]["step"] == 4
 
 
+def test_killed_while_a_checkpoint_is_copied(cache, tmp_path, monkeypatch):
+    """Lightning writes to the system's temporary folder; on another disk, what it calls a move is a copy."""
+    import fsspec.implementations.local as local
+
+    def copying(source, target):
+        content = Path(source).read_bytes()
+        Path(target).write_bytes(content[: len(content) // 2])
+        raise Killed
+
+    real = local.shutil.move
+    moved = []
+
+    def second_fails(source, target):
+        moved.append(target)
+        return real(source, target) if len(moved) < 2 else copying(source, target)
+
+    monkeypatch.setattr(local.shutil, "move", second_fails)
+    with pytest.raises(Killed):
+        pretrain(CONFIG, cache, tmp_path)
+    assert len(moved) == 2
+    monkeypatch.undo()
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["pretraining"]["step"] == 4
+    pretrain(CONFIG, cache, tmp_path)  # goes on
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["pretraining"]["step"] == STEPS
+
+
+def test_killed_after_the_last_checkpoint_there_is_its_model(cache, tmp_path, monkeypatch):
+    """A run that counts as finished has the model of its last step, whenever it was killed."""
+    replace = callbacks.os.replace
+
+    def dying(source, target):
+        replace(source, target)
+        if Path(target).name == "last.ckpt" and torch.load(target)["pretraining"]["step"] == STEPS:
+            raise Killed
+
+    monkeypatch.setattr(callbacks.os, "replace", dying)
+    with pytest.raises(Killed):
+        pretrain(CONFIG, cache, tmp_path)
+    monkeypatch.undo()
+    pretrain(CONFIG, cache, tmp_path)
+    assert read_contract(tmp_path / "last").source.name == f"step-{STEPS}.safetensors"
+
+
+def test_what_killed_exports_left_is_cleared(cache, whole, tmp_path):
+    (tmp_path / ".last-abc-old").mkdir()
+    (tmp_path / ".best-abc").mkdir()
+    pretrain(CONFIG, cache, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "config.yaml", "last", "last.ckpt", "log.csv"]
+
+
+def test_a_model_folder_that_cannot_be_replaced_stays(cache, whole, tmp_path, monkeypatch):
+    """As on Windows, while somebody has it open."""
+    pretrain(
+        dataclasses.replace(CONFIG, optimisation=dataclasses.replace(CONFIG.optimisation, epochs=1)), cache, tmp_path
+    )
+    before = (tmp_path / "last" / "contract.json").read_bytes()
+    rename = Path.rename
+
+    def held(self, target):
+        if Path(target).name == "last" and not self.name.endswith("-old"):
+            raise PermissionError(errno.EACCES, "Access is denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", held)
+    rows = list(range(20))
+    with pytest.raises(TrainingError, match=r"last' cannot be replaced .*model of before is kept"):
+        export_encoder(
+            encoder("resnet10", 1 / 16, "gap"), tmp_path / "last", CONFIG, cache, 9, rows, fingerprints_of(cache, rows)
+        )
+    assert (tmp_path / "last" / "contract.json").read_bytes() == before
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "log.csv").mkdir()
+    with pytest.raises(TrainingError, match=r"log\.csv' cannot be written"):
+        CsvLog(tmp_path / "log.csv").add(step=1)
+
+
+TWO_RANKS = """
+import os, signal, socket, sys
+from Training.ssl import batches, pretrain
+
+read = batches.StepBatches._read
+
+def asking(self, step):
+    if step == 6 and os.environ["STOP"] and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return read(self, step)
+
+batches.StepBatches._read = asking
+folder, *options = sys.argv[1:]
+for out, stop in (("whole", ""), ("run", "yes"), ("run", "")):  # forked, so that the imports are paid once
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    children = []
+    for rank in "01":
+        child = os.fork()
+        if child == 0:
+            os.environ.update(RANK=rank, LOCAL_RANK=rank, GROUP_RANK="0", WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+            os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, TORCHELASTIC_RUN_ID="x", STOP=stop)
+            status = pretrain.main([*options, "--out", os.path.join(folder, out)])
+            sys.stderr.flush()
+            os._exit(status)
+        children.append(child)
+    print(out, *(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "darwin", reason="forks; as torchrun starts two ranks")
+def test_two_processes_train_stop_and_go_on_as_one(cache, tmp_path):
+    """The command in two processes on a CPU: a signal to one stops both, saved; the rest is as if never stopped."""
+    options = ["--cache", str(cache.folder), "--optimisation.epochs", "2", "--optimisation.batch_size", "2"]
+    options += [f"--network.{name}={value}" for name, value in vars(CONFIG.network).items()]
+    options += [f"--monitoring.{name}={value}" for name, value in vars(CONFIG.monitoring).items()]
+    options += ["--hardware.accelerator", "cpu", "--hardware.devices", "2", "--hardware.precision", "32-true"]
+    ran = subprocess.run(
+        [sys.executable, "-c", TWO_RANKS, str(tmp_path), *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ran.stdout.splitlines() == ["whole 0 0", "run 130 130", "run 0 0"], ran.stderr
+    assert ran.stderr.count("run the same command again") == 1
+    assert "Grad strides" not in ran.stderr
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
+    assert [int(row["step"]) for row in read_log(tmp_path / "run" / "log.csv")] == list(range(1, 11))
+    assert torch.load(tmp_path / "run" / "last.ckpt")["pretraining"]["processes"] == 2
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(simclr, "nt_xent", lambda first, second, temperature: (first - second).sum() * torch.nan)
     with pytest.raises(TrainingError, match="loss is not finite at step 1"):
         pretrain(CONFIG, cache, tmp_path)
     assert not (tmp_path / "last").exists()
+
+
+def test_broken_weights_do_not_replace_the_checkpoint(cache, tmp_path, monkeypatch):
+    """The loss of a step is still finite when its gradient is not; what was saved before must stay to go on from."""
+    loss = simclr.nt_xent
+
+    def exploding(first, second, temperature):
+        value = loss(first, second, temperature)
+        if exploding.after <= 0:
+            value.register_hook(lambda gradient: gradient * torch.nan)
+        exploding.after -= 1
+        return value
+
+    exploding.after = 7  # the eighth step, which is saved
+    monkeypatch.setattr(simclr, "nt_xent", exploding)
+    with pytest.raises(TrainingError, match=r"no longer finite at step 8; what was saved before is kept"):
+        pretrain(CONFIG, cache, tmp_path)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["pretraining"]["step"] == 4
+    assert load_model(InstalledModel(tmp_path / "last", read_contract(tmp_path / "last")))
 
 
 def test_the_rate_warms_up_and_comes_down():
@@ -284,15 +465,13 @@ def test_the_rate_warms_up_and_comes_down():
 
 
 def test_every_shipped_config_is_valid_and_the_paper_is_the_default():
-    from pathlib import Path
-
     folder = Path(callbacks.__file__).parents[1] / "configs" / "pretrain"
     found = {}
     for path in sorted(folder.glob("*.yaml")):
         parser = make_parser()
         options = parser.instantiate(parser.parse_args(["--config", str(path)]))
         found[path.stem] = {name: getattr(options, name) for name in Pretraining.__dataclass_fields__}
-    assert set(found) == {"one_node_8_gpus", "paper", "slurm", "smoke"}
+    assert set(found) == {"one_node_8_gpus", "paper", "slurm", "smoke", "vit_b"}
     paper = Pretraining(**found["paper"])
     assert paper.optimisation == Optimisation()  # P-11: 200 epochs, batch 32
     assert (paper.optimisation.epochs, paper.optimisation.batch_size) == (200, 32)
@@ -314,6 +493,66 @@ def test_wrong_arguments_end_in_one_sentence(arguments, told, capsys):
     said = capsys.readouterr().err.strip()
     assert told in said
     assert "Traceback" not in said
+
+
+def test_a_transformer_goes_the_same_way(tmp_path, monkeypatch, capsys):
+    """The shipped config through the command, at a sixteenth of the width: trained, resumed, imported, the same net."""
+    from BrainIACLib import cli
+
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"scan": range(4), "patient": [f"p{n}" for n in range(4)], "dataset": "d", "role": ""})
+    how = dataclasses.asdict(Standardising(size=VIT_SIZE, steps="stored"))
+    volumes = [rng.random(VIT_SIZE, dtype=np.float32) for _ in range(4)]
+    write_cache(tmp_path / "c", table, volumes, preprocessing=how)
+    config = Path(callbacks.__file__).parents[1] / "configs" / "pretrain" / "vit_b.yaml"
+    arguments = ["--config", str(config), "--cache", str(tmp_path / "c"), "--network.width", "0.0625"]
+    arguments += ["--network.projector_hidden", "16", "--optimisation.batch_size", "2", "--optimisation.epochs", "1"]
+    arguments += ["--hardware.accelerator", "cpu", "--hardware.precision", "32-true", "--monitoring.log_every", "1"]
+
+    monkeypatch.setattr(callbacks.RunCallback, "_asked_to_stop", lambda self, trainer: True)
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 130  # after its first step
+    start, _ = build(Network("vit_b", 0.0625, "token_mean", projector_hidden=16), VIT_SIZE, seed=0)
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    state = {key.removeprefix("encoder."): v for key, v in weights(tmp_path / "run").items() if key.startswith("enc")}
+    assert all(not torch.equal(value, state[key]) for key, value in start.state_dict().items() if "weight" in key)
+    rows = read_log(tmp_path / "run" / "log.csv")
+    assert [row["step"] for row in rows] == ["1", "2"]
+
+    store = tmp_path / "models"
+    assert cli.main(["models", "import", str(tmp_path / "run" / "last"), "--models-dir", str(store), "--yes"]) == 0
+    (folder,) = store.iterdir()
+    assert read_contract(folder).encoder.architecture == "vit_b"
+    model = load_model(InstalledModel(folder, read_contract(folder)))
+    plain = encoder("vit_b", 0.0625, "token_mean").eval()
+    plain.load_state_dict(state)
+    volume = torch.from_numpy(volumes[1])[None, None]
+    assert torch.equal(model(volume), plain(volume))
+
+
+def test_an_edited_manifest_decides_what_is_trained_on(tmp_path, monkeypatch, capsys):
+    """P-02: who was moved into the hold-out after the cache was made is not pretrained on."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(6):
+        image = sitk.GetImageFromArray(rng.random((32, 32, 32), dtype=np.float32) + 0.1)
+        image.SetSpacing((5, 5, 5))
+        sitk.WriteImage(image, str(tmp_path / f"s{number}.nii.gz"))
+        lines.append(f"s{number}.nii.gz,p{number},d,T1,pretrain\n")
+    manifest, cache = tmp_path / "m.csv", tmp_path / "m-cache"
+    manifest.write_text("scan,patient,dataset,sequence,role\n" + "".join(lines))
+    made = ["--manifest", str(manifest), "--out", str(cache), "--steps", "stored", "--size", "16", "16", "16"]
+    assert prepare_main(made) == 0
+    manifest.write_text(manifest.read_text().replace("p5,d,T1,pretrain", "p5,d,T1,test"))
+    arguments = ["--manifest", str(manifest), "--out", str(tmp_path / "run"), "--optimisation.epochs", "1"]
+    arguments += [f"--network.{name}={value}" for name, value in vars(CONFIG.network).items()]
+    arguments += ["--optimisation.batch_size", "4", "--hardware.accelerator", "cpu", "--hardware.precision", "32-true"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(arguments) == 1
+    assert "was edited since" in (said := capsys.readouterr().err)
+    assert "first run: python -m Training prepare" in said
+    monkeypatch.delenv("WORLD_SIZE")
+    assert main(arguments) == 0
+    assert read_contract(tmp_path / "run" / "last").training_data.startswith("5 scans of 5 patients")
 
 
 def test_vit_takes_its_own_size_only():

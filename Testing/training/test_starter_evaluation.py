@@ -110,7 +110,7 @@ def data(tmp_path, monkeypatch):
         writer.writerow(["file", "kind", "sequence", "subject", "age_years", "skull_stripped", "sha256"])
         for file, sequence in (("scans/a.nii", "T1"), ("age/a.nii", "T1"), ("bad/letter.nii", "")):
             sha256 = hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()
-            writer.writerow([file, "scan", sequence, file, "", "yes", sha256])
+            writer.writerow([file, "scan", sequence, file, "", "no", sha256])
     return tmp_path
 
 

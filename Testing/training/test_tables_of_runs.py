@@ -12,6 +12,8 @@ from fabricated_runs import FABRICATED_SKILL, fabricate_random_runs
 from sklearn.metrics import balanced_accuracy_score, mean_absolute_error, roc_auc_score
 
 from Training.evaluation.evaluation import evaluate, holm
+from Training.evaluation.measures import TITLES
+from Training.evaluation.results import TASKS
 from Training.tables.beside_the_paper import NO_RUN
 from Training.tables.catalogue import all_tables
 from Training.tables.published import PUBLISHED
@@ -77,6 +79,15 @@ def test_missing_cells_are_shown_never_invented(evaluation, tables):
     beside = tables["beside_the_paper"].cells
     row = beside[(beside["id"] == "T-04") & (beside["initialisation"] == "MedicalNet")].iloc[0]
     assert (row["paper"], row["ours"]) == ("7.61 (7.35-7.87)", NO_RUN)
+
+
+def test_recipes_are_told_once(tables):
+    """How a cell was trained names its recipe; the settings stand once for all tasks that share them."""
+    assert set(tables["training"].cells["recipe"]) == {"none"}
+    recipes = tables["recipes"].cells
+    assert recipes["settings"].tolist() == ["epochs 0"]
+    assert len(recipes) == 1
+    assert set(recipes["tasks"][0].split(", ")) == {TITLES[task] for task in TASKS}
 
 
 def test_simulated_labels_are_marked_in_every_format(tables):

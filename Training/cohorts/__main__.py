@@ -22,6 +22,7 @@ READERS = {
     "abcd": abcd.read,
     "plain": plain.read,
 }
+WITH_CROSSWALK = ("brats2023", "upenn_gbm", "tcga_gbm")
 
 
 def main(argv: list[str]) -> int:
@@ -32,10 +33,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("name", choices=list(READERS))
     parser.add_argument("--folder", type=Path, required=True, help="into which the archives were unpacked")
     parser.add_argument("--clinical", type=Path, help="clinical table, where it is not in the folder")
+    parser.add_argument(
+        "--crosswalk", type=Path, help=f"{', '.join(WITH_CROSSWALK)}: table of the same people's names in BraTS 2021"
+    )
     parser.add_argument("--own-split", action="store_true", help="brats2023: no roles from the official folders")
     parser.add_argument("--out", type=Path, required=True, help="manifest to write")
     options = parser.parse_args(argv)
+    if options.crosswalk is not None and options.name not in WITH_CROSSWALK:
+        parser.error(f"there is no crosswalk for {options.name}, only for {', '.join(WITH_CROSSWALK)}")
     more = {"official_split": not options.own_split} if options.name == "brats2023" else {}
+    more |= {"names": options.crosswalk} if options.name in WITH_CROSSWALK else {}
     try:
         found = READERS[options.name](options.folder, options.clinical, **more)
         table = write_manifest(found, options.out)

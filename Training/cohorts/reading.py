@@ -14,6 +14,10 @@ from BrainIACLib.errors import ManifestError
 from BrainIACLib.scans.writing import write_text
 from Training.data.manifest import read_manifest
 
+BRATS_2021 = r"BraTS2021_\d{5}"
+TCIA_CROSSWALK = ("BraTS2021_MappingToTCIA*.csv", "PatientID on TCIA Radiology Portal", "BraTS2021 ID")
+"""TCIA's table of who is who in BraTS 2021: file name, column of the collections' own ids, column of BraTS 2021 ids."""
+NO_CROSSWALK = ("no crosswalk to BraTS: people who are in BraTS, too, are not named (see this cohort's page)",)
 COLUMNS = (
     *("scan", "patient", "dataset", "session", "sequence", "role"),
     *("age_years", "idh", "survival_months", "event", "same_person_as"),
@@ -51,8 +55,12 @@ def files_matching(folder: Path, pattern: re.Pattern, cohort: str) -> Iterator[t
         )
 
 
-def clinical_table(path: Path | None, folder: Path, patterns: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
+def clinical_table(
+    path: Path | None, folder: Path, patterns: Iterable[str], columns: Iterable[str], option: str = "--clinical"
+) -> pd.DataFrame:
     """The clinical table as text: ``path``, or the one file below ``folder`` with a name like ``patterns``.
+
+    ``option`` is the one that gives ``path``, for the messages.
 
     Raises
     ------
@@ -63,7 +71,7 @@ def clinical_table(path: Path | None, folder: Path, patterns: Iterable[str], col
         if len(found) != 1:
             what = f"{len(found)} tables" if found else "no table"
             raise ManifestError(
-                f"'{folder}' holds {what} like {' or '.join(patterns)}; say which one with --clinical FILE."
+                f"'{folder}' holds {what} like {' or '.join(patterns)}; say which one with {option} FILE."
             )
         path = found[0]
     path = Path(path)
@@ -74,17 +82,29 @@ def clinical_table(path: Path | None, folder: Path, patterns: Iterable[str], col
             separator = "\t" if path.suffix.lower() in (".tsv", ".txt") else ","
             table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
     except ImportError:
-        raise ManifestError(f"'{path}' is an Excel file; save it as CSV and give that with --clinical.") from None
+        raise ManifestError(f"'{path}' is an Excel file; save it as CSV and give that with {option}.") from None
     except (OSError, ValueError) as error:
-        raise ManifestError(f"The clinical table '{path}' cannot be read ({error}).") from None
+        raise ManifestError(f"The table '{path}' cannot be read ({error}).") from None
     table.columns = [str(name).strip() for name in table.columns]
     missing = [name for name in columns if name not in table]
     if missing:
         raise ManifestError(
-            f"The clinical table '{path}' has no column '{missing[0]}' (it has {', '.join(table.columns[:8])} ...); "
+            f"The table '{path}' has no column '{missing[0]}' (it has {', '.join(table.columns[:8])} ...); "
             "take the table that the cohort's page names."
         )
     return table.apply(lambda column: column.str.strip())
+
+
+def crosswalk(path: Path | None, folder: Path, pattern: str, key: str, name: str) -> dict[str, str] | None:
+    """Column ``key`` of a table of names -> the BraTS 2021 ids in its column ``name``, joined by ";" (C-09).
+
+    None where ``path`` is not given and ``folder`` has no CSV like ``pattern``: the table is another download.
+    """
+    if path is None and not any(Path(folder).rglob(pattern)):
+        return None
+    table = clinical_table(path, folder, (pattern,), (key, name), "--crosswalk")
+    table = table[table[name].str.fullmatch(BRATS_2021) & (table[key] != "")]
+    return table.groupby(key)[name].agg(lambda ids: ";".join(sorted(set(ids)))).to_dict()
 
 
 def number(text: str) -> float | str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from Training.cohorts.reading import Found, clinical_table, files_matching, number, one_row_each, remark
+from Training.cohorts.reading import BRATS_2021, Found, clinical_table, files_matching, number, one_row_each, remark
 from Training.downstream.survival_labels import DAYS_PER_MONTH
 
 NAME = re.compile(r"(UCSF-PDGM-\d{3,4}(?:_FU\d+d)?)_(T1|T1c|T2|FLAIR)\.nii(?:\.gz)?")
@@ -69,11 +69,10 @@ def _labels(facts: dict) -> dict:
     mutant = "" if idh in ("", "unknown", "nan") else int(idh != "wildtype")
     days, dead = number(facts["OS"]), number(facts["1-dead 0-alive"])
     known = days != "" and dead != ""
-    brats = re.fullmatch(r"BraTS2021_(\d{5})", facts["BraTS21 ID"])
     return {
         "age_years": number(facts["Age at MRI"]),
         "idh": mutant,
         "survival_months": days / DAYS_PER_MONTH if known else "",
         "event": int(dead) if known else "",
-        "same_person_as": f"BraTS-GLI-{brats[1]}" if brats else "",
+        "same_person_as": facts["BraTS21 ID"] if re.fullmatch(BRATS_2021, facts["BraTS21 ID"]) else "",
     }

@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from Training.cohorts.reading import Found, clinical_table, files_matching, number, one_row_each, remark
+from Training.cohorts.reading import (
+    NO_CROSSWALK,
+    TCIA_CROSSWALK,
+    Found,
+    clinical_table,
+    crosswalk,
+    files_matching,
+    number,
+    one_row_each,
+    remark,
+)
 from Training.downstream.survival_labels import DAYS_PER_MONTH
 
 NAME = re.compile(r"(UPENN-GBM-\d{5})_(\d{2})_(T1|T1GD|T2|FLAIR)\.nii(?:\.gz)?")  # not ..._unstripped
@@ -15,10 +25,14 @@ UNKNOWN = ("", "not available", "na", "nan")
 IDH = {"wildtype": 0, "mutated": 1}  # "NOS/NEC": not known
 
 
-def read(folder: Path, clinical: Path | None = None) -> Found:
-    """Every skull-stripped scan; sessions 11 (before surgery) and 21 (follow-up)."""
+def read(folder: Path, clinical: Path | None = None, *, names: Path | None = None) -> Found:
+    """Every skull-stripped scan; sessions 11 (before surgery) and 21 (follow-up).
+
+    ``names`` is TCIA's crosswalk, whose BraTS 2021 id of an exam becomes ``same_person_as`` (C-09).
+    """
     columns = ("ID", "Age_at_scan_years", "Survival_from_surgery_days_UPDATED", "Survival_Status", "IDH1")
     rows_of, contradicting = one_row_each(clinical_table(clinical, folder, TABLES, columns), "ID")
+    brats = crosswalk(names, folder, *TCIA_CROSSWALK)
     rows, unknown, without_survival = [], set(), set()
     for path, match in files_matching(folder, NAME, "UPENN-GBM"):
         exam = f"{match[1]}_{match[2]}"
@@ -28,12 +42,14 @@ def read(folder: Path, clinical: Path | None = None) -> Found:
         elif labels["event"] == "":
             without_survival.add(exam)
         common = {"patient": match[1], "dataset": "UPENN-GBM", "session": match[2]}
+        common["same_person_as"] = (brats or {}).get(exam, "")
         rows.append({"scan": path, **common, "sequence": SEQUENCES[match[3]], **labels})
     return Found(
         rows,
         remark(len(unknown), "exams without a row in the clinical table (kept without labels)")
         + remark(len(without_survival), "exams without a known survival")
-        + remark(contradicting, "exams with contradicting rows (kept without labels)"),
+        + remark(contradicting, "exams with contradicting rows (kept without labels)")
+        + (NO_CROSSWALK if brats is None else ()),
     )
 
 

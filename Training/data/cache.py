@@ -1,9 +1,11 @@
 """A cache of standardised volumes that feeds a fast GPU: uint8 shards, memory-mapped, each with its sha256.
 
-A folder holds ``shard-00000.npy`` ... (uint8, (n, X, Y, Z), 255 x the value), ``volumes.csv`` (one row a volume, in the
-order of the shards) and ``cache.json``, which is written last: without it there is no cache, only work in progress.
-Every file appears whole by one rename, so a killed writer leaves no bad shard. 32,000 volumes of 128^3 take 67 GB
-(design/PERFORMANCE section 7), half of float16; the step of 1/255 is below the noise of any scan.
+A folder holds ``shard-00000-0123abcd.npy`` ... (uint8, (n, X, Y, Z), 255 x the value; number and start of its sha256),
+``volumes.csv`` (one row a volume, in the order of the shards) and ``cache.json``, which is written last: without it
+there is no cache, only work in progress. Every file appears whole by one rename, so a killed writer leaves no bad
+shard; and a shard of other content has another name, so that new ones never replace those of the cache in use.
+32,000 volumes of 128^3 take 67 GB (design/PERFORMANCE section 7), half of float16; the step of 1/255 is below the noise
+of any scan.
 """
 
 from __future__ import annotations
@@ -74,17 +76,14 @@ def quantise(volume: np.ndarray, name: str) -> np.ndarray:
 
 
 def write_shard(folder: Path, number: int, volumes: np.ndarray) -> dict:
-    """Write uint8 (n, X, Y, Z) under its number; what ``cache.json`` says about it."""
+    """Write uint8 (n, X, Y, Z) under its number and content; what ``cache.json`` says about it."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(volumes), allow_pickle=False)
-    name = f"shard-{number:05d}.npy"
-    write_whole(folder / name, buffer.getbuffer())
-    return {
-        "file": name,
-        "volumes": len(volumes),
-        "bytes": buffer.getbuffer().nbytes,
-        "sha256": hashlib.sha256(buffer.getbuffer()).hexdigest(),
-    }
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    name = f"shard-{number:05d}-{digest[:8]}.npy"
+    if not (folder / name).exists() or _sha256(folder / name) != digest:
+        write_whole(folder / name, buffer.getbuffer())
+    return {"file": name, "volumes": len(volumes), "bytes": buffer.getbuffer().nbytes, "sha256": digest}
 
 
 def finish_cache(
@@ -166,16 +165,19 @@ class Cache:
         return shards, indices - self._starts[shards]
 
     def _map(self, number: int) -> np.ndarray:
-        if number not in self._maps:
+        """The shard, held open as the newest. The monitors read while a thread reads ahead, so that what another thread
+        closes in between must not matter: each step below is whole by itself."""
+        volumes = self._maps.pop(number, None)
+        if volumes is None:
             shard = self._shards[number]
             try:
-                self._maps[number] = np.load(self.folder / shard["file"], mmap_mode="r", allow_pickle=False)
+                volumes = np.load(self.folder / shard["file"], mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError) as error:
                 raise self._damaged(shard, f"cannot be read ({error})") from None
-            if len(self._maps) > OPEN_SHARDS:
-                self._maps.popitem(last=False)
-        self._maps.move_to_end(number)
-        return self._maps[number]
+        self._maps[number] = volumes
+        if len(self._maps) > OPEN_SHARDS:
+            self._maps.popitem(last=False)
+        return volumes
 
     def _check_size(self, shard: dict) -> None:
         try:

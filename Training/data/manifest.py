@@ -2,7 +2,8 @@
 
 Columns: ``scan`` (path relative to the manifest), ``patient`` (one name per person over all datasets), ``dataset``, and
 optionally ``session``, ``sequence``, ``age_years``, ``role``, ``idh`` (1 mutant, 0 wild type), ``survival_months``,
-``event`` (1 died, 0 censored). Further columns are kept, as text.
+``event`` (1 died, 0 censored). Further columns are kept, as text; of them ``same_person_as`` (ids of the same person in
+other datasets, separated by ";") joins people in every split and overlap check (C-09).
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """``python -m Training prepare``: the scans of a manifest, standardised in parallel, as a cache; resumable.
 
 One shard is one job. A shard counts as done once its ``.json`` lies beside it, which is written after it and names the
-rows, files and settings it was made from; so a killed run goes on where it was, and changed scans are made anew.
-Scans that cannot be used are left out and listed in ``failures.csv``; the exit status is then 1.
+rows, files and settings it was made from; so a killed run goes on where it was, and changed scans are made anew. The
+same holds for a finished cache whose manifest was edited: labels and roles follow, new scans are standardised, those
+that are gone are left out, and what is there already is copied. Until all of that is done the old cache stays whole.
+Scans that cannot be used are left out, listed in ``failures.csv`` and tried again by the next run; the exit status is
+then 1.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -22,40 +26,53 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from BrainIACLib.errors import BrainIACError, CacheError
 from Training.data.bids import manifest_of_bids
-from Training.data.cache import INDEX, finish_cache, make_folder, write_shard, write_whole
+from Training.data.cache import INDEX, Cache, finish_cache, make_folder, write_shard, write_whole
 from Training.data.inventory import as_markdown, inventory
 from Training.data.manifest import read_manifest
 from Training.data.splits import refuse_overlaps, repeated_images
-from Training.data.standardising import STEPS, Standardising, standardised_volume
+from Training.data.standardising import STEPS, Standardising, standardised_volume, standardising_of
 
 SCANS_PER_SHARD = 32
+LOCK = ".lock"
+MADE_FROM = "made-from.json"  # beside a finished cache: what it was made from, to notice an edited manifest
 Standardise = Callable[[Path, Standardising], tuple[np.ndarray, dict]]
 
 
 @dataclasses.dataclass(frozen=True)
+class Known:
+    """Where the volume of a scan lies already, and what is known of it."""
+
+    shard: dict
+    place: int
+    facts: dict
+
+
+@dataclasses.dataclass(frozen=True)
 class Job:
-    """The rows of one shard. ``key`` changes with their files and the settings."""
+    """The rows of one shard. ``scan_keys`` change with a scan's file and the settings, ``key`` with any of them."""
 
     number: int
     rows: tuple[int, ...]
     scans: tuple[str, ...]
-    key: str
+    scan_keys: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256("".join(self.scan_keys).encode()).hexdigest()
+
+    @property
+    def record_name(self) -> str:
+        """Another one where other scans get this number, so that the record of before is there until all is done."""
+        return f"shard-{self.number:05d}-{self.key[:8]}.json"
 
     def done(self, folder: Path) -> dict | None:
-        """What the ``.json`` beside the finished shard says, or None."""
-        try:
-            record = json.loads(_record_path(folder, self.number).read_text(encoding="utf-8"))
-            shard = record["shard"]
-            if record["key"] == self.key and (
-                shard is None or (folder / shard["file"]).stat().st_size == shard["bytes"]
-            ):
-                return record
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        return None
+        """The record of the finished shard, or None; a scan that failed is tried again."""
+        record = _read_record(folder, folder / self.record_name)
+        return record if record and record["key"] == self.key and not record["failed"] else None
 
 
 def prepare(
@@ -67,7 +84,7 @@ def prepare(
     standardise_one: Standardise = standardised_volume,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> pd.DataFrame:
-    """Make or go on with the cache of a manifest (absolute paths in ``scan``).
+    """Make, go on with, or bring up to date the cache of a manifest (absolute paths in ``scan``).
 
     Returns
     -------
@@ -76,18 +93,33 @@ def prepare(
     Raises
     ------
     ManifestError : a person or an image is in two roles (found once the images are read). Shards stay.
-    CacheError : the folder holds the cache of something else, the disk is full, a worker died, or every scan failed.
+    CacheError : the folder holds the cache of something else, the disk is full, a worker died, every scan failed, or
+        another process is at it.
     """
     make_folder(folder)
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return _prepare(table, folder, how, workers, standardise_one, report)
+    except Timeout:
+        raise CacheError(f"Another process is preparing '{folder}'; wait for it, or choose another folder.") from None
+
+
+def _prepare(
+    table: pd.DataFrame,
+    folder: Path,
+    how: Standardising,
+    workers: int,
+    standardise_one: Standardise,
+    report: Callable[[int, int], None],
+) -> pd.DataFrame:
+    _refuse_other_settings(folder, how)
     jobs = list(_jobs(table, how))
-    key = hashlib.sha256("".join(job.key for job in jobs).encode()).hexdigest()
-    if (folder / INDEX).exists():
-        if json.loads((folder / INDEX).read_text(encoding="utf-8"))["preprocessing"].get("key") != key:
-            raise CacheError(f"'{folder}' holds the cache of other scans or settings; choose another folder.")
-        # no return: roles and labels may have been edited since, and the table must follow them
+    known = _known_volumes(folder)
+    _refuse_other_scans(folder, known, jobs)
     records = {job.number: record for job in jobs if (record := job.done(folder)) is not None}
     report(sum(len(jobs[number].rows) for number in records), len(table))
-    for job, record in _run([job for job in jobs if job.number not in records], folder, how, workers, standardise_one):
+    left = [(job, _of_job(known, job)) for job in jobs if job.number not in records]
+    for job, record in _run(left, folder, how, workers, standardise_one):
         records[job.number] = record
         report(sum(len(jobs[number].rows) for number in records), len(table))
     ordered = [records[number] for number in range(len(jobs))]
@@ -98,36 +130,158 @@ def prepare(
     volumes = table.iloc[[row for row, _ in kept]].reset_index(drop=True)
     volumes = pd.concat([volumes, pd.DataFrame([facts for _, facts in kept])], axis=1)
     refuse_overlaps(volumes, str(folder))
-    root = os.path.commonpath([str(Path(scan).parent) for scan in volumes["scan"]])
-    volumes["scan"] = [Path(os.path.relpath(scan, root)).as_posix() for scan in volumes["scan"]]
+    volumes["scan"] = _short_names(volumes["scan"])
     shards = [record["shard"] for record in ordered if record["shard"] is not None]
-    finish_cache(folder, volumes, shards, {**dataclasses.asdict(how), "key": key})
+    finish_cache(folder, volumes, shards, dataclasses.asdict(how))
     write_whole(folder / "inventory.csv", inventory(volumes).to_csv(index=False).encode())
+    write_whole(folder / MADE_FROM, json.dumps(_made_from(table, jobs)).encode())
+    _remove_others(folder, {shard["file"] for shard in shards} | {job.record_name for job in jobs})
     return failures
+
+
+def cache_of_manifest(
+    manifest: Path,
+    folder: Path,
+    *,
+    how: Standardising | None = None,
+    workers: int = 1,
+    alone: bool = True,
+    standardise_one: Standardise = standardised_volume,
+) -> Path:
+    """The finished cache ``folder``, first made from the manifest, or brought up to date where that was edited since.
+
+    Parameters
+    ----------
+    how : settings; by default those of the cache, or where there is none yet the usual ones.
+    alone : False in one of several processes of a training, which must not all prepare: an old cache is then refused.
+
+    Raises
+    ------
+    ManifestError, CacheError : as ``read_manifest`` and ``prepare``.
+    """
+    how = how or settings_of(folder) or Standardising()
+    table = read_manifest(manifest)
+    refuse_overlaps(table, str(manifest))
+    finished = (folder / INDEX).exists()
+    if finished:
+        _refuse_other_settings(folder, how)
+        if _text(folder / MADE_FROM) == json.dumps(_made_from(table, list(_jobs(table, how)))):
+            return folder
+    state = f"'{manifest}' was edited since '{folder}' was made from it" if finished else f"'{folder}' is not prepared"
+    if not alone:
+        otherwise = " (or give --cache alone to take it as it is)" if finished else ""
+        raise CacheError(
+            f"{state}; first run: python -m Training prepare --manifest {manifest} --out {folder}{otherwise}."
+        )
+    print(f"{state}: preparing it.", file=sys.stderr, flush=True)
+    failures = prepare(table, folder, how, workers=workers, standardise_one=standardise_one, report=_reporter())
+    _tell(folder, failures)
+    return folder
+
+
+def settings_of(folder: Path) -> Standardising | None:
+    """The settings of a finished cache that ``prepare`` made; None where there is no finished cache."""
+    if not (folder / INDEX).exists():
+        return None
+    try:
+        return standardising_of(json.loads((folder / INDEX).read_text(encoding="utf-8"))["preprocessing"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CacheError(f"'{folder}' holds a cache that was not prepared from a manifest; choose another.") from None
+
+
+def _refuse_other_settings(folder: Path, how: Standardising) -> None:
+    before = settings_of(folder)
+    differing = [
+        f"{field.name} is {getattr(before, field.name)} there and {getattr(how, field.name)} here"
+        for field in dataclasses.fields(Standardising)
+        if before is not None and getattr(before, field.name) != getattr(how, field.name)
+    ]
+    if differing:
+        raise CacheError(f"'{folder}' holds a cache of other settings ({'; '.join(differing)}); choose another folder.")
+
+
+def _refuse_other_scans(folder: Path, known: dict[str, Known], jobs: Sequence[Job]) -> None:
+    """An edit keeps most scans: whatever keeps fewer than half is taken for another manifest, and loses nothing."""
+    if not known and (folder / INDEX).exists():
+        raise CacheError(f"'{folder}' holds a cache that cannot be brought up to date; choose another folder.")
+    wanted = {key for job in jobs for key in job.scan_keys}
+    same = sum(key in wanted for key in known)
+    if 2 * same < len(known):
+        raise CacheError(
+            f"'{folder}' holds {len(known)} volumes of other scans or settings, and only {same} of them are of the "
+            "manifest's scans as these are now (same path, size and time); choose another folder."
+        )
 
 
 def _jobs(table: pd.DataFrame, how: Standardising) -> Iterator[Job]:
     settings = json.dumps(dataclasses.asdict(how), sort_keys=True)
     for number, start in enumerate(range(0, len(table), SCANS_PER_SHARD)):
-        part = table.iloc[start : start + SCANS_PER_SHARD]
-        digest = hashlib.sha256(settings.encode())
-        for scan in part["scan"]:
+        scans = tuple(table["scan"].iloc[start : start + SCANS_PER_SHARD])
+        keys = []
+        for scan in scans:
             status = Path(scan).stat()
-            digest.update(f"{scan}|{status.st_size}|{status.st_mtime_ns}\n".encode())
-        yield Job(number, tuple(range(start, start + len(part))), tuple(part["scan"]), digest.hexdigest())
+            text = f"{settings}\n{scan}|{status.st_size}|{status.st_mtime_ns}"
+            keys.append(hashlib.sha256(text.encode()).hexdigest()[:32])
+        yield Job(number, tuple(range(start, start + len(scans))), scans, tuple(keys))
+
+
+def _made_from(table: pd.DataFrame, jobs: Sequence[Job]) -> dict[str, str]:
+    """``scans`` changes with a file, the settings or the order; ``labels`` with any other cell of the manifest."""
+    cells = table.drop(columns="scan").to_csv(index=False)
+    return {
+        "scans": hashlib.sha256("".join(job.key for job in jobs).encode()).hexdigest(),
+        "labels": hashlib.sha256(cells.encode()).hexdigest(),
+    }
+
+
+def _known_volumes(folder: Path) -> dict[str, Known]:
+    """By scan key, every volume of the shards in the folder, whichever manifest and table they were made for."""
+    known = {}
+    for path in sorted(folder.glob("shard-*.json")):
+        record = _read_record(folder, path)
+        for place, key in enumerate(record["scan_keys"] if record else ()):
+            known[key] = Known(record["shard"], place, record["facts"][place])
+    return known
+
+
+def _of_job(known: dict[str, Known], job: Job) -> dict[str, Known]:
+    return {key: known[key] for key in job.scan_keys if key in known}
+
+
+def _read_record(folder: Path, path: Path) -> dict | None:
+    """What the ``.json`` beside a shard says, or None where either is not whole."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        shard = record["shard"]
+        whole = shard is None or (folder / shard["file"]).stat().st_size == shard["bytes"]
+        record["key"], record["scan_keys"], record["failed"]
+        return record if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remove_others(folder: Path, wanted: set[str]) -> None:
+    """Shards and records of an earlier manifest, and what killed writers left."""
+    for path in (*folder.glob("shard-*.npy"), *folder.glob("shard-*.json"), *folder.glob(".*.partial")):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
 
 
 def _run(
-    jobs: Sequence[Job], folder: Path, how: Standardising, workers: int, standardise_one: Standardise
+    jobs: Sequence[tuple[Job, dict[str, Known]]],
+    folder: Path,
+    how: Standardising,
+    workers: int,
+    standardise_one: Standardise,
 ) -> Iterator[tuple[Job, dict]]:
     if workers == 1 or len(jobs) < 2:
-        for job in jobs:
-            yield job, _make_shard(job, folder, how, standardise_one)
+        for job, known in jobs:
+            yield job, _make_shard(job, known, folder, how, standardise_one)
         return
     # Spawned, since torch and ITK have threads that a forked child would wait for in vain.
     pool = ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn"), _one_thread)
     try:
-        futures = {pool.submit(_make_shard, job, folder, how, standardise_one): job for job in jobs}
+        futures = {pool.submit(_make_shard, job, known, folder, how, standardise_one): job for job, known in jobs}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool:
@@ -147,65 +301,116 @@ def _one_thread() -> None:
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
-def _make_shard(job: Job, folder: Path, how: Standardising, standardise_one: Standardise) -> dict:
-    volumes, rows, facts, failed = [], [], [], []
-    for row, scan in zip(job.rows, job.scans, strict=True):
+def _make_shard(
+    job: Job, known: dict[str, Known], folder: Path, how: Standardising, standardise_one: Standardise
+) -> dict:
+    finished = _Shards(folder)
+    record = {"key": job.key, "shard": None, "rows": [], "scan_keys": [], "facts": [], "failed": []}
+    volumes = []
+    for row, scan, key in zip(job.rows, job.scans, job.scan_keys, strict=True):
         try:
-            volume, fact = standardise_one(Path(scan), how)
+            found = finished.volume(known[key]) if key in known else None
+            volume, facts = found or standardise_one(Path(scan), how)
         except BrainIACError as error:
-            failed.append({"row": row, "reason": str(error)})
+            record["failed"].append({"row": row, "reason": str(error)})
             continue
         volumes.append(volume)
-        rows.append(row)
-        facts.append(fact)
-    shard = write_shard(folder, job.number, np.stack(volumes)) if volumes else None
-    record = {"key": job.key, "shard": shard, "rows": rows, "facts": facts, "failed": failed}
-    write_whole(_record_path(folder, job.number), json.dumps(record).encode())
+        record["rows"].append(row)
+        record["scan_keys"].append(key)
+        record["facts"].append(facts)
+    if volumes:
+        record["shard"] = write_shard(folder, job.number, np.stack(volumes))
+    write_whole(folder / job.record_name, json.dumps(record).encode())
     return record
 
 
-def _record_path(folder: Path, number: int) -> Path:
-    return folder / f"shard-{number:05d}.json"
+class _Shards:
+    """Volumes of finished shards; each is compared with its sha256 when it is opened, and one at a time is held."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._name, self._volumes = "", None
+
+    def volume(self, known: Known) -> tuple[np.ndarray, dict] | None:
+        """The volume and its facts; None where the shard is damaged."""
+        if known.shard["file"] != self._name:
+            content = (self._folder / known.shard["file"]).read_bytes()
+            sound = hashlib.sha256(content).hexdigest() == known.shard["sha256"]
+            self._name = known.shard["file"]
+            self._volumes = np.load(io.BytesIO(content), allow_pickle=False) if sound else None
+        return None if self._volumes is None else (self._volumes[known.place], known.facts)
 
 
 def _failures(folder: Path, table: pd.DataFrame, records: Sequence[dict]) -> pd.DataFrame:
-    rows = [(table["scan"].iloc[one["row"]], one["reason"]) for record in records for one in record.get("failed", ())]
+    rows = [(table["scan"].iloc[one["row"]], one["reason"]) for record in records for one in record["failed"]]
     failures = pd.DataFrame(rows, columns=["scan", "reason"])
     if len(failures):
         write_whole(folder / "failures.csv", failures.to_csv(index=False).encode())
+    else:
+        (folder / "failures.csv").unlink(missing_ok=True)  # of an earlier run
     return failures
 
 
-def main(argv: list[str]) -> int:
-    """Prepare a cache from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m Training prepare", description=__doc__.splitlines()[0])
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--manifest", type=Path, help="CSV with at least scan, patient, dataset")
-    source.add_argument("--bids", type=Path, help="BIDS folder")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the cache; run again to go on")
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="processes")
-    parser.add_argument("--size", type=int, nargs=3, default=(128, 128, 128), metavar=("X", "Y", "Z"))
-    parser.add_argument("--steps", choices=STEPS, default="standard", help="'stored': scans are standardised already")
-    parser.add_argument("--brain-extraction", default="auto", help="as 'brainiac analyze --help' lists them")
-    parser.add_argument("--clip-percentiles", type=float, nargs=2, metavar=("LOW", "HIGH"), help="before min-max")
-    parser.add_argument("--seed", type=int, default=0, help="of the registration's sample points")
-    options = parser.parse_args(argv)
-    how = Standardising(
-        size=tuple(options.size),
-        steps=options.steps,
-        brain_extraction=options.brain_extraction,
-        clip_percentiles=tuple(options.clip_percentiles) if options.clip_percentiles else None,
-        seed=options.seed,
-    )
+def _short_names(scans: pd.Series) -> list[str]:
+    """The paths below the folder that all have in common: no folder of this machine."""
+    try:
+        root = os.path.commonpath([str(Path(scan).parent) for scan in scans])
+    except ValueError:  # on several drives of Windows
+        return [Path(scan).as_posix() for scan in scans]
+    return [Path(os.path.relpath(scan, root)).as_posix() for scan in scans]
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _reporter() -> Callable[[int, int], None]:
     started = time.monotonic()
 
     def report(done: int, of: int) -> None:
         print(f"{done} of {of} scans, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
+    return report
+
+
+def _tell(folder: Path, failures: pd.DataFrame) -> None:
+    """What a person should know about a cache that was just made."""
+    table = Cache(folder, verify=False).table
+    for first, second in repeated_images(table):
+        print(
+            f"prepare: warning: '{table['scan'][first]}' and '{table['scan'][second]}' hold the same image.",
+            file=sys.stderr,
+        )
+    for failure in failures.itertuples():
+        print(f"prepare: left out: {failure.reason}", file=sys.stderr)
+
+
+def main(argv: list[str]) -> int:
+    """Prepare a cache from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m Training prepare",
+        description=__doc__.splitlines()[0],
+        epilog="Settings that are not given are those of the cache, where there is one.",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--manifest", type=Path, help="CSV with at least scan, patient, dataset")
+    source.add_argument("--bids", type=Path, help="BIDS folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the cache; run again to go on")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="processes")
+    parser.add_argument("--size", type=int, nargs=3, metavar=("X", "Y", "Z"), help="in voxels, default 128 128 128")
+    parser.add_argument("--steps", choices=STEPS, help="'stored': scans are standardised already; default 'standard'")
+    parser.add_argument("--brain-extraction", help="as 'brainiac analyze --help' lists them, default auto")
+    parser.add_argument("--clip-percentiles", type=float, nargs=2, metavar=("LOW", "HIGH"), help="before min-max")
+    parser.add_argument("--seed", type=int, help="of the registration's sample points, default 0")
+    options = parser.parse_args(argv)
+    names = [field.name for field in dataclasses.fields(Standardising)]
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     try:
+        how = dataclasses.replace(settings_of(options.out) or Standardising(), **given)
         table = read_manifest(options.manifest) if options.manifest else manifest_of_bids(options.bids)
         refuse_overlaps(table, str(options.manifest or options.bids))
-        failures = prepare(table, options.out, how, workers=max(1, options.workers), report=report)
+        failures = prepare(table, options.out, how, workers=max(1, options.workers), report=_reporter())
     except BrainIACError as error:
         print(f"prepare: {error}", file=sys.stderr)
         return 1
@@ -213,15 +418,5 @@ def main(argv: list[str]) -> int:
         print("prepare: stopped; finished shards are kept, run the command again to go on.", file=sys.stderr)
         return 130
     print(as_markdown(pd.read_csv(options.out / "inventory.csv", keep_default_na=False, dtype=str)))
-    for first, second in _repeated(options.out):
-        print(f"prepare: warning: '{first}' and '{second}' hold the same image.", file=sys.stderr)
-    for failure in failures.itertuples():
-        print(f"prepare: left out: {failure.reason}", file=sys.stderr)
+    _tell(options.out, failures)
     return 1 if len(failures) else 0
-
-
-def _repeated(folder: Path) -> list[tuple[str, str]]:
-    from Training.data.cache import Cache
-
-    table = Cache(folder, verify=False).table
-    return [(table["scan"][first], table["scan"][second]) for first, second in repeated_images(table)]

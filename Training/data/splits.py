@@ -10,7 +10,7 @@ import pandas as pd
 
 from BrainIACLib.errors import ManifestError
 
-OTHER_NAME = "same_person_as"  # optional column: the patient id of the same person in another dataset (C-09)
+OTHER_NAME = "same_person_as"  # optional column: ids of the same person in other datasets, separated by ";" (C-09)
 IMAGE = "image_sha256"  # column that ``prepare`` adds: hash of the voxels, whatever the file is called
 
 
@@ -26,8 +26,9 @@ class Overlap:
     name: str
 
 
-def persons(table: pd.DataFrame) -> pd.Series:
-    """A name per person, one for all rows that ``patient`` or ``same_person_as`` join, directly or in a chain."""
+def persons(table: pd.DataFrame, *, by_image: bool = True) -> pd.Series:
+    """A name per person, one for all rows that are joined directly or in a chain by ``patient``, ``same_person_as`` or,
+    unless ``by_image`` is False, by equal voxels: who shares an image is one person, whatever the names (C-09)."""
     parents: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -35,11 +36,17 @@ def persons(table: pd.DataFrame) -> pd.Series:
             name = parents[name]
         return name
 
+    def join(name: str, other: str) -> None:
+        first, second = sorted((root(name), root(other)))
+        parents[second] = first
+
     others = table[OTHER_NAME] if OTHER_NAME in table else pd.Series("", index=table.index)
-    for patient, other in zip(table["patient"], others, strict=True):
-        if other:
-            first, second = sorted((root(patient), root(other)))
-            parents[second] = first
+    for patient, names in zip(table["patient"], others, strict=True):
+        for other in filter(None, names.split(";")):
+            join(patient, other)
+    if by_image and IMAGE in table:
+        for first, second in repeated_images(table.reset_index(drop=True)):
+            join(table["patient"].iloc[first], table["patient"].iloc[second])
     return table["patient"].map(root)
 
 
@@ -51,7 +58,7 @@ def overlaps(table: pd.DataFrame) -> list[Overlap]:
     """
     found = []
     used = table[table["role"] != ""]
-    keys = {"patient": persons(table)[used.index]} | ({"image": used[IMAGE]} if IMAGE in used else {})
+    keys = {"patient": persons(table, by_image=False)[used.index]} | ({"image": used[IMAGE]} if IMAGE in used else {})
     for kind, names in keys.items():
         for name, rows in used[names != ""].groupby(names[names != ""], sort=False):
             roles = rows["role"].drop_duplicates()
@@ -75,8 +82,9 @@ def refuse_overlaps(table: pd.DataFrame, name: str) -> None:
 
 def repeated_images(table: pd.DataFrame) -> list[tuple[int, int]]:
     """Pairs of rows with equal voxels: the same image under two names, within a role or across roles."""
-    repeated = table[table[IMAGE].duplicated() & (table[IMAGE] != "")]
-    return [(int((table[IMAGE] == digest).idxmax()), int(row)) for row, digest in repeated[IMAGE].items()]
+    known = table[IMAGE][table[IMAGE] != ""]
+    first = dict(zip(known[::-1], known.index[::-1], strict=True))
+    return [(int(first[digest]), int(row)) for row, digest in known[known.duplicated()].items()]
 
 
 def split_by_patient(

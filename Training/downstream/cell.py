@@ -20,9 +20,12 @@ from safetensors.torch import save
 
 import BrainIACLib
 from BrainIACLib.scans.writing import write_bytes, write_text
+from Training.data.cache import Cache
+from Training.data.inventory import inventory
 from Training.downstream.one_training import Trained, train_once
 from Training.downstream.plan import Workbench
 from Training.downstream.recipe import load_recipe, recipe_facts
+from Training.downstream.studies import Studies
 from Training.downstream.tasks import AGE_UNITS, TASKS, Task, scores
 from Training.evaluation.results import Cell, write_config, write_metrics, write_predictions, write_status
 from Training.evaluation.run_saliency import write_saliency
@@ -41,6 +44,7 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
     start = bench.initialisation(cell.initialisation)
     data = bench.studies(cell.task)
     splits = bench.splits(cell, recipe.hold_out_share, recipe.validation_share)
+    overlap = bench.refuse_pretrained_on(cell, splits)
     shutil.rmtree(bench.runs / cell.name, ignore_errors=True)
     folder = write_config(
         bench.runs,
@@ -49,7 +53,9 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
         labels=plan.labels,
         recipe=recipe_facts(recipe_name, recipe, start.pretrained),
         provenance=_provenance(bench, start.facts),
+        data=_data(bench.cache),
         initialisation_title=start.title,
+        overlap_with_pretraining=overlap,
         simulated_note=plan.simulated_note,
         folds=plan.folds,
         left_out=data.left_out,
@@ -68,13 +74,14 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
 
     _status(folder, "running", 0, recipe.epochs, "")
 
+    own_features = plan.folds > 0 and cell.mode == "finetune"  # of each fold's network: of no use side by side
     tables, embeddings, trainings = [], [], []
     for fold, split in enumerate(splits):
         trained = train_once(bench, cell, recipe, split, progress, cancelled)
         trainings.append(trained)
-        rows = _rows_to_report(split, plan.folds > 0)
+        rows = np.flatnonzero(split != "")  # of each fold anew: its own training cases split its risk groups (P-41)
         tables.append(_predictions(task, data.table, split, rows, trained, plan.age_unit, fold if plan.folds else None))
-        if cell.fraction == 1:
+        if cell.fraction == 1 and not own_features:
             embeddings.append(trained.pooled(rows))
     write_predictions(folder, pd.concat(tables), np.concatenate(embeddings) if embeddings else None)
     write_text(_history(trainings), folder / "history.csv")
@@ -88,7 +95,7 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
     best = [trained.fitted for trained in trainings]
     write_metrics(
         folder,
-        counts=_counts(data.table, splits),
+        counts=_counts(data, bench.cache.table["sequence"], splits),
         validation={
             "metric": task.metric,
             "value": float(np.mean([one.score for one in best])) * _display(cell.task, plan.age_unit),
@@ -98,11 +105,6 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
         finished=_now(),
     )
     (folder / "status.json").unlink(missing_ok=True)
-
-
-def _rows_to_report(split: pd.Series, cross_validation: bool) -> np.ndarray:
-    """With folds the test cases alone: a case is trained on in several of them."""
-    return np.flatnonzero(split == "test") if cross_validation else np.flatnonzero(split != "")
 
 
 def _predictions(
@@ -134,14 +136,28 @@ def _predictions(
     return out
 
 
-def _counts(table: pd.DataFrame, splits: list[pd.Series]) -> dict:
-    """Patients and scans of each split: of all folds together for the test cases, of the first fold for the others."""
+def _counts(data: Studies, sequence: pd.Series, splits: list[pd.Series]) -> dict:
+    """Patients and scans of each split, and its scans of each ``sequence`` (of the table of scans): of all folds
+    together for the test cases, of the first fold for the others."""
     counts = {}
     for name in ("train", "validation", "test", "external"):
-        rows = np.any([split == name for split in splits], axis=0) if name == "test" else splits[0] == name
+        rows = np.any([split == name for split in splits], axis=0) if name == "test" else (splits[0] == name).to_numpy()
         if rows.any():
-            counts[name] = {"patients": int(table["patient"][rows].nunique()), "scans": int(rows.sum())}
+            volumes = data.volumes[rows]
+            of_sequence = sequence.iloc[volumes[volumes >= 0]].value_counts()
+            counts[name] = {
+                "patients": int(data.table["patient"][rows].nunique()),
+                "scans": int(of_sequence.sum()),
+                "sequences": {str(key): int(count) for key, count in of_sequence.sort_index().items()},
+            }
     return counts
+
+
+def _data(cache: Cache) -> dict:
+    """What there was to choose from: scans and patients by data set, role and sequence, and how they were prepared."""
+    groups = inventory(cache.table)[["dataset", "role", "sequence", "scans", "patients"]].to_dict("records")
+    prepared = {key: cache.preprocessing[key] for key in ("steps", "simulated") if key in cache.preprocessing}
+    return {"groups": groups[:-1], "total": groups[-1], "size": [int(n) for n in cache.size], "preprocessing": prepared}
 
 
 def _history(trainings: list[Trained]) -> str:

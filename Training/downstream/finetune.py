@@ -3,17 +3,17 @@
     python -m Training finetune --task sequence --init brainiac --fraction 0.1 --cache cache/ --brainiac model/
     python -m Training finetune --grid paper --cache cache/ --brainiac model/ --medicalnet resnet_50.pth --runs runs/
 
-``--manifest`` instead of ``--cache`` standardises the scans first. The same command again goes on with what is left.
+``--manifest`` standardises the scans first. The same command again goes on with what is left.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError, TrainingError
-from Training.data.cache import INDEX
 from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import is_finished, work_in_processes, work_through
 from Training.downstream.recipe import recipe_names
@@ -71,16 +71,13 @@ def wanted_cells(options: argparse.Namespace) -> list[Cell]:
 
 
 def _plan(options: argparse.Namespace, argv: list[str]) -> Plan:
-    cache = options.cache
-    if cache is None:
-        if options.manifest is None:
-            raise TrainingError("Say where the scans are: --cache with a prepared cache, or --manifest.")
-        from Training.data.prepare import main as prepare
+    cache = options.cache or options.runs.parent / f"{options.runs.name}-cache"
+    if options.manifest is not None:
+        from Training.data.prepare import cache_of_manifest
 
-        cache = options.runs.parent / f"{options.runs.name}-cache"
-        arguments = ["--manifest", str(options.manifest), "--out", str(cache)]
-        if not (cache / INDEX).is_file() and prepare(arguments) and not (cache / INDEX).is_file():
-            raise TrainingError(f"Some scans of '{options.manifest}' could not be prepared; the reasons stand above.")
+        cache_of_manifest(options.manifest, cache, workers=max(1, (os.cpu_count() or 1) // 2))
+    elif options.cache is None:
+        raise TrainingError("Say where the scans are: --cache with a prepared cache, or --manifest.")
     sources = {"BrainIAC": options.brainiac, "MedicalNet": options.medicalnet}
     return Plan(
         cache=str(cache.resolve()),
@@ -118,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--grid", choices=["paper"], help="all tasks, initialisations and the six fractions of the paper")
     add("--mode", nargs="+", choices=MODES, default=["finetune"], help="the whole net, or heads on frozen embeddings")
     add("--seed", nargs="+", type=int, default=[0])
-    add("--manifest", type=Path, help="scans to standardise first (see Training/data)")
+    add("--manifest", type=Path, help="scans to standardise first, as far as they are not")
     add("--cache", type=Path, help="volumes that 'python -m Training prepare' made")
     add("--runs", type=Path, default=Path("runs"), help="folder of runs; one folder a cell")
     add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")

@@ -20,6 +20,7 @@ from BrainIACLib.checkpoints.recognition import Recognised, recognise
 from BrainIACLib.contracts import EMBEDDING_TASK, EncoderContract, SourceContract, read_contract
 from BrainIACLib.errors import ModelError
 from BrainIACLib.models.encoders import encoder as new_encoder
+from Training.data.fingerprints import Fingerprints, read_fingerprints
 
 NO_DIGEST = "0" * 64
 
@@ -28,7 +29,8 @@ NO_DIGEST = "0" * 64
 class Initialisation:
     """A start: what it is, how its input is made, and its weights.
 
-    ``zero_keys`` were not in the file and are zero (MedicalNet's four shortcut biases); None for random weights.
+    ``zero_keys`` were not in the file and are zero (MedicalNet's four shortcut biases). ``weights`` : None for random
+    ones. ``trained_on`` : None where nobody wrote down who the pretraining saw.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Initialisation:
     sha256: str
     zero_keys: tuple[str, ...]
     weights: dict[str, Tensor] | None
+    training_data: str  # in words, what the weights were trained on
+    trained_on: Fingerprints | None = None
 
     @property
     def pretrained(self) -> bool:
@@ -57,6 +61,7 @@ class Initialisation:
         """What a run's record says about its start."""
         return {
             "title": self.title,
+            "training_data": self.training_data,
             "architecture": self.contract.architecture,
             "width": self.contract.width,
             "normalisation": self.contract.normalisation,
@@ -79,7 +84,7 @@ def load_initialisation(name: str, source: Path | None, like: EncoderContract) -
     """
     if name == "Scratch":
         contract = dataclasses.replace(like, sha256=NO_DIGEST, generation="own")
-        return Initialisation(name, "random weights", contract, NO_DIGEST, (), None)
+        return Initialisation(name, "random weights", contract, NO_DIGEST, (), None, "nothing")
     if source is None:
         raise ModelError(f"The initialisation {name} needs weights: give a model folder with --{name.lower()}.")
     source = Path(source)
@@ -92,7 +97,8 @@ def _from_folder(name: str, folder: Path) -> Initialisation:
     contract = read_contract(folder)
     weights = load_model(InstalledModel(folder, contract)).encoder.state_dict()
     zero_keys = contract.source.allowed_missing_keys if contract.source else ()
-    return Initialisation(name, contract.title, contract.encoder, contract.encoder.sha256, tuple(zero_keys), weights)
+    sha256, data, trained_on = contract.encoder.sha256, contract.training_data, read_fingerprints(folder)
+    return Initialisation(name, contract.title, contract.encoder, sha256, tuple(zero_keys), weights, data, trained_on)
 
 
 def _from_medicalnet_file(name: str, path: Path) -> Initialisation:
@@ -107,7 +113,8 @@ def _from_medicalnet_file(name: str, path: Path) -> Initialisation:
     weights = _tensors(net, recognised, checkpoint.tensors)
     source = SourceContract(path.name, file_sha256(path), recognised.title, (), recognised.zero_keys, "MIT")
     contract = official_contract(recognised, EMBEDDING_TASK, source, {"encoder": NO_DIGEST})
-    return Initialisation(name, contract.title, contract.encoder, source.sha256, recognised.zero_keys, weights)
+    zero, data = recognised.zero_keys, contract.training_data
+    return Initialisation(name, contract.title, contract.encoder, source.sha256, zero, weights, data)
 
 
 def _tensors(net: nn.Module, recognised: Recognised, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.errors import TrainingError
 from BrainIACLib.scans.writing import write_text
 from Training.data.cache import INDEX, Cache
+from Training.data.fingerprints import seen_before
 from Training.data.splits import refuse_overlaps
 from Training.downstream.fractions import fold_columns, split_column
 from Training.downstream.initialisation import NO_DIGEST, Initialisation, load_initialisation
@@ -23,7 +24,7 @@ from Training.downstream.recipe import load_recipe
 from Training.downstream.studies import Studies, studies
 from Training.downstream.survival_labels import ONE_YEAR
 from Training.downstream.tasks import TASKS
-from Training.evaluation.results import LABELS, Cell
+from Training.evaluation.results import LABELS, Cell, read_json
 
 PLAN = "plan.json"
 
@@ -74,7 +75,8 @@ def write_plan(plan: Plan, runs: Path) -> None:
 
     Raises
     ------
-    TrainingError : the folder was made from another plan. The command alone may differ.
+    TrainingError : the folder was made from another plan (the command alone may differ), or holds finished runs on an
+        earlier state of the cache.
     """
     runs.mkdir(parents=True, exist_ok=True)
     if (runs / PLAN).is_file():
@@ -88,7 +90,24 @@ def write_plan(plan: Plan, runs: Path) -> None:
             raise TrainingError(
                 f"'{runs}' holds runs with other settings ({', '.join(differing)}); choose another folder of runs."
             )
+        _refuse_runs_of_an_earlier_cache(plan, runs)
     write_text(json.dumps(dataclasses.asdict(plan), indent=2) + "\n", runs / PLAN)
+
+
+def _refuse_runs_of_an_earlier_cache(plan: Plan, runs: Path) -> None:
+    """An edited manifest changes the cache under finished runs, whose cases and labels are then no longer the same."""
+    index = Path(plan.cache) / INDEX
+    now = file_sha256(index) if index.is_file() else ""
+    earlier = []
+    for metrics in sorted(runs.glob("*/metrics.json")):
+        config = read_json(metrics.with_name("config.json"), ("provenance",))
+        if config["provenance"].get("sha256", {}).get("cache", now) != now:
+            earlier.append(metrics.parent.name)
+    if earlier:
+        raise TrainingError(
+            f"'{runs}' holds {len(earlier)} finished runs on an earlier state of the cache '{plan.cache}', the first "
+            f"is {earlier[0]}; choose another folder of runs, or delete that one to train them again."
+        )
 
 
 def read_plan(runs: Path) -> Plan:
@@ -162,6 +181,29 @@ class Workbench:
                 external=self.plan.external,
             )
         ]
+
+    def refuse_pretrained_on(self, cell: Cell, splits: list[pd.Series]) -> str:
+        """What came out of comparing the test cases with those of the encoder's pretraining, as a sentence (C-09).
+
+        Raises
+        ------
+        TrainingError : some were pretrained on, so that a test on them would be none.
+        """
+        start, volumes = self.initialisation(cell.initialisation), self.studies(cell.task).volumes
+        if not start.pretrained:
+            return "random weights, pretrained on nobody"
+        if start.trained_on is None:
+            return "not compared, since the weights come without a list of what they were pretrained on"
+        rows = volumes[np.any([split.isin(["test", "external"]) for split in splits], axis=0)].ravel()
+        seen = seen_before(start.trained_on, self.cache.table, rows[rows >= 0])
+        if seen.patients or seen.images:
+            whom = f", the first is '{seen.patients[0]}'" if seen.patients else ""
+            raise TrainingError(
+                f"{start.name} ({start.title}) was pretrained on {len(seen.patients)} of the patients and on "
+                f"{seen.images} of the images that are to test it{whom}; give these patients the role pretrain or "
+                "train in the manifest, or take an encoder that has not seen them."
+            )
+        return f"compared by {seen.compared}: none of the test cases was pretrained on"
 
     def test_volumes(self, cell: Cell) -> np.ndarray:
         """Rows of the cache that are in the hold-out or external split of any task, for the seed of ``cell``."""

@@ -40,8 +40,11 @@ def feature_clusters(run: Run, split: str, seed: int = 0) -> FeatureClusters:
 
     Raises
     ------
-    StatisticsError : the run has no embeddings, or too few for four clusters, or one label only.
+    StatisticsError : the run has no embeddings or those of several networks, too few for four clusters, or one label
+        only.
     """
+    if run.cell.mode == "finetune" and "fold" in run.predictions:
+        raise StatisticsError("each fold of the cross-validation has a network, and features, of its own")
     if run.embeddings is None:
         raise StatisticsError("the embeddings of the run were not kept")
     rows = run.rows(split)

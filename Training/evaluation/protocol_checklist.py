@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -41,7 +42,12 @@ ROWS = (
         "P-21", "95 % intervals and p values", done="bootstrap by patient, DeLong, paired permutation, Holm beside them"
     ),
     Row("P-22", "tables of task, initialisation, fraction, measure", done="tables/, as CSV, Markdown and LaTeX"),
-    Row("P-23", "Fig 1D and Extended Data Fig 1", figures=("Fig 1D", "Extended Data Fig 1")),
+    Row(
+        "P-23",
+        "Fig 1 and Extended Data Fig 1",
+        TASKS,
+        figures=("Fig 1A", "Fig 1B", "Fig 1C", "Fig 1D", "Extended Data Fig 1"),
+    ),
     Row("P-24", "sequence: data and hold-out", ("sequence",)),
     Row("P-25", "Fig 2A", figures=("Fig 2A",)),
     Row("P-26", "Fig 2C and Extended Data Fig 2", figures=("Fig 2C", "Extended Data Fig 2")),
@@ -58,9 +64,9 @@ ROWS = (
     Row("P-37", "survival: data, internal and external", ("survival",), splits=("test", "external")),
     Row("P-38", "Fig 2H", figures=("Fig 2H",)),
     Row("P-39", "Fig 2I", figures=("Fig 2I",)),
-    Row("P-40", "concordance index", ("survival",)),
+    Row("P-40", "concordance index", ("survival",), splits=("test", "external")),
     Row("P-41", "Fig 3: Kaplan-Meier, log-rank", figures=("Fig 3 internal", "Fig 3 external")),
-    Row("P-42", "Fig 4: perturbed images", figures=("Fig 4",)),
+    Row("P-42", "Fig 4: perturbed images", TASKS, figures=("Fig 4",)),
     Row("P-43", "Fig 6A to 6D: saliency", figures=("Fig 6A", "Fig 6B", "Fig 6C", "Fig 6D")),
     Row("P-44", "Extended Data Fig 3: saliency of the backbone", figures=("Extended Data Fig 3",)),
     Row(
@@ -71,7 +77,8 @@ ROWS = (
     Row(
         "P-46",
         "limits of the model",
-        done="model cards; the analysis warns of other sequences and of scans with a skull",
+        done="model cards; the analysis warns of what looks like none of the four sequences, and extracts the brain "
+        "where a skull shows",
     ),
 )
 
@@ -107,6 +114,7 @@ def _here(row: Row, evaluation: Evaluation, figures: dict[str, Drawn]) -> str:
         return _initialisations(evaluation)
     if row.id == "P-14":
         return _fractions(evaluation)
+    said = _SAYS[row.id](evaluation) if row.id in _SAYS else ""
     waits = [f"{figures[number].number} waits for {figures[number].waits_for}" for number in row.figures
              if figures[number].figure is None]  # fmt: skip
     for task in row.tasks:
@@ -117,11 +125,12 @@ def _here(row: Row, evaluation: Evaluation, figures: dict[str, Drawn]) -> str:
     runs = [run for task in tasks for run in evaluation.of(task)]
     if waits:
         there = ", ".join(NAMES[task] for task in row.tasks if evaluation.of(task))
-        return "; ".join([*([f"done for {there}"] if there else []), *waits])
+        done = said or (f"done for {there}" if there else "")
+        return "; ".join([*([done] if done else []), *waits])
     cohorts = ", ".join(sorted({run.config["cohort"] for run in runs}))
     simulated = " with SIMULATED LABELS" if any(run.simulated for run in runs) else ""
     missing = sum(cell.task in tasks for cell in evaluation.missing)
-    return f"done on {cohorts}{simulated}" + (f"; {missing} cells missing" if missing else "")
+    return (said or f"done on {cohorts}{simulated}") + (f"; {missing} cells missing" if missing else "")
 
 
 def _initialisations(evaluation: Evaluation) -> str:
@@ -132,10 +141,43 @@ def _initialisations(evaluation: Evaluation) -> str:
 
 
 def _fractions(evaluation: Evaluation) -> str:
-    there = sorted({run.cell.fraction for run in evaluation.runs})
-    absent = [percent(fraction) for fraction in FRACTIONS if fraction not in there]
-    text = f"{', '.join(map(percent, there)) or 'none'}; the hold-out is checked to be the same in all cells"
-    return text + (f"; no run at {', '.join(absent)}" if absent else "")
+    of_task = {task: tuple(sorted({run.cell.fraction for run in evaluation.of(task)})) for task in TASKS}
+    parts = []
+    for fractions in dict.fromkeys(there for there in of_task.values() if there):
+        names = ", ".join(NAMES[task] for task, there in of_task.items() if there == fractions)
+        absent = ", ".join(percent(fraction) for fraction in FRACTIONS if fraction not in fractions)
+        parts.append(f"{', '.join(map(percent, fractions))} for {names}" + (f" (no run at {absent})" if absent else ""))
+    if any("fold" in run.predictions for run in evaluation.runs):
+        parts.append("cross-validation in place of a hold-out: every case is tested once in every cell")
+    else:
+        parts.append("the hold-out is checked to be the same in all cells")
+    return "; ".join(parts)
+
+
+def _recipes(evaluation: Evaluation) -> str:
+    """Which tasks were trained by the paper's recipe, and which by another."""
+    return _grouped(
+        evaluation,
+        lambda recipe: str(recipe.get("name", "not named")).replace("\\", "/").rsplit("/", 1)[-1],
+        lambda name: "the paper's" if name == "paper" else f"not the paper's: recipe '{name}'",
+    )
+
+
+def _heads(evaluation: Evaluation) -> str:
+    """Which tasks have the paper's head."""
+    titles = {"mlp": "two layers", "linear": "not the paper's: one linear layer"}
+    return _grouped(evaluation, lambda recipe: recipe.get("head", ""), lambda head: titles.get(head, "not recorded"))
+
+
+def _grouped(evaluation: Evaluation, key: Callable[[dict], str], title: Callable[[str], str]) -> str:
+    tasks: dict[str, dict[str, None]] = {}
+    for run in evaluation.runs:
+        tasks.setdefault(title(key(run.config["recipe"])), {})[NAMES[run.cell.task]] = None
+    return "; ".join(f"{what} ({', '.join(names)})" for what, names in tasks.items())
+
+
+_SAYS = {"P-16": _recipes, "P-17": _heads}
+"""Rows that are not done by the mere fact that there are runs."""
 
 
 def _paper(row: Row) -> str:

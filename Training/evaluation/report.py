@@ -20,6 +20,8 @@ from Training.figures.style import Drawn, write
 from Training.tables.catalogue import all_tables
 from Training.tables.table import Table
 
+LONG, PRINTED = 24, 12
+"""Tables of more rows than the first are printed with the second's; the page shows all, and the CSV has them."""
 MODE_TITLES = {"finetune": "Whole network tuned", "probe": "Encoder frozen, head trained"}
 _FIRST = ("where_pretraining_helps", "beside_the_paper")
 
@@ -34,6 +36,11 @@ class Section:
     figures: list[tuple[Drawn, str | None]]
     tables: list[Table]
     checklists: list[Table]
+
+    @property
+    def suffix(self) -> str:
+        """What the names of this mode's files end in."""
+        return "" if self.mode == "finetune" else f"_{self.mode}"
 
     @property
     def first(self) -> list[Table]:
@@ -56,6 +63,8 @@ def write_report(evaluations: list[Evaluation], out: Path, command: str) -> Path
     page = _environment().get_template("report_page.html")
     runs = [run for evaluation in evaluations for run in evaluation.runs]
     html = page.render(
+        long=LONG,
+        printed=PRINTED,
         sections=sections,
         command=command,
         runs=runs,
@@ -67,6 +76,13 @@ def write_report(evaluations: list[Evaluation], out: Path, command: str) -> Path
                 f"{run.cell.initialisation} here is: {run.initialisation_title}"
                 for run in runs
                 if run.initialisation_title != run.cell.initialisation
+            }
+        ),
+        overlaps=sorted(
+            {
+                f"{run.cell.initialisation}, {run.cell.task}: {run.config['overlap_with_pretraining']}"
+                for run in runs
+                if "overlap_with_pretraining" in run.config
             }
         ),
         newest=max((run.metrics["finished"] for run in runs), default="no run has finished"),
@@ -108,11 +124,11 @@ def _section(evaluation: Evaluation, out: Path) -> Section:
             picture = base64.b64encode(write(figure.figure, figure.name, out / "figures")).decode("ascii")
         figures.append((figure, picture))
         drawn.append(figure)
-    suffix = "" if evaluation.mode == "finetune" else f"_{evaluation.mode}"
     tables, checklists = all_tables(evaluation), [protocol_checklist(evaluation, drawn), tripod_checklist(evaluation)]
+    section = Section(evaluation.mode, MODE_TITLES[evaluation.mode], evaluation, figures, tables, checklists)
     for table in tables + checklists:
-        table.write(out / "tables", suffix)
-    return Section(evaluation.mode, MODE_TITLES[evaluation.mode], evaluation, figures, tables, checklists)
+        table.write(out / "tables", section.suffix)
+    return section
 
 
 def _environment() -> Environment:

@@ -23,7 +23,8 @@ from BrainIACLib.errors import BrainIACError, TrainingError
 from Training.cohorts.open_data import write_open_manifest
 from Training.cohorts.simulated_patients import NOTE
 from Training.cohorts.synthetic import TUMOURS, draw_cohort, usable_label_maps
-from Training.data.cache import INDEX, Cache
+from Training.data.cache import Cache
+from Training.data.standardising import Standardising
 from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import work_in_processes
 from Training.downstream.studies import studies
@@ -93,17 +94,10 @@ def _cohort_cache(options: argparse.Namespace, preset: Preset, work: Path) -> Pa
     manifest = Path(options.cohort)
     if options.cohort == "open":
         manifest = write_open_manifest(options.data, work / "open.csv")
-    cache = work / "cache"
-    if not (cache / INDEX).is_file():
-        from Training.data.prepare import main as prepare
+    from Training.data.prepare import cache_of_manifest
 
-        size = [str(n) for n in preset.cohort.size]
-        prepare(
-            ["--manifest", str(manifest), "--out", str(cache), "--size", *size, "--workers", str(options.processes)]
-        )
-    if not (cache / INDEX).is_file():
-        raise TrainingError(f"The scans of '{manifest}' could not be prepared; the reasons stand above.")
-    return cache
+    how = Standardising(size=preset.cohort.size)
+    return cache_of_manifest(manifest, work / "cache", how=how, workers=options.processes)
 
 
 def _synthetic_cache(options: argparse.Namespace, preset: Preset, work: Path) -> Path:

@@ -16,19 +16,21 @@
 ``config.json``: ``layout_version``; ``task``, ``initialisation``, ``fraction``, ``seed``, ``mode`` (the cell);
 ``cohort`` (a name to print); ``labels`` ("real" only if images and labels are of real patients, else "simulated", which
 every table and figure then says); ``classes`` (list, for the task ``sequence``); ``horizon_months`` (survival; 12 if
-absent, U-15); ``initialisation_title`` (what the weights really are, if not the paper's); ``recipe`` (optimiser, rates,
-batch, epochs, head, selection, ...); ``provenance`` (command, versions, device, ``sha256`` of manifest, encoder and
-code as far as known). More keys are kept.
+absent, U-15); ``data`` (what there was to choose from: ``groups``, a list of {"dataset", "role", "sequence", "scans",
+"patients"}, their ``total``, the ``size`` of a volume in voxels, ``preprocessing``); ``initialisation_title`` (what the
+weights really are, if not the paper's); ``recipe`` (optimiser, rates, batch, epochs, head, selection, ...);
+``provenance`` (command, versions, device, ``encoder``, ``sha256`` of manifest, encoder and code as far as known). More
+keys are kept.
 
-``metrics.json``: ``layout_version``; ``counts`` ({split: {"patients": n, "scans": n}}); ``validation`` (the score that
-chose the checkpoint: {"metric": ..., "value": ..., "epoch": ...}); ``seconds``; ``finished`` (ISO time). More keys are
-kept.
+``metrics.json``: ``layout_version``; ``counts`` ({split: {"patients": n, "scans": n, "sequences": {name: scans}}});
+``validation`` (the score that chose the checkpoint: {"metric": ..., "value": ..., "epoch": ...}); ``seconds``;
+``finished`` (ISO time). More keys are kept.
 
 ``status.json``: ``state`` ("queued", "running", "failed"), ``epoch``, ``epochs``, ``message``, ``updated`` (ISO time).
 
 ``predictions.csv``: one row a prediction, with columns ``patient``, ``scan`` (file or study name), ``split``
 (``train``, ``validation``, ``test``, ``external``), optional ``dataset`` and ``fold`` (of a cross-validation; each case
-is in the test split of one fold), and
+is in the test split of one fold, and trained on or validated with in the others), and
 
 =========  =====================================================================================================
 task       truth and scores
@@ -38,10 +40,11 @@ age        ``truth`` and ``score`` in years
 idh        ``truth`` 1 mutant, 0 wild type; ``score`` the probability of a mutation
 survival   ``time`` in months, ``event`` 1 died, 0 censored; ``truth`` 1 died within the horizon, 0 alive at it, empty
            if censored before it; ``score`` the risk (higher is worse). Training rows are needed: their median risk
-           splits the test cases (P-41)
+           splits the test cases, of each fold by its own training rows (P-41)
 =========  =====================================================================================================
 
-``embeddings.npz``: ``embedding`` (n, features) float and ``row`` (n,), the row in predictions.csv, counted from 0.
+``embeddings.npz``: ``embedding`` (n, features) float and ``row`` (n,), the row in predictions.csv, counted from 0. Not
+in a cross-validation of whole networks, whose folds have features of their own.
 
 ``stability.csv`` (P-42): ``perturbation`` (contrast, gibbs, bias_field, motion, noise, resolution), ``level``,
 ``split``, ``metric`` (as in ``PRIMARY_METRIC``), ``value``. Levels at which nothing is perturbed are in it too.

@@ -61,7 +61,7 @@ def _measures(evaluation: Evaluation) -> str:
 def _missing_data(evaluation: Evaluation) -> str:
     left_out = [run.config["left_out"] for run in evaluation.runs if run.config.get("left_out")]
     said = f"; left out: {left_out[0]}" if left_out else ""
-    return f"missing scans of a study are left out of the mean; cases censored before the horizon out of the AUC{said}"
+    return f"scans that a study lacks are left out of the mean; cases censored before the horizon out of the AUC{said}"
 
 
 def _performance(evaluation: Evaluation) -> str:

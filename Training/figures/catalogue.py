@@ -18,6 +18,7 @@ from Training.figures.saliency_distance import com_distance_boxes
 from Training.figures.saliency_rows import backbone_saliency, task_saliency
 from Training.figures.stability import EXTRAS, perturbations
 from Training.figures.study_design import split_diagram
+from Training.figures.study_overview import data_inventory, preparation_and_pretraining, tasks_overview
 from Training.figures.style import Drawn, WaitsFor
 
 _Draw = Callable[[Evaluation], Figure]
@@ -28,6 +29,18 @@ def _saliency(task: str) -> _Draw:
 
 
 FIGURES: tuple[tuple[str, str, _Draw], ...] = (
+    (
+        "Fig 1A",
+        "Scans by data set, role and sequence, of these runs. The paper's ten conditions are in no run's record.",
+        data_inventory,
+    ),
+    (
+        "Fig 1B",
+        "How scans become volumes, and what each initialisation was pretrained on. The paper's panel is a scheme of "
+        "SimCLR without numbers; its method is in Training/ssl.",
+        preparation_and_pretraining,
+    ),
+    ("Fig 1C", "The tasks: what a case is, and how many of whom there are.", tasks_overview),
     ("Fig 1D", "All tasks at three amounts of training data.", bars_at_three_fractions),
     ("Fig 2A", "Sequence: balanced accuracy by training data.", partial(primary_curve, task="sequence", split="test")),
     (

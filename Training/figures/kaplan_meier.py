@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from BrainIACLib.errors import StatisticsError
 from BrainIACLib.statistics.survival import KaplanMeier, at_risk
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.results import INITIALISATIONS
+from Training.evaluation.results import INITIALISATIONS, Run
 from Training.evaluation.risk_groups import RiskGroups, risk_groups
 from Training.figures.style import HIGH_RISK, LOW_RISK, WaitsFor, drawing
 from Training.tables.table import p_text, percent
@@ -18,26 +18,36 @@ from Training.tables.table import p_text, percent
 def survival_grid(evaluation: Evaluation, split: str) -> Figure:
     """Initialisations down, fractions across: two curves, numbers at risk and the log-rank p in each panel."""
     fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == "survival"})
-    if not any(len(run.rows(split)) for run in evaluation.of("survival")):
+    runs = [run for run in evaluation.of("survival") if len(run.rows(split))]
+    if not runs:
         raise WaitsFor(f"overall survival runs with the {split} set")
+    groups = {run.cell: _groups(run, split) for run in runs}
+    if all(isinstance(found, str) for found in groups.values()):
+        raise WaitsFor(f"overall survival runs that split into groups ({groups[runs[0].cell]})")
     simulated = evaluation.simulated("survival")
-    with drawing(len(INITIALISATIONS), len(fractions), simulated=simulated, width=2.6, height=2.5) as (figure, axes):
-        for row, name in enumerate(INITIALISATIONS):
+    wanted = {cell.initialisation for cell in evaluation.wanted if cell.task == "survival"}
+    names = [name for name in INITIALISATIONS if name in wanted]
+    with drawing(len(names), len(fractions), simulated=simulated, width=2.6, height=2.5) as (figure, axes):
+        for row, name in enumerate(names):
             for column, fraction in enumerate(fractions):
                 axis = axes[row, column]
                 axis.set_title(f"{name}, {percent(fraction)}", fontsize=8)
-                runs = evaluation.of("survival", name, fraction)
-                try:
-                    found = risk_groups(runs[0], split) if runs else None
-                except StatisticsError as error:
-                    _say(axis, str(error))
-                    continue
-                if found is None:
-                    _say(axis, "missing")
-                    continue
-                _panel(axis, found)
+                own = evaluation.of("survival", name, fraction)
+                found = groups.get(own[0].cell, "no such set") if own else "missing"
+                if isinstance(found, str):
+                    _say(axis, found)
+                else:
+                    _panel(axis, found)
         axes[0, 0].legend(loc="upper right", fontsize=6)
     return figure
+
+
+def _groups(run: Run, split: str) -> RiskGroups | str:
+    """The groups, or why there are none."""
+    try:
+        return risk_groups(run, split)
+    except StatisticsError as error:
+        return str(error)
 
 
 def _panel(axis: Axes, found: RiskGroups) -> None:

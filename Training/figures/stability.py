@@ -18,7 +18,7 @@ _AXES = {
     "bias_field": "bias field (coefficient)",
     "motion": "motion",
     "noise": "noise",
-    "resolution": "resolution (mm)",
+    "resolution": "slice thickness (voxels)",
 }
 
 

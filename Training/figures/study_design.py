@@ -41,7 +41,10 @@ def split_diagram(evaluation: Evaluation) -> Figure:
                     start += width + most * 0.04
             axis.set(xlim=(-0.14 * most, start), ylim=(1 - len(training) - 0.1, 1), yticks=[], xticks=[])
             axis.spines[:].set_visible(False)
-            axis.set_title(f"{TITLES[task]}: patients for training and validation (left), held out (right)", fontsize=8)
+            folds = next(iter(runs.values())).config.get("folds", 0)
+            left = "for training and validation" + (" in the first fold" if folds else "")
+            right = f"each tested once in {folds} folds" if folds else "held out"
+            axis.set_title(f"{TITLES[task]}: patients {left} (left), {right} (right)", fontsize=8)
     return figure
 
 

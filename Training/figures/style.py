@@ -48,6 +48,14 @@ class Drawn:
     figure: Figure | None
     waits_for: str = ""
 
+    @property
+    def extent(self) -> str:
+        """How much room it needs: "wide" the whole page, "medium" the whole width on paper, or "" half of it."""
+        if self.figure is None:
+            return ""
+        width, height = self.figure.get_size_inches()
+        return "wide" if width > 7.5 else "medium" if width > max(5.5, height) else ""
+
 
 @contextmanager
 def drawing(rows: int, columns: int, *, simulated: bool, width: float = 3.2, height: float = 2.6) -> Iterator[tuple]:

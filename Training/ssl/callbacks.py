@@ -13,9 +13,10 @@ from torch import Tensor
 
 from BrainIACLib.errors import TrainingError
 from Training.data.cache import Cache
+from Training.data.fingerprints import fingerprints_of
 from Training.ssl import collapse
 from Training.ssl.config import Pretraining, as_plain
-from Training.ssl.export import export_encoder
+from Training.ssl.export import export_encoder, refuse_broken_weights
 from Training.ssl.log import CsvLog, Stopwatch, duration, say
 from Training.ssl.monitors import Labelled, embed, scores
 
@@ -34,6 +35,7 @@ class RunCallback(pl.Callback):
 
     def __init__(self, config: Pretraining, cache: Cache, rows: list[int], watched: Labelled | None, out: Path):
         self._config, self._cache, self._rows, self._watched, self._out = config, cache, rows, watched, out
+        self._fingerprints = fingerprints_of(cache, rows)
         self._log = CsvLog(out / "log.csv")
         self._watch = Stopwatch()
         self._best: float | None = None
@@ -82,15 +84,23 @@ class RunCallback(pl.Callback):
         self._watch.ready()
 
     def save(self, trainer: pl.Trainer, module: pl.LightningModule, done: int) -> None:
-        """Checkpoint and model folder. A full disk leaves those before as they were."""
+        """Checkpoint and model folder. A full disk, or weights that are no longer finite, leave those before."""
+        refuse_broken_weights(module, done)
+        self._export(trainer, module, "last", done)  # first: who finds the last step saved, has its model too
+        partial = self._out / f".{CHECKPOINT}.partial"
         try:
-            trainer.save_checkpoint(self._out / CHECKPOINT, weights_only=False)  # what to save: the optimiser too
+            # Lightning writes into the system's temporary folder, and from there may have to copy
+            trainer.save_checkpoint(partial, weights_only=False)  # what to save: the optimiser too
+            if trainer.is_global_zero:
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+                os.replace(partial, self._out / CHECKPOINT)
         except OSError as error:
+            partial.unlink(missing_ok=True)
             raise TrainingError(
                 f"The checkpoint of step {done} cannot be written to '{self._out}' ({error.strerror or error}); the "
                 "one before is kept. Free some space and run the command again."
             ) from None
-        self._export(trainer, module, "last", done)
 
     def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:
         checkpoint["pretraining"] = {
@@ -159,7 +169,9 @@ class RunCallback(pl.Callback):
 
     def _export(self, trainer, module, name: str, done: int) -> None:
         if trainer.is_global_zero:
-            export_encoder(module.encoder, self._out / name, self._config, self._cache, done, self._rows)
+            export_encoder(
+                module.encoder, self._out / name, self._config, self._cache, done, self._rows, self._fingerprints
+            )
 
     def _asked_to_stop(self, trainer: pl.Trainer) -> bool:
         if trainer.world_size == 1:

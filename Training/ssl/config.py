@@ -74,6 +74,31 @@ class Pretraining:
     hardware: Hardware = field(default_factory=Hardware)
 
 
+def refuse_impossible_settings(config: Pretraining) -> None:
+    """Raise TrainingError, naming the first one, if a number cannot mean anything (C-01: such as a negative gamma)."""
+    optimisation, monitoring, views = vars(config.optimisation), vars(config.monitoring), vars(config.views)
+    whole = ("epochs", "batch_size", "accumulate")
+    checks = [("seed", config.seed, config.seed >= 0, "0 or more")]
+    checks += [(f"optimisation.{name}", optimisation[name], optimisation[name] >= 1, "1 or more") for name in whole]
+    for name in ("learning_rate", "temperature"):
+        checks.append((f"optimisation.{name}", optimisation[name], optimisation[name] > 0, "above 0"))
+    for name in ("weight_decay", "warmup_epochs", "gradient_clip"):
+        checks.append((f"optimisation.{name}", optimisation[name], optimisation[name] >= 0, "0 or more"))
+    for name in ("log_every", "every", "checkpoint_every"):
+        checks.append((f"monitoring.{name}", monitoring[name], monitoring[name] >= 1, "1 or more"))
+    for name, value in views.items():
+        if name.endswith("_probability"):
+            checks.append((f"views.{name}", value, 0 <= value <= 1, "within 0 to 1"))
+        elif isinstance(value, tuple):
+            above = name in ("zoom", "crop", "gamma", "gain")
+            rising = value[0] <= value[1] and (value[0] > 0 if above else value[0] >= 0)
+            checks.append((f"views.{name}", value, rising, f"two rising numbers {'above' if above else 'from'} 0"))
+    checks.append(("views.crop", config.views.crop, config.views.crop[1] <= 1, "at most 1"))
+    for name, value, possible, told in checks:
+        if not possible:
+            raise TrainingError(f"{name} is {value}, but must be {told}.")
+
+
 # What may differ between a run and its resumption: it changes neither the data seen nor the steps taken.
 FREE_TO_CHANGE = ("hardware", "monitoring", "name")
 

@@ -17,14 +17,22 @@ from safetensors.torch import save
 from torch import nn
 
 import BrainIACLib
+from BrainIACLib.checkpoints.importing import CARD, TRAINED_ON
 from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.contracts import ModelContract, SourceContract, contract_to_json
 from BrainIACLib.errors import TrainingError
 from BrainIACLib.models.encoders import empty_encoder
 from Training.data.cache import Cache, write_whole
+from Training.data.fingerprints import Fingerprints, write_fingerprints
 from Training.data.standardising import standardising_of
 from Training.ssl.config import Network, Pretraining, as_plain
 
+FINGERPRINTS = (
+    "Keyed hashes of the ids of the patients and of the images that the encoder was trained on, so that a later test "
+    "can be compared with them. They hold no name; but who knows an id, or has an image, can ask whether it is among "
+    "them. `brainiac models import` keeps the file, `brainiac models export` leaves it out; delete it before passing "
+    "this folder on as it is, if that must not be."
+)
 CITATION = (
     "BrainIAC for 3D Slicer; method: Tak et al., BrainIAC: a foundation model for brain magnetic resonance imaging; "
     "Chen et al. 2020, SimCLR"
@@ -32,20 +40,27 @@ CITATION = (
 
 
 def export_encoder(
-    encoder: nn.Module, folder: Path, config: Pretraining, cache: Cache, step: int, trained_on: list[int]
+    encoder: nn.Module,
+    folder: Path,
+    config: Pretraining,
+    cache: Cache,
+    step: int,
+    trained_on: list[int],
+    fingerprints: Fingerprints,
 ) -> ModelContract:
     """Write the model folder; an older one of that name is replaced once the new one is complete.
+
+    Parameters
+    ----------
+    trained_on : rows of the cache, and ``fingerprints`` : of their patients and images.
 
     Raises
     ------
     TrainingError : weights that are not finite, or no space; an older folder is then still there.
     CacheError : the files cannot be written.
     """
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in encoder.state_dict().items()}
-    broken = [key for key, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
-    if broken:
-        raise TrainingError(f"The weights '{broken[0]}' are no longer finite at step {step}; nothing was exported.")
-    weights = save(tensors)
+    refuse_broken_weights(encoder, step)
+    weights = save({key: value.detach().cpu().contiguous().clone() for key, value in encoder.state_dict().items()})
     contract = _contract(config, cache, step, trained_on, weights)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -55,16 +70,44 @@ def export_encoder(
     try:
         write_whole(incoming / "encoder.safetensors", weights)
         write_whole(incoming / "contract.json", contract_to_json(contract).encode())
+        write_fingerprints(fingerprints, incoming)
         recipe = yaml.safe_dump({"step": step, **as_plain(config)}, sort_keys=False)
-        write_whole(incoming / "card.md", f"{model_card(contract)}\n## Recipe\n\n```yaml\n{recipe}```\n".encode())
+        card = f"{model_card(contract)}\n## Recipe\n\n```yaml\n{recipe}```\n\n## {TRAINED_ON}\n\n{FINGERPRINTS}\n"
+        write_whole(incoming / CARD, card.encode())
         incoming.chmod(0o755)
-        if folder.exists():
-            folder.rename(incoming.with_name(f"{incoming.name}-old"))
-        incoming.rename(folder)
+        _put_in_place(incoming, folder)
     finally:
-        for rest in folder.parent.glob(f"{incoming.name}*"):
+        for rest in folder.parent.glob(f".{folder.name}-*"):  # what killed runs left, too
             shutil.rmtree(rest, ignore_errors=True)
     return contract
+
+
+def _put_in_place(incoming: Path, folder: Path) -> None:
+    old = incoming.with_name(f"{incoming.name}-old")
+    try:
+        if folder.exists():
+            folder.rename(old)
+        try:
+            incoming.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+    except OSError as error:
+        raise TrainingError(
+            f"'{folder}' cannot be replaced ({error.strerror}); the model of before is kept. Close what has it open "
+            "and run the command again."
+        ) from None
+
+
+def refuse_broken_weights(net: nn.Module, step: int) -> None:
+    """Raise TrainingError where weights are NaN or infinite: to save them would end the run for good."""
+    for key, value in net.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise TrainingError(
+                f"The weights '{key}' are no longer finite at step {step}; what was saved before is kept. Lower "
+                "optimisation.learning_rate, or look for damaged volumes."
+            )
 
 
 def _contract(config: Pretraining, cache: Cache, step: int, trained_on: list[int], weights: bytes) -> ModelContract:

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from BrainIACLib.errors import TrainingError
 from Training.data.cache import write_whole
 
 COLUMNS = (
@@ -37,9 +38,15 @@ class CsvLog:
         write_whole(self._path, ("\n".join(lines) + "\n").encode())
 
     def add(self, **values: object) -> None:
-        """One row; columns that are not given stay empty."""
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerow(_text(values.get(column)) for column in COLUMNS)
+        """One row; columns that are not given stay empty. Raises TrainingError where it cannot be written."""
+        try:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerow(_text(values.get(column)) for column in COLUMNS)
+        except OSError as error:
+            raise TrainingError(
+                f"'{self._path}' cannot be written ({error.strerror}); free some space and run the command again: it "
+                "goes on from the last checkpoint."
+            ) from None
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

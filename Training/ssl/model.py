@@ -61,6 +61,9 @@ def build(network: Network, size: tuple[int, int, int], seed: int) -> tuple[nn.M
         except ValueError as error:
             raise TrainingError(f"network: {error}.") from None
         projector = Projector(net.embedding_size, network.projector_hidden, network.projector_size)
+    net = net.to(memory_format=torch.channels_last_3d)
     if isinstance(net, ResNet):
         net.conv1.__class__ = Stem
-    return net.to(memory_format=torch.channels_last_3d), projector
+        # with one channel both layouts are the same numbers; DDP wants the strides that the gradient will have
+        net.conv1.weight.data = net.conv1.weight.data.clone(memory_format=torch.contiguous_format)
+    return net, projector

@@ -19,12 +19,12 @@ from jsonargparse import ArgumentError, ArgumentParser
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from BrainIACLib.errors import BrainIACError, TrainingError
-from Training.data import prepare
-from Training.data.cache import INDEX, Cache, make_folder, write_whole
+from Training.data.cache import Cache, make_folder, write_whole
+from Training.data.prepare import cache_of_manifest
 from Training.data.splits import refuse_overlaps
 from Training.ssl.batches import StepBatches, rows_to_train_on
 from Training.ssl.callbacks import CHECKPOINT, RunCallback, Stopped
-from Training.ssl.config import Pretraining, as_plain, refuse_other_settings
+from Training.ssl.config import Pretraining, as_plain, refuse_impossible_settings, refuse_other_settings
 from Training.ssl.log import say
 from Training.ssl.monitors import labelled_volumes
 from Training.ssl.simclr import SimCLR
@@ -39,6 +39,7 @@ def pretrain(config: Pretraining, cache: Cache, out: Path) -> None:
     ManifestError : a person or image to pretrain on is also in another role (C-09).
     Stopped : a signal asked for it; everything is saved.
     """
+    refuse_impossible_settings(config)
     make_folder(out)
     refuse_overlaps(cache.table, str(cache.folder))
     rows = rows_to_train_on(cache)
@@ -72,6 +73,7 @@ def make_trainer(config: Pretraining, out: Path) -> pl.Trainer:
     """The Lightning engine for the hardware asked for; the run is one epoch of all its steps (see ``SimCLR``)."""
     hardware, settings = config.hardware, config.optimisation
     many = hardware.devices * hardware.nodes > 1
+    on_gpus = hardware.accelerator in ("gpu", "cuda") or (hardware.accelerator == "auto" and torch.cuda.is_available())
     slurm = [SLURMEnvironment(auto_requeue=False)] if many and "SLURM_NTASKS" in os.environ else []
     return pl.Trainer(
         default_root_dir=out,
@@ -83,7 +85,7 @@ def make_trainer(config: Pretraining, out: Path) -> pl.Trainer:
         max_epochs=1,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.gradient_clip or None,
-        sync_batchnorm=many,
+        sync_batchnorm=many and on_gpus,  # torch has none for CPUs: there each process normalises its own part
         use_distributed_sampler=False,
         logger=_tensorboard(out) if config.monitoring.tensorboard else False,
         enable_checkpointing=False,
@@ -129,7 +131,7 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="YAML file, such as Training/configs/pretrain/paper.yaml")
     parser.add_argument("--cache", type=Path, help="folder made by 'python -m Training prepare'")
-    parser.add_argument("--manifest", type=Path, help="CSV of raw scans, prepared first where there is no cache yet")
+    parser.add_argument("--manifest", type=Path, help="CSV of raw scans, prepared first as far as they are not")
     parser.add_argument("--out", type=Path, help="folder of the run; default runs/NAME")
     parser.add_class_arguments(Pretraining)
     return parser
@@ -149,8 +151,7 @@ def main(argv: list[str]) -> int:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     try:
         folder = _cache_folder(options.cache, options.manifest)
-        first = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0
-        cache = Cache(folder, verify=first)
+        cache = Cache(folder, verify=_is_first_process())
         pretrain(config, cache, options.out or Path("runs") / config.name)
     except Stopped:
         return 130
@@ -160,15 +161,17 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _is_first_process() -> bool:
+    """As torchrun, SLURM or, for ``--hardware.devices``, Lightning number them."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+
+
 def _cache_folder(cache: Path | None, manifest: Path | None) -> Path:
-    """The cache, made from the manifest first if need be."""
+    """The cache; where a manifest is given, made from it or brought up to date with it first."""
     if cache is None and manifest is None:
         raise TrainingError("Nothing to train on: give --cache FOLDER, or --manifest FILE.")
     cache = cache or manifest.with_name(f"{manifest.stem}-cache")
-    if manifest is not None and not (cache / INDEX).exists():
-        if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
-            raise TrainingError(
-                f"'{cache}' is not prepared; first run: python -m Training prepare --manifest {manifest} --out {cache}"
-            )
-        prepare.main(["--manifest", str(manifest), "--out", str(cache)])
+    if manifest is not None:
+        alone = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) == 1
+        cache_of_manifest(manifest, cache, workers=max(1, (os.cpu_count() or 1) // 2), alone=alone)
     return cache

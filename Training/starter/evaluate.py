@@ -2,7 +2,7 @@
 
     python -m Training.starter.evaluate --data ../shared/data --out runs/starter-evaluation
 
-Every scan goes through the library's own pipeline, once with brain extraction ``auto`` and once with it switched off.
+Every scan goes through the library's own pipeline with brain extraction ``auto``, whole heads with it switched off too.
 Writes ``answers.csv`` (one row per scan and mode) and ``report.md``. What the network is given is kept in ``inputs/``
 and used again as long as scan, preprocessing and input format are the same, whatever the weights.
 """
@@ -19,14 +19,17 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
+from BrainIACLib.answers import probabilities_of
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.preprocessing.brain_extraction import NETWORKS
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
+from BrainIACLib.trust.echo_planar import is_coarse
 from BrainIACLib.trust.novelty import Novelty, read_novelty
 from Training.starter.novelty_report import SEQUENCES, novelty_section, oddness
 
@@ -66,6 +69,7 @@ def answers(data: Path, model: InstalledModel, folders: list[str], cache: Path) 
     head, encoder = model.contract.head, model.contract.encoder
     options = {mode: PreprocessingOptions(brain_extraction=mode) for mode in MODES}
     recipes = {mode: preprocessing_sha256(asked, "standard", encoder) for mode, asked in options.items()}
+    network = next(name for name, known in NETWORKS.items() if known.in_auto and known.is_installed())
     with (data / "MANIFEST.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["file"].split("/")[0] in folders]
     for row in rows:
@@ -73,22 +77,26 @@ def answers(data: Path, model: InstalledModel, folders: list[str], cache: Path) 
             continue
         truth = row["sequence"] if row["sequence"] in SEQUENCES else ""
         for mode in MODES:
+            if mode == "none" and row["skull_stripped"] == "yes":
+                continue  # without a skull there is nothing to switch off
             facts = (row["file"], row["subject"], row["skull_stripped"] != "yes", mode, truth, odd)
             # a file's name is no key: one person's scan may lie in two folders
-            stored = cache / f"{row['sha256'][:20]}-{recipes[mode][:20]}.pt"
+            stored = cache / f"{row['sha256'][:20]}-{recipes[mode][:20]}-{network}.pt"
             try:
                 if not stored.is_file():
                     cache.mkdir(parents=True, exist_ok=True)
-                    standardised = standardise(read_scan(data / row["file"]).image, options[mode])
-                    torch.save(model_input(standardised.image, encoder), stored)
+                    scan = read_scan(data / row["file"])
+                    tensor = model_input(standardise(scan.image, options[mode]).image, encoder)
+                    torch.save({"input": tensor, "coarse": is_coarse(scan.image)}, stored)
             except BrainIACError as error:
                 yield Answer(*facts, {}, str(error).replace(str(data / row["file"]), row["file"]))
                 continue
+            known = torch.load(stored, weights_only=True)
             with torch.inference_mode():
-                embedding = net.encoder(torch.load(stored, weights_only=True))
-                probabilities = (net.head(embedding)[0] / (head.temperature or 1.0)).softmax(0).tolist()
+                embedding = net.encoder(known["input"])
+                probabilities = probabilities_of(head, net.head(embedding)[0], known["coarse"])
             score = None if novelty is None else float(novelty.scores(embedding.numpy())[0])
-            yield Answer(*facts, dict(zip(head.labels, probabilities, strict=True)), "", score)
+            yield Answer(*facts, probabilities, "", score)
 
 
 def novelty_of_model(model: InstalledModel) -> Novelty | None:
@@ -198,7 +206,6 @@ def report(collected: list[Answer], labels: tuple[str, ...], gate: float, warn_a
         section(
             "Brain extraction off, whole heads", [a for a in known if a.mode == "none" and a.whole_head], labels, gate
         ),
-        section("Brain extraction off, all scans", [a for a in known if a.mode == "none"], labels, gate),
     ]
     if warn_above is not None:
         parts.append(novelty_section([a for a in collected if a.mode == "auto"], warn_above))

@@ -25,15 +25,15 @@ class Recipe:
 
     seed: int = 20261
     validation_seed: int = 99
-    shards: int = 90  # of 16 heads, about 135 volumes each
+    shards: int = 100  # of 16 heads, about 135 volumes each
     validation_shards: int = 5
-    cycles: tuple[tuple[int, float], ...] = ((2400, 2e-3), (1500, 1e-3))  # steps, highest learning rate
+    cycles: tuple[tuple[int, float], ...] = ((5500, 2e-3), (1500, 1e-3))  # steps, highest learning rate
     batch_size: int = 24
     weight_decay: float = 0.02
     label_smoothing: float = 0.03
     averaging: float = 0.995
     width: float = 0.25
-    class_shares: tuple[float, ...] = (0.22, 0.17, 0.19, 0.22, 0.20)  # in the order of LABELS
+    class_shares: tuple[float, ...] = (0.21, 0.17, 0.18, 0.21, 0.23)  # in the order of LABELS
 
 
 def new_net(recipe: Recipe) -> EncoderWithHead:

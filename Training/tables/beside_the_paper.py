@@ -14,7 +14,7 @@ from Training.evaluation.risk_groups import risk_groups
 from Training.tables.published import COHORTS, LOG_RANK, PUBLISHED, Published, Value
 from Training.tables.table import NOTHING, Table, interval_text, p_text, percent
 
-NO_RUN = "no run"
+NO_RUN, NO_SET = "no run", "no such set"
 
 
 def beside_the_paper(evaluation: Evaluation) -> Table:
@@ -54,7 +54,7 @@ def differences(evaluation: Evaluation, task: str, split: str) -> str:
     run = runs[0]
     rows = run.rows(split)
     if rows.empty:
-        return f"paper: {paper}; ours: no such set"
+        return f"paper: {paper}; ours: {NO_SET}"
     labels = ", SIMULATED LABELS" if run.simulated else ""
     ours = f"{run.config['cohort']}, {len(rows)} cases of {rows['patient'].nunique()} patients{labels}"
     parts = [f"paper: {paper}; ours: {ours}"]
@@ -122,6 +122,8 @@ def _run_at(evaluation: Evaluation, task: str, name: str, fraction: float) -> Ru
 def _davies_bouldin(run: Run | None, split: str) -> str:
     if run is None:
         return NO_RUN
+    if run.rows(split).empty:
+        return NO_SET
     try:
         found = feature_clusters(run, split)
     except StatisticsError as error:
@@ -146,8 +148,10 @@ def _com_distance(evaluation: Evaluation, published: Published, name: str) -> tu
 
 def _log_rank(evaluation: Evaluation, split: str, name: str) -> str:
     """The p value at each fraction."""
-    parts = []
-    for run in evaluation.of("survival", name):
+    parts, runs = [], evaluation.of("survival", name)
+    if runs and all(run.rows(split).empty for run in runs):
+        return NO_SET
+    for run in runs:
         try:
             parts.append(f"{percent(run.cell.fraction)}: {p_text(risk_groups(run, split).test.p)}")
         except StatisticsError:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
+from Training.evaluation.measures import TITLES
 from Training.evaluation.results import SPLITS
 from Training.tables.table import NOTHING, Table, percent
 
+_NOT_OF_THE_RECIPE = ("name", "learning_rate")  # the rate in use depends on the start
+
 
 def run_tables(evaluation: Evaluation) -> list[Table]:
-    """Realised sample sizes, and how each cell was trained."""
+    """Realised sample sizes, how each cell was trained, and what its recipe says."""
     counts, training = [], []
+    recipes: dict[tuple[str, str], dict[str, None]] = {}
     for run in evaluation.runs:
         head = {
             "task": run.cell.task,
@@ -31,11 +35,15 @@ def run_tables(evaluation: Evaluation) -> list[Table]:
             }
         )
         validation = run.metrics["validation"]
-        recipe = ", ".join(f"{key} {value}" for key, value in run.config["recipe"].items())
+        recipe = run.config["recipe"]
+        settings = ", ".join(f"{key} {value}" for key, value in recipe.items() if key not in _NOT_OF_THE_RECIPE)
+        name = str(recipe.get("name", NOTHING))
+        recipes.setdefault((name, settings), {})[TITLES[run.cell.task]] = None
         training.append(
             head
             | {
-                "recipe": recipe,
+                "recipe": name,
+                "learning rate": _number(recipe.get("learning_rate")),
                 "chosen epoch": str(validation.get("epoch", NOTHING)),
                 "validation": f"{validation.get('metric', '')} {_number(validation.get('value'))}",
                 "seconds": _number(run.metrics["seconds"]),
@@ -43,11 +51,15 @@ def run_tables(evaluation: Evaluation) -> list[Table]:
         )
     if not counts:
         return []
+    rows = [
+        {"recipe": name, "tasks": ", ".join(tasks), "settings": settings} for (name, settings), tasks in recipes.items()
+    ]
     simulated = any(run.simulated for run in evaluation.runs)
     note = "Counts are computed from the manifest, never taken from the paper (C-04, C-05)."
     return [
         Table("counts", "Patients and scans of each cell", pd.DataFrame(counts), note, simulated),
         Table("training", "How each cell was trained", pd.DataFrame(training), "", simulated),
+        Table("recipes", "Recipes", pd.DataFrame(rows), "Learning rates: the table before this one.", simulated),
     ]
 
 

@@ -1,0 +1,119 @@
+"""From a head's outputs to an answer with its meaning: which scans it takes, label, confidence, unit and warnings."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping
+
+from BrainIACLib.contracts import TWO_CLASS_LINKS, HeadContract
+from BrainIACLib.errors import ModelError
+from BrainIACLib.trust.echo_planar import allow_for_echo_planar, echo_planar_doubt
+
+if typing.TYPE_CHECKING:
+    import torch
+
+SEQUENCE_TASK = "sequence"
+
+
+def fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, str]:
+    """slot -> scan name, in the order of the contract. Raises ModelError for scans that the head does not take."""
+    if isinstance(scans, str):
+        if len(head.slots) > 1:
+            raise ModelError(
+                f"The task '{head.task}' takes several scans: {', '.join(head.slots)}; say which is which."
+            )
+        scans = {head.slots[0]: scans}
+    if len(set(scans.values())) != len(scans):
+        raise ModelError(f"The task '{head.task}' takes different scans, and one was given twice.")
+    unknown = sorted(set(scans) - set(head.slots))
+    if unknown or not scans:
+        raise ModelError(
+            f"The task '{head.task}' takes {', '.join(head.slots)}, not {', '.join(unknown) or 'nothing'}."
+        )
+    return {slot: scans[slot] for slot in head.slots if slot in scans}
+
+
+def missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) -> list[str]:
+    """What to warn of where scans are missing. Raises ModelError if the head needs them all (U-03)."""
+    missing = ", ".join(slot for slot in head.slots if slot not in slots)
+    if not missing:
+        return []
+    if head.missing_policy == "refuse" and not accepted:
+        raise ModelError(
+            f"The task '{head.task}' needs {', '.join(head.slots)}; missing: {missing}. Accept missing scans to "
+            "average the others (the model was not made for that)."
+        )
+    return [f"Missing: {missing}. The model was made for {', '.join(head.slots)}; the mean of the others was used."]
+
+
+def probabilities_of(head: HeadContract, logits: "torch.Tensor", coarse: bool = False) -> dict[str, float]:
+    """Label shown -> probability, calibrated, from (outputs,) logits.
+
+    coarse : the scan has the voxels of an echo-planar image (``trust.echo_planar``); a sequence head must allow for it.
+    """
+    import torch
+
+    logits = logits / (head.temperature or 1.0)
+    if head.link == "softmax":
+        values = torch.softmax(logits, dim=0).tolist()
+    else:
+        # cloglog: 1 - exp(-exp(x)), the chance of an event under the cumulative hazard exp(x)
+        positive = (-torch.expm1(-torch.exp(logits)) if head.link == "cloglog" else torch.sigmoid(logits))[0].item()
+        values = [1 - positive, positive]
+    probabilities = dict(zip(head.display_labels, values, strict=True))
+    return allow_for_echo_planar(probabilities) if coarse and head.task == SEQUENCE_TASK else probabilities
+
+
+def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = False) -> dict:
+    """label, confidence, probabilities and warnings from (outputs,) logits; ``coarse`` as in ``probabilities_of``."""
+    probabilities = probabilities_of(head, logits, coarse)
+    ranked = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
+    label = ranked[0]
+    if head.link in TWO_CLASS_LINKS:
+        negative, positive = head.display_labels
+        label = positive if probabilities[positive] >= (0.5 if head.threshold is None else head.threshold) else negative
+    confidence, warnings = probabilities[label], []
+    if head.confidence_gate is not None and confidence < head.confidence_gate:
+        second = next(name for name in ranked if name != label)
+        warnings.append(
+            f"Uncertain: the confidence {confidence:.2f} is below {head.confidence_gate:.2f}; "
+            f"the next candidate is {second} ({probabilities[second]:.2f})."
+        )
+    if label == "other":
+        warnings.append("This does not look like a T1, T2, FLAIR or contrast-enhanced T1 scan of a brain.")
+    if coarse and head.task == SEQUENCE_TASK:
+        warnings += echo_planar_doubt(label)
+    return {"label": label, "confidence": confidence, "probabilities": probabilities, "warnings": warnings}
+
+
+def measurement(head: HeadContract, outputs: "torch.Tensor") -> dict:
+    """label, value, unit and warnings from (1,) output; refuses what cannot be (U-16)."""
+    value = outputs[0].item() * (1.0 if head.conversion is None else head.conversion)
+    unit = head.display_unit or head.unit
+    low, high = head.plausible_range or (float("-inf"), float("inf"))
+    if not low <= value <= high:
+        raise ModelError(
+            f"The model for '{head.task}' answered {value:.1f} {unit}, which cannot be ({low:g} to {high:g} {unit}): "
+            "the scan, its preprocessing or the unit in the contract does not suit this model. No result is given."
+        )
+    warnings = []
+    if head.training_range is not None and not head.training_range[0] <= value <= head.training_range[1]:
+        begin, end = head.training_range
+        warnings.append(
+            f"The result {value:.1f} {unit} lies outside the range that the model was trained on "
+            f"({begin:g} to {end:g} {unit}): do not rely on it."
+        )
+    label = f"{value:.1f} {unit}"
+    return {
+        "label": label, "confidence": None, "probabilities": {}, "value": value, "unit": unit, "warnings": warnings
+    }  # fmt: skip
+
+
+def saliency_target(head: HeadContract, label: str) -> Callable[["torch.Tensor"], "torch.Tensor"]:
+    """(B, outputs) -> (B,): the logit of the class; of a sigmoid, minus its logit for the first class."""
+    if head.link == "identity":
+        return lambda outputs: outputs[:, 0]
+    index = head.display_labels.index(label)
+    if head.link in TWO_CLASS_LINKS:
+        return lambda outputs: outputs[:, 0] if index == 1 else -outputs[:, 0]
+    return lambda outputs: outputs[:, index]

@@ -1,0 +1,43 @@
+"""Coarse voxels: a doubt that the sequence model cannot have by itself, since it sees every scan at 3 mm.
+
+A b0 image of a corrected diffusion series, or an averaged functional series, is T2-weighted and looks it; a trace image
+looks like a FLAIR. What gives them away is the voxel: echo-planar images are acquired at 1.7 mm or more in the plane,
+T2 and FLAIR scans of patients at 1 mm or less. Research scans resampled to 2 mm exist, so the answer stays, but neither
+it nor "other" can be sure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import SimpleITK as sitk
+
+COARSE_MM = 1.7
+ECHO_PLANAR_SHARE = 0.4  # below one half, so that the answer itself stays; a prior, not a measurement
+LOOK_ALIKES = ("T2", "FLAIR")
+
+
+def is_coarse(image: sitk.Image) -> bool:
+    """Whether two of the three voxel edges are ``COARSE_MM`` or longer, as in the plane of an echo-planar image."""
+    return sorted(image.GetSpacing())[1] >= COARSE_MM
+
+
+def allow_for_echo_planar(probabilities: Mapping[str, float]) -> dict[str, float]:
+    """Label -> probability of a coarse image: a share of each look-alike goes to "other", if there is that label."""
+    if "other" not in probabilities:
+        return dict(probabilities)
+    moved = {label: ECHO_PLANAR_SHARE * probabilities.get(label, 0.0) for label in LOOK_ALIKES}
+    return {
+        label: p + sum(moved.values()) if label == "other" else p - moved.get(label, 0.0)
+        for label, p in probabilities.items()
+    }
+
+
+def echo_planar_doubt(label: str) -> list[str]:
+    """A warning for an answer about a coarse image."""
+    if label not in LOOK_ALIKES:
+        return []
+    return [
+        f"The voxels of this scan are {COARSE_MM:g} mm or more in the plane, as in diffusion and functional "
+        f"(echo-planar) images, which can look like {label}: check what it is."
+    ]

@@ -1,0 +1,62 @@
+"""Coarse T2-like scans: the network cannot tell a corrected b0 image from a T2 scan, the voxel raises the doubt."""
+
+import pytest
+import SimpleITK as sitk
+import torch
+
+from BrainIACLib.answers import classification, probabilities_of
+from BrainIACLib.checkpoints.installed import find_model
+from BrainIACLib.trust.echo_planar import allow_for_echo_planar, is_coarse
+
+LABELS = ("T1", "T2", "FLAIR", "T1CE", "other")
+
+
+@pytest.fixture(scope="module")
+def head():
+    return find_model("sequence").contract.head
+
+
+def _image(*spacing: float) -> sitk.Image:
+    image = sitk.Image(4, 4, 4, sitk.sitkUInt8)
+    image.SetSpacing(spacing)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("spacing", "coarse"),
+    [
+        ((2.0, 2.0, 2.0), True),  # diffusion series
+        ((3.4, 3.4, 4.0), True),  # functional series
+        ((4.0, 1.8, 1.8), True),  # slices along the first axis
+        ((0.5, 0.5, 5.0), False),  # clinical T2
+        ((1.5625, 1.5625, 5.0), False),  # T2 in the plane of a functional study
+        ((1.0, 1.0, 1.0), False),
+    ],
+)
+def test_voxels_that_are_coarse_in_the_plane_are_recognised(spacing, coarse):
+    assert is_coarse(_image(*spacing)) is coarse
+
+
+def test_a_share_of_the_look_alikes_goes_to_other_and_nothing_is_lost():
+    allowed = allow_for_echo_planar(dict(zip(LABELS, (0.01, 0.90, 0.05, 0.01, 0.03), strict=True)))
+    assert allowed == pytest.approx({"T1": 0.01, "T2": 0.54, "FLAIR": 0.03, "T1CE": 0.01, "other": 0.41})
+
+
+def test_a_sure_t2_of_coarse_voxels_stays_t2_but_is_uncertain(head):
+    logits = torch.tensor([0.0, 12.0, 0.0, 0.0, 0.0])
+    sure, doubted = classification(head, logits), classification(head, logits, coarse=True)
+    assert sure["confidence"] > 0.99
+    assert not sure["warnings"]
+    assert doubted["label"] == "T2"
+    assert doubted["confidence"] < head.confidence_gate
+    assert [warning for warning in doubted["warnings"] if "echo-planar" in warning]
+
+
+def test_a_t1_of_coarse_voxels_is_as_sure_as_ever(head):
+    logits = torch.tensor([12.0, 0.0, 0.0, 0.0, 0.0])
+    assert classification(head, logits, coarse=True)["warnings"] == []
+    assert probabilities_of(head, logits, coarse=True)["T1"] == probabilities_of(head, logits)["T1"]
+
+
+def test_labels_without_other_are_left_alone():
+    assert allow_for_echo_planar({"T1": 0.1, "T2": 0.9}) == {"T1": 0.1, "T2": 0.9}
