@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from BrainIACLib.errors import TrainingError
-from Training.downstream.fractions import fold_columns, nested_order, split_column
+from Training.downstream.fractions import fold_columns, nested_order, split_column, strata
 from Training.downstream.plan import Plan
 from Training.downstream.studies import studies
 from Training.downstream.survival_labels import DAYS_PER_MONTH, horizon_labels
@@ -168,6 +168,29 @@ def test_folds_leave_out_who_was_pretrained_on():
 def test_folds_and_external_datasets_exclude_each_other():
     with pytest.raises(TrainingError, match="never trained on"):
         Plan("cache", "here", "real", {}, folds=5, external=("away",))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("folds", [2, 5])
+def test_every_fold_has_its_share_of_each_stratum(task, folds):
+    """Five folds of five age strata, too: no fold may be tested on an age that it never saw."""
+    table = studies(cohort(61), TASKS[task]).table
+    stratum = pd.Series(strata(table, task))
+    columns = fold_columns(table, task, folds=folds, fraction=1.0, seed=0, validation=0.2)
+    tested = [stratum[sorted(set(table["patient"][split == "test"]))].value_counts() for split in columns]
+    tested = pd.DataFrame(tested).fillna(0)
+    assert (tested.max() - tested.min() <= 1).all()
+    assert tested.sum(axis=1).max() - tested.sum(axis=1).min() <= 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_tenth_of_sixty_patients_has_someone_to_validate_with(task):
+    """As in the open cohort: six of 61, of five age strata."""
+    table = studies(cohort(76), TASKS[task]).table
+    for split in fold_columns(table, task, folds=5, fraction=0.1, seed=0, validation=0.2):
+        patients = {name: table["patient"][split == name].nunique() for name in ("train", "validation")}
+        assert patients["train"] + patients["validation"] == 6
+        assert 1 <= patients["validation"] <= 2
 
 
 def test_every_case_is_in_the_test_split_of_one_fold():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 
@@ -16,6 +17,7 @@ from Training.evaluation.measures import TITLES
 from Training.evaluation.results import TASKS
 from Training.tables.beside_the_paper import NO_RUN
 from Training.tables.catalogue import all_tables
+from Training.tables.features import agreement_table
 from Training.tables.published import PUBLISHED
 from Training.tables.table import Table, interval_text, p_text
 
@@ -79,6 +81,23 @@ def test_missing_cells_are_shown_never_invented(evaluation, tables):
     beside = tables["beside_the_paper"].cells
     row = beside[(beside["id"] == "T-04") & (beside["initialisation"] == "MedicalNet")].iloc[0]
     assert (row["paper"], row["ours"]) == ("7.61 (7.35-7.87)", NO_RUN)
+
+
+def test_a_constant_answer_stands_beside_the_error_of_age(evaluation, tables):
+    """By hand: the median age of the training cases, for every case."""
+    run = evaluation.largest("age", "BrainIAC")
+    rows = pd.read_csv(run.folder / "predictions.csv")
+    median = rows[rows["split"] == "train"]["truth"].median()
+    expected = (rows[rows["split"] == "external"]["truth"] - median).abs().mean()
+    cells = tables["age_agreement"].cells.query("split == 'external' and initialisation == 'BrainIAC'")
+    assert cells["MAE of a constant answer (years)"].tolist() == [f"{expected:.2f}"]
+    halves = rows.assign(fold=np.arange(len(rows)) % 2)
+    folded = dataclasses.replace(run, predictions=halves)
+    medians = halves[halves["split"] == "train"].groupby("fold")["truth"].median()
+    test = halves[halves["split"] == "test"]
+    expected = (test["truth"] - test["fold"].map(medians)).abs().mean()
+    found = agreement_table(dataclasses.replace(evaluation, runs=(folded,))).cells.query("split == 'test'")
+    assert found["MAE of a constant answer (years)"].tolist() == [f"{expected:.2f}"]
 
 
 def test_recipes_are_told_once(tables):

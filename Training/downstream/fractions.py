@@ -32,16 +32,21 @@ def strata(table: pd.DataFrame, task_name: str) -> dict[str, str]:
 
 def nested_order(stratum_of: Mapping[str, str], seed: int, stream: int = _ORDER_STREAM) -> list[str]:
     """The patients in an order whose every beginning holds the strata in their shares, to within one patient each."""
+    placed = [
+        ((place + 0.5) / len(members), name, patient)
+        for name, members in _shuffled(stratum_of, seed, stream)
+        for place, patient in enumerate(members)
+    ]
+    return [patient for _, _, patient in sorted(placed)]
+
+
+def _shuffled(stratum_of: Mapping[str, str], seed: int, stream: int) -> list[tuple[str, list[str]]]:
+    """Each stratum and its patients in random order."""
     rng = np.random.default_rng((seed, stream))
     groups: dict[str, list[str]] = {}
     for patient in sorted(stratum_of):
         groups.setdefault(stratum_of[patient], []).append(patient)
-    placed = []
-    for name in sorted(groups):
-        members = groups[name]
-        for place, number in enumerate(rng.permutation(len(members))):
-            placed.append(((place + 0.5) / len(members), name, members[number]))
-    return [patient for _, _, patient in sorted(placed)]
+    return [(name, [groups[name][number] for number in rng.permutation(len(groups[name]))]) for name in sorted(groups)]
 
 
 def split_column(
@@ -89,10 +94,13 @@ def fold_columns(
     table: pd.DataFrame, task_name: str, *, folds: int, fraction: float, seed: int, validation: float
 ) -> list[pd.Series]:
     """One split column for each fold of a cross-validation by patient; every study is in the test split of one.
-    Patients of the role ``pretrain`` are left out."""
+
+    Each stratum is dealt out to the folds one by one, so that they have equal numbers of it to within one patient.
+    Patients of the role ``pretrain`` are left out.
+    """
     open_to_all = table[table["role"] != "pretrain"]
     stratum = strata(open_to_all, task_name)
-    order = nested_order(stratum, seed, _FOLD_STREAM)
+    order = [patient for _, members in _shuffled(stratum, seed, _FOLD_STREAM) for patient in members]
     if len(order) < 2 * folds:
         raise TrainingError(f"{len(order)} patients are too few for {folds} folds; take fewer folds.")
     columns = []
@@ -134,9 +142,10 @@ def _with_fraction(
 
 def _validation_patients(chosen: list[str], stratum: Mapping[str, str], share: float) -> set[str]:
     """Evenly spread over each stratum of the order, so that a longer beginning only adds to them; each stratum starts
-    at another phase, so that a short beginning has some too."""
+    at another phase, from 0 to 1, so that a short beginning has some too: one patient of each of five strata gives
+    one for validation at a share of a fifth."""
     names = sorted(set(stratum.values()))
-    phase = {name: 0.25 + 0.5 * (number + 0.5) / len(names) for number, name in enumerate(names)}
+    phase = {name: (number + 0.5) / len(names) for number, name in enumerate(names)}
     seen = dict.fromkeys(names, 0)
     found = set()
     for patient in chosen:

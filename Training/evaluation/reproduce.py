@@ -84,7 +84,10 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
     evaluate = importlib.import_module("Training.evaluation.evaluate").main
     status = evaluate(["--runs", str(runs), "--out", str(options.out), "--resamples", str(preset.resamples)])
     if left:
-        print(f"reproduce: {len(left)} of {len(cells)} runs failed, first {left[0].name}; run the command again")
+        print(
+            f"reproduce: {len(left)} of {len(cells)} runs are not finished, first {left[0].name}; its status.json in "
+            f"'{runs}' says why, and the same command tries them again"
+        )
     return 1 if left else status
 
 

@@ -19,6 +19,8 @@ from Training.evaluation.results import INITIALISATIONS, TASKS, Run
 from Training.evaluation.risk_groups import risk_groups
 from Training.tables.table import NOTHING, Table, interval_text, p_text, percent
 
+_CONSTANT = "MAE of a constant answer (years)"
+
 
 def cluster_table(evaluation: Evaluation) -> Table | None:
     """Davies-Bouldin indices of the largest models (T-03, T-05, T-06); lower is better separated."""
@@ -96,7 +98,9 @@ def agreement_table(evaluation: Evaluation) -> Table | None:
             found = agreement(cases["truth"], cases["score"])
         except StatisticsError as error:
             rows.append(
-                row | dict.fromkeys(("r", "slope", "bias (years)", "MAE (years)"), NOTHING) | {"why not": str(error)}
+                row
+                | dict.fromkeys(("r", "slope", "bias (years)", "MAE (years)", _CONSTANT), NOTHING)
+                | {"why not": str(error)}
             )
             continue
         numbers = {
@@ -104,9 +108,21 @@ def agreement_table(evaluation: Evaluation) -> Table | None:
             "slope": f"{found.slope:.3f}",
             "bias (years)": f"{found.bias:+.2f}",
             "MAE (years)": f"{found.mae:.2f}",
+            _CONSTANT: _error_of_the_median(run, cases),
         }
         rows.append(row | numbers | {"why not": ""})
-    return _table("age_agreement", "Predicted against true age", rows, "", evaluation, ("age",))
+    note = "A model that has learnt something beats the constant answer: the median age of those it could learn from."
+    return _table("age_agreement", "Predicted against true age", rows, note, evaluation, ("age",))
+
+
+def _error_of_the_median(run: Run, cases: pd.DataFrame) -> str:
+    """MAE in years of answering each case with the median age of the (fold's) training and validation cases."""
+    known = run.predictions[run.predictions["split"].isin(("train", "validation"))]
+    if known.empty:
+        return NOTHING
+    folds = [table["fold"] if "fold" in table else np.zeros(len(table), int) for table in (known, cases)]
+    medians = known["truth"].groupby(folds[0]).median()
+    return f"{np.abs(cases['truth'].to_numpy() - medians.loc[folds[1]].to_numpy()).mean():.2f}"
 
 
 def calibration_table(evaluation: Evaluation) -> Table | None:
