@@ -24,6 +24,7 @@ from BrainIACLib.models.inference import prepare_for_inference
 from BrainIACLib.models.input_gradients import keep_little
 
 BATCH_MEMORY = 512 << 20  # bytes that the outputs of all layers may take for one batch of noise samples
+MASK_PIECE = 1 << 20  # voxels times channels
 # Operations, as torch records them, for which guided backpropagation is not defined or that were not made guided.
 OTHER_ACTIVATIONS = {f"{name}Backward0" for name in ("Relu", "Gelu", "Silu", "LeakyRelu", "Elu", "PreluKernel")}
 
@@ -154,7 +155,13 @@ class _GuidedGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         (positive,) = ctx.saved_tensors
-        return gradient.clamp(min=0).mul_(positive), None
+        passed = gradient.clamp(min=0)
+        # In pieces: torch multiplies by a copy of the mask as float32, and a small one stays in the processor's cache.
+        dimension = min(2, passed.ndim - 1)  # planes of the volume; channels stay together
+        size = max(1, MASK_PIECE * passed.shape[dimension] // passed.numel())
+        for part, mask in zip(passed.split(size, dimension), positive.split(size, dimension), strict=True):
+            part.mul_(mask)
+        return passed, None
 
 
 class _GuidedReLU(nn.ReLU):
