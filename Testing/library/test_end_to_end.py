@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from BrainIACLib.cli import main
 from BrainIACLib.errors import BrainIACError
@@ -68,7 +69,7 @@ def test_saliency_is_inside_the_head_and_scaled(analysed):
     scan = np.asarray(nibabel.load(SAMPLES["FLAIR"]).dataobj)
     assert heat.min() >= 0
     assert 0.3 < heat.max() <= 1
-    head = scan > 0.1 * np.percentile(scan, 99)
+    head = ndimage.binary_fill_holes(scan > 0.1 * np.percentile(scan, 99))  # the fluid is dark in a FLAIR
     assert head.mean() < 0.5
     assert head[heat > 0.5].mean() > 0.9
 

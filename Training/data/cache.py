@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,9 @@ INDEX, TABLE = "cache.json", "volumes.csv"
 VOLUMES_PER_SHARD = 64
 HASHING_THREADS = 8
 OPEN_SHARDS = 256  # each takes a file descriptor, of which a process may have about 1000
+# For all caches of a process: neither an OrderedDict nor, up to CPython 3.11, the parser that numpy reads a header with
+# (gh-106905) bears two threads at once. Outside the class, since a cache is sent to other processes.
+_OPENING = threading.Lock()
 
 
 def write_cache(
@@ -165,19 +169,19 @@ class Cache:
         return shards, indices - self._starts[shards]
 
     def _map(self, number: int) -> np.ndarray:
-        """The shard, held open as the newest. The monitors read while a thread reads ahead, so that what another thread
-        closes in between must not matter: each step below is whole by itself."""
-        volumes = self._maps.pop(number, None)
-        if volumes is None:
-            shard = self._shards[number]
-            try:
-                volumes = np.load(self.folder / shard["file"], mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise self._damaged(shard, f"cannot be read ({error})") from None
-        self._maps[number] = volumes
-        if len(self._maps) > OPEN_SHARDS:
-            self._maps.popitem(last=False)
-        return volumes
+        """The shard, held open as the newest; the monitors read while a thread reads ahead."""
+        with _OPENING:
+            volumes = self._maps.pop(number, None)
+            if volumes is None:
+                shard = self._shards[number]
+                try:
+                    volumes = np.load(self.folder / shard["file"], mmap_mode="r", allow_pickle=False)
+                except (OSError, ValueError) as error:
+                    raise self._damaged(shard, f"cannot be read ({error})") from None
+            self._maps[number] = volumes
+            if len(self._maps) > OPEN_SHARDS:
+                self._maps.popitem(last=False)
+            return volumes
 
     def _check_size(self, shard: dict) -> None:
         try:
