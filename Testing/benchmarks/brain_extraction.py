@@ -2,7 +2,8 @@
 
 ``scans``: every raw whole head of ``../shared/data`` against a reference network (``--reference``; the issue asks for
 hd-bet-accurate, which takes minutes a scan on a CPU). ``labelmaps``: label maps that no training saw, rendered as
-images, against their truth. ``tumours``: how much of the tumour labels of ``multiseq`` the mask keeps. ``cost``: time
+images, against their truth. ``tumours``: how much of the tumour labels of ``multiseq`` the mask keeps. ``downstream``:
+what the choice of the mask does to the bundled sequence model's answers and embeddings on the raw heads. ``cost``: time
 and memory of one scan, a process for each back end. Masks of the other networks are kept in ``--cache``; the bundled
 one is computed anew. Tables are markdown.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import itertools
 import multiprocessing
 import resource as system_resource
 import statistics
@@ -22,11 +24,16 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
+from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.preprocessing.brain_extraction import extract_brain
+from BrainIACLib.preprocessing.intensity import model_input
+from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
+from BrainIACLib.resources import resource
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-PARTS = ("scans", "labelmaps", "tumours", "cost")
+PARTS = ("scans", "labelmaps", "tumours", "downstream", "cost")
 
 
 def main() -> None:
@@ -45,6 +52,8 @@ def main() -> None:
         _label_maps_table(options)
     if "tumours" in options.parts:
         _tumours_table(options)
+    if "downstream" in options.parts:
+        _downstream_table(options)
     if "cost" in options.parts:
         _cost_table(options)
 
@@ -178,6 +187,51 @@ def _tumours_table(options: argparse.Namespace) -> None:
                     print(
                         f"| {case} | {sequence} | {backend} | {1 - lost / tumour.sum():.4f} | {lost * voxel_ml:.2f} |"
                     )
+
+
+def _downstream_table(options: argparse.Namespace) -> None:
+    """Each raw head standardised with each back end's mask (of the raw scan), embedded and answered."""
+    backends = [*options.backends, options.reference]
+    print(f"\n### The sequence model on raw whole heads, by brain mask ({', '.join(backends)})\n")
+    folder = resource("Models", "sequence-starter")
+    model = InstalledModel(folder, read_contract(folder))
+    labels, embeddings = {}, {}
+    for sequence, path in _raw_scans(options.data):
+        image = sitk.ReadImage(str(path), sitk.sitkFloat32)
+        masks = {backend: mask_of(image, backend, options.cache) for backend in backends}
+        if any(mask is None for mask in masks.values()):
+            continue
+        for backend, mask in masks.items():
+            label, embedding = _sequence_answer(image, mask, model)
+            labels.setdefault(backend, []).append((sequence, label))
+            embeddings.setdefault(backend, []).append(embedding)
+        answers = ", ".join(f"{backend}: {labels[backend][-1][1]}" for backend in backends)
+        print(f"    {path.name} {sequence}: {answers}", flush=True)
+    print("\n| mask | right | of |\n|---|---|---|")
+    for backend, pairs in labels.items():
+        print(f"| {backend} | {sum(truth == label for truth, label in pairs)} | {len(pairs)} |")
+    print("\n| masks | same answer | of | cosine of the embeddings: median | least |\n|---|---|---|---|---|")
+    for one, other in itertools.combinations(backends, 2):
+        same = sum(a == b for a, b in zip(labels[one], labels[other], strict=True))
+        cosines = [
+            float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+            for a, b in zip(embeddings[one], embeddings[other], strict=True)
+        ]
+        print(f"| {one}, {other} | {same} | {len(cosines)} | {statistics.median(cosines):.4f} | {min(cosines):.4f} |")
+
+
+def _sequence_answer(image: sitk.Image, mask: np.ndarray, model: InstalledModel) -> tuple[str, np.ndarray]:
+    """The label and the embedding of one scan inside ``mask`` (bool, Z, Y, X)."""
+    import torch
+
+    brain = sitk.GetImageFromArray(mask.astype(np.uint8))
+    brain.CopyInformation(image)
+    standardised = standardise(image, PreprocessingOptions(brain_extraction="mask", mask=brain))
+    net = load_model(model)
+    with torch.inference_mode():
+        embedding = net.encoder(model_input(standardised.image, model.contract.encoder))
+        answer = net.head(embedding)[0]
+    return model.contract.head.labels[int(answer.argmax())], embedding[0].numpy()
 
 
 def _cost_table(options: argparse.Namespace) -> None:
