@@ -16,7 +16,8 @@ from Training.starter.brain_extraction.training import MM_PER_OUTPUT, Recipe
 
 WEIGHTS = "unet.safetensors"
 # On real heads the network stays inside the border it learnt. This level agrees best with HD-BET's fast mode on four
-# open scans (`--parts level` of the benchmark): IXI012, IXI013, and T1 and FLAIR of openms_long_patient01. Their agreement is no test of it.
+# open scans (column "real" of the benchmark's ``--parts level``): IXI012, IXI013, and T1 and FLAIR of
+# openms_long_patient01. Their agreement is no test of it.
 BORDER_MM = -1.0
 
 
