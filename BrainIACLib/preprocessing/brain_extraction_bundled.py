@@ -162,7 +162,7 @@ def brain_distance(image: sitk.Image, device: str = "cpu") -> BrainDistance:
     with torch.inference_mode():
         if bool(scan.min() == scan.max()):
             raise PreprocessingError("The scan has the same value everywhere, so no brain can be found in it.")
-        coarse = normalised(_resampled(scan, spacing, size, (step,) * 3))
+        coarse = normalised(resampled(scan, spacing, size, (step,) * 3))
         box = _head_box(coarse.cpu().numpy(), round(MARGIN_MM / step))
         head = normalised(coarse[box])
         distance = torch.full(size, -contract.clip_mm, device=device)
@@ -170,7 +170,7 @@ def brain_distance(image: sitk.Image, device: str = "cpu") -> BrainDistance:
         if float(distance.max()) < DEEPEST_MM:
             raise _no_brain()
         sharpness = _sharpness(distance.cpu().numpy(), step)
-        fine = _resampled(distance, (step,) * 3, oriented.GetSize(), spacing).cpu().numpy()
+        fine = resampled(distance, (step,) * 3, oriented.GetSize(), spacing).cpu().numpy()
     result = sitk.GetImageFromArray(np.ascontiguousarray(fine.transpose(2, 1, 0)))
     result.CopyInformation(oriented)
     code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
@@ -216,7 +216,7 @@ def _network_distance(net: UNet, head: torch.Tensor, contract: BrainExtractionCo
     return (output * contract.mm_per_output).clamp(-contract.clip_mm, contract.clip_mm)
 
 
-def _resampled(
+def resampled(
     volume: torch.Tensor, spacing: tuple[float, ...], size: tuple[int, ...], new_spacing: tuple[float, ...]
 ) -> torch.Tensor:
     """(X, Y, Z) on another grid with the same axes and middle: linear, averaging where the new voxels are larger.

@@ -2,9 +2,12 @@
 
 ``scans``: every raw whole head of ``../shared/data`` against a reference network (``--reference``; the issue asks for
 hd-bet-accurate, which takes minutes a scan on a CPU). ``labelmaps``: label maps that no training saw, rendered as
-images, against their truth. ``tumours``: how much of the tumour labels of ``multiseq`` the mask keeps. ``cost``: time
-and memory of one scan, a process for each back end. Masks of the other networks are kept in ``--cache``; the bundled
-one is computed anew. Tables are markdown.
+images, against their truth. ``tumours``: how much of the tumour labels of ``multiseq`` the mask keeps. ``downstream``:
+what the choice of the mask does to the bundled sequence model's answers and embeddings on the raw heads. ``cost``: time
+and memory of one scan, a process for each back end. ``level``, not a measurement: where the bundled network's distance
+should be cut, by the four real scans that may set it and by label maps that it was trained on.
+
+Masks of the other networks are kept in ``--cache``; the bundled one is computed anew. Tables are markdown.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import itertools
 import multiprocessing
 import resource as system_resource
 import statistics
@@ -22,11 +26,25 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
+from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.preprocessing.brain_extraction import extract_brain
+from BrainIACLib.preprocessing.brain_extraction_bundled import brain_distance
+from BrainIACLib.preprocessing.intensity import model_input
+from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
+from BrainIACLib.resources import resource
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-PARTS = ("scans", "labelmaps", "tumours", "cost")
+LEVEL_SCANS = (
+    "IXI012-HH-1211_T1w_2mm",
+    "IXI013-HH-1212_T1w_2mm",
+    "openms_long_patient01_study1_T1W",
+    "openms_long_patient01_study1_FLAIR",
+)
+LEVEL_MAPS = ("01", "03", "06", "08", "10", "13")
+SEQUENCES = ("T1", "T2", "FLAIR", "T1CE")
+PARTS = ("scans", "labelmaps", "tumours", "downstream", "cost", "level")
 
 
 def main() -> None:
@@ -36,7 +54,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/brain_masks"))
     parser.add_argument("--backends", nargs="+", default=["bundled", "deepbet"])
     parser.add_argument("--reference", default="hd-bet")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:-1])
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     if "scans" in options.parts:
@@ -45,8 +63,12 @@ def main() -> None:
         _label_maps_table(options)
     if "tumours" in options.parts:
         _tumours_table(options)
+    if "downstream" in options.parts:
+        _downstream_table(options)
     if "cost" in options.parts:
         _cost_table(options)
+    if "level" in options.parts:
+        _level_table(options)
 
 
 # --- Masks ----------------------------------------------------------------------------------------------------------
@@ -116,7 +138,7 @@ def _raw_scans(data: Path) -> Iterator[tuple[str, Path]]:
 def _label_maps_table(options: argparse.Namespace) -> None:
     print("\n### Unseen label maps, rendered, against their truth\n")
     results: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
-    for sequence, image, truth in _renderings(options):
+    for sequence, image, truth in _unseen(options):
         for backend in [*options.backends, options.reference]:
             mask = mask_of(image, backend, options.cache)
             if mask is not None:
@@ -125,19 +147,26 @@ def _label_maps_table(options: argparse.Namespace) -> None:
     _print_agreement("rendered", results)
 
 
-def _renderings(options: argparse.Namespace) -> Iterator[tuple[str, sitk.Image, np.ndarray]]:
-    """Each unseen label map in its own pose at 1 mm under the four sequences and an unnatural contrast, with noise;
-    and T2 in slices of 5 mm."""
+def _unseen(options: argparse.Namespace) -> Iterator[tuple[str, sitk.Image, np.ndarray]]:
+    """The label maps that no training saw, under the four sequences, an unnatural contrast, and T2 in 5 mm slices."""
     from Training.starter.brain_extraction.__main__ import HELD_OUT
+
+    return _renderings(options, HELD_OUT, (*SEQUENCES, "random", "T2 in 5 mm slices"))
+
+
+def _renderings(
+    options: argparse.Namespace, names: tuple[str, ...], kinds: tuple[str, ...]
+) -> Iterator[tuple[str, sitk.Image, np.ndarray]]:
+    """Each label map in its own pose at 1 mm under each kind of contrast, with noise; and its true mask."""
     from Training.starter.brain_extraction.border import with_border_distance
     from Training.synthesis.random_contrast import draw_random_contrast
     from Training.synthesis.sequences import draw_contrast
     from Training.synthesis.tissue_parameters import draw_tissues
 
-    for number, name in enumerate(HELD_OUT):
+    for number, name in enumerate(names):
         path = options.data / "labelmaps" / f"{name}.nii.gz"
         label_map = with_border_distance(path, options.cache / "labelmaps")
-        for kind in ("T1", "T2", "FLAIR", "T1CE", "random", "T2 in 5 mm slices"):
+        for kind in kinds:
             rng = np.random.default_rng([number, *kind.encode()])
             tissues = draw_tissues(rng)
             contrast = draw_random_contrast(rng) if kind == "random" else draw_contrast(kind.split()[0], tissues, rng)
@@ -169,7 +198,7 @@ def _tumours_table(options: argparse.Namespace) -> None:
         tumour = sitk.GetArrayFromImage(label) > 0
         voxel_ml = float(np.prod(label.GetSpacing())) / 1000
         case = label_file.name.removesuffix("_tumour_seg.nii.gz")
-        for sequence in ("T1", "T1CE", "T2", "FLAIR"):
+        for sequence in SEQUENCES:
             image = sitk.ReadImage(str(label_file.with_name(f"{case}_{sequence}.nii.gz")), sitk.sitkFloat32)
             for backend in options.backends:
                 mask = mask_of(image, backend, options.cache)
@@ -178,6 +207,51 @@ def _tumours_table(options: argparse.Namespace) -> None:
                     print(
                         f"| {case} | {sequence} | {backend} | {1 - lost / tumour.sum():.4f} | {lost * voxel_ml:.2f} |"
                     )
+
+
+def _downstream_table(options: argparse.Namespace) -> None:
+    """Each raw head standardised with each back end's mask (of the raw scan), embedded and answered."""
+    backends = [*options.backends, options.reference]
+    print(f"\n### The sequence model on raw whole heads, by brain mask ({', '.join(backends)})\n")
+    folder = resource("Models", "sequence-starter")
+    model = InstalledModel(folder, read_contract(folder))
+    labels, embeddings = {}, {}
+    for sequence, path in _raw_scans(options.data):
+        image = sitk.ReadImage(str(path), sitk.sitkFloat32)
+        masks = {backend: mask_of(image, backend, options.cache) for backend in backends}
+        if any(mask is None for mask in masks.values()):
+            continue
+        for backend, mask in masks.items():
+            label, embedding = _sequence_answer(image, mask, model)
+            labels.setdefault(backend, []).append((sequence, label))
+            embeddings.setdefault(backend, []).append(embedding)
+        answers = ", ".join(f"{backend}: {labels[backend][-1][1]}" for backend in backends)
+        print(f"    {path.name} {sequence}: {answers}", flush=True)
+    print("\n| mask | right | of |\n|---|---|---|")
+    for backend, pairs in labels.items():
+        print(f"| {backend} | {sum(truth == label for truth, label in pairs)} | {len(pairs)} |")
+    print("\n| masks | same answer | of | cosine of the embeddings: median | least |\n|---|---|---|---|---|")
+    for one, other in itertools.combinations(backends, 2):
+        same = sum(a == b for a, b in zip(labels[one], labels[other], strict=True))
+        cosines = [
+            float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+            for a, b in zip(embeddings[one], embeddings[other], strict=True)
+        ]
+        print(f"| {one}, {other} | {same} | {len(cosines)} | {statistics.median(cosines):.4f} | {min(cosines):.4f} |")
+
+
+def _sequence_answer(image: sitk.Image, mask: np.ndarray, model: InstalledModel) -> tuple[str, np.ndarray]:
+    """The label and the embedding of one scan inside ``mask`` (bool, Z, Y, X)."""
+    import torch
+
+    brain = sitk.GetImageFromArray(mask.astype(np.uint8))
+    brain.CopyInformation(image)
+    standardised = standardise(image, PreprocessingOptions(brain_extraction="mask", mask=brain))
+    net = load_model(model)
+    with torch.inference_mode():
+        embedding = net.encoder(model_input(standardised.image, model.contract.encoder))
+        answer = net.head(embedding)[0]
+    return model.contract.head.labels[int(answer.argmax())], embedding[0].numpy()
 
 
 def _cost_table(options: argparse.Namespace) -> None:
@@ -198,6 +272,29 @@ def _cost(backend: str, path: Path) -> tuple[float, float, float]:
         extract_brain(image, backend)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return wall, cpu, system_resource.getrusage(system_resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _level_table(options: argparse.Namespace) -> None:
+    """Mean Dice of the bundled network by level; the best level is that of the mean over both kinds of heads."""
+    print(f"\n### Level of the cut: {options.reference} on four scans, truth on label maps of the training\n")
+    real = [
+        (image, mask_of(image, options.reference, options.cache))
+        for image in (
+            sitk.ReadImage(str(options.data / "scans" / f"{name}.nii.gz"), sitk.sitkFloat32) for name in LEVEL_SCANS
+        )
+    ]
+    names = tuple(f"synthseg_training_seg_{number}" for number in LEVEL_MAPS)
+    simulated = ((image, truth) for _, image, truth in _renderings(options, names, SEQUENCES))
+    levels = np.arange(-2, 0.76, 0.25)
+    means = [np.mean([_dice_by_level(*pair, levels) for pair in pairs], axis=0) for pairs in (real, simulated)]
+    print("| level, mm | real | simulated | mean |\n|---|---|---|---|")
+    for level, one, other in zip(levels, *means, strict=True):
+        print(f"| {level:+.2f} | {one:.4f} | {other:.4f} | {(one + other) / 2:.4f} |")
+
+
+def _dice_by_level(image: sitk.Image, truth: np.ndarray, levels: np.ndarray) -> list[float]:
+    distance = sitk.GetArrayFromImage(brain_distance(image).distance)
+    return [2 * float((truth & (distance > k)).sum()) / float(truth.sum() + (distance > k).sum()) for k in levels]
 
 
 if __name__ == "__main__":

@@ -180,13 +180,13 @@ def test_resampling_to_smaller_voxels_is_linear_interpolation():
     nearest_outside = True
     expected = sitk.Resample(coarse, fine, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32, nearest_outside)
     volume = torch.from_numpy(sitk.GetArrayFromImage(coarse).transpose(2, 1, 0).copy())
-    result = bundled._resampled(volume, (2.5,) * 3, (20, 17, 25), (0.8, 1.1, 0.85)).numpy().transpose(2, 1, 0)
+    result = bundled.resampled(volume, (2.5,) * 3, (20, 17, 25), (0.8, 1.1, 0.85)).numpy().transpose(2, 1, 0)
     np.testing.assert_allclose(result, sitk.GetArrayFromImage(expected), atol=1e-5)
 
 
 def test_resampling_to_larger_voxels_averages():
     stripes = torch.arange(40).remainder(2).float().reshape(40, 1, 1).expand(40, 6, 6)
-    coarse = bundled._resampled(stripes, (1.0, 1.0, 1.0), (10, 6, 6), (4.0, 1.0, 1.0))
+    coarse = bundled.resampled(stripes, (1.0, 1.0, 1.0), (10, 6, 6), (4.0, 1.0, 1.0))
     np.testing.assert_allclose(coarse[2:-2].numpy(), 0.5, atol=1e-6)  # picking every fourth gives 0 or 1
 
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import ndimage
 
 from BrainIACLib.models.unet import UNet
 from BrainIACLib.preprocessing.brain_extraction_bundled import read_brain_extraction_contract
-from Training.starter.brain_extraction import border, scenes, training
+from Training.starter.brain_extraction import border, scenes, surroundings, training
+from Training.starter.brain_extraction.border import BorderedLabelMap
 from Training.starter.brain_extraction.export import export
 from Training.starter.brain_extraction.scenes import CLIP_MM, SIZE, draw_samples
 from Training.starter.brain_extraction.training import (
@@ -21,9 +23,10 @@ from Training.starter.brain_extraction.training import (
     overlap,
     train,
 )
-from Training.synthesis.label_maps import LabelMap
+from Training.synthesis.anatomy import Pose, build_anatomy
 from Training.synthesis.random_contrast import draw_random_contrast
-from Training.synthesis.tissue_parameters import CLASS
+from Training.synthesis.sequences import Contrast
+from Training.synthesis.tissue_parameters import BRAIN_TISSUES, CLASS, NAMES
 
 RADIUS = 36  # of the toy brain, mm
 
@@ -46,17 +49,18 @@ def shells(size: int = 116) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def toy() -> LabelMap:
+def toy() -> BorderedLabelMap:
     radius, tissue = shells()
     to_voxel = np.eye(4)
     to_voxel[:3, 3] = (radius.shape[0] - 1) / 2 + np.array([0, 18, -18])
-    return LabelMap(
+    return BorderedLabelMap(
         name="toy",
         sha256="0",
         tissue=tissue,
         hull=(RADIUS - radius).astype(np.float16),
         depth=np.where(radius < 56, np.clip(56 - radius, 1, 254), 255).astype(np.uint8),
         voxel_of_template=to_voxel,
+        closed_hull=np.rint(RADIUS - radius).astype(np.int8),
     )
 
 
@@ -84,11 +88,12 @@ def test_the_same_seed_gives_the_same_samples(toy):
 
 
 def test_a_sample_shows_its_own_truth(toy, monkeypatch):
-    """Without masks, cuts and turns the distance is that of a ball of the drawn size, where the brain is seen."""
+    """Without masks, cuts, turns and other skulls: the distance to a ball of the drawn size, where it is seen."""
     for name in ("_stripped", "_cut"):
         monkeypatch.setattr(scenes, name, lambda image, distance, *_: (image, distance))
     monkeypatch.setattr(scenes, "_turned", lambda image, distance, rng: (image, distance))
-    monkeypatch.setattr(scenes, "_draw_pose", lambda rng: scenes.Pose(scale=(0.9, 0.9, 0.9)))
+    monkeypatch.setattr(scenes, "vary_surroundings", lambda anatomy, *_: anatomy)
+    monkeypatch.setattr(scenes, "_draw_pose", lambda rng, child: scenes.Pose(scale=(0.9, 0.9, 0.9)))
     sample = next(s for s in draw_samples(toy, 2, (3, 1)) if s.distance.max() > 0)
     x, y, z = scenes.GRID.axes()
     radius = (x**2 + (y + 18) ** 2 + (z - 18) ** 2).sqrt()
@@ -114,7 +119,7 @@ def test_a_few_samples_in_a_hundred_hold_no_brain():
     assert 10 < len(lucky) < 60
     for seed in lucky[:3]:
         rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-        sample = scenes._draw_sample(None, None, rng, generator)  # the head is not even looked at
+        sample = scenes._draw_sample(None, None, 1.0, rng, generator)  # the head is not even looked at
         assert (sample.distance == -CLIP_MM).all()
         assert sample.image.shape == SIZE
 
@@ -142,6 +147,103 @@ def test_random_contrasts_differ_and_keep_air_mostly_dark():
     assert 0.7 < (air == 0).mean() < 0.95
     brighter = [s[CLASS["white_matter"]] > s[CLASS["cortex"]] for s in signals]
     assert 0.3 < np.mean(brighter) < 0.7
+
+
+def posed(toy: BorderedLabelMap, seed: int = 0):
+    """The toy head on the samples' fine grid, unturned and unscaled, without tumours; and its random streams."""
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    return build_anatomy(toy, scenes.FINE, Pose(), [], rng, generator), rng, generator
+
+
+def test_the_voxels_of_an_anatomy_point_into_its_label_map(toy):
+    anatomy, _, _ = posed(toy)
+    hull = torch.from_numpy(toy.hull).reshape(-1)[anatomy.voxel.clamp_min(0)].float()
+    seen = anatomy.voxel >= 0
+    assert torch.equal(hull[seen], anatomy.hull[seen])
+    assert (anatomy.hull[~seen] == -100).all()
+
+
+@pytest.mark.parametrize("child", [False, True])
+def test_a_skull_that_moves_inwards_takes_the_fluid_and_never_the_brain(toy, child):
+    """The toy's fluid reaches 6 mm out of its hull: bone fills it down to the new border, 2.5 mm off at most."""
+    toy = dataclasses.replace(toy, hull=toy.hull + np.float16(border.REACH_MM))  # the distance to its true border
+    anatomy, rng, generator = posed(toy)
+    before = anatomy.tissue.clone()
+    new = surroundings._move_skull_inwards(anatomy, toy, child, rng, generator)
+    brain = (before == CLASS["cortex"]) | (before == CLASS["white_matter"])
+    assert torch.equal(anatomy.tissue[brain], before[brain])
+    assert (new[brain] >= 0).all()
+    assert (new <= anatomy.hull).all()
+    fluid = anatomy.tissue == CLASS["sulcal_csf"]
+    assert (before == CLASS["sulcal_csf"]).sum() > 2 * fluid.sum()
+    assert (new[fluid] > 0).all()
+    x, y, z = scenes.FINE.axes()
+    radius = (x**2 + (y + 18) ** 2 + (z - 18) ** 2).sqrt()
+    assert radius[new > 0].max() < RADIUS + (1.8 if child else 2.5) + 1.0
+
+
+def test_marrow_stays_a_voxel_away_from_the_surfaces_of_the_skull(toy):
+    anatomy, rng, generator = posed(toy)
+    bone = surroundings._is(anatomy.tissue, ("cortical_bone", "marrow")).numpy()
+    surroundings._fill_skull_with_marrow(anatomy.tissue, anatomy.grid, rng, generator)
+    marrow = (anatomy.tissue == CLASS["marrow"]).numpy()
+    assert marrow.sum() > 0.1 * bone.sum()
+    assert not (marrow & ~ndimage.binary_erosion(bone)).any()
+
+
+def test_faces_differ_and_the_brain_does_not(toy):
+    tissues = []
+    for seed in (1, 2):
+        anatomy, rng, generator = posed(toy)
+        rng = np.random.default_rng(seed)
+        inside = anatomy.hull > -4
+        before = anatomy.tissue.clone()
+        surroundings._divide_face(anatomy.tissue, ~inside, anatomy.grid, rng, generator)
+        assert torch.equal(anatomy.tissue[inside], before[inside])
+        tissues.append(anatomy.tissue)
+    assert not torch.equal(*tissues)
+
+
+def test_dura_is_mostly_dark_where_it_does_not_enhance():
+    def dura(sequence: str) -> np.ndarray:
+        contrast = Contrast(sequence, {}, np.ones(len(NAMES), np.float32))
+        return np.array(
+            [surroundings.vary_contrast(contrast, np.random.default_rng(i)).signal[CLASS["dura"]] for i in range(80)]
+        )
+
+    assert np.median(dura("T1")) < 0.6
+    assert np.median(dura("T1CE")) > 1
+    contrast = Contrast("T1", {}, np.ones(len(NAMES), np.float32))
+    changed = surroundings.vary_contrast(contrast, np.random.default_rng(0)).signal
+    assert (changed[list(BRAIN_TISSUES)] == 1).all()
+
+
+def test_training_goes_on_from_given_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "draw_samples", bright_ball)
+    recipe = Recipe(
+        iterations=2,
+        learning_rate=1e-9,
+        weight_decay=0,
+        widths=(8, 8),
+        renderings=4,
+        uses=2,
+        pool_heads=2,
+        crop=(16, 16, 8),
+    )
+    torch.manual_seed(77)
+    start = UNet(recipe.widths).state_dict()
+    net = train(recipe, [None], bright_ball(None, 1, (5, 0)), tmp_path / "last.pt", start)
+    for name, tensor in net.state_dict().items():
+        torch.testing.assert_close(tensor, start[name], atol=1e-6, rtol=1e-5)
+
+
+def test_a_cut_schedule_ends_where_it_was_cut(tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(training, "draw_samples", bright_ball)
+    monkeypatch.setattr(training, "border_loss", lambda *pair: steps.append(1) or border_loss(*pair))
+    small = {"widths": (8, 8), "renderings": 4, "uses": 2, "pool_heads": 2, "crop": (16, 16, 8)}
+    train(Recipe(iterations=30, stop_after=3, **small), [None], bright_ball(None, 1, (5, 0)), tmp_path / "last.pt")
+    assert len(steps) == 3
 
 
 def bright_ball(_map: None, count: int, seed: tuple[int, ...]) -> list[scenes.Sample]:

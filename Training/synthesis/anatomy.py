@@ -60,12 +60,14 @@ class Tumour:
 @dataclass(frozen=True)
 class Anatomy:
     """tissue : uint8 (X, Y, Z), indices into NAMES. hull : float32 (X, Y, Z), signed mm to the brain's closed hull,
-    positive inside (its sign is the true brain mask). tumour_voxels : bool (X, Y, Z) without oedema."""
+    positive inside (its sign is the true brain mask). tumour_voxels : bool (X, Y, Z) without oedema.
+    voxel : int32 (X, Y, Z), the voxel of the flattened label map that each voxel shows, -1 outside of it."""
 
     grid: Grid
     tissue: Tensor
     hull: Tensor
     tumour_voxels: Tensor
+    voxel: Tensor
     tumours: tuple[Tumour, ...] = field(default=())
 
     @property
@@ -114,7 +116,7 @@ def build_anatomy(
     generator: torch.Generator,
 ) -> Anatomy:
     """Sample the label map on ``grid`` (nearest neighbour) and add what a subject has of its own."""
-    tissue, hull, depth = _sample(label_map, grid, pose, generator)
+    tissue, hull, depth, voxel = _sample(label_map, grid, pose, generator)
     if rng.random() < 0.7:  # sinuses end at the dura: most of their width lies outside the brain's hull
         tissue[(tissue == CLASS["vein"]) & (hull > rng.uniform(-3, 1.5)) & (hull < 5)] = CLASS["sulcal_csf"]
     _narrow_sulci(tissue, grid, rng, generator)
@@ -124,10 +126,11 @@ def build_anatomy(
     for tumour in tumours:
         _add_tumour(tissue, hull, tumour_voxels, tumour, grid, rng, generator)
     _add_small_vessels(tissue, hull, grid, rng, generator)
-    return Anatomy(grid, tissue, hull, tumour_voxels, tuple(tumours))
+    return Anatomy(grid, tissue, hull, tumour_voxels, voxel, tuple(tumours))
 
 
-def _sample(label_map: LabelMap, grid: Grid, pose: Pose, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _sample(label_map: LabelMap, grid: Grid, pose: Pose, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Tissue, hull, depth and the voxels of the label map they come from."""
     matrix = torch.from_numpy(label_map.voxel_of_template @ pose_matrix(pose)).float()
     axes = grid.axes()
     size = label_map.tissue.shape
@@ -144,7 +147,7 @@ def _sample(label_map: LabelMap, grid: Grid, pose: Pose, generator: torch.Genera
     hull = torch.from_numpy(label_map.hull).reshape(-1)[flat].float()
     hull = torch.where(inside, hull, -100.0) * float(np.mean(pose.scale))
     depth = torch.from_numpy(label_map.depth).reshape(-1)[flat].masked_fill_(~inside, 255)
-    return tissue, hull, depth
+    return tissue, hull, depth, flat.masked_fill_(~inside, -1)
 
 
 def pose_matrix(pose: Pose) -> np.ndarray:

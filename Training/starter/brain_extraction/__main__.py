@@ -9,10 +9,12 @@ One process draws the heads while another trains; ``--work`` keeps the prepared 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
 from pathlib import Path
 
 import numpy as np
+from safetensors.torch import load_file
 
 from Training.starter.brain_extraction.border import with_border_distance
 from Training.starter.brain_extraction.export import export
@@ -28,9 +30,11 @@ def main() -> None:
     parser.add_argument("--labelmaps", type=Path, required=True, help="folder of SynthSeg's training label maps")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     parser.add_argument("--work", type=Path, default=Path("runs/brain_extraction"), help="cache and checkpoint (1 GB)")
+    parser.add_argument("--start-from", type=Path, help="unet.safetensors of an earlier version, to go on from it")
     parser.add_argument("--iterations", type=int, default=Recipe.iterations)
+    parser.add_argument("--stop-after", type=int, help="cut the schedule of --iterations here")
     arguments = parser.parse_args()
-    recipe = Recipe(iterations=arguments.iterations)
+    recipe = Recipe(iterations=arguments.iterations, stop_after=arguments.stop_after)
     started = time.monotonic()
     maps = [with_border_distance(path, arguments.work / "labelmaps") for path in label_map_files(arguments.labelmaps)]
     training = [label_map for label_map in maps if label_map.name not in HELD_OUT]
@@ -40,10 +44,14 @@ def main() -> None:
         for number in range(24)
         for sample in draw_samples(held_out[number % len(held_out)], 4, (recipe.validation_seed, number))
     ]
-    net = train(recipe, training, unseen[::4], arguments.work / "last.pt")
+    start = None
+    if arguments.start_from is not None:
+        start = {name: tensor.float() for name, tensor in load_file(arguments.start_from).items()}
+    net = train(recipe, training, unseen[::4], arguments.work / "last.pt", start)
     net = net.half().float()  # measure the weights that are shipped
     overlaps = np.array([overlap(net, sample) for sample in unseen])
     facts = {
+        "started_from_sha256": start and hashlib.sha256(arguments.start_from.read_bytes()).hexdigest(),
         "label_maps": {label_map.name: label_map.sha256 for label_map in maps},
         "held_out": HELD_OUT,
         "unseen_renderings": len(unseen),

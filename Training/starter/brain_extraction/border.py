@@ -9,6 +9,7 @@ against it; the bare hull had 0.907 to 0.951.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,18 @@ def brain_mask(label_map: LabelMap) -> np.ndarray:
     return pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
 
 
-def with_border_distance(path: Path, cache: Path) -> LabelMap:
-    """The label map whose ``hull`` is replaced by the signed distance (float16, mm, positive inside) to this border."""
+@dataclass(frozen=True)
+class BorderedLabelMap(LabelMap):
+    """A label map whose ``hull`` is the signed distance (float16, mm, positive inside) to the border of the brain.
+
+    closed_hull : int8, signed distance in mm to the brain's closed hull, which the border may not pass inwards
+    """
+
+    closed_hull: np.ndarray
+
+
+def with_border_distance(path: Path, cache: Path) -> BorderedLabelMap:
+    """Read a label map and measure its border, from ``cache`` if that was done before."""
     label_map = load_label_map(path, cache)
     stored = Path(cache) / f"{label_map.name}_{label_map.sha256[:12]}_border.npy"
     if not stored.is_file():
@@ -41,4 +52,5 @@ def with_border_distance(path: Path, cache: Path) -> LabelMap:
             inside, ndimage.distance_transform_edt(inside) - 0.5, 0.5 - ndimage.distance_transform_edt(~inside)
         )
         np.save(stored, distance.astype(np.float16))
-    return dataclasses.replace(label_map, hull=np.load(stored))
+    fields = {field.name: getattr(label_map, field.name) for field in dataclasses.fields(label_map)}
+    return BorderedLabelMap(**{**fields, "hull": np.load(stored)}, closed_hull=label_map.hull)

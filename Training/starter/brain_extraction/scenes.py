@@ -1,6 +1,6 @@
 """Training samples: one random head under many contrasts, acquisitions and fields of view, with its border distance.
 
-Everything is drawn at 1.25 mm and averaged to the network's 2.5 mm, so that voxels show partial volumes.
+Everything is drawn at 1.25 mm and brought to the network's 2.5 mm as a scan is before the network sees it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from BrainIACLib.preprocessing.brain_extraction_bundled import normalised
+from BrainIACLib.preprocessing.brain_extraction_bundled import normalised, resampled
+from Training.starter.brain_extraction.border import BorderedLabelMap
+from Training.starter.brain_extraction.surroundings import textured_outside, vary_contrast, vary_surroundings
 from Training.synthesis.acquisition import bias_field, ghosts, gibbs_ringing, rician_noise, signal_image, thick_slices
 from Training.synthesis.anatomy import Anatomy, Grid, Pose, build_anatomy, draw_tumours, smooth_noise
-from Training.synthesis.label_maps import LabelMap
 from Training.synthesis.non_brain import draw_non_brain
 from Training.synthesis.random_contrast import draw_random_contrast
 from Training.synthesis.sequences import OTHER, Contrast, draw_contrast
@@ -37,19 +38,22 @@ class Sample:
     contrast: str
 
 
-def draw_samples(label_map: LabelMap, count: int, seed: tuple[int, ...]) -> list[Sample]:
+def draw_samples(label_map: BorderedLabelMap, count: int, seed: tuple[int, ...]) -> list[Sample]:
     """``count`` renderings of one random head; now and then a volume without a brain."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    anatomy = build_anatomy(label_map, FINE, _draw_pose(rng), draw_tumours(rng), rng, generator)
+    child = bool(rng.random() < 0.2)
+    anatomy = build_anatomy(label_map, FINE, _draw_pose(rng, child), draw_tumours(rng), rng, generator)
+    anatomy = vary_surroundings(anatomy, label_map, child, rng, generator)
     distance = F.avg_pool3d(anatomy.hull[None, None], 2)[0, 0]
-    return [_draw_sample(anatomy, distance, rng, generator) for _ in range(count)]
+    maturity = rng.uniform(0.2, 1) if child else 1.0
+    return [_draw_sample(anatomy, distance, maturity, rng, generator) for _ in range(count)]
 
 
-def _draw_pose(rng: np.random.Generator) -> Pose:
+def _draw_pose(rng: np.random.Generator, child: bool) -> Pose:
     wild = rng.random() < 0.25
     rotation = rng.normal(0, 18 if wild else 8, 3).clip(-35, 35)
-    size = rng.uniform(0.78, 1.1)
+    size = rng.uniform(0.65, 1.0) if child else rng.uniform(0.8, 1.1)
     return Pose(
         rotation=tuple(rotation),
         shift=tuple(rng.uniform(-1, 1, 3) * np.array([15, 15, 30])),
@@ -59,12 +63,15 @@ def _draw_pose(rng: np.random.Generator) -> Pose:
     )
 
 
-def _draw_sample(anatomy: Anatomy, distance: Tensor, rng: np.random.Generator, generator: torch.Generator) -> Sample:
+def _draw_sample(
+    anatomy: Anatomy, distance: Tensor, maturity: float, rng: np.random.Generator, generator: torch.Generator
+) -> Sample:
     if rng.random() < 0.03:
         kind, image = draw_non_brain(GRID, rng, generator)
         return Sample(normalised(image).half(), torch.full(SIZE, -CLIP_MM).half(), kind)
-    contrast = _draw_contrast(rng)
-    image = F.avg_pool3d(signal_image(anatomy, contrast)[None, None], 2)[0, 0]
+    contrast = vary_contrast(_draw_contrast(maturity, rng), rng)
+    image = resampled(signal_image(anatomy, contrast), FINE.spacing, SIZE, GRID.spacing)
+    image = textured_outside(image, distance, GRID, rng, generator)
     image = image * (1 + rng.uniform(0, 0.08) * smooth_noise(GRID, rng.uniform(6, 20), generator))
     image, distance = _stripped(image, distance, rng, generator)
     image = _acquired(image, rng, generator)
@@ -74,10 +81,9 @@ def _draw_sample(anatomy: Anatomy, distance: Tensor, rng: np.random.Generator, g
     return Sample(normalised(image).half(), distance.clamp(-CLIP_MM, CLIP_MM).half().contiguous(), contrast.sequence)
 
 
-def _draw_contrast(rng: np.random.Generator) -> Contrast:
+def _draw_contrast(maturity: float, rng: np.random.Generator) -> Contrast:
     if rng.random() < 0.4:
         return draw_random_contrast(rng)
-    maturity = 1.0 if rng.random() < 0.8 else rng.uniform(0.2, 1)
     tissues = draw_tissues(rng, rng.uniform(1, 3), maturity)
     if rng.random() < 0.12:
         return draw_contrast(str(rng.choice([name for name in OTHER if name != "CT"])), tissues, rng)
@@ -96,7 +102,7 @@ def _acquired(image: Tensor, rng: np.random.Generator, generator: torch.Generato
     """Slices, blur, coil sensitivity, ringing, ghosts, noise, blanked air, and any gain curve."""
     if rng.random() < 0.4:
         image = thick_slices(image, int(rng.integers(3)), int(rng.integers(2, 4)))
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         image = _blurred(image, rng.uniform(0.3, 0.9))
     if rng.random() < 0.85:
         image = image * bias_field(GRID, rng.uniform(0.02, 0.4), generator)
@@ -150,14 +156,14 @@ def _cut(image: Tensor, distance: Tensor, rng: np.random.Generator) -> tuple[Ten
     """The field of view ends: beyond its planes there is neither signal nor brain."""
     planes = int(rng.choice([0, 1, 2, 3], p=[0.5, 0.25, 0.2, 0.05]))
     for _ in range(planes):
-        inside = _half_space(rng, rng.uniform(5, 95), oblique=False)
+        inside = _half_space(rng, rng.triangular(5, 80, 95), oblique=False)
         image, distance = image * (inside > 0), torch.minimum(distance, inside)
     return image, distance
 
 
 def _turned(image: Tensor, distance: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """A header that lies about the axes: flipped ones, or left-right and head-foot exchanged."""
-    if rng.random() < 0.12:
+    if rng.random() < 0.18:
         flips = [axis for axis in range(3) if rng.random() < 0.5]
         image, distance = image.flip(flips), distance.flip(flips)
     if rng.random() < 0.04:
