@@ -61,6 +61,21 @@ def test_a_cache_of_another_preset_is_not_taken_for_this_one(tmp_path, capsys):
     assert "cache of other settings (size is (16, 16, 16) there and (32, 38, 30) here" in capsys.readouterr().err
 
 
+def test_a_pretraining_that_is_stopped_ends_in_one_sentence(tmp_path, monkeypatch, capsys):
+    from Training.ssl import pretrain
+    from Training.ssl.callbacks import Stopped
+
+    def stopped(*arguments):
+        raise Stopped
+
+    monkeypatch.setattr(reproduce, "usable_label_maps", lambda folder, needed: [])
+    monkeypatch.setattr(reproduce, "_synthetic_cache", lambda *arguments: tmp_path)
+    monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: None)
+    monkeypatch.setattr(pretrain, "pretrain", stopped)
+    assert reproduce.main(["--cohort", "synthetic", "--out", str(tmp_path / "report")]) == 130
+    assert capsys.readouterr().err == "reproduce: stopped; run the same command again to go on.\n"
+
+
 def test_full_preset_is_the_paper_s_grid():
     """P-13, P-14: four tasks, three initialisations, six fractions, in both modes and for each seed."""
     preset = PRESETS["full"]

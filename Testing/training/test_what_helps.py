@@ -13,6 +13,7 @@ from Training.data.cache import write_cache
 from Training.data.standardising import Standardising
 from Training.evaluation import what_helps
 from Training.evaluation.presets import PRESETS
+from Training.ssl.callbacks import Stopped
 from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining, as_plain
 
 SIZE = (16, 16, 16)
@@ -88,6 +89,14 @@ def test_the_table_compares_with_its_first_row(table):
     assert planted[2].strip() == "100.0 (100.0 to 100.0)"
     assert constant[2].strip() == "50.0 (50.0 to 50.0)"  # of two classes
     assert float(planted[3].split(",")[0].split("(")[0]) > 20
+
+
+def test_a_signal_ends_it_without_a_traceback(tmp_path, monkeypatch):
+    def stopped(*arguments):
+        raise Stopped
+
+    monkeypatch.setattr(what_helps, "run", stopped)
+    assert what_helps.main(["--out", str(tmp_path)]) == 130
 
 
 def test_it_runs_and_goes_on(table, tmp_path, monkeypatch, capsys):

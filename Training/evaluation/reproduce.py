@@ -44,6 +44,9 @@ def main(argv: list[str]) -> int:
     except BrainIACError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("reproduce: stopped; run the same command again to go on.", file=sys.stderr)
+        return 130
 
 
 def reproduce(options: argparse.Namespace, command: str) -> int:
@@ -110,12 +113,16 @@ def _synthetic_cache(options: argparse.Namespace, preset: Preset, work: Path) ->
 
 def _own_pretraining(options: argparse.Namespace, preset: Preset, work: Path) -> Path:
     """The model folder of a SimCLR pretraining on the simulated patients that are for nothing else."""
+    from Training.ssl.callbacks import Stopped
     from Training.ssl.pretrain import pretrain
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it advertises
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     cache = _synthetic_cache(options, preset, work)
-    pretrain(preset.pretraining, Cache(cache, verify=False), work / "pretraining")
+    try:
+        pretrain(preset.pretraining, Cache(cache, verify=False), work / "pretraining")
+    except Stopped:  # a signal, acted on when the step was done and saved
+        raise KeyboardInterrupt from None
     return work / "pretraining" / "last"
 
 

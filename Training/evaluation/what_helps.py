@@ -34,6 +34,7 @@ from Training.cohorts.synthetic import SyntheticCohort, draw_cohort
 from Training.data.cache import Cache, make_folder
 from Training.evaluation.measures import MEASURES, Measure, absolute_error_shares, score
 from Training.evaluation.presets import PRESETS
+from Training.ssl.callbacks import Stopped
 from Training.ssl.config import Pretraining
 from Training.ssl.model import build
 from Training.ssl.monitors import embed
@@ -153,6 +154,8 @@ def main(argv: list[str]) -> int:
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     try:
         run(preset.cohort, preset.pretraining, options)
+    except Stopped:
+        return 130
     except BrainIACError as error:
         print(f"what_helps: {error}", file=sys.stderr)
         return 1
