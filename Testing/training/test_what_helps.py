@@ -92,11 +92,12 @@ def test_the_table_compares_with_its_first_row(table):
 
 
 def test_a_signal_ends_it_without_a_traceback(tmp_path, monkeypatch):
-    def stopped(*arguments):
+    def stopped(cohort, base, options):
+        assert (cohort, base) == (PRESETS["ci"].cohort, PRESETS["ci"].pretraining)
         raise Stopped
 
     monkeypatch.setattr(what_helps, "run", stopped)
-    assert what_helps.main(["--out", str(tmp_path)]) == 130
+    assert what_helps.main(["--out", str(tmp_path), "--preset", "ci"]) == 130
 
 
 def test_it_runs_and_goes_on(table, tmp_path, monkeypatch, capsys):

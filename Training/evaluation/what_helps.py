@@ -141,11 +141,13 @@ def _shown(measure: Measure, interval) -> str:
 
 def main(argv: list[str]) -> int:
     """Pretrain what is missing, and print and write the table."""
-    preset = PRESETS["small"]
     parser = argparse.ArgumentParser(
         prog="python -m Training.evaluation.what_helps", description=__doc__.split("\n\n")[0]
     )
     parser.add_argument("--out", type=Path, required=True, help="keeps cohort, pretrainings and the table")
+    parser.add_argument(
+        "--preset", choices=list(PRESETS), default="small", help="cohort and pretraining, as reproduce's"
+    )
     parser.add_argument("--labelmaps", type=Path, default=Path("../shared/data/labelmaps"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that draw the patients")
@@ -153,7 +155,7 @@ def main(argv: list[str]) -> int:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it advertises
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     try:
-        run(preset.cohort, preset.pretraining, options)
+        run(PRESETS[options.preset].cohort, PRESETS[options.preset].pretraining, options)
     except Stopped:
         return 130
     except BrainIACError as error:
