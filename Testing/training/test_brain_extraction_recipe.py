@@ -165,7 +165,7 @@ def test_the_voxels_of_an_anatomy_point_into_its_label_map(toy):
 
 @pytest.mark.parametrize("child", [False, True])
 def test_a_skull_that_moves_inwards_takes_the_fluid_and_never_the_brain(toy, child):
-    """The toy's fluid reaches 6 mm out of its hull: bone fills it down to the new border, 2.5 mm off at most."""
+    """The toy's fluid reaches 6 mm out of its hull: bone fills it down to the new border, 3 mm off at most."""
     toy = dataclasses.replace(toy, hull=toy.hull + np.float16(border.REACH_MM))  # the distance to its true border
     anatomy, rng, generator = posed(toy)
     before = anatomy.tissue.clone()
@@ -179,7 +179,7 @@ def test_a_skull_that_moves_inwards_takes_the_fluid_and_never_the_brain(toy, chi
     assert (new[fluid] > 0).all()
     x, y, z = scenes.FINE.axes()
     radius = (x**2 + (y + 18) ** 2 + (z - 18) ** 2).sqrt()
-    assert radius[new > 0].max() < RADIUS + (1.8 if child else 2.5) + 1.0
+    assert radius[new > 0].max() < RADIUS + (1.8 if child else 3.0) + 1.0
 
 
 def test_marrow_stays_a_voxel_away_from_the_surfaces_of_the_skull(toy):
@@ -212,7 +212,9 @@ def test_dura_is_mostly_dark_where_it_does_not_enhance():
         )
 
     assert np.median(dura("T1")) < 0.6
-    assert np.median(dura("T1CE")) > 1
+    enhanced = dura("T1CE")
+    assert 0.3 < (enhanced >= 0.8).mean() < 0.8  # in some heads only
+    assert 0.2 < (enhanced < 0.8).mean()
     contrast = Contrast("T1", {}, np.ones(len(NAMES), np.float32))
     changed = surroundings.vary_contrast(contrast, np.random.default_rng(0)).signal
     assert (changed[list(BRAIN_TISSUES)] == 1).all()

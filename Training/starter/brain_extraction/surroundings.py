@@ -1,8 +1,8 @@
 """What lies around the brain and differs between people: the fluid rim, the skull with its marrow, face and neck.
 
-The label maps show a thick rim of fluid, a plain skull and one muscle for all of face and neck. Real heads have thin
-rims, children almost none; bone or dark dura then touches the cortex. Without such heads the network takes the outer
-millimetre of the cortex for dura.
+The label maps show a thick rim of fluid, a plain skull and one muscle for all of face and neck. Real adults have about
+2 mm of fluid there, some less, children almost none; bone or dark dura then touches the cortex. Without such heads the
+network takes the outer millimetre of the cortex for dura.
 """
 
 from __future__ import annotations
@@ -50,23 +50,19 @@ def vary_surroundings(
 def vary_contrast(contrast: Contrast, rng: np.random.Generator) -> Contrast:
     """Other brightness around the brain: dura is dark where it does not enhance; fat, marrow and skin differ freely.
 
+    With contrast agent it enhances in every second head: healthy dura does so only in short thin pieces.
+
     Of random contrasts some tell neighbours hardly apart, so that the border must come from the shape.
     """
     signal = contrast.signal.copy()
     if contrast.sequence == "random":
         if rng.random() < 0.4:
-            pairs = (
-                ("sulcal_csf", "cortical_bone"),
-                ("sulcal_csf", "cortex"),
-                ("dura", "cortex"),
-                ("muscle", "cortex"),
-            )
-            name, like = pairs[int(rng.integers(len(pairs)))]
+            name, like = _ALIKE[int(rng.integers(len(_ALIKE)))]
             signal[CLASS[name]] = signal[CLASS[like]] * np.exp(rng.normal(0, 0.1))
         return dataclasses.replace(contrast, signal=signal)
-    if contrast.sequence == "T1CE":
-        signal[CLASS["dura"]] *= rng.uniform(0.5, 1.8)
-    elif rng.random() < 0.8:  # fibres: their signal is gone at most echo times
+    if contrast.sequence == "T1CE" and rng.random() < 0.5:
+        signal[CLASS["dura"]] *= rng.uniform(0.8, 1.8)
+    elif rng.random() < 0.8:  # fibres: their signal is gone at most echo times, and they enhance in short thin pieces
         signal[CLASS["dura"]] *= rng.uniform(0.1, 0.8)
     for name in ("fat", "marrow", "skin", "muscle", "mucosa"):
         signal[CLASS[name]] *= np.exp(rng.normal(0, 0.25))
@@ -86,11 +82,12 @@ def textured_outside(
 def _move_skull_inwards(
     anatomy: Anatomy, label_map: BorderedLabelMap, child: bool, rng: np.random.Generator, generator: torch.Generator
 ) -> Tensor:
-    """Bone takes the place of fluid and dura, up to 0 to 2.5 mm from the closed hull. Returns the new border."""
+    """Bone takes the place of fluid and dura, up to 0 to 3 mm from the closed hull. Returns the new border."""
     tissue = anatomy.tissue
     closed = torch.from_numpy(label_map.closed_hull).reshape(-1)[anatomy.voxel.clamp_min(0)].float()
-    left = rng.uniform(0, 0.8 if child else 2.0) + smooth_noise(anatomy.grid, 30, generator) * rng.uniform(0, 0.8)
-    border = torch.minimum(anatomy.hull, closed + left.clamp_(0, 2.5))
+    left = rng.uniform(0, 0.8) if child else rng.uniform(0.3, 2.8)
+    left = left + smooth_noise(anatomy.grid, 30, generator) * rng.uniform(0, 0.8)
+    border = torch.minimum(anatomy.hull, closed + left.clamp_(0, 3.0))
     dura = border > -(rng.uniform(0.3, 1.8) if rng.random() < 0.5 else 0.0)
     rim = _is(tissue, ("sulcal_csf", "dura", "small_vessel")) & (border <= 0) & (closed > -_REACHED_MM)
     tissue[rim & dura] = CLASS["dura"]
