@@ -55,13 +55,7 @@ def vary_contrast(contrast: Contrast, rng: np.random.Generator) -> Contrast:
     signal = contrast.signal.copy()
     if contrast.sequence == "random":
         if rng.random() < 0.4:
-            pairs = (
-                ("sulcal_csf", "cortical_bone"),
-                ("sulcal_csf", "cortex"),
-                ("dura", "cortex"),
-                ("muscle", "cortex"),
-            )
-            name, like = pairs[int(rng.integers(len(pairs)))]
+            name, like = _ALIKE[int(rng.integers(len(_ALIKE)))]
             signal[CLASS[name]] = signal[CLASS[like]] * np.exp(rng.normal(0, 0.1))
         return dataclasses.replace(contrast, signal=signal)
     if contrast.sequence == "T1CE":
