@@ -1,9 +1,12 @@
 """Coarse voxels: a doubt that the sequence model cannot have by itself, since it sees every scan at 3 mm.
 
 A b0 image of a corrected diffusion series, or an averaged functional series, is T2-weighted and looks it; a trace image
-looks like a FLAIR. What gives them away is the voxel: echo-planar images are acquired at 1.7 mm or more in the plane,
-T2 and FLAIR scans of patients at 1 mm or less. Research scans resampled to 2 mm exist, so the answer stays, but neither
-it nor "other" can be sure.
+looks like a FLAIR. What often gives them away is the voxel: most echo-planar images are acquired at some 1.7 mm or more
+in the plane, most T2 and FLAIR scans of patients at 1 mm or less. Neither holds always (finer diffusion series, scans
+resampled to 2 mm), so the answer stays, but neither it nor "other" can be sure.
+
+The rule was made for the one b0 image of the evaluation (2 mm), and ``COARSE_MM`` was set knowing that its coarsest T2
+has 1.56 mm: those scans are no test of it.
 """
 
 from __future__ import annotations

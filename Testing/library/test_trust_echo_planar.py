@@ -1,11 +1,14 @@
 """Coarse T2-like scans: the network cannot tell a corrected b0 image from a T2 scan, the voxel raises the doubt."""
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
 
+from BrainIACLib import predictor
 from BrainIACLib.answers import classification, probabilities_of
 from BrainIACLib.checkpoints.installed import find_model
+from BrainIACLib.scans import Scan
 from BrainIACLib.trust.echo_planar import allow_for_echo_planar, is_coarse
 
 LABELS = ("T1", "T2", "FLAIR", "T1CE", "other")
@@ -60,3 +63,22 @@ def test_a_t1_of_coarse_voxels_is_as_sure_as_ever(head):
 
 def test_labels_without_other_are_left_alone():
     assert allow_for_echo_planar({"T1": 0.1, "T2": 0.9}) == {"T1": 0.1, "T2": 0.9}
+
+
+def test_the_predictor_looks_at_the_voxels_of_the_scan_itself_and_so_does_its_view(tmp_path, monkeypatch):
+    """At 3.5 mm; what the network sees always has 3 mm, and the standardised scan 1 mm."""
+    values = np.random.default_rng(0).uniform(50, 100, (50, 60, 50)).astype(np.float32)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((3.5, 3.5, 3.5))
+    path = tmp_path / "a.nii.gz"
+    study = predictor.Predictor("cpu")
+    scan = Scan(image=image, name="a", path=path, format="NIfTI", modality="MR", sha256="0" * 64, warnings=())
+    study.set_study({"a": scan}, preset="official")
+    doubted, view = study.predict("sequence", "a"), study.view("sequence", "a")
+    monkeypatch.setattr(predictor, "is_coarse", lambda image: False)
+    plain, plain_view = study.predict("sequence", "a"), study.view("sequence", "a")
+    assert doubted.probabilities == pytest.approx(allow_for_echo_planar(plain.probabilities))
+    assert doubted.probabilities["T2"] < plain.probabilities["T2"]
+    inputs = [torch.rand(1, 1, *view.encoder.input_size, generator=torch.Generator().manual_seed(0))]
+    assert view.numbers(inputs, "T2") < plain_view.numbers(inputs, "T2")
+    assert not any("echo-planar" in warning for warning in plain.warnings)

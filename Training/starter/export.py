@@ -16,15 +16,6 @@ from Training.starter.samples import CLIP_PERCENTILES, INPUT_SIZE, LABELS
 from Training.starter.training import Recipe
 
 TEMPLATE = "icbm152_2009a_sym_t1_brain"
-LOOKS_AT_REAL_SCANS = (
-    "They were not only looked at when all was done: versions 1.0 and 1.1 of recipe and weights were judged by them "
-    "several times, and their errors on gliomas led to what version 1.1 simulates (smoother images, narrower sulci, "
-    "weaker enhancement, N4 that absorbs lesions, averages over the brain only) and to what version 1.2 adds: dark and "
-    "bright rims, which lower the contrast within, after pictures of the misread scans had shown them. Version 1.2 was "
-    "looked at after its first cycle (110 of 114 right); the rims came with the second, whose weights were kept for "
-    "their lower log loss on held-out simulated heads with such rims. No checkpoint, weight or threshold was chosen by "
-    "real scores, but the figures on these scans are not those of an untouched set."
-)
 VALID_RANGE = (
     "One brain MRI of any age, best brain-extracted and registered to the template; whole heads are accepted. "
     "Trained on simulated images only; below two years of age and after failed brain extraction it is less reliable. "
@@ -109,7 +100,6 @@ def export_model(
         steps=sum(steps for steps, _ in recipe.cycles),
         batch_size=recipe.batch_size,
         accuracy=", ".join(f"{name} {value:.3f}" for name, value in facts["validation_accuracy"].items()),
-        looks=LOOKS_AT_REAL_SCANS,
     )
     (out / "card.md").write_text(card, encoding="utf-8")
     recipe_facts = {"recipe": dataclasses.asdict(recipe), "torch": torch.__version__, **facts}
