@@ -172,6 +172,16 @@ def test_another_manifest_does_not_replace_a_cache(tmp_path, table):
     assert contents(tmp_path / "c") == before
 
 
+def test_a_cache_that_does_not_say_what_it_was_made_from_is_refused_and_kept(tmp_path, table):
+    prepare(table, tmp_path / "c", HOW, standardise_one=fake)
+    for path in (tmp_path / "c").glob("shard-*.json"):
+        path.unlink()
+    before = contents(tmp_path / "c")
+    with pytest.raises(CacheError, match="without records of the scans that it was made from.* delete it, or choose"):
+        prepare(table, tmp_path / "c", HOW, standardise_one=fake)
+    assert contents(tmp_path / "c") == before
+
+
 def test_what_failed_is_tried_again(tmp_path, table):
     """As after the installation of what was missing; only what failed is."""
     assert len(prepare(table, tmp_path / "c", HOW, standardise_one=fake)) == 1

@@ -10,10 +10,10 @@ pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
 
 from BrainIACLib.resources import resource
 from Training.data import prepare
-from Training.evaluation import reproduce
+from Training.evaluation import evaluate, reproduce
 from Training.evaluation.presets import PRESETS
 from Training.evaluation.reading_runs import read_runs
-from Training.evaluation.results import FRACTIONS
+from Training.evaluation.results import FRACTIONS, Cell, read_grid
 
 
 def test_ci_preset_from_label_map_to_report(label_map, tmp_path, tmp_path_factory, shared_data, monkeypatch, capsys):
@@ -74,6 +74,19 @@ def test_a_pretraining_that_is_stopped_ends_in_one_sentence(tmp_path, monkeypatc
     monkeypatch.setattr(pretrain, "pretrain", stopped)
     assert reproduce.main(["--cohort", "synthetic", "--out", str(tmp_path / "report")]) == 130
     assert capsys.readouterr().err == "reproduce: stopped; run the same command again to go on.\n"
+
+
+def test_each_cell_is_trained_once_for_each_seed_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "usable_label_maps", lambda folder, needed: [])
+    monkeypatch.setattr(reproduce, "_synthetic_cache", lambda *arguments: tmp_path)
+    monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: None)
+    monkeypatch.setattr(reproduce, "_possible_tasks", lambda cache: ("age",))
+    monkeypatch.setattr(reproduce, "work_in_processes", lambda runs, cells, processes: [])
+    monkeypatch.setattr(evaluate, "main", lambda arguments: 0)
+    command = ["--cohort", "synthetic", "--preset", "ci", "--out", str(tmp_path), "--brainiac", str(tmp_path)]
+    assert reproduce.main([*command, "--seeds", "3", "5"]) == 0
+    expected = {Cell("age", start, 1.0, seed, "probe") for start in ("BrainIAC", "Scratch") for seed in (3, 5)}
+    assert set(read_grid(tmp_path / "work" / "runs")) == expected
 
 
 def test_full_preset_is_the_paper_s_grid():
