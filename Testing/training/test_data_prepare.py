@@ -177,7 +177,7 @@ def test_a_cache_that_does_not_say_what_it_was_made_from_is_refused_and_kept(tmp
     for path in (tmp_path / "c").glob("shard-*.json"):
         path.unlink()
     before = contents(tmp_path / "c")
-    with pytest.raises(CacheError, match="without records of the scans that it was made from.* delete it, or choose"):
+    with pytest.raises(CacheError, match=r"without records of the scans .* delete it, or choose"):
         prepare(table, tmp_path / "c", HOW, standardise_one=fake)
     assert contents(tmp_path / "c") == before
 

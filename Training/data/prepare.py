@@ -204,8 +204,8 @@ def _refuse_other_scans(folder: Path, known: dict[str, Known], jobs: Sequence[Jo
     """An edit keeps most scans: whatever keeps fewer than half is taken for another manifest, and loses nothing."""
     if not known and (folder / INDEX).exists():
         raise CacheError(
-            f"'{folder}' holds a cache without records of the scans that it was made from (an older version made it, or "
-            "they were deleted), so it cannot be brought up to date; delete it, or choose another folder."
+            f"'{folder}' holds a cache without records of the scans that it was made from (an older version made it, "
+            "or they were deleted), so it cannot be brought up to date; delete it, or choose another folder."
         )
     wanted = {key for job in jobs for key in job.scan_keys}
     same = sum(key in wanted for key in known)
