@@ -44,7 +44,6 @@ class BrainExtraction(enum.Enum):
 
     auto = "auto"
     stripped = "stripped"
-    deepbet = "deepbet"
     bundled = "bundled"
     hdbet = "hd-bet"
     off = "none"
@@ -54,8 +53,7 @@ class BrainExtraction(enum.Enum):
         texts = {
             "auto": _("Automatic"),
             "stripped": _("Already done: the scan shows the brain only"),
-            "deepbet": _("deepbet (T1)"),
-            "bundled": _("Bundled network (any sequence; fast, a little tight)"),
+            "bundled": _("Bundled network (any sequence; fast)"),
             "hd-bet": _("HD-BET (any sequence; slow without a graphics card)"),
         }
         return texts.get(self.value) or _("None: use the whole head")

@@ -74,7 +74,7 @@ class Installation:
             )
         if self.missingPackages():
             lines.append(
-                _("{packages} and what they need (Apache-2.0, MIT, BSD, LGPL), from pypi.org: about 35 MB.").format(
+                _("{packages} (Apache-2.0), from pypi.org: about 1 MB.").format(
                     packages=", ".join(self.missingPackages())
                 )
             )

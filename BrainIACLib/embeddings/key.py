@@ -42,20 +42,11 @@ def preprocessing_sha256(
         "template": icbm152().sha256,
         "versions": {name: metadata.version(name) for name in ("SimpleITK", "torch", "numpy")},
         "brain_extraction": {
-            name: _version(network.package)
-            for name, network in brain_extraction.NETWORKS.items()
-            if network.is_installed()
+            name: network.version() for name, network in brain_extraction.NETWORKS.items() if network.is_installed()
         },
         "code": _code_sha256(),
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # it came with BrainIAC
-        return None
 
 
 def _code_sha256() -> str:

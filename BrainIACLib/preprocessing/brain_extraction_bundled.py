@@ -107,8 +107,14 @@ class BrainDistance:
 
 
 def is_installed() -> bool:
-    """Whether the network's weights lie among the bundled models; until they are trained, they do not."""
+    """Whether the network's weights lie among the bundled models."""
     return (resource(*FOLDER) / FILE).is_file()
+
+
+def version() -> str:
+    """What tells these weights from any others; ModelError as ``read_brain_extraction_contract``."""
+    contract = read_brain_extraction_contract(resource(*FOLDER))
+    return f"{contract.version} {contract.sha256} {contract.border_mm}"
 
 
 def segment(

@@ -1,7 +1,7 @@
 """The bundled brain extraction: geometry, invariances, refusals, doubts, and where its border lies (U-08, issue 3).
 
 Most tests put a plain stand-in for the network: it calls brain what is bright, and measures exact distances. So they
-hold for any weights; those of the trained network are skipped until it is there.
+hold for any weights; those at the end are of the trained network.
 """
 
 import dataclasses
@@ -15,11 +15,14 @@ import torch
 from safetensors.torch import save_file
 from scipy import ndimage
 
+from BrainIACLib.checkpoints.installed import find_encoder
+from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.errors import ModelError, PreprocessingError
 from BrainIACLib.models.unet import UNet, channels_to_space, space_to_channels
 from BrainIACLib.preprocessing import brain_extraction_bundled as bundled
 from BrainIACLib.preprocessing.brain_extraction import NETWORKS, chosen_backend, extract_brain
 from BrainIACLib.preprocessing.brain_extraction_bundled import brain_distance, segment
+from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
 from BrainIACLib.resources import resource
 
 CONTRACT = bundled.BrainExtractionContract(
@@ -54,12 +57,6 @@ class BrightIsBrain(torch.nn.Module):
 @pytest.fixture
 def _stand_in(monkeypatch):
     monkeypatch.setattr(bundled, "_network", lambda device: (CONTRACT, BrightIsBrain()))
-
-
-@pytest.fixture
-def _trained():
-    if not bundled.is_installed():
-        pytest.skip("needs the trained weights of the bundled brain extraction, which are not there yet")
 
 
 def phantom(spacing=(2.0, 2.5, 4.0), size=(83, 80, 38)) -> tuple[sitk.Image, np.ndarray]:
@@ -159,8 +156,30 @@ def test_without_weights_it_counts_as_not_installed(tmp_path, monkeypatch):
         extract_brain(image, "bundled")
     monkeypatch.setattr("BrainIACLib.preprocessing.brain_extraction.NETWORKS", {"bundled": NETWORKS["bundled"]})
     monkeypatch.setattr("BrainIACLib.preprocessing.brain_extraction.is_stripped", lambda image: False)
-    with pytest.raises(PreprocessingError, match="no brain extraction is installed"):
+    with pytest.raises(PreprocessingError, match="bundled brain extraction is missing"):
         chosen_backend(image)
+
+
+def test_auto_takes_it_where_nobody_has_installed_hd_bet(monkeypatch):
+    """Also beside deepbet, which is made for T1 and may have come with another program."""
+    monkeypatch.setattr("BrainIACLib.preprocessing.brain_extraction.is_stripped", lambda image: False)
+    for name in NETWORKS:
+        there = dataclasses.replace(NETWORKS[name], is_installed=lambda there=name != "hd-bet": there)
+        monkeypatch.setitem(NETWORKS, name, there)
+    image, _ = phantom()
+    assert chosen_backend(image) == "bundled"
+    monkeypatch.setitem(NETWORKS, "hd-bet", dataclasses.replace(NETWORKS["hd-bet"], is_installed=lambda: True))
+    assert chosen_backend(image) == "hd-bet"
+
+
+def test_other_weights_or_another_level_make_other_embeddings(tmp_path, monkeypatch):
+    encoder = find_encoder().contract.encoder
+    options, keys = PreprocessingOptions(), set()
+    monkeypatch.setattr(bundled, "resource", lambda *parts: tmp_path)
+    for change in ({}, {"sha256": "1" * 64}, {"border_mm": 0.5}):
+        (tmp_path / bundled.FILE).write_text(json.dumps({**dataclasses.asdict(CONTRACT), **change}))
+        keys.add(preprocessing_sha256(options, "standard", encoder))
+    assert len(keys) == 3
 
 
 # --- Resampling ---------------------------------------------------------------------------------------------------
@@ -308,19 +327,16 @@ def test_something_too_small_for_a_brain_is_refused():
 # --- The trained network ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("_trained")
 def test_the_bundled_weights_fit_their_budget():
     assert sum(file.stat().st_size for file in resource(*bundled.FOLDER).iterdir()) <= 4_000_000
 
 
-@pytest.mark.usefixtures("_trained")
 def test_a_stripped_brain_keeps_its_support():
     image = sitk.ReadImage(str(resource("Atlas", "icbm152_2009a_sym_t1_brain.nii.gz")), sitk.sitkFloat32)
     support = ndimage.binary_fill_holes(ndimage.binary_closing(sitk.GetArrayFromImage(image) > 0, iterations=6))
     assert dice(voxels(extract_brain(image, "bundled").mask), support) > 0.95
 
 
-@pytest.mark.usefixtures("_trained")
 def test_a_raw_head_gives_the_brain_and_upside_down_a_doubt(shared_data):
     """DLMUSE's label map of the same person (CBICA) is the reference. HD-BET's fast mode keeps .975 of it, this network
     (too tight on T1 with a face) .927: the floor guards against a broken file, the benchmark judges."""
@@ -337,7 +353,6 @@ def test_a_raw_head_gives_the_brain_and_upside_down_a_doubt(shared_data):
     assert dice(voxels(turned.mask), inside) > 0.94 or turned.warnings
 
 
-@pytest.mark.usefixtures("_trained")
 @pytest.mark.parametrize("kind", ["noise", "bottle", "spine_T1", "spine_T2"])
 def test_what_shows_no_brain_is_refused_or_doubted(kind, request):
     noise = np.random.default_rng(0).normal(size=(70, 70, 70)).astype(np.float32)

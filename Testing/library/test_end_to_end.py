@@ -16,7 +16,7 @@ from BrainIACLib.reports import result_files
 from BrainIACLib.resources import resource
 
 SAMPLES = {name: resource("SampleData", f"simulated_{name}.nii.gz") for name in ("T1", "T2", "FLAIR", "T1CE")}
-FAST = ["--device", "cpu", "--brain-extraction", "deepbet"]
+FAST = ["--device", "cpu", "--brain-extraction", "bundled"]
 
 
 def json_lines(capsys) -> list[dict]:

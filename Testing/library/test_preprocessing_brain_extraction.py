@@ -85,7 +85,7 @@ def test_every_real_scan_is_told_apart(shared_data):
 
 def test_auto_takes_a_mask_first_then_a_stripped_scan_then_the_best_installed(monkeypatch):
     def network(installed, in_auto=True):
-        return Network("some-package", lambda: installed, lambda *_: None, in_auto)
+        return Network("some-package", lambda: installed, lambda *_: None, lambda: "1", in_auto)
 
     monkeypatch.setattr(
         brain_extraction,
@@ -107,7 +107,7 @@ def test_a_networks_answer_is_cleaned_and_judged(monkeypatch):
     raw[30:34, 30:34, 30:34] = False  # a hole
     expected = ball((60, 60, 60)) < 1
     raw[1:14, 1:14, 1:14] = True  # a second piece
-    answer = Network("x", lambda: True, lambda image, device, report: (as_image(raw) > 0.5, {"device": device}))
+    answer = Network("x", lambda: True, lambda image, device, report: (as_image(raw) > 0.5, {"device": device}), str)
     monkeypatch.setitem(brain_extraction.NETWORKS, "fake", answer)
     found = extract_brain(head(), "fake", device="cpu")
     assert np.array_equal(sitk.GetArrayFromImage(found.mask), expected)
@@ -128,7 +128,7 @@ def test_doubtful_masks_are_said_aloud(radii, shift, words):
 
 
 def test_no_brain_is_an_error_with_one_sentence(monkeypatch):
-    empty = Network("x", lambda: True, lambda image, *_: (sitk.Cast(image, sitk.sitkUInt8) * 0, {}))
+    empty = Network("x", lambda: True, lambda image, *_: (sitk.Cast(image, sitk.sitkUInt8) * 0, {}), str)
     monkeypatch.setitem(brain_extraction.NETWORKS, "fake", empty)
     with pytest.raises(PreprocessingError, match="No brain was found"):
         extract_brain(head(), "fake")

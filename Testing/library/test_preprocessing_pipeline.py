@@ -194,7 +194,7 @@ def test_stops_in_every_step(last):
 def test_raw_thick_slice_heads(shared_data, name):
     """T2, FLAIR and T1CE with skull, 3 to 6.5 mm slices, with the light back end."""
     image = sitk.ReadImage(str(shared_data / "scans" / name))
-    result = standardise(image, PreprocessingOptions(brain_extraction="deepbet"))
+    result = standardise(image, PreprocessingOptions(brain_extraction="bundled"))
     record = {step.name: step for step in result.record}
     assert record["registration"].quality["overlap"] > 0.9
     assert 1000 < record["brain extraction"].quality["volume_ml"] < 2000

@@ -24,7 +24,7 @@ class Computer:
         self.declines = False
         self.settings = {}
         requirements = tmp_path / "requirements.txt"
-        requirements.write_text("# comment\n\nsafetensors>=0.5\ndeepbet>=1.0\n")
+        requirements.write_text("# comment\n\nsafetensors>=0.5\nexample>=1.0\n")
         self.installation = Installation(requirements)
         monkeypatch.setattr(Installation, "torchState", lambda _: self.torch)
         monkeypatch.setattr(module.importlib.metadata, "version", self.version)
@@ -42,7 +42,7 @@ class Computer:
 
     def pip(self, arguments):
         self.calls.append(("pip", arguments))
-        self.packages |= {"safetensors": "0.5", "deepbet": "1.0.2"}
+        self.packages |= {"safetensors": "0.5", "example": "1.0.2"}
         if any(argument.startswith("torch") for argument in arguments):
             self.torch = "found"
 
@@ -75,7 +75,7 @@ def computer(monkeypatch, tmp_path):
 
 def test_torch_comes_first_and_through_its_extension_then_the_rest(computer):
     assert computer.installation.install() == ""
-    assert computer.calls == [("torch", True), ("pip", ["safetensors>=0.5", "deepbet>=1.0"])]
+    assert computer.calls == [("torch", True), ("pip", ["safetensors>=0.5", "example>=1.0"])]
     assert computer.installation.isComplete()
     assert "Ready" in computer.installation.inWords()
 
@@ -83,7 +83,7 @@ def test_torch_comes_first_and_through_its_extension_then_the_rest(computer):
 def test_only_what_is_missing_is_installed(computer):
     computer.torch, computer.packages["safetensors"] = "found", "0.8"
     computer.installation.install()
-    assert computer.calls == [("pip", ["deepbet>=1.0"])]
+    assert computer.calls == [("pip", ["example>=1.0"])]
 
 
 def test_declining_torch_installs_nothing_else(computer):
@@ -103,7 +103,7 @@ def test_a_folder_of_wheels_needs_no_network(computer):
     assert computer.installation.install("wheels") == ""
     (call,) = computer.calls
     assert call[1][:3] == ["--no-index", "--find-links", "wheels"]
-    assert call[1][3:] == ["torch>=2.6", "safetensors>=0.5", "deepbet>=1.0"]
+    assert call[1][3:] == ["torch>=2.6", "safetensors>=0.5", "example>=1.0"]
 
 
 def test_a_restart_for_the_pytorch_extension_is_remembered_before_it_happens(computer, monkeypatch):

@@ -45,8 +45,8 @@ def test_steps_are_told_in_plain_numbers():
     assert stepsInWords([step]) == "brain: 2.0 s, volume ml 1312, overlap 0.942\nWarning: Look."
 
 
-def test_the_panel_offers_every_way_to_find_the_brain_but_the_slowest():
-    assert {way.value for way in BrainExtraction} == set(choices()) - {"mask", "hd-bet-accurate"}
+def test_the_panel_offers_every_way_to_find_the_brain_but_the_slowest_and_the_one_for_t1():
+    assert {way.value for way in BrainExtraction} == set(choices()) - {"mask", "deepbet", "hd-bet-accurate"}
 
 
 def test_an_empty_scene_says_what_to_do(panel):

@@ -28,7 +28,7 @@ def export(net: UNet, folder: Path, recipe: Recipe, facts: dict) -> None:
     save_file(tensors, folder / WEIGHTS)
     contract = BrainExtractionContract(
         id="brain-extraction",
-        version="1.1",
+        version="1.2",
         licence="Apache-2.0",
         training_data="synthetic heads from SynthSeg's training label maps (Apache-2.0); no scan of a person",
         widths=recipe.widths,
