@@ -32,9 +32,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/brain_extraction"), help="cache and checkpoint (1 GB)")
     parser.add_argument("--start-from", type=Path, help="unet.safetensors of an earlier version, to go on from it")
     parser.add_argument("--iterations", type=int, default=Recipe.iterations)
-    parser.add_argument("--stop-after", type=int, help="cut the schedule of --iterations here")
     arguments = parser.parse_args()
-    recipe = Recipe(iterations=arguments.iterations, stop_after=arguments.stop_after)
+    recipe = Recipe(iterations=arguments.iterations)
     started = time.monotonic()
     maps = [with_border_distance(path, arguments.work / "labelmaps") for path in label_map_files(arguments.labelmaps)]
     training = [label_map for label_map in maps if label_map.name not in HELD_OUT]

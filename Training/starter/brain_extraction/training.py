@@ -28,7 +28,6 @@ class Recipe:
     seed: int = 20264
     validation_seed: int = 99
     iterations: int = 10000  # 0.5 CPU seconds each, the drawing of the heads included
-    stop_after: int | None = None  # of these iterations, where the time for all of them was not there
     learning_rate: float = 1e-3  # from weights that know heads already; 2e-3 from nothing
     weight_decay: float = 0.01
     averaging: float = 0.995
@@ -95,7 +94,7 @@ def train(
     pool: list[Sample] = []
     rng = np.random.default_rng(recipe.seed)
     losses, started = [], time.monotonic()
-    for step in range(recipe.stop_after or recipe.iterations):
+    for step in range(recipe.iterations):
         if step % per_head == 0:
             pool = (pool + next(stream))[-recipe.pool_heads * recipe.renderings :]
         sample = pool[int(rng.integers(len(pool)))]
