@@ -75,8 +75,10 @@ def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = Fa
     confidence, warnings = probabilities[label], []
     if head.confidence_gate is not None and confidence < head.confidence_gate:
         second = next(name for name in ranked if name != label)
+        texts = (f"{confidence:.{digits}f}" for digits in (2, 4, 17))  # 0.8996 is not "0.90, below 0.90"
+        shown = next(text for text in texts if float(text) < head.confidence_gate)
         warnings.append(
-            f"Uncertain: the confidence {confidence:.2f} is below {head.confidence_gate:.2f}; "
+            f"Uncertain: the confidence {shown} is below {head.confidence_gate:.2f}; "
             f"the next candidate is {second} ({probabilities[second]:.2f})."
         )
     if label == "other":

@@ -53,7 +53,8 @@ def write_results(
         write_image(standardised.native_mask, staging / MASK)
         write_transform(standardised.transform, staging / TRANSFORM)
         title = f"{scan.name}: {prediction.headline}"
-        notes = f"{len(prediction.warnings)} warnings, see {RESULT}" if prediction.warnings else "no warnings"
+        count = len(prediction.warnings)
+        notes = f"{count} warning{'s' * (count > 1)}, see {RESULT}" if count else "no warnings"
         save_overview(
             scan.image, explanation.map, title, f"{prediction.provenance['model']['id']}; {notes}", staging / PICTURE
         )
