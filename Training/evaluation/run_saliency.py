@@ -1,5 +1,6 @@
 """Where a trained cell looks: maps for the figures, and their distance from tumours in mm (PROTOCOL P-36, P-43, P-44).
 
+Each case is explained by a network that is tested with it: in a cross-validation by that of the one fold which does.
 Maps are made on the grid of the cache, inside the brain. The way there from the patient's own grid is rigid, so that
 millimetres are the same.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import io
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,33 +33,40 @@ THRESHOLD = 0.0  # of the map's maximum; the paper states none (P-36)
 FOLDER = "saliency"
 
 
-def write_saliency(bench: Workbench, cell: Cell, split: pd.Series, trained: Trained, folder: Path) -> None:
-    """Write ``saliency/`` of a cell: maps of the first test patients, and distances where tumour masks are known.
+def write_saliency(bench: Workbench, cell: Cell, trainings: Sequence[Trained], folder: Path) -> None:
+    """Write ``saliency/`` of a cell: maps of ``PICTURES`` test patients, and distances where tumour masks are known.
 
-    ``bench.plan.saliency_patients`` test patients are measured, each on all its scans.
+    ``bench.plan.saliency_patients`` test patients are chosen, those with the most sequences first; the maps of the
+    first are kept, and all that have a mask are measured, each on all its scans.
+
+    Parameters
+    ----------
+    trainings : one, or one for each fold.
     """
     data, start = bench.studies(cell.task), bench.initialisation(cell.initialisation)
-    rows = np.flatnonzero(split == "test")
-    patients = list(dict.fromkeys(data.table["patient"].iloc[rows]))[: bench.plan.saliency_patients]
-    rows = rows[data.table["patient"].iloc[rows].isin(patients)]
-    encoder = trained.net.encoder if trained.net is not None else start.encoder(cell.seed)
-    model = EncoderWithHead(encoder.to(bench.plan.device), trained.head.to(bench.plan.device)).eval()
-    inputs = VolumeInputs(bench.cache, data.volumes, start.contract, bench.plan.device)
     masks = tumour_masks(bench.plan.tumours)
+    patients = _most_sequences_first(bench, cell, trainings)[: bench.plan.saliency_patients]
+    pictured = patients[:PICTURES]
+    shown = data.table["patient"].isin([one for one in patients if one in pictured or one in masks])
+    inputs = VolumeInputs(bench.cache, data.volumes, start.contract, bench.plan.device)
     (folder / FOLDER).mkdir(exist_ok=True)
     distances = []
-    for row in rows:
-        patient = data.table["patient"].iloc[row]
-        for volume, heat, target in _maps(model, inputs, data.volumes[row], cell, patients.index(patient) == 0):
-            sequence = str(bench.cache.table["sequence"].iloc[volume])
-            image = bench.cache.batch([volume])[0, 0].numpy() / 255
-            heat = np.where(image > 0, heat, 0)  # only where the network was shown the patient
-            if target == "task" and patient in masks and masks[patient].any() and heat.max() > 0:
-                distance = centre_of_mass_distance(heat, masks[patient], bench.plan.spacing_mm, THRESHOLD)
-                distances.append((patient, sequence, distance, THRESHOLD))
-            if patients.index(patient) < PICTURES:
-                name = f"{patient}_{sequence}_{target}.npz"
-                _write_map(folder / FOLDER / name, image, heat, bench, patient, sequence, target, masks.get(patient))
+    for trained in trainings:
+        encoder = trained.net.encoder if trained.net is not None else start.encoder(cell.seed)
+        model = EncoderWithHead(encoder.to(bench.plan.device), trained.head.to(bench.plan.device)).eval()
+        for row in np.flatnonzero((trained.split == "test") & shown):
+            patient = data.table["patient"].iloc[row]
+            for volume, heat, target in _maps(model, inputs, data.volumes[row], cell, patient == patients[0]):
+                sequence = str(bench.cache.table["sequence"].iloc[volume])
+                image = bench.cache.batch([volume])[0, 0].numpy() / 255
+                heat = np.where(image > 0, heat, 0)  # only where the network was shown the patient
+                mask = masks.get(patient)
+                if target == "task" and mask is not None and mask.any() and heat.max() > 0:
+                    distance = centre_of_mass_distance(heat, mask, bench.plan.spacing_mm, THRESHOLD)
+                    distances.append((patient, sequence, distance, THRESHOLD))
+                if patient in pictured:
+                    path = folder / FOLDER / f"{patient}_{sequence}_{target}.npz"
+                    _write_map(path, image, heat, bench, patient, sequence, target, mask)
     if distances:
         table = pd.DataFrame(distances, columns=["patient", "sequence", "distance_mm", "threshold"])
         write_text(table.to_csv(index=False), folder / FOLDER / "centre_of_mass.csv")
@@ -69,6 +78,17 @@ def tumour_masks(path: str) -> dict[str, np.ndarray]:
         return {}
     with np.load(path, allow_pickle=False) as masks:
         return {patient: masks[patient].astype(bool) for patient in masks.files}
+
+
+def _most_sequences_first(bench: Workbench, cell: Cell, trainings: Sequence[Trained]) -> list[str]:
+    """The test patients of all trainings; the paper's panels show one patient in up to four sequences (P-43). Those
+    with equally many stay in the order of the table."""
+    data = bench.studies(cell.task)
+    rows = np.flatnonzero(np.any([trained.split == "test" for trained in trainings], axis=0))
+    sequences: dict[str, set[str]] = {}
+    for patient, volumes in zip(data.table["patient"].iloc[rows], data.volumes[rows], strict=True):
+        sequences.setdefault(patient, set()).update(bench.cache.table["sequence"].iloc[volumes[volumes >= 0]])
+    return sorted(sequences, key=lambda patient: -len(sequences[patient]))
 
 
 def _maps(model: EncoderWithHead, inputs: VolumeInputs, volumes: np.ndarray, cell: Cell, backbone: bool):
