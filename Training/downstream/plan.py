@@ -36,7 +36,7 @@ class Plan:
     ``sources`` : initialisation -> model folder or file. ``like`` : the initialisation whose net Scratch has, or empty
     for ``architecture`` and ``width``. ``folds`` : 0, or the number of folds of a cross-validation by patient in place
     of a hold-out. ``stability`` : perturbation -> levels, for cells with all data. ``saliency_patients`` : test
-    patients whose saliency is computed, for cells with all data; ``tumours`` : file of tumour masks by patient (P-36);
+    patients whose saliency is looked at, for cells with all data; ``tumours`` : file of tumour masks by patient (P-36);
     ``spacing_mm`` : voxel size of the cache.
     """
 

@@ -58,7 +58,7 @@ class Measure:
 
     def value(self, rows: pd.DataFrame) -> float:
         """The metric of all rows together; StatisticsError where it is not defined."""
-        known = self.known(rows)
+        known = self.known(rows).sort_values("scan", kind="stable")  # as the tables do: order decides the last bit
         return float(self.metric(*(known[name].to_numpy() for name in self.truth), self.answer(known)))
 
     def estimate(self, columns: list[np.ndarray], patients: np.ndarray, resamples: int) -> tuple[Interval, str]:
