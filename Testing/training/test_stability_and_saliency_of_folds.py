@@ -165,8 +165,8 @@ def test_the_level_without_an_effect_is_the_metric_of_the_cell_to_the_last_bit(r
 
 @pytest.mark.parametrize("mode", ["probe", "finetune"])
 def test_perturbing_without_an_effect_gives_the_very_outputs(plan, tmp_path, mode):
-    """U-14: the sweep takes them from the predictions, but perturbing at that level changes no bit of a network's either,
-    nor more of a probe's than other batches of volumes do."""
+    """U-14: the sweep takes them from the predictions; yet perturbing at that level changes no bit of a network's
+    outputs, nor more of a probe's than embedding in other batches does."""
     cell, recipe, bench = Cell("idh", "Scratch", 1.0, 0, mode), load_recipe("ci", "idh"), Workbench(plan, tmp_path)
     split = bench.splits(cell, recipe.hold_out_share, recipe.validation_share)[1]
     trained = train_once(bench, cell, recipe, split, lambda epoch, epochs: None, None)
