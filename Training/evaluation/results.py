@@ -54,8 +54,8 @@ the metric of predictions.csv. A split for which the metric is not defined (one 
 ``saliency/``: of test cases, in a cross-validation by the network of the fold that tests them.
 ``saliency/centre_of_mass.csv`` (P-36): ``patient``, ``sequence``, ``distance_mm``, ``threshold``.
 ``saliency/<any>.npz``: ``image`` and ``map`` (X, Y, Z, RAS, the map 0 to 1), ``spacing`` (3,) mm, ``patient``,
-``sequence``, ``target`` ("task", or "backbone" for Extended Data Fig 3), optional ``tumour`` (X, Y, Z) mask. One file
-is one row of pictures.
+``sequence``, ``target`` ("task", or "backbone" for Extended Data Fig 3), optional ``answer`` (the class whose logit is
+explained, the most probable one, right or wrong) and ``tumour`` (X, Y, Z) mask. One file is one row of pictures.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from BrainIACLib.scans.writing import write_bytes, write_text
 from BrainIACLib.statistics.saliency_distance import centre_of_mass_distance
 from Training.downstream.inputs import VolumeInputs
 from Training.downstream.plan import Workbench
+from Training.downstream.tasks import TASKS
 from Training.evaluation.results import Cell
 
 if typing.TYPE_CHECKING:
@@ -36,8 +37,8 @@ FOLDER = "saliency"
 def write_saliency(bench: Workbench, cell: Cell, trainings: Sequence[Trained], folder: Path) -> None:
     """Write ``saliency/`` of a cell: maps of ``PICTURES`` test patients, and distances where tumour masks are known.
 
-    ``bench.plan.saliency_patients`` test patients are chosen, those with the most sequences first; the maps of the
-    first are kept, and all that have a mask are measured, each on all its scans.
+    ``bench.plan.saliency_patients`` test patients are chosen, the first of ``_ranked_patients``; the maps of the first
+    are kept, and all that have a mask are measured, each on all its scans.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def write_saliency(bench: Workbench, cell: Cell, trainings: Sequence[Trained], f
     """
     data, start = bench.studies(cell.task), bench.initialisation(cell.initialisation)
     masks = tumour_masks(bench.plan.tumours)
-    patients = _most_sequences_first(bench, cell, trainings)[: bench.plan.saliency_patients]
+    patients = _ranked_patients(bench, cell, trainings)[: bench.plan.saliency_patients]
     pictured = patients[:PICTURES]
     shown = data.table["patient"].isin([one for one in patients if one in pictured or one in masks])
     inputs = VolumeInputs(bench.cache, data.volumes, start.contract, bench.plan.device)
@@ -56,7 +57,7 @@ def write_saliency(bench: Workbench, cell: Cell, trainings: Sequence[Trained], f
         model = EncoderWithHead(encoder.to(bench.plan.device), trained.head.to(bench.plan.device)).eval()
         for row in np.flatnonzero((trained.split == "test") & shown):
             patient = data.table["patient"].iloc[row]
-            for volume, heat, target in _maps(model, inputs, data.volumes[row], cell, patient == patients[0]):
+            for volume, heat, target, answer in _maps(model, inputs, data.volumes[row], cell, patient == patients[0]):
                 sequence = str(bench.cache.table["sequence"].iloc[volume])
                 image = bench.cache.batch([volume])[0, 0].numpy() / 255
                 heat = np.where(image > 0, heat, 0)  # only where the network was shown the patient
@@ -66,7 +67,7 @@ def write_saliency(bench: Workbench, cell: Cell, trainings: Sequence[Trained], f
                     distances.append((patient, sequence, distance, THRESHOLD))
                 if patient in pictured:
                     path = folder / FOLDER / f"{patient}_{sequence}_{target}.npz"
-                    _write_map(path, image, heat, bench, patient, sequence, target, mask)
+                    _write_map(path, image, heat, bench, patient, sequence, target, answer, mask)
     if distances:
         table = pd.DataFrame(distances, columns=["patient", "sequence", "distance_mm", "threshold"])
         write_text(table.to_csv(index=False), folder / FOLDER / "centre_of_mass.csv")
@@ -80,19 +81,26 @@ def tumour_masks(path: str) -> dict[str, np.ndarray]:
         return {patient: masks[patient].astype(bool) for patient in masks.files}
 
 
-def _most_sequences_first(bench: Workbench, cell: Cell, trainings: Sequence[Trained]) -> list[str]:
-    """The test patients of all trainings; the paper's panels show one patient in up to four sequences (P-43). Those
-    with equally many stay in the order of the table."""
-    data = bench.studies(cell.task)
+def _ranked_patients(bench: Workbench, cell: Cell, trainings: Sequence[Trained]) -> list[str]:
+    """The test patients of all trainings: those with the most sequences first, as the paper's panels show one patient
+    in up to four (P-43); of these first whose scans were standardised without a warning; then as in the table."""
+    data, scans = bench.studies(cell.task), bench.cache.table
+    warned = scans["warnings"].fillna("") != "" if "warnings" in scans else pd.Series(False, index=scans.index)
     rows = np.flatnonzero(np.any([trained.split == "test" for trained in trainings], axis=0))
-    sequences: dict[str, set[str]] = {}
+    volumes_of: dict[str, list[int]] = {}
     for patient, volumes in zip(data.table["patient"].iloc[rows], data.volumes[rows], strict=True):
-        sequences.setdefault(patient, set()).update(bench.cache.table["sequence"].iloc[volumes[volumes >= 0]])
-    return sorted(sequences, key=lambda patient: -len(sequences[patient]))
+        volumes_of.setdefault(patient, []).extend(volumes[volumes >= 0])
+
+    def rank(patient: str) -> tuple[int, bool]:
+        own = volumes_of[patient]
+        return -scans["sequence"].iloc[own].nunique(), bool(warned.iloc[own].any())
+
+    return sorted(volumes_of, key=rank)
 
 
 def _maps(model: EncoderWithHead, inputs: VolumeInputs, volumes: np.ndarray, cell: Cell, backbone: bool):
-    """(row of the cache, map, target) of each scan of a study; of its backbone too, where asked (P-44)."""
+    """(row of the cache, map (X, Y, Z), target, explained class or "") of each scan of a study; of its backbone too,
+    where asked (P-44)."""
     volumes = volumes[volumes >= 0]
     scans = inputs.scans(volumes)
     with torch.inference_mode():
@@ -101,10 +109,11 @@ def _maps(model: EncoderWithHead, inputs: VolumeInputs, volumes: np.ndarray, cel
     for number, volume in enumerate(volumes):
         others = embeddings.sum(0, keepdim=True) - embeddings[number : number + 1]
         one = OneOfSeveral(model, others.clone(), len(volumes))
-        yield volume, _map(one, scans[number : number + 1], answer), "task"
+        explained = TASKS[cell.task].classes[answer] if TASKS[cell.task].classes else ""
+        yield volume, _map(one, scans[number : number + 1], answer), "task", explained
         if backbone and cell.task == "sequence":
             # The named scalar of the embedding (U-13): its mean, not upstream's largest feature.
-            yield volume, _map(_MeanFeature(model.encoder), scans[number : number + 1], 0), "backbone"
+            yield volume, _map(_MeanFeature(model.encoder), scans[number : number + 1], 0), "backbone", ""
 
 
 class _MeanFeature(nn.Module):
@@ -120,7 +129,7 @@ def _map(model: nn.Module, scan: Tensor, output: int) -> np.ndarray:
     return guided_smoothgrad(model, scan, lambda outputs: outputs[:, output]).map.cpu().numpy()
 
 
-def _write_map(path: Path, image, heat, bench: Workbench, patient: str, sequence: str, target: str, tumour) -> None:
+def _write_map(path: Path, image, heat, bench: Workbench, patient, sequence, target, answer, tumour) -> None:
     stream = io.BytesIO()
     top = float(heat.max())
     np.savez_compressed(
@@ -131,6 +140,7 @@ def _write_map(path: Path, image, heat, bench: Workbench, patient: str, sequence
         patient=patient,
         sequence=sequence,
         target=target,
+        answer=answer,
         **({"tumour": tumour} if tumour is not None else {}),
     )
     write_bytes(stream.getvalue(), path)
