@@ -8,6 +8,7 @@ net is swept by itself.
 
 from __future__ import annotations
 
+import contextlib
 import typing
 from collections.abc import Sequence
 
@@ -36,17 +37,17 @@ def stability_table(
         computed again: another batch may round differently, and the sweep starts at the cell's own metric exactly.
     """
     measure = MEASURES[cell.task][0]
+    unperturbed = {}
+    for split in HELD_OUT:
+        with contextlib.suppress(StatisticsError):  # nobody there, or everybody of one class: no metric at any level
+            unperturbed[split] = measure.value(predictions[predictions["split"] == split])
     found = []
     for sweep in SWEEPS:
         for level in bench.plan.stability.get(sweep.name, []):
-            answers = predictions
+            values = unperturbed
             if level != sweep.neutral:
                 perturb = sweep.at(level)
                 answers = pd.concat([predictions_table(bench, cell, one, one.held_out, perturb) for one in trainings])
-            for split in HELD_OUT:
-                rows = answers[answers["split"] == split]
-                try:
-                    found.append((sweep.name, level, split, measure.name, measure.value(rows)))
-                except StatisticsError:  # nobody there, or everybody of one class
-                    continue
+                values = {split: measure.value(answers[answers["split"] == split]) for split in unperturbed}
+            found += [(sweep.name, level, split, measure.name, value) for split, value in values.items()]
     return pd.DataFrame(found, columns=["perturbation", "level", "split", "metric", "value"])
