@@ -125,7 +125,7 @@ def test_a_probe_embeds_once_and_its_head_alone_is_kept(cache, tmp_path):
     cells = [Cell(task, "Scratch", fraction, 0, "probe") for task in ("sequence", "idh") for fraction in (0.5, 1.0)]
     write_plan(plan(cache, recipes={"probe": "probe", "finetune": "ci"}, stability={"gibbs": [0.0, 0.4]}), tmp_path)
     assert work_through(tmp_path, cells, report=lambda text: None) == []
-    assert len(list((tmp_path / ".embeddings").glob("*.npy"))) == 3  # untouched, and two levels for both tasks together
+    assert len(list((tmp_path / ".embeddings").glob("*.npy"))) == 2  # untouched, and one level for both tasks together
     run = read_run(tmp_path / cells[1].name)
     head = LinearHead(32, 4)
     tensors = load_file(run.folder / "checkpoint.safetensors")

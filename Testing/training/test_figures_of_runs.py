@@ -104,6 +104,10 @@ def test_saliency_slice_is_the_strongest_in_radiological_view(evaluation, tmp_pa
     assert np.argwhere(row.image == 1).tolist() == [[0, 0]]
     assert np.argwhere(row.map == 1).tolist() == [[6, 4]]
     assert row.aspect == 2
+    assert row.title == "T1"
+    more = {"patient": "p", "sequence": "T1", "target": "task", "answer": "T2"}
+    np.savez(tmp_path / "a.npz", image=image, map=heat, spacing=[1, 2, 3], **more)
+    assert read_saliency(tmp_path / "a.npz").title == "T1, answered T2"
     (tmp_path / "a.npz").write_text("no")
     with pytest.raises(ResultsError, match=r"a\.npz is not a saliency file"):
         read_saliency(tmp_path / "a.npz")

@@ -24,9 +24,10 @@ from Training.data.cache import Cache
 from Training.data.inventory import inventory
 from Training.downstream.one_training import Trained, train_once
 from Training.downstream.plan import Workbench
+from Training.downstream.predictions import predictions_table
 from Training.downstream.recipe import load_recipe, recipe_facts
 from Training.downstream.studies import Studies
-from Training.downstream.tasks import AGE_UNITS, TASKS, Task, scores
+from Training.downstream.tasks import TASKS, Task, display_factor
 from Training.evaluation.results import Cell, write_config, write_metrics, write_predictions, write_status
 from Training.evaluation.run_saliency import write_saliency
 from Training.evaluation.stability import stability_table
@@ -60,7 +61,7 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
         folds=plan.folds,
         left_out=data.left_out,
         **({"classes": list(task.classes)} if task.classes else {}),
-        **(_age_meaning(plan.age_unit) if cell.task == "age" else {}),
+        **(_age_meaning(task, plan.age_unit) if cell.task == "age" else {}),
         **({"horizon_months": plan.horizon} if cell.task == "survival" else {}),
     )
 
@@ -80,60 +81,33 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
         trained = train_once(bench, cell, recipe, split, progress, cancelled)
         trainings.append(trained)
         rows = np.flatnonzero(split != "")  # of each fold anew: its own training cases split its risk groups (P-41)
-        tables.append(_predictions(task, data.table, split, rows, trained, plan.age_unit, fold if plan.folds else None))
+        table = predictions_table(bench, cell, trained, rows)
+        tables.append(table.assign(fold=fold) if plan.folds else table)
         if cell.fraction == 1 and not own_features:
             embeddings.append(trained.pooled(rows))
-    write_predictions(folder, pd.concat(tables), np.concatenate(embeddings) if embeddings else None)
+    predictions = pd.concat(tables)
+    write_predictions(folder, predictions, np.concatenate(embeddings) if embeddings else None)
     write_text(_history(trainings), folder / "history.csv")
     if not plan.folds:
         write_bytes(save(trainings[0].tensors), folder / CHECKPOINT)
-        if cell.fraction == 1 and plan.stability:
-            table = stability_table(bench, cell, splits[0], trainings[0], _display(cell.task, plan.age_unit))
-            write_text(table.to_csv(index=False), folder / "stability.csv")
-        if cell.fraction == 1 and plan.saliency_patients:
-            write_saliency(bench, cell, splits[0], trainings[0], folder)
+    if cell.fraction == 1 and plan.stability:
+        stability = stability_table(bench, cell, trainings, predictions)
+        write_text(stability.to_csv(index=False), folder / "stability.csv")
+    if cell.fraction == 1 and plan.saliency_patients:
+        write_saliency(bench, cell, trainings, folder)
     best = [trained.fitted for trained in trainings]
     write_metrics(
         folder,
         counts=_counts(data, bench.cache.table["sequence"], splits),
         validation={
             "metric": task.metric,
-            "value": float(np.mean([one.score for one in best])) * _display(cell.task, plan.age_unit),
+            "value": float(np.mean([one.score for one in best])) * display_factor(task, plan.age_unit),
             "epoch": int(np.median([one.epoch for one in best])),
         },
         seconds=round(time.monotonic() - started, 2),
         finished=_now(),
     )
     (folder / "status.json").unlink(missing_ok=True)
-
-
-def _predictions(
-    task: Task,
-    table: pd.DataFrame,
-    split: pd.Series,
-    rows: np.ndarray,
-    trained: Trained,
-    age_unit: str,
-    fold: int | None,
-) -> pd.DataFrame:
-    chosen = table.iloc[rows]
-    values = scores(task, trained.outputs(rows), trained.fitted.scale)
-    out = chosen[["patient", "scan", "dataset"]].copy()
-    out["split"] = split.iloc[rows].to_numpy()
-    if fold is not None:
-        out["fold"] = fold
-    if task.classes:
-        out["truth"] = chosen["sequence"].to_numpy()
-        for number, name in enumerate(task.classes):
-            out[f"score_{name}"] = values[:, number]
-        return out
-    display = _display(task.name, age_unit)
-    truth = chosen["target"].to_numpy(float) * display
-    out["truth"] = truth if task.name == "age" else pd.array(truth, dtype="Int64")
-    out["score"] = values * display
-    if task.name == "survival":
-        out["time"], out["event"] = chosen["time"].to_numpy(float), chosen["event"].astype(int).to_numpy()
-    return out
 
 
 def _counts(data: Studies, sequence: pd.Series, splits: list[pd.Series]) -> dict:
@@ -166,13 +140,8 @@ def _history(trainings: list[Trained]) -> str:
     )
 
 
-def _display(task_name: str, age_unit: str) -> float:
-    """What one unit of the target is in years (U-16); 1 for other tasks."""
-    return 1 / AGE_UNITS[age_unit] if task_name == "age" else 1.0
-
-
-def _age_meaning(age_unit: str) -> dict:
-    return {"unit": age_unit, "display_unit": "years", "conversion": 1 / AGE_UNITS[age_unit]}
+def _age_meaning(task: Task, age_unit: str) -> dict:
+    return {"unit": age_unit, "display_unit": "years", "conversion": display_factor(task, age_unit)}
 
 
 def _provenance(bench: Workbench, encoder: dict) -> dict:

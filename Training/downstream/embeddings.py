@@ -12,8 +12,9 @@ import numpy as np
 from filelock import FileLock
 
 from BrainIACLib.scans.writing import write_bytes
-from Training.downstream.inputs import Perturbation, VolumeInputs, embed_volumes
+from Training.downstream.inputs import VolumeInputs, embed_volumes
 from Training.downstream.plan import Workbench
+from Training.evaluation.perturbations import Perturbation
 
 FOLDER = ".embeddings"
 
@@ -23,7 +24,7 @@ def embeddings_of(
     initialisation: str,
     seed: int,
     rows: np.ndarray | None = None,
-    perturb: tuple[str, float, Perturbation] | None = None,
+    perturb: Perturbation | None = None,
 ) -> np.ndarray:
     """float32 (len(cache), D); rows of the cache that were not asked for are NaN.
 
@@ -31,7 +32,7 @@ def embeddings_of(
     ----------
     seed : of random weights; without meaning for pretrained ones.
     rows : the volumes to embed, all by default.
-    perturb : name, level and the function of a perturbation.
+    perturb : applied to the volumes before they are normalised.
     """
     start = bench.initialisation(initialisation)
     rows = np.arange(len(bench.cache)) if rows is None else np.unique(rows)
@@ -40,19 +41,13 @@ def embeddings_of(
         "width": start.contract.width,
         "normalisation": [start.contract.normalisation, start.contract.clip_percentiles],
         "cache": bench.cache_sha256,
-        "perturbation": list(perturb[:2]) if perturb else None,
+        "perturbation": [perturb.name, perturb.level] if perturb else None,
         "rows": hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest(),
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
 
     def compute() -> np.ndarray:
-        inputs = VolumeInputs(
-            bench.cache,
-            rows[:, None],
-            start.contract,
-            bench.plan.device,
-            perturb[2] if perturb else None,
-        )
+        inputs = VolumeInputs(bench.cache, rows[:, None], start.contract, bench.plan.device, perturb)
         known = embed_volumes(start.encoder(seed), inputs, rows, bench.plan.device)
         everything = np.full((len(bench.cache), known.shape[1]), np.nan, np.float32)
         everything[rows] = known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from BrainIACLib.models.inference import prepare_for_inference
 from BrainIACLib.preprocessing.intensity import normalise
 from Training.data.cache import Cache
 from Training.downstream.network import masked_mean
+from Training.evaluation.perturbations import Perturbation
 
-Perturbation = Callable[[Tensor], Tensor]  # (B, 1, X, Y, Z) in 0..1, before normalisation -> the same shape
 SCANS_AT_ONCE = 32
 
 

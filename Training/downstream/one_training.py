@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,19 +19,32 @@ from Training.downstream.network import StudyNet, absorb_input_scale, absorb_out
 from Training.downstream.plan import Workbench, with_truth
 from Training.downstream.recipe import Recipe
 from Training.downstream.tasks import TASKS, TargetScale
-from Training.evaluation.results import Cell
+from Training.evaluation.perturbations import Perturbation
+from Training.evaluation.results import HELD_OUT, Cell
+
+
+class Outputs(typing.Protocol):
+    def __call__(self, rows: np.ndarray, perturb: Perturbation | None = None) -> torch.Tensor:
+        """Raw outputs (len(rows), outputs) of studies by row number; of perturbed scans only for held-out studies."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One training: what predicts (raw outputs, or embeddings, of studies by row number), and how it came about."""
+    """One training: whom it saw (its split column), what predicts (raw outputs, or embeddings, of studies by row
+    number), and how it came about."""
 
+    split: pd.Series
     fitted: Fitted
-    outputs: Callable[[np.ndarray], torch.Tensor]
+    outputs: Outputs
     pooled: Callable[[np.ndarray], np.ndarray]
     tensors: dict[str, torch.Tensor]
     net: StudyNet | None  # None for a probe
     head: nn.Module
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """Row numbers of the studies that test this training, which it neither trained on nor validated with."""
+        return np.flatnonzero(self.split.isin(HELD_OUT))
 
 
 def train_once(
@@ -66,24 +80,30 @@ def train_once(
         fitted = fit(head, inputs, targets, train, validation, task, recipe, **{**how, "device": "cpu"})
         absorb_input_scale(head, inputs.mean, inputs.deviation)
 
-        def outputs(rows: np.ndarray) -> torch.Tensor:
-            return _head_outputs(head, pooled[torch.from_numpy(rows)])
+        def outputs(rows: np.ndarray, perturb: Perturbation | None = None) -> torch.Tensor:
+            if perturb is None:
+                return _head_outputs(head, pooled[torch.from_numpy(rows)])
+            # of the test volumes of all tasks and folds at once, so that each of them finds these embeddings computed
+            perturbed = embeddings_of(bench, cell.initialisation, cell.seed, bench.test_volumes(cell), perturb)
+            return _head_outputs(head, pool_studies(perturbed, data.volumes[rows]))
 
-        return Trained(
-            fitted, outputs, lambda rows: pooled.numpy()[rows], _tensors(head, None, fitted.scale), None, head
-        )
+        def embeddings(rows: np.ndarray) -> np.ndarray:
+            return pooled.numpy()[rows]
+
+        return Trained(split, fitted, outputs, embeddings, _tensors(head, None, fitted.scale), None, head)
     net = StudyNet(start.encoder(cell.seed), head)
     volume_inputs = VolumeInputs(bench.cache, data.volumes, start.contract, device)
     fitted = fit(net, volume_inputs, targets, train, validation, task, recipe, **how)
 
-    def net_outputs(rows: np.ndarray) -> torch.Tensor:
-        return predict(net, volume_inputs, rows, recipe.batch_size)
+    def net_outputs(rows: np.ndarray, perturb: Perturbation | None = None) -> torch.Tensor:
+        inputs = VolumeInputs(bench.cache, data.volumes, start.contract, device, perturb)
+        return predict(net, inputs, rows, recipe.batch_size)
 
     def net_embeddings(rows: np.ndarray) -> np.ndarray:
         without_head = StudyNet(net.encoder, nn.Identity())
         return predict(without_head, volume_inputs, rows, recipe.batch_size).numpy()
 
-    return Trained(fitted, net_outputs, net_embeddings, _tensors(head, net.encoder, fitted.scale), net, head)
+    return Trained(split, fitted, net_outputs, net_embeddings, _tensors(head, net.encoder, fitted.scale), net, head)
 
 
 @torch.inference_mode()

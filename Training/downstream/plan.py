@@ -24,7 +24,7 @@ from Training.downstream.recipe import load_recipe
 from Training.downstream.studies import Studies, studies
 from Training.downstream.survival_labels import ONE_YEAR
 from Training.downstream.tasks import TASKS
-from Training.evaluation.results import LABELS, Cell, read_json
+from Training.evaluation.results import HELD_OUT, LABELS, Cell, read_json
 
 PLAN = "plan.json"
 
@@ -36,7 +36,7 @@ class Plan:
     ``sources`` : initialisation -> model folder or file. ``like`` : the initialisation whose net Scratch has, or empty
     for ``architecture`` and ``width``. ``folds`` : 0, or the number of folds of a cross-validation by patient in place
     of a hold-out. ``stability`` : perturbation -> levels, for cells with all data. ``saliency_patients`` : test
-    patients whose saliency is computed, for cells with all data; ``tumours`` : file of tumour masks by patient (P-36);
+    patients whose saliency is looked at, for cells with all data; ``tumours`` : file of tumour masks by patient (P-36);
     ``spacing_mm`` : voxel size of the cache.
     """
 
@@ -194,7 +194,7 @@ class Workbench:
             return "random weights, pretrained on nobody"
         if start.trained_on is None:
             return "not compared, since the weights come without a list of what they were pretrained on"
-        rows = volumes[np.any([split.isin(["test", "external"]) for split in splits], axis=0)].ravel()
+        rows = volumes[_held_out(splits)].ravel()
         seen = seen_before(start.trained_on, self.cache.table, rows[rows >= 0])
         if seen.patients or seen.images:
             whom = f", the first is '{seen.patients[0]}'" if seen.patients else ""
@@ -205,20 +205,27 @@ class Workbench:
             )
         return f"compared by {seen.compared}: none of the test cases was pretrained on"
 
+    @functools.cache  # noqa: B019
     def test_volumes(self, cell: Cell) -> np.ndarray:
-        """Rows of the cache that are in the hold-out or external split of any task, for the seed of ``cell``."""
+        """int64 (n,), rows of the cache that are held out of some training of any task, for the seed of ``cell``: of
+        its one split, or of one of its folds."""
         rows = [np.empty(0, np.int64)]
         for name in TASKS:
             try:
                 data = self.studies(name)
                 share = load_recipe(self.plan.recipes[cell.mode], name)
-                split = self.splits(
+                splits = self.splits(
                     Cell(name, "Scratch", 1.0, cell.seed), share.hold_out_share, share.validation_share
-                )[0]
+                )
             except TrainingError:  # the data are not for this task
                 continue
-            rows.append(data.volumes[split.isin(["test", "external"])].ravel())
+            rows.append(data.volumes[_held_out(splits)].ravel())
         return np.unique(np.concatenate(rows)[np.concatenate(rows) >= 0])
+
+
+def _held_out(splits: list[pd.Series]) -> np.ndarray:
+    """bool (studies,), whether a study tests the training of some split column."""
+    return np.any([split.isin(HELD_OUT) for split in splits], axis=0)
 
 
 def with_truth(studies_: Studies, split: pd.Series, *names: str) -> np.ndarray:

@@ -44,6 +44,11 @@ TASKS = {
 }
 
 
+def display_factor(task: Task, age_unit: str) -> float:
+    """What one unit of the target is in the unit of the results: years for an age (U-16), the same for other tasks."""
+    return 1 / AGE_UNITS[age_unit] if task.name == "age" else 1.0
+
+
 @dataclass(frozen=True)
 class TargetScale:
     """The affine scale on which an age is learnt: the network's output times ``deviation`` plus ``mean`` is the age.

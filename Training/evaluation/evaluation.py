@@ -13,9 +13,8 @@ import pandas as pd
 from BrainIACLib.errors import StatisticsError
 from Training.evaluation.measures import MEASURES, PAIRS, Measure
 from Training.evaluation.reading_runs import read_runs
-from Training.evaluation.results import INITIALISATIONS, TASKS, Cell, Run, read_grid
+from Training.evaluation.results import HELD_OUT, INITIALISATIONS, TASKS, Cell, Run, read_grid
 
-HELD_OUT = ("test", "external")
 NUMBER_COLUMNS = [
     *("task", "split", "subset", "measure", "initialisation", "fraction", "value", "low", "high"),
     *("method", "patients", "cases", "seeds", "reason"),
@@ -142,11 +141,11 @@ def _seeds(runs: list[Run], task: str, initialisation: str, fraction: float) -> 
     return sorted(chosen, key=lambda run: run.cell.seed)
 
 
-def _columns(measure: Measure, runs: list[Run], tables: list[pd.DataFrame]) -> tuple[list[np.ndarray], np.ndarray]:
+def _columns(measure: Measure, tables: list[pd.DataFrame]) -> tuple[list[np.ndarray], np.ndarray]:
     """(truth columns and one answer a seed, patients)."""
     known = [measure.known(table) for table in tables]
     truth = [known[0][name].to_numpy() for name in measure.truth]
-    answers = [measure.answer(run, rows) for run, rows in zip(runs, known, strict=True)]
+    answers = [measure.answer(rows) for rows in known]
     return truth + answers, known[0]["patient"].to_numpy()
 
 
@@ -166,7 +165,7 @@ def _subsets(measure: Measure, task: str, table: pd.DataFrame) -> Iterator[tuple
 def _numbers(measure: Measure, runs: list[Run], split: str, resamples: int) -> Iterator[dict]:
     cell, tables = runs[0].cell, aligned(runs, split)
     for subset, mask in _subsets(measure, cell.task, tables[0]):
-        columns, patients = _columns(measure, runs, [table[mask] for table in tables])
+        columns, patients = _columns(measure, [table[mask] for table in tables])
         row = {
             "task": cell.task,
             "split": split,
@@ -190,7 +189,7 @@ def _numbers(measure: Measure, runs: list[Run], split: str, resamples: int) -> I
 def _comparisons(measure: Measure, there: dict[str, list[Run]], split: str, resamples: int) -> Iterator[dict]:
     for a, b in itertools.combinations(there, 2):
         cell = there[a][0].cell
-        (left, patients), (right, _) = (_columns(measure, there[name], aligned(there[name], split)) for name in (a, b))
+        (left, patients), (right, _) = (_columns(measure, aligned(there[name], split)) for name in (a, b))
         row = {"task": cell.task, "split": split, "measure": measure.name, "fraction": cell.fraction, "a": a, "b": b}
         try:
             found, test = measure.compare(left, right, patients, resamples)

@@ -12,21 +12,21 @@ from BrainIACLib.statistics.bootstrap import Difference, bootstrap, bootstrap_di
 from BrainIACLib.statistics.delong import auc_with_interval, compare_aucs
 from BrainIACLib.statistics.interval import Interval
 from BrainIACLib.statistics.metrics import auc, balanced_accuracy, balanced_accuracy_shares, c_index, mae
-from Training.evaluation.results import Run
 
 
-def most_probable_class(run: Run, rows: pd.DataFrame) -> np.ndarray:
-    """The class with the highest score, (rows,)."""
-    table = rows[[f"score_{name}" for name in run.classes]].to_numpy()
-    return np.array(run.classes, dtype=object)[table.argmax(axis=1)]
+def most_probable_class(rows: pd.DataFrame) -> np.ndarray:
+    """The class with the highest of the scores ``score_<class>``, (rows,)."""
+    table = rows.filter(regex="^score_")
+    classes = table.columns.str.removeprefix("score_").to_numpy(dtype=object)
+    return classes[table.to_numpy().argmax(axis=1)]
 
 
-def score(run: Run, rows: pd.DataFrame) -> np.ndarray:
+def score(rows: pd.DataFrame) -> np.ndarray:
     """The single score column."""
     return rows["score"].to_numpy()
 
 
-def positive(run: Run, rows: pd.DataFrame) -> np.ndarray:
+def positive(rows: pd.DataFrame) -> np.ndarray:
     """Whether the probability is a half or more."""
     return (rows["score"].to_numpy() >= 0.5).astype(float)
 
@@ -38,7 +38,7 @@ def absolute_error_shares(truth: np.ndarray, prediction: np.ndarray) -> np.ndarr
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric of one task: which columns are the truth, what of a run is the answer, and how it prints.
+    """A metric of one task: which columns of predictions.csv are the truth, which the answer, and how it prints.
 
     ``shares`` gives what each case adds to the metric, where it is such a sum: then models are compared by permutation.
     """
@@ -47,7 +47,7 @@ class Measure:
     title: str
     metric: Callable[..., float | np.ndarray]
     truth: tuple[str, ...]
-    answer: Callable[[Run, pd.DataFrame], np.ndarray]
+    answer: Callable[[pd.DataFrame], np.ndarray]
     shares: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     factor: float = 1.0
     digits: int = 2
@@ -55,6 +55,11 @@ class Measure:
     def known(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows whose truth is known (survival: not those censored before the horizon, C-11)."""
         return rows.dropna(subset=list(self.truth))
+
+    def value(self, rows: pd.DataFrame) -> float:
+        """The metric of all rows together; StatisticsError where it is not defined."""
+        known = self.known(rows).sort_values("scan", kind="stable")  # as the tables do: order decides the last bit
+        return float(self.metric(*(known[name].to_numpy() for name in self.truth), self.answer(known)))
 
     def estimate(self, columns: list[np.ndarray], patients: np.ndarray, resamples: int) -> tuple[Interval, str]:
         """The metric, averaged over the answers (seeds) after the truth columns, with its interval and method."""

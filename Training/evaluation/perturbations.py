@@ -88,6 +88,19 @@ def resolution(volumes: Tensor, factor: float) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Perturbation:
+    """A perturbation at one level: float32 (B, 1, X, Y, Z) in 0..1 to the same shape. ``name`` and ``level`` identify
+    it."""
+
+    name: str
+    level: float
+    apply: Callable[[Tensor, float], Tensor]
+
+    def __call__(self, volumes: Tensor) -> Tensor:
+        return self.apply(volumes, self.level)
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A perturbation and its levels; ``neutral`` is the one without an effect."""
 
@@ -95,6 +108,10 @@ class Sweep:
     apply: Callable[[Tensor, float], Tensor]
     neutral: float
     levels: tuple[float, ...]
+
+    def at(self, level: float) -> Perturbation:
+        """The perturbation at a level, which need not be one of ``levels``."""
+        return Perturbation(self.name, level, self.apply)
 
 
 SWEEPS = (

@@ -9,7 +9,7 @@ import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.measures import NAMES
-from Training.evaluation.results import FRACTIONS, INITIALISATIONS, TASKS
+from Training.evaluation.results import FRACTIONS, INITIALISATIONS, TASKS, Run
 from Training.figures.style import Drawn
 from Training.tables.published import COHORTS
 from Training.tables.table import Table, percent
@@ -123,14 +123,24 @@ def _here(row: Row, evaluation: Evaluation, figures: dict[str, Drawn]) -> str:
                 waits.append(f"waits for {NAMES[task]} runs with the {split} set")
     tasks = row.tasks or ((_TASK_OF_ROW[row.id],) if row.id in _TASK_OF_ROW else TASKS)
     runs = [run for task in tasks for run in evaluation.of(task)]
+    by_fold = _by_fold(row, runs, figures)
     if waits:
         there = ", ".join(NAMES[task] for task in row.tasks if evaluation.of(task))
         done = said or (f"done for {there}" if there else "")
-        return "; ".join([*([done] if done else []), *waits])
+        return "; ".join([*([done] if done else []), *by_fold, *waits])
     cohorts = ", ".join(sorted({run.config["cohort"] for run in runs}))
     simulated = " with SIMULATED LABELS" if any(run.simulated for run in runs) else ""
     missing = sum(cell.task in tasks for cell in evaluation.missing)
-    return (said or f"done on {cohorts}{simulated}") + (f"; {missing} cells missing" if missing else "")
+    missing = [f"{missing} cells missing"] if missing else []
+    return "; ".join([said or f"done on {cohorts}{simulated}", *by_fold, *missing])
+
+
+def _by_fold(row: Row, runs: list[Run], figures: dict[str, Drawn]) -> list[str]:
+    """For what a cross-validation has no hold-out: on whom it was done instead, where any of it is drawn."""
+    drawn = [number for number in row.figures if figures[number].figure is not None]
+    if row.id not in _BY_FOLD or not drawn or not any("fold" in run.predictions for run in runs):
+        return []
+    return [f"{', '.join(drawn)} by cross-validation: {_BY_FOLD[row.id]}"]
 
 
 def _initialisations(evaluation: Evaluation) -> str:
@@ -178,6 +188,12 @@ def _grouped(evaluation: Evaluation, key: Callable[[dict], str], title: Callable
 
 _SAYS = {"P-16": _recipes, "P-17": _heads}
 """Rows that are not done by the mere fact that there are runs."""
+
+_BY_FOLD = {
+    "P-42": "each case perturbed for the network of the fold that tests it, one metric of all cases",
+    **dict.fromkeys(("P-36", "P-43", "P-44"), "each case explained by the network of the fold that tests it"),
+}
+"""What is done with networks, beyond their predictions."""
 
 
 def _paper(row: Row) -> str:

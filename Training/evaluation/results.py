@@ -47,12 +47,15 @@ survival   ``time`` in months, ``event`` 1 died, 0 censored; ``truth`` 1 died wi
 in a cross-validation of whole networks, whose folds have features of their own.
 
 ``stability.csv`` (P-42): ``perturbation`` (contrast, gibbs, bias_field, motion, noise, resolution), ``level``,
-``split``, ``metric`` (as in ``PRIMARY_METRIC``), ``value``. Levels at which nothing is perturbed are in it too.
+``split``, ``metric`` (as in ``PRIMARY_METRIC``), ``value``: of the whole split, in a cross-validation too, where each
+case is perturbed for the network of the fold that tests it. Levels at which nothing is perturbed are in it too, with
+the metric of predictions.csv. A split for which the metric is not defined (one class alone) is left out.
 
+``saliency/``: of test cases, in a cross-validation by the network of the fold that tests them.
 ``saliency/centre_of_mass.csv`` (P-36): ``patient``, ``sequence``, ``distance_mm``, ``threshold``.
 ``saliency/<any>.npz``: ``image`` and ``map`` (X, Y, Z, RAS, the map 0 to 1), ``spacing`` (3,) mm, ``patient``,
-``sequence``, ``target`` ("task", or "backbone" for Extended Data Fig 3), optional ``tumour`` (X, Y, Z) mask. One file
-is one row of pictures.
+``sequence``, ``target`` ("task", or "backbone" for Extended Data Fig 3), optional ``answer`` (the class whose logit is
+explained, the most probable one, right or wrong) and ``tumour`` (X, Y, Z) mask. One file is one row of pictures.
 """
 
 from __future__ import annotations
@@ -77,6 +80,7 @@ INITIALISATIONS = ("BrainIAC", "MedicalNet", "Scratch")
 FRACTIONS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 MODES = ("finetune", "probe")
 SPLITS = ("train", "validation", "test", "external")
+HELD_OUT = ("test", "external")
 PRIMARY_METRIC = {"sequence": "balanced_accuracy", "age": "mae", "idh": "auc", "survival": "auc"}
 LABELS = ("real", "simulated")
 

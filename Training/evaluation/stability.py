@@ -1,66 +1,53 @@
-"""Stability of a trained cell: its metric on the test cases at each level of each perturbation (PROTOCOL P-42).
+"""Stability of a trained cell: its metric on the held-out cases at each level of each perturbation (PROTOCOL P-42).
 
-For a probe the encoder is shared, so perturbed embeddings are computed once and serve all tasks; a finetuned net is
-swept by itself.
+Each training is perturbed on the cases that it is tested with and on no others: in a cross-validation each case for the
+network or head of one fold. The answers of all folds are measured together, once a level, as the unperturbed ones are.
+For a probe the encoder is shared, so perturbed embeddings are computed once and serve all tasks and folds; a finetuned
+net is swept by itself.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import typing
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
-import torch
 
-from Training.downstream.embeddings import embeddings_of
-from Training.downstream.fitting import predict, validation_score
-from Training.downstream.inputs import VolumeInputs, pool_studies
+from BrainIACLib.errors import StatisticsError
 from Training.downstream.plan import Workbench
-from Training.downstream.recipe import load_recipe
-from Training.downstream.tasks import TASKS, scores
+from Training.downstream.predictions import predictions_table
+from Training.evaluation.measures import MEASURES
 from Training.evaluation.perturbations import SWEEPS
-from Training.evaluation.results import Cell
+from Training.evaluation.results import HELD_OUT, Cell
 
 if typing.TYPE_CHECKING:
     from Training.downstream.one_training import Trained
 
-SPLITS = ("test", "external")
 
-
-def stability_table(bench: Workbench, cell: Cell, split: pd.Series, trained: Trained, display: float) -> pd.DataFrame:
-    """Columns ``perturbation``, ``level``, ``split``, ``metric``, ``value``; the level without an effect is in it.
+def stability_table(
+    bench: Workbench, cell: Cell, trainings: Sequence[Trained], predictions: pd.DataFrame
+) -> pd.DataFrame:
+    """Columns ``perturbation``, ``level``, ``split``, ``metric``, ``value``: the task's primary measure (MAE in years).
 
     Parameters
     ----------
-    display : factor of the metric, from the unit of an age to years.
+    trainings : one, or one for each fold.
+    predictions : what they answer for the scans as they are. At the level without an effect these are measured, not
+        computed again: another batch may round differently, and the sweep starts at the cell's own metric exactly.
     """
-    task, data = TASKS[cell.task], bench.studies(cell.task)
-    truth = data.table["target"].to_numpy(float)
-    rows_of = {name: np.flatnonzero((split == name) & data.table["target"].notna()) for name in SPLITS}
-    rows_of = {name: rows for name, rows in rows_of.items() if len(rows)}
+    measure = MEASURES[cell.task][0]
+    unperturbed = {}
+    for split in HELD_OUT:
+        with contextlib.suppress(StatisticsError):  # nobody there, or everybody of one class: no metric at any level
+            unperturbed[split] = measure.value(predictions[predictions["split"] == split])
     found = []
     for sweep in SWEEPS:
         for level in bench.plan.stability.get(sweep.name, []):
-            apply = functools.partial(_perturbed, sweep.apply, level)
-            for name, rows in rows_of.items():
-                outputs = _outputs(bench, cell, rows, trained, (sweep.name, level, apply))
-                value = validation_score(task, truth[rows], scores(task, outputs, trained.fitted.scale)) * display
-                found.append((sweep.name, level, name, task.metric, value))
+            values = unperturbed
+            if level != sweep.neutral:
+                perturb = sweep.at(level)
+                answers = pd.concat([predictions_table(bench, cell, one, one.held_out, perturb) for one in trainings])
+                values = {split: measure.value(answers[answers["split"] == split]) for split in unperturbed}
+            found += [(sweep.name, level, split, measure.name, value) for split, value in values.items()]
     return pd.DataFrame(found, columns=["perturbation", "level", "split", "metric", "value"])
-
-
-def _perturbed(apply, level: float, volumes: torch.Tensor) -> torch.Tensor:
-    return apply(volumes, level)
-
-
-def _outputs(bench: Workbench, cell: Cell, rows: np.ndarray, trained: Trained, perturb: tuple) -> torch.Tensor:
-    data = bench.studies(cell.task)
-    if trained.net is None:
-        embeddings = embeddings_of(bench, cell.initialisation, cell.seed, bench.test_volumes(cell), perturb)
-        pooled = pool_studies(embeddings, data.volumes[rows])
-        with torch.inference_mode():
-            return trained.head.eval()(pooled)
-    contract = bench.initialisation(cell.initialisation).contract
-    inputs = VolumeInputs(bench.cache, data.volumes, contract, bench.plan.device, perturb[2])
-    return predict(trained.net, inputs, rows, load_recipe(bench.plan.recipes[cell.mode], cell.task).batch_size)

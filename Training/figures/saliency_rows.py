@@ -20,7 +20,10 @@ _MOST_ROWS = 8
 
 @dataclass(frozen=True)
 class SaliencyRow:
-    """One axial slice, the one where the map is strongest: image and map (Y, X), anterior up, right on the left."""
+    """One axial slice, the one where the map is strongest: image and map (Y, X), anterior up, right on the left.
+
+    ``answer`` : the class that the network took the scan for, whose logit the map explains; empty without classes.
+    """
 
     image: np.ndarray
     map: np.ndarray
@@ -29,6 +32,12 @@ class SaliencyRow:
     patient: str
     sequence: str
     target: str
+    answer: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the scan is, and what it was taken for."""
+        return f"{self.sequence}, answered {self.answer}" if self.answer else self.sequence
 
 
 def read_saliency(path: Path) -> SaliencyRow:
@@ -53,6 +62,7 @@ def read_saliency(path: Path) -> SaliencyRow:
         patient,
         sequence,
         target,
+        str(content.get("answer", "")),
     )
 
 
@@ -64,7 +74,7 @@ def task_saliency(evaluation: Evaluation, task: str, initialisation: str = "Brai
         raise WaitsFor(f"saliency of a {initialisation} run of {NAMES[task]}")
     with drawing(len(rows), 3, simulated=run.simulated, width=2.2, height=2.2) as (figure, axes):
         for line, row in zip(axes, rows, strict=True):
-            _draw(line, row, f"{row.sequence}")
+            _draw(line, row, row.title)
         figure.supylabel(f"{TITLES[task]}, {initialisation}", fontsize=9)
     return figure
 

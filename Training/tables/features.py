@@ -12,10 +12,10 @@ from BrainIACLib.statistics.agreement import agreement
 from BrainIACLib.statistics.bootstrap import bootstrap
 from BrainIACLib.statistics.calibration import brier_score, calibration_error
 from BrainIACLib.statistics.survival import auc_at
-from Training.evaluation.evaluation import HELD_OUT, Evaluation
+from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.feature_clusters import feature_clusters
 from Training.evaluation.measures import TITLES, most_probable_class
-from Training.evaluation.results import INITIALISATIONS, TASKS, Run
+from Training.evaluation.results import HELD_OUT, INITIALISATIONS, TASKS, Run
 from Training.evaluation.risk_groups import risk_groups
 from Training.tables.table import NOTHING, Table, interval_text, p_text, percent
 
@@ -190,7 +190,7 @@ def survival_table(evaluation: Evaluation) -> Table | None:
 def right_and_probability(run: Run, cases: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """(0/1 outcome, its probability): of class 1, or for the sequence of the most probable class being right."""
     if run.cell.task == "sequence":
-        right = most_probable_class(run, cases) == cases["truth"].to_numpy()
+        right = most_probable_class(cases) == cases["truth"].to_numpy()
         return right.astype(float), cases[[f"score_{name}" for name in run.classes]].to_numpy().max(axis=1)
     return cases["truth"].to_numpy(dtype=float), cases["score"].to_numpy()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from Training.evaluation.evaluation import HELD_OUT, Evaluation
+from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.measures import MEASURES, TITLES, Measure
-from Training.evaluation.results import INITIALISATIONS, TASKS
+from Training.evaluation.results import HELD_OUT, INITIALISATIONS, TASKS
 from Training.tables.table import NOTHING, Table, interval_text, p_text, percent
 
 MISSING = "missing"
