@@ -77,7 +77,7 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
         device=options.device,
         command=command,
         simulated_note=NOTE if synthetic else "",
-        saliency_patients=preset.saliency_patients if options.cohort != "open" else 0,
+        saliency_patients=preset.saliency_patients,
         tumours=str((cache / TUMOURS).resolve()) if synthetic else "",
         spacing_mm=template_grid(preset.cohort.size).spacing,
     )
