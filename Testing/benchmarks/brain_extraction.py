@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/brain_masks"))
     parser.add_argument("--backends", nargs="+", default=["bundled", "deepbet"])
     parser.add_argument("--reference", default="hd-bet")
+    parser.add_argument("--only", default="", metavar="TEXT", help="of the real whole heads, those with it in the name")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:-1])
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,7 @@ def _surface_distances(one: np.ndarray, other: np.ndarray, spacing: tuple[float,
 def _scans_table(options: argparse.Namespace) -> None:
     print(f"\n### Real whole heads against {options.reference}\n")
     results: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
-    for sequence, path in _raw_scans(options.data):
+    for sequence, path in _raw_scans(options):
         image = sitk.ReadImage(str(path), sitk.sitkFloat32)
         reference = mask_of(image, options.reference, options.cache)
         for backend in options.backends:
@@ -128,11 +129,11 @@ def _scans_table(options: argparse.Namespace) -> None:
     _print_agreement("sequence", results)
 
 
-def _raw_scans(data: Path) -> Iterator[tuple[str, Path]]:
-    with (data / "MANIFEST.csv").open(encoding="utf-8") as file:
+def _raw_scans(options: argparse.Namespace) -> Iterator[tuple[str, Path]]:
+    with (options.data / "MANIFEST.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            if row["file"].startswith("scans/") and row["skull_stripped"] == "no":
-                yield row["sequence"], data / row["file"]
+            if row["file"].startswith("scans/") and row["skull_stripped"] == "no" and options.only in row["file"]:
+                yield row["sequence"], options.data / row["file"]
 
 
 def _label_maps_table(options: argparse.Namespace) -> None:
@@ -216,7 +217,7 @@ def _downstream_table(options: argparse.Namespace) -> None:
     folder = resource("Models", "sequence-starter")
     model = InstalledModel(folder, read_contract(folder))
     labels, embeddings = {}, {}
-    for sequence, path in _raw_scans(options.data):
+    for sequence, path in _raw_scans(options):
         image = sitk.ReadImage(str(path), sitk.sitkFloat32)
         masks = {backend: mask_of(image, backend, options.cache) for backend in backends}
         if any(mask is None for mask in masks.values()):
@@ -255,7 +256,7 @@ def _sequence_answer(image: sitk.Image, mask: np.ndarray, model: InstalledModel)
 
 
 def _cost_table(options: argparse.Namespace) -> None:
-    sequence, path = next(_raw_scans(options.data))
+    sequence, path = next(_raw_scans(options))
     print(f"\n### One scan ({path.name}, {sequence}), a process each: second call, and the peak of the process\n")
     print("| back end | wall, s | CPU, s | peak, MiB |\n|---|---|---|---|")
     context = multiprocessing.get_context("spawn")

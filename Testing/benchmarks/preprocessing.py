@@ -99,14 +99,14 @@ def our_registration(folder: Path, data: Path) -> None:
     sitk.WriteTransform(transform, str(folder / f"ours_{number}.tfm"))
 
 
-def deepbet(folder: Path, data: Path) -> None:
+def brain_extraction(folder: Path, data: Path) -> None:
     sitk.WriteImage(
-        extract_brain(sitk.ReadImage(str(folder / "corrected.nii")), "deepbet").mask, str(folder / "mask.nii")
+        extract_brain(sitk.ReadImage(str(folder / "corrected.nii")), "bundled").mask, str(folder / "mask.nii")
     )
 
 
 def everything(folder: Path, data: Path) -> None:
-    standardise(_head(folder), PreprocessingOptions(brain_extraction="deepbet"))
+    standardise(_head(folder), PreprocessingOptions(brain_extraction="bundled"))
 
 
 ROWS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
@@ -115,7 +115,7 @@ ROWS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     "released_again": ("released: the same once more", released_registration),
     "our_full_n4": ("ours at full resolution: N4", our_full_n4),
     "our_n4": ("ours: N4 at 3 mm", our_n4),
-    "deepbet": ("ours: brain extraction, deepbet", deepbet),
+    "brain_extraction": ("ours: brain extraction, bundled", brain_extraction),
     "our_registration": ("ours: registration + resampling", our_registration),
     "our_again": ("ours: the same once more", our_registration),
     "everything": ("ours: standardise, all steps", everything),

@@ -23,6 +23,7 @@ from BrainIACLib.preprocessing import brain_extraction_bundled as bundled
 from BrainIACLib.preprocessing.brain_extraction import NETWORKS, chosen_backend, extract_brain
 from BrainIACLib.preprocessing.brain_extraction_bundled import brain_distance, segment
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.preprocessing.resampling import with_spacing
 from BrainIACLib.resources import resource
 
 CONTRACT = bundled.BrainExtractionContract(
@@ -351,6 +352,28 @@ def test_a_raw_head_gives_the_brain_and_upside_down_a_doubt(shared_data):
     scan.SetDirection((-np.array(scan.GetDirection())).tolist())
     turned = extract_brain(scan, "bundled")
     assert dice(voxels(turned.mask), inside) > 0.94 or turned.warnings
+
+
+@pytest.mark.parametrize(
+    ("spacing", "least"), [((0.5, 0.5, 1.0), 0.99), ((7.0, 7.0, 7.0), 0.9), ((1.0, 1.0, 7.0), 0.95)]
+)
+def test_fine_and_coarse_voxels_give_the_same_brain(spacing, least, shared_data):
+    """A clinical FLAIR against itself, resampled."""
+    scan = sitk.ReadImage(str(shared_data / "scans" / "torchio_fernando_FLAIR.nii.gz"), sitk.sitkFloat32)
+    found = extract_brain(with_spacing(scan, spacing, sitk.sitkLinear), "bundled")
+    same = sitk.Resample(found.mask, scan, sitk.Transform(), sitk.sitkNearestNeighbor)
+    assert dice(voxels(same), voxels(extract_brain(scan, "bundled").mask)) > least
+
+
+def test_a_slab_keeps_its_part_of_the_brain_and_is_doubted_and_an_offset_changes_nothing(shared_data):
+    scan = sitk.ReadImage(str(shared_data / "scans" / "torchio_fernando_FLAIR.nii.gz"), sitk.sitkFloat32)
+    whole = extract_brain(scan, "bundled").mask
+    assert np.array_equal(voxels(extract_brain(scan - 1000, "bundled").mask), voxels(whole))
+    first = scan.GetSize()[2] // 2
+    last = first + round(40 / scan.GetSpacing()[2])
+    slab = extract_brain(scan[:, :, first:last], "bundled")
+    assert dice(voxels(slab.mask), voxels(whole[:, :, first:last])) > 0.95
+    assert "edge of the scan" in slab.warnings[0]
 
 
 @pytest.mark.parametrize("kind", ["noise", "bottle", "spine_T1", "spine_T2"])
