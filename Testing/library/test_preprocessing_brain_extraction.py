@@ -83,7 +83,7 @@ def test_every_real_scan_is_told_apart(shared_data):
         assert is_stripped(image) == (row["skull_stripped"] == "yes"), row["file"]
 
 
-def test_auto_takes_a_mask_first_then_a_stripped_scan_then_the_best_installed(monkeypatch):
+def test_auto_takes_a_mask_first_then_a_stripped_scan_then_the_first_that_is_installed(monkeypatch):
     def network(installed, in_auto=True):
         return Network("some-package", lambda: installed, lambda *_: None, lambda: "1", in_auto)
 

@@ -214,7 +214,7 @@ def test_dura_is_mostly_dark_where_it_does_not_enhance():
     assert np.median(dura("T1")) < 0.6
     enhanced = dura("T1CE")
     assert 0.3 < (enhanced >= 0.8).mean() < 0.8  # in some heads only
-    assert 0.2 < (enhanced < 0.8).mean()
+    assert np.median(enhanced[enhanced < 0.8]) < 0.6
     contrast = Contrast("T1", {}, np.ones(len(NAMES), np.float32))
     changed = surroundings.vary_contrast(contrast, np.random.default_rng(0)).signal
     assert (changed[list(BRAIN_TISSUES)] == 1).all()

@@ -112,6 +112,21 @@ def test_a_changed_scan_or_setting_is_not_mistaken_for_done(tmp_path, table):
     assert noting.seen == ["scan07.nii"]
 
 
+def test_scans_stripped_by_another_network_are_not_mistaken_for_done(tmp_path, table, monkeypatch):
+    """Half of a cache with one network's masks and half with another's would be a difference between the halves."""
+    how = Standardising(size=(16, 16, 16))
+    names = [f"scan{number:02d}.nii" for number in (0, 1, 2, 3, 5, 6, 7)]
+    monkeypatch.setattr(prepare_module, "network_version", lambda backend: f"one for {backend}")
+    prepare(table, tmp_path / "c", how, standardise_one=fake)
+    prepare(table, tmp_path / "c", how, standardise_one=Noting())
+    monkeypatch.setattr(prepare_module, "network_version", lambda backend: f"another for {backend}")
+    prepare(table, tmp_path / "stored", HOW, standardise_one=Noting(*names))
+    with pytest.raises(CacheError, match="and brain extraction"):
+        prepare(table, tmp_path / "c", how, standardise_one=Noting())
+    monkeypatch.setattr(prepare_module, "network_version", lambda backend: f"a third for {backend}")
+    prepare(table, tmp_path / "stored", HOW, standardise_one=Noting())  # scans as they are stored need no network
+
+
 def test_edited_roles_and_labels_reach_a_finished_cache(tmp_path, table):
     """Otherwise patients that were moved into the hold-out would still be pretrained on (P-02)."""
     prepare(table, tmp_path / "c", HOW, standardise_one=fake)

@@ -104,6 +104,11 @@ def configure(**changes):
         (configure(labels="maybe"), "must call its labels 'real' or 'simulated'"),
         (rewrite("embeddings.npz", "no"), r"embeddings\.npz is not a file of embeddings"),
         (rewrite("stability.csv", "perturbation,level\ngibbs,0\n"), r"stability\.csv lacks the column metric"),
+        (
+            rewrite("stability.csv", "perturbation,level,metric,value,split\nfog,0,auc,0.5,test\n"),
+            r"stability\.csv has the perturbation 'fog', not one of contrast, gibbs",
+        ),
+        (change("score_DWI", "0.1"), r"predictions\.csv has the column 'score_DWI', but .* knows no such class"),
     ],
 )
 def test_damage_is_named(runs, damage, words):

@@ -76,7 +76,7 @@ def test_a_pretraining_that_is_stopped_ends_in_one_sentence(tmp_path, monkeypatc
     assert capsys.readouterr().err == "reproduce: stopped; run the same command again to go on.\n"
 
 
-def test_each_cell_is_trained_once_for_each_seed_that_is_asked_for(tmp_path, monkeypatch):
+def test_each_cell_is_wanted_once_for_each_seed_that_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "usable_label_maps", lambda folder, needed: [])
     monkeypatch.setattr(reproduce, "_synthetic_cache", lambda *arguments: tmp_path)
     monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: None)
@@ -84,9 +84,11 @@ def test_each_cell_is_trained_once_for_each_seed_that_is_asked_for(tmp_path, mon
     monkeypatch.setattr(reproduce, "work_in_processes", lambda runs, cells, processes: [])
     monkeypatch.setattr(evaluate, "main", lambda arguments: 0)
     command = ["--cohort", "synthetic", "--preset", "ci", "--out", str(tmp_path), "--brainiac", str(tmp_path)]
-    assert reproduce.main([*command, "--seeds", "3", "5"]) == 0
+    assert reproduce.main([*command, "--seeds", "3", "5", "3"]) == 0
     expected = {Cell("age", start, 1.0, seed, "probe") for start in ("BrainIAC", "Scratch") for seed in (3, 5)}
-    assert set(read_grid(tmp_path / "work" / "runs")) == expected
+    wanted = read_grid(tmp_path / "work" / "runs")
+    assert set(wanted) == expected
+    assert len(wanted) == len(expected)
 
 
 def test_full_preset_is_the_paper_s_grid():

@@ -29,6 +29,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from BrainIACLib.errors import BrainIACError, CacheError
+from BrainIACLib.preprocessing.brain_extraction import network_version
 from Training.data.bids import manifest_of_bids
 from Training.data.cache import INDEX, Cache, finish_cache, make_folder, write_shard, write_whole
 from Training.data.inventory import as_markdown, inventory
@@ -167,7 +168,8 @@ def cache_of_manifest(
         _refuse_other_settings(folder, how)
         if _text(folder / MADE_FROM) == json.dumps(_made_from(table, list(_jobs(table, how)))):
             return folder
-    state = f"'{manifest}' was edited since '{folder}' was made from it" if finished else f"'{folder}' is not prepared"
+    edited = f"'{manifest}' was edited since '{folder}' was made from it, or another brain extraction is installed"
+    state = edited if finished else f"'{folder}' is not prepared"
     if not alone:
         otherwise = " (or give --cache alone to take it as it is)" if finished else ""
         raise CacheError(
@@ -212,12 +214,14 @@ def _refuse_other_scans(folder: Path, known: dict[str, Known], jobs: Sequence[Jo
     if 2 * same < len(known):
         raise CacheError(
             f"'{folder}' holds {len(known)} volumes of other scans or settings, and only {same} of them are of the "
-            "manifest's scans as these are now (same path, size and time); choose another folder."
+            "manifest's scans as these are now (same path, size, time and brain extraction); choose another folder."
         )
 
 
 def _jobs(table: pd.DataFrame, how: Standardising) -> Iterator[Job]:
     settings = json.dumps(dataclasses.asdict(how), sort_keys=True)
+    if how.steps == "standard":
+        settings += f"\n{network_version(how.brain_extraction)}"
     for number, start in enumerate(range(0, len(table), SCANS_PER_SHARD)):
         scans = tuple(table["scan"].iloc[start : start + SCANS_PER_SHARD])
         keys = []
@@ -229,7 +233,8 @@ def _jobs(table: pd.DataFrame, how: Standardising) -> Iterator[Job]:
 
 
 def _made_from(table: pd.DataFrame, jobs: Sequence[Job]) -> dict[str, str]:
-    """``scans`` changes with a file, the settings or the order; ``labels`` with any other cell of the manifest."""
+    """``scans`` changes with a file, the settings, the network that extracts the brain or the order; ``labels`` with
+    any other cell of the manifest."""
     cells = table.drop(columns="scan").to_csv(index=False)
     return {
         "scans": hashlib.sha256("".join(job.key for job in jobs).encode()).hexdigest(),

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from Training.evaluation.results import UNPERTURBED_LEVEL
+
 SEED = 0
 BIAS_DEGREE = 3
 FFT_AXES = (-3, -2, -1)
@@ -106,8 +108,11 @@ class Sweep:
 
     name: str
     apply: Callable[[Tensor, float], Tensor]
-    neutral: float
     levels: tuple[float, ...]
+
+    @property
+    def neutral(self) -> float:
+        return UNPERTURBED_LEVEL[self.name]
 
     def at(self, level: float) -> Perturbation:
         """The perturbation at a level, which need not be one of ``levels``."""
@@ -115,12 +120,12 @@ class Sweep:
 
 
 SWEEPS = (
-    Sweep("contrast", contrast, 1.0, tuple(round(0.5 + 0.1 * step, 1) for step in range(16))),
-    Sweep("gibbs", gibbs, 0.0, tuple(round(0.05 * step, 2) for step in range(9))),
-    Sweep("bias_field", bias_field, 0.0, tuple(round(0.05 * step, 2) for step in range(9))),
-    Sweep("motion", motion, 0.0, (0.0, 0.1, 0.2, 0.3, 0.4)),
-    Sweep("noise", noise, 0.0, (0.0, 0.02, 0.05, 0.1, 0.15)),
-    Sweep("resolution", resolution, 1.0, (1.0, 2.0, 3.0, 4.0, 6.0)),
+    Sweep("contrast", contrast, tuple(round(0.5 + 0.1 * step, 1) for step in range(16))),
+    Sweep("gibbs", gibbs, tuple(round(0.05 * step, 2) for step in range(9))),
+    Sweep("bias_field", bias_field, tuple(round(0.05 * step, 2) for step in range(9))),
+    Sweep("motion", motion, (0.0, 0.1, 0.2, 0.3, 0.4)),
+    Sweep("noise", noise, (0.0, 0.02, 0.05, 0.1, 0.15)),
+    Sweep("resolution", resolution, (1.0, 2.0, 3.0, 4.0, 6.0)),
 )
 FEW_LEVELS = {
     "contrast": (0.5, 0.75, 1.0, 1.5, 2.0),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import ResultsError
-from Training.evaluation.results import LABELS, SPLITS, Cell, Run, cell_folders, read_json
+from Training.evaluation.results import LABELS, SPLITS, UNPERTURBED_LEVEL, Cell, Run, cell_folders, read_json
 
 _CONFIG_KEYS = ("task", "initialisation", "fraction", "seed", "mode", "cohort", "labels", "recipe", "provenance")
 _METRICS_KEYS = ("counts", "validation", "seconds", "finished")
@@ -47,9 +47,7 @@ def read_run(folder: Path) -> Run:
         metrics,
         predictions,
         _embeddings(folder / "embeddings.npz", len(predictions)),
-        _table(
-            folder / "stability.csv", {"perturbation": str, "level": float, "metric": str, "value": float, "split": str}
-        ),
+        _stability(folder / "stability.csv"),
         _table(
             folder / "saliency" / "centre_of_mass.csv",
             {"patient": str, "sequence": str, "distance_mm": float, "threshold": float},
@@ -86,6 +84,13 @@ def _table(path: Path, kinds: dict[str, type]) -> pd.DataFrame | None:
     return _read_csv(path, kinds) if path.is_file() else None
 
 
+def _stability(path: Path) -> pd.DataFrame | None:
+    table = _table(path, {"perturbation": str, "level": float, "metric": str, "value": float, "split": str})
+    if table is not None and (unknown := set(table["perturbation"]) - set(UNPERTURBED_LEVEL)):
+        raise ResultsError(f"{path} has the perturbation '{min(unknown)}', not one of {', '.join(UNPERTURBED_LEVEL)}")
+    return table
+
+
 def _predictions(path: Path, cell: Cell, config: dict) -> pd.DataFrame:
     kinds: dict[str, type] = {"patient": str, "scan": str, "split": str}
     may_be_empty: tuple[str, ...] = ()
@@ -97,6 +102,8 @@ def _predictions(path: Path, cell: Cell, config: dict) -> pd.DataFrame:
         kinds |= {"time": float, "event": float}
         may_be_empty = ("truth",)
     table = _read_csv(path, kinds, may_be_empty)
+    if foreign := [name for name in table.columns if name.startswith("score_") and name not in kinds]:
+        raise ResultsError(f"{path} has the column '{foreign[0]}', but {cell.name} knows no such class")
     allowed = {"split": SPLITS, "event": (0, 1)}
     if cell.task == "sequence":
         allowed["truth"] = tuple(config["classes"])

@@ -54,7 +54,7 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
     """The steps of ``main``; ``command`` goes into every run's record."""
     preset, work = PRESETS[options.preset], options.out / "work"
     if options.seeds:
-        preset = dataclasses.replace(preset, seeds=tuple(options.seeds))
+        preset = dataclasses.replace(preset, seeds=tuple(dict.fromkeys(options.seeds)))
     if options.cohort == "synthetic" or options.brainiac is None:
         maps = preset.cohort.training_maps + preset.cohort.test_maps
         usable_label_maps(options.labelmaps, maps)  # said before any work
@@ -150,7 +150,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--cohort", required=True, help="synthetic, open, or a manifest (CSV)")
     add("--out", type=Path, required=True, help="folder of the report")
     add("--preset", choices=list(PRESETS), default="small")
-    add("--seeds", type=int, nargs="+", help="trainings of each cell, averaged in the tables (the preset's own)")
+    add(
+        "--seeds",
+        type=int,
+        nargs="+",
+        help="of each cell, averaged with those in --out (the preset's)",
+    )
     add("--labelmaps", type=Path, default=Path("../shared/data/labelmaps"), help="SynthSeg's training label maps")
     add("--prepared-labelmaps", type=Path, help="folder that keeps them prepared (26 CPU seconds each, once)")
     add("--data", type=Path, default=Path("../shared/data"), help="folder with MANIFEST.csv, for the cohort open")

@@ -46,7 +46,7 @@ survival   ``time`` in months, ``event`` 1 died, 0 censored; ``truth`` 1 died wi
 ``embeddings.npz``: ``embedding`` (n, features) float and ``row`` (n,), the row in predictions.csv, counted from 0. Not
 in a cross-validation of whole networks, whose folds have features of their own.
 
-``stability.csv`` (P-42): ``perturbation`` (contrast, gibbs, bias_field, motion, noise, resolution), ``level``,
+``stability.csv`` (P-42): ``perturbation`` (one of ``UNPERTURBED_LEVEL``), ``level``,
 ``split``, ``metric`` (as in ``PRIMARY_METRIC``), ``value``: of the whole split, in a cross-validation too, where each
 case is perturbed for the network of the fold that tests it. Levels at which nothing is perturbed are in it too, with
 the metric of predictions.csv. A split for which the metric is not defined (one class alone) is left out.
@@ -81,6 +81,10 @@ FRACTIONS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 MODES = ("finetune", "probe")
 SPLITS = ("train", "validation", "test", "external")
 HELD_OUT = ("test", "external")
+UNPERTURBED_LEVEL = {
+    **{"contrast": 1.0, "gibbs": 0.0, "bias_field": 0.0},  # the paper's three
+    **{"motion": 0.0, "noise": 0.0, "resolution": 1.0},
+}
 PRIMARY_METRIC = {"sequence": "balanced_accuracy", "age": "mae", "idh": "auc", "survival": "auc"}
 LABELS = ("real", "simulated")
 

@@ -6,12 +6,11 @@ from matplotlib.figure import Figure
 
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.measures import MEASURES, TITLES
-from Training.evaluation.results import INITIALISATIONS, TASKS
+from Training.evaluation.results import INITIALISATIONS, TASKS, UNPERTURBED_LEVEL
 from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, legend_below
 
 PAPER = ("contrast", "gibbs", "bias_field")
 EXTRAS = ("motion", "noise", "resolution")
-_UNPERTURBED = {"contrast": 1.0, "resolution": 1.0}  # 0 for every other one
 _AXES = {
     "contrast": "contrast (gamma)",
     "gibbs": "Gibbs artefact (alpha)",
@@ -51,7 +50,7 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Fig
                     )
                     style = {"color": COLOURS[name], "marker": MARKERS[name], "linestyle": LINES[name]}
                     axis.plot(own["level"], own["value"] * measure.factor, label=name, markersize=3, **style)
-                axis.axvline(_UNPERTURBED.get(kind, 0.0), color="0.4", linestyle=":", linewidth=1)
+                axis.axvline(UNPERTURBED_LEVEL[kind], color="0.4", linestyle=":", linewidth=1)
                 axis.set(title=TITLES[task], xlabel=_AXES[kind], ylabel=measure.title)
         legend_below(figure, axes[0, 0])
     return figure

@@ -15,7 +15,7 @@ from BrainIACLib.statistics.survival import auc_at
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.feature_clusters import feature_clusters
 from Training.evaluation.measures import TITLES, most_probable_class
-from Training.evaluation.results import HELD_OUT, INITIALISATIONS, TASKS, Run
+from Training.evaluation.results import HELD_OUT, INITIALISATIONS, TASKS, UNPERTURBED_LEVEL, Run
 from Training.evaluation.risk_groups import risk_groups
 from Training.tables.table import NOTHING, Table, interval_text, p_text, percent
 
@@ -72,7 +72,7 @@ def stability_table(evaluation: Evaluation) -> Table | None:
             for (split, perturbation, metric), levels in run.stability.groupby(["split", "perturbation", "metric"]):
                 lower_is_better = metric == "mae"
                 worst = levels.loc[levels["value"].idxmax() if lower_is_better else levels["value"].idxmin()]
-                none = levels.loc[(levels["level"] - (1.0 if perturbation == "contrast" else 0.0)).abs().idxmin()]
+                none = levels.loc[(levels["level"] - UNPERTURBED_LEVEL[perturbation]).abs().idxmin()]
                 rows.append(
                     {
                         "task": task,

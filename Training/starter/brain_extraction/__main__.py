@@ -1,7 +1,9 @@
-r"""Reproduce the bundled brain extraction: prepare the label maps, train, measure on unseen heads, export.
+r"""A brain extraction to bundle: prepare the label maps, train, measure on unseen heads, export.
 
-    python -m Training.starter.brain_extraction --labelmaps ../shared/data/labelmaps \
-        --out Resources/Models/brain-extraction
+    python -m Training.starter.brain_extraction --labelmaps ../shared/data/labelmaps --out FOLDER \
+        --start-from Resources/Models/brain-extraction/unet.safetensors
+
+Without ``--start-from`` it trains from nothing. How the shipped weights came about stands on their card.
 
 One process draws the heads while another trains; ``--work`` keeps the prepared label maps and the last checkpoint.
 """
@@ -22,6 +24,7 @@ from Training.starter.brain_extraction.scenes import draw_samples
 from Training.starter.brain_extraction.training import Recipe, overlap, train
 from Training.synthesis.label_maps import label_map_files
 
+RATE_FROM_NOTHING = 2e-3
 HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
 
 
@@ -33,7 +36,8 @@ def main() -> None:
     parser.add_argument("--start-from", type=Path, help="unet.safetensors of an earlier version, to go on from it")
     parser.add_argument("--iterations", type=int, default=Recipe.iterations)
     arguments = parser.parse_args()
-    recipe = Recipe(iterations=arguments.iterations)
+    rate = RATE_FROM_NOTHING if arguments.start_from is None else Recipe.learning_rate
+    recipe = Recipe(iterations=arguments.iterations, learning_rate=rate)
     started = time.monotonic()
     maps = [with_border_distance(path, arguments.work / "labelmaps") for path in label_map_files(arguments.labelmaps)]
     training = [label_map for label_map in maps if label_map.name not in HELD_OUT]

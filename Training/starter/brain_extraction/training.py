@@ -27,8 +27,8 @@ class Recipe:
 
     seed: int = 20264
     validation_seed: int = 99
-    iterations: int = 10000  # 0.5 CPU seconds each, the drawing of the heads included
-    learning_rate: float = 1e-3  # from weights that know heads already; 2e-3 from nothing
+    iterations: int = 10000  # 0.16 s each on two cores, the drawing of the heads included
+    learning_rate: float = 1e-3  # from weights that know heads already
     weight_decay: float = 0.01
     averaging: float = 0.995
     widths: tuple[int, ...] = (16, 32, 64, 96)
