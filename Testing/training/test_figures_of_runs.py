@@ -6,6 +6,7 @@ import itertools
 
 import matplotlib.colors
 import numpy as np
+import pandas as pd
 import pytest
 from fabricated_runs import fabricate_random_runs
 
@@ -15,6 +16,7 @@ from Training.evaluation.evaluation import evaluate
 from Training.figures.catalogue import FIGURES, all_figures
 from Training.figures.performance_curves import primary_curve
 from Training.figures.saliency_rows import read_saliency
+from Training.figures.stability import perturbations
 from Training.figures.style import COLOURS, WaitsFor, write
 
 PAPER = {
@@ -60,6 +62,24 @@ def test_curves_show_the_numbers_of_the_tables(evaluation, drawn):
         expected = [evaluation.number("age", "external", "mae", name, fraction)["value"] for fraction in (0.4, 1.0)]
         assert lines[name].get_ydata() == pytest.approx(expected)
         assert lines[name].get_xdata() == pytest.approx([40, 100], abs=1.01)
+
+
+def test_stability_is_that_of_the_mean_seed_between_the_extremes(tmp_path):
+    """P-42; the first seed alone would be one of several equally good answers."""
+    fabricate_random_runs(tmp_path, cases=24, tasks=("age",), fractions=(0.4, 1.0), seeds=(0, 1))
+    (other,) = tmp_path.glob("age-Scratch-100-seed1-*")
+    table = pd.read_csv(other / "stability.csv")
+    first = table["value"].copy()
+    table.assign(value=first + 2).to_csv(other / "stability.csv", index=False)
+    of_two = evaluate(tmp_path, resamples=20)[0]
+    found = of_two.stability("age", "Scratch")
+    assert found["level"].tolist() == table["level"].tolist()
+    assert found["low"].tolist() == pytest.approx(first.tolist())
+    assert found["value"].tolist() == pytest.approx((first + 1).tolist())
+    assert found["high"].tolist() == pytest.approx((first + 2).tolist())
+    drawn = perturbations(of_two).axes[0]
+    line = next(line for line in drawn.lines if line.get_label() == "Scratch")
+    assert line.get_ydata().tolist() == pytest.approx((first + 1)[table["perturbation"] == "contrast"].tolist())
 
 
 def test_overview_shows_what_the_runs_recorded(drawn):

@@ -60,6 +60,17 @@ class Evaluation:
         runs = self.of(task, initialisation)
         return max(runs, key=lambda run: (run.cell.fraction, -run.cell.seed)) if runs else None
 
+    def stability(self, task: str, initialisation: str) -> pd.DataFrame | None:
+        """The stability of the models with the most training data: the columns of stability.csv, ``value`` averaged
+        over the seeds, and ``low`` and ``high``, the seeds' extremes. None where no such run has been perturbed."""
+        largest = self.largest(task, initialisation)
+        runs = self.of(task, initialisation, largest.cell.fraction) if largest else []
+        tables = [run.stability for run in runs if run.stability is not None]
+        if not tables:
+            return None
+        values = pd.concat(tables).groupby(["split", "perturbation", "metric", "level"], sort=False)["value"]
+        return values.agg(value="mean", low="min", high="max").reset_index()
+
     def simulated(self, task: str) -> bool:
         """Whether the task's labels were simulated."""
         return any(run.simulated for run in self.of(task))

@@ -22,12 +22,15 @@ _AXES = {
 
 
 def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Figure:
-    """Tasks down, perturbations across, the largest model of each initialisation; dotted where nothing is perturbed."""
+    """Tasks down, perturbations across, the largest models of each initialisation; dotted where nothing is perturbed.
+
+    Of several seeds their mean, and a band from the lowest to the highest.
+    """
     sweeps = {
-        (task, name): run.stability
+        (task, name): table
         for task in TASKS
         for name in INITIALISATIONS
-        if (run := evaluation.largest(task, name)) is not None and run.stability is not None
+        if (table := evaluation.stability(task, name)) is not None
     }
     shown = {
         key: table[(table["split"] == "test") & table["perturbation"].isin(kinds)] for key, table in sweeps.items()
@@ -50,6 +53,8 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Fig
                     )
                     style = {"color": COLOURS[name], "marker": MARKERS[name], "linestyle": LINES[name]}
                     axis.plot(own["level"], own["value"] * measure.factor, label=name, markersize=3, **style)
+                    band = (own[end] * measure.factor for end in ("low", "high"))
+                    axis.fill_between(own["level"], *band, color=COLOURS[name], alpha=0.12, linewidth=0)
                 axis.axvline(UNPERTURBED_LEVEL[kind], color="0.4", linestyle=":", linewidth=1)
                 axis.set(title=TITLES[task], xlabel=_AXES[kind], ylabel=measure.title)
         legend_below(figure, axes[0, 0])

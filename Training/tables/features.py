@@ -66,10 +66,10 @@ def stability_table(evaluation: Evaluation) -> Table | None:
     rows = []
     for task in TASKS:
         for name in INITIALISATIONS:
-            run = evaluation.largest(task, name)
-            if run is None or run.stability is None:
+            table = evaluation.stability(task, name)
+            if table is None:
                 continue
-            for (split, perturbation, metric), levels in run.stability.groupby(["split", "perturbation", "metric"]):
+            for (split, perturbation, metric), levels in table.groupby(["split", "perturbation", "metric"]):
                 lower_is_better = metric == "mae"
                 worst = levels.loc[levels["value"].idxmax() if lower_is_better else levels["value"].idxmin()]
                 none = levels.loc[(levels["level"] - UNPERTURBED_LEVEL[perturbation]).abs().idxmin()]
@@ -85,7 +85,14 @@ def stability_table(evaluation: Evaluation) -> Table | None:
                         "change": f"{worst['value'] - none['value']:+.3f}",
                     }
                 )
-    return _table("stability", "Stability of the largest models", rows, "All levels: the figures.", evaluation, TASKS)
+    return _table(
+        "stability",
+        "Stability of the largest models",
+        rows,
+        "Means over the seeds. All levels: the figures.",
+        evaluation,
+        TASKS,
+    )
 
 
 def agreement_table(evaluation: Evaluation) -> Table | None:
