@@ -216,7 +216,9 @@ class BrainIACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.resultTableView.setMRMLTableNode(results.node if results else None)
         for button in (self.ui.plotButton, self.ui.copyButton, self.ui.exportButton, self.ui.clearButton):
             button.setEnabled(bool(records))
-        self.ui.answerLabel.setText(answerInWords(records[-1]) if records else _("No result yet."))
+        text = answerInWords(records[-1]) if records else _("No result yet.")
+        if text != self.ui.answerText.property("plainText"):  # a person may be reading further down, or selecting
+            self.ui.answerText.setPlainText(text)
 
     def _updateSaliency(self, obstacle):
         scan = self._parameterNode.saliencyScan

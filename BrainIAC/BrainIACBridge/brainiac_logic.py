@@ -137,7 +137,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
             time = datetime.now().astimezone().isoformat(timespec="seconds")
             self.results().add({**record, "scans": names, "time": time}, target)
             if task == "sequence":
-                self.study.setSequence(target["any"], record["label"], record["confidence"])
+                self.study.setSequence(target["any"], record["label"], record["confidence"], record["warnings"])
 
         scans = self._scansOfStudy([node for target in targets for node in target.values()])
         self._analysis.predict(task, model, targets, scans, self._options(), store, listener)

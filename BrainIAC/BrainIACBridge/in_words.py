@@ -6,13 +6,13 @@ from slicer.i18n import tr as _
 
 
 def answerInWords(record):
-    """For which scan, what, how sure, valid for whom, with which warnings, computed where."""
+    """For which scan, what, with which warnings, how sure, valid for whom, computed where."""
     lines = [
         _("{scans}: {answer}").format(scans=", ".join(record["scans"].values()), answer=record["headline"]),
+        *(_("Warning: {text}").format(text=warning) for warning in record["warnings"]),
         *_uncertainty(record),
         *_examined(record),
         _("Valid for: {range}").format(range=record["valid_range"]),
-        *(_("Warning: {text}").format(text=warning) for warning in record["warnings"]),
         _("Computed on: {device} ({note})").format(device=record["provenance"]["device"], note=record["note"]),
     ]
     return "\n".join(lines)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import slicer.util
 
-SEQUENCE, CONFIDENCE, EXCLUDED, RESULT = (
+SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, RESULT = (
     "BrainIAC.Sequence",  # T1, T2, FLAIR, T1CE or other; detected, or set by the person
     "BrainIAC.SequenceConfidence",  # as text; absent where the person set the sequence
+    "BrainIAC.SequenceWarnings",  # one a line; absent where there are none
     "BrainIAC.Excluded",  # "1": not part of the study
     "BrainIAC.Result",  # marks what this module made; never an input
 )
@@ -44,10 +45,15 @@ class Study:
         confidence = node.GetAttribute(CONFIDENCE)
         return node.GetAttribute(SEQUENCE) or "", float(confidence) if confidence else None
 
-    def setSequence(self, node, sequence, confidence=None):
+    def sequenceWarnings(self, node):
+        """The reasons to doubt the detected sequence, one a line; "" if there are none."""
+        return node.GetAttribute(WARNINGS) or ""
+
+    def setSequence(self, node, sequence, confidence=None, warnings=()):
         """Remember what a volume is; without a confidence it counts as set by the person."""
         node.SetAttribute(SEQUENCE, sequence or None)
         node.SetAttribute(CONFIDENCE, None if confidence is None else repr(confidence))
+        node.SetAttribute(WARNINGS, "\n".join(warnings) or None)
 
     def fillSlots(self, slots):
         """The scans for a model's slots, and the slots without one.

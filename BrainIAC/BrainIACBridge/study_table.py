@@ -54,6 +54,9 @@ class StudyTable:
             shown = "" if not sequence else _("set by you") if confidence is None else f"{confidence:.2f}"
             probability = qt.QTableWidgetItem(shown)
             probability.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+            if warnings := self._study.sequenceWarnings(node):
+                probability.setIcon(self._widget.style().standardIcon(qt.QStyle.SP_MessageBoxWarning))
+                probability.setToolTip(warnings)
             self._widget.setItem(row, PROBABILITY, probability)
         self._widget.blockSignals(wasBlocked)
 

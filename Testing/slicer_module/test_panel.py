@@ -79,8 +79,14 @@ def test_the_study_table_shows_and_takes_sequences(panel, scene, oblique):
     panel.updatePanel()
     choice = table.cellWidget(0, 1)
     assert (choice.currentText(), table.item(0, 2).text()) == ("FLAIR", "0.75")
+    assert table.item(0, 2).icon().isNull()
+    panel.logic.study.setSequence(scan, "FLAIR", 0.75, ["Uncertain.", "Look at the mask."])
+    panel.updatePanel()
+    assert not table.item(0, 2).icon().isNull()
+    assert table.item(0, 2).toolTip() == "Uncertain.\nLook at the mask."
     choice.setCurrentText("T2")
     choice.activated.emit(choice.currentIndex())
+    assert table.item(0, 2).icon().isNull()  # the person knows better
     assert panel.logic.study.sequence(scan) == ("T2", None)
     assert table.item(0, 2).text() == "set by you"
     table.item(0, 0).setCheckState(QtCore.Qt.CheckState.Unchecked)
@@ -229,7 +235,7 @@ def test_the_findings_of_an_examination_become_part_of_the_answer(panel, scene, 
     assert list(asked) == ["study", "examine"]
     assert asked["examine"]["scans"] == {"any": scan.GetID()}
     assert asked["examine"]["label"] == "T1"
-    assert "Shifts change nothing." in panel.ui.answerLabel.text()
+    assert "Shifts change nothing." in panel.ui.answerText.toPlainText()
 
 
 # From a click to the map
@@ -249,7 +255,7 @@ def test_a_real_scan_from_click_to_map_with_the_numbers_of_the_command_line(pane
     click(panel, "sequenceButton")
     (record,) = panel.logic.results().records()
     assert panel.logic.study.sequence(scan) == (record["label"], record["confidence"])
-    assert record["headline"] in panel.ui.answerLabel.text()
+    assert record["headline"] in panel.ui.answerText.toPlainText()
     command = [sys.executable, "-m", "BrainIACLib.cli", "sequence", str(path), "--json", "--device", "cpu"]
     command += ["--no-bias-field", "--brain-extraction", "none"]
     printed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout

@@ -73,6 +73,7 @@ def test_words_hold_answer_validity_and_warnings():
     text = answerInWords(prediction())
     for part in ("T1, probability 0.90", "Valid for: adults", 'Says "careful"', "cpu"):
         assert part in text
+    assert 'Says "careful"' in text.splitlines()[1]  # where a long answer is scrolled away last
 
 
 def test_uncertainty_is_said_with_the_answer_and_fills_its_column(results, scan):
