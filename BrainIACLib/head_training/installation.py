@@ -172,7 +172,8 @@ def _figures(head: "TrainedHead") -> tuple[str, ...]:
     lines = []
     for name, figure in head.report["metrics"].items():
         lines.append(f"{name} {_figure(figure)}, nested cross-validation by patient")
-    return (*lines, f"against chance: p = {head.report['permutation']['p']:.3g}")
+    p = head.report["permutation"]["p"]
+    return (*lines, "against chance: not tested" if p is None else f"against chance: p = {p:.3g}")
 
 
 def _figure(figure: dict) -> str:

@@ -12,6 +12,7 @@ from BrainIACLib.head_training.cross_validation import CrossValidated
 from BrainIACLib.head_training.embedding_map import embedding_map
 from BrainIACLib.head_training.logistic import balanced_weights, probabilities
 from BrainIACLib.head_training.performance import confusion, decisions, difficulty, main_figure, performance
+from BrainIACLib.head_training.permutation import LEAST_DISTINCT, SIGNIFICANT
 from BrainIACLib.head_training.risk_calibration import RiskCalibration, reliability, unseen_probabilities
 from BrainIACLib.head_training.targets import Target
 from BrainIACLib.statistics.calibration import calibration_error
@@ -21,6 +22,9 @@ from BrainIACLib.trust.conformal import Conformal
 from BrainIACLib.trust.temperature import unseen_temperatures
 
 HARDEST = 10
+UNTESTED = (
+    f"too few patients have equally many cases, and their labels can be shuffled in fewer than {LEAST_DISTINCT} ways"
+)
 FEW_PATIENTS = 20
 
 
@@ -32,7 +36,7 @@ def make_report(
     risk: RiskCalibration | None,
     coverage: float,
     balanced: bool,
-    chance_p: float,
+    chance_p: float | None,
     shuffles: int,
     curve: dict,
     seed: int,
@@ -87,8 +91,10 @@ def make_report(
     return report
 
 
-def _chance_in_words(p: float) -> str:
-    if p < 0.05:
+def _chance_in_words(p: float | None) -> str:
+    if p is None:
+        return f"It cannot be tested whether this head is better than chance: {UNTESTED}."
+    if p < SIGNIFICANT:
         return f"The embedding says something of the labels: shuffled labels do as well with p = {p:.3g}."
     return f"Shuffled labels do as well with p = {p:.2f}: there is no evidence that this head is better than chance."
 

@@ -213,6 +213,40 @@ def test_chance_is_called_chance_and_signal_signal():
     assert permutation_p(cases, 5, 200, 0) < 0.01
 
 
+def of_four_sequences(signal: float, seed: int, patients: int = 15):
+    """Everybody has one scan of each of four sequences, in the same order; the label is the sequence."""
+    sequences = ["T1", "T2", "FLAIR", "T1CE"] * patients
+    people = [f"p{i // 4}" for i in range(4 * patients)]
+    table = changed(cohort(4 * patients, seed=seed, size=8), patient=people, label=sequences)
+    table.embeddings[np.arange(4 * patients), np.arange(4 * patients) % 4] += signal
+    return table
+
+
+def test_labels_in_the_same_order_in_every_patient_can_be_told_from_chance():
+    """The exchange of whole patients would change nothing here: p would always be 1."""
+    assert permutation_p(make_cases(of_four_sequences(3.0, 0), "label"), 5, 200, 0) < 0.01
+    found = [permutation_p(make_cases(of_four_sequences(0.0, seed), "label"), 5, 60, seed) for seed in range(40)]
+    assert sum(p < 0.05 for p in found) <= 6
+    assert sum(p < 0.5 for p in found) >= 10
+
+
+def test_labels_that_cannot_be_shuffled_give_no_p(store):
+    """Of patients with a number of scans of their own, and one label for each, no labels can be exchanged."""
+    folder, model_id, sha256 = store
+    people = np.repeat(np.arange(12), np.arange(1, 13))
+    labels = np.where(people % 2, "ill", "well")
+    table = changed(cohort(78), patient=[f"p{i}" for i in people], label=labels)
+    table = changed(table, encoder_sha256=[sha256] * 78, model=[model_id] * 78)
+    trained = train_head(table, "label", "my-task")
+    found = json.loads(json.dumps(trained.report))["permutation"]
+    assert found["p"] is None
+    assert "cannot be tested" in found["meaning"]
+    assert "too few patients have equally many cases" in found["meaning"]
+    place = trained.install(folder, folders=[folder])
+    assert "against chance: not tested" in find_model("my-task", [folder]).contract.head.metrics
+    assert found["meaning"] in (place / "card.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("target", "kind", "figure", "least"), [("label", "auto", "AUC", 0.75), ("age", "auto", "R2", 0.3)]
 )
