@@ -99,6 +99,15 @@ def _chance_in_words(p: float | None) -> str:
     return f"Shuffled labels do as well with p = {p:.2f}: there is no evidence that this head is better than chance."
 
 
+def doubt_of_worth(p: float | None) -> str | None:
+    """What every answer of the head must say after "Unverified:", or None where the labels beat the shuffled ones."""
+    if p is None:
+        return f"that it is better than chance: no test was possible, as {UNTESTED}"
+    if p < SIGNIFICANT:
+        return None
+    return f"that it is better than chance: in its own cross-validation shuffled labels did as well (p = {p:.2f})"
+
+
 def _answers(cases: Cases, done: CrossValidated, temperature: float | None) -> list[dict]:
     target, rows = cases.target, []
     shares = probabilities(done.outputs / temperature) if target.kind == "classification" else None

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from safetensors.numpy import load_file
 from small_encoder import SIZE, install_small_encoder
@@ -22,6 +23,8 @@ from BrainIACLib.head_training.linear_head import LinearHead
 from BrainIACLib.head_training.logistic import probabilities
 from BrainIACLib.head_training.permutation import permutation_p
 from BrainIACLib.head_training.training import train_head
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.scans import read_scan
 from BrainIACLib.statistics.survival import kaplan_meier
 
 
@@ -245,6 +248,28 @@ def test_labels_that_cannot_be_shuffled_give_no_p(store):
     place = trained.install(folder, folders=[folder])
     assert "against chance: not tested" in find_model("my-task", [folder]).contract.head.metrics
     assert found["meaning"] in (place / "card.md").read_text(encoding="utf-8")
+    (doubt,) = find_model("my-task", [folder]).contract.unverified
+    assert doubt.startswith("that it is better than chance: no test was possible, as too few patients")
+
+
+def test_every_answer_of_a_head_that_is_no_better_than_chance_says_so(store):
+    folder, model_id, sha256 = store
+    inside = (np.stack(np.meshgrid(*(np.linspace(-1, 1, 40) for _ in range(3)))) ** 2).sum(0) < 0.7
+    noise = np.random.default_rng(0).uniform(50, 150, (40, 40, 40))
+    image = sitk.GetImageFromArray(np.where(inside, noise, 0).astype(np.float32))
+    image.SetSpacing((4, 4, 4))
+    sitk.WriteImage(image, str(folder / "a.nii"))
+    predictor = Predictor("cpu", [folder])
+    predictor.set_study({"a": read_scan(folder / "a.nii")}, preset="official")
+    for signal in (0.0, 8.0):
+        table = changed(cohort(40, signal), encoder_sha256=[sha256] * 40, model=[model_id] * 40)
+        trained = train_head(table, "label", "my-task")
+        trained.install(folder, folders=[folder], replace=True)
+        p = trained.report["permutation"]["p"]
+        said = "Unverified: that it is better than chance: in its own cross-validation shuffled labels did as well "
+        said += f"(p = {p:.2f})."
+        assert (p >= 0.05) == (signal == 0)
+        assert (said in predictor.predict("my-task", "a").warnings) == (signal == 0)
 
 
 @pytest.mark.parametrize(
