@@ -25,7 +25,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "embed",
         help="embeddings of scans as a CSV, NPZ or Parquet table",
         description="One row a scan. A run that was stopped goes on where it was, and a table that is there already "
-        "is used as far as image, preprocessing and encoder are the same.",
+        "is used as far as image, preprocessing and encoder are the same. The table then holds the scans of this run "
+        "only; without --replace, no scan is dropped from one that is there.",
     )
     embed.add_argument("scans", nargs="*", type=Path, metavar="SCAN", help=SCAN_HELP)
     embed.add_argument(
@@ -36,6 +37,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "'sequence'; further columns (labels, age_years) are kept",
     )
     embed.add_argument("--out", type=table_path, required=True, metavar="FILE", help=f"ends in {', '.join(FORMATS)}")
+    embed.add_argument(
+        "--replace", action="store_true", help="drop the scans of a table that is there but are not named now"
+    )
     add_scan_options(embed)
     add_model_options(embed)
     embed.set_defaults(run=_embed)
@@ -85,6 +89,7 @@ def _embed(options: argparse.Namespace) -> int:
             preset=options.preset,
             series_uid=options.series,
             frame=options.frame,
+            replace=options.replace,
             done=done,
             progress=lambda step, part: bar.step(step, ready / len(cases), (ready + 1) / len(cases))(step, part),
         )

@@ -18,6 +18,7 @@ from BrainIACLib.embeddings.table import FACTS, table_of
 from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.worker.head_requests import HeadRequests
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,45 @@ def test_a_stopped_run_goes_on_where_it_was(cut, manifest, store, tmp_path, monk
     assert finished.computed == (1 if cut == 0 else 2)
     assert not journal.exists()
     assert finished.table.sha256 == run(manifest, store, tmp_path / "other.npz").table.sha256
+
+
+def test_no_row_of_a_table_is_dropped_unless_told(manifest, store, tmp_path, monkeypatch):
+    out = tmp_path / "t.csv"
+    run(manifest, store, out)
+    before, done = out.read_bytes(), counted(monkeypatch)
+    manifest.write_text("scan\na.nii\nd.nii\n")
+    (tmp_path / "a.nii").write_bytes((tmp_path / "a.nii").read_bytes()[:-4] + bytes(4))  # it would be embedded anew
+    with pytest.raises(
+        BrainIACError, match=r"^2 of the 4 scans in '.*t.csv' are not .* 'b.nii'.*another --out.*--repl"
+    ):
+        run(manifest, store, out)
+    assert (out.read_bytes(), done) == (before, [])
+    assert list(run(manifest, store, out, replace=True).table.columns["scan"]) == ["a.nii", "d.nii"]
+
+
+def test_a_file_that_is_no_embedding_table_is_not_overwritten_unless_told(manifest, store, tmp_path):
+    before = manifest.read_bytes()
+    with pytest.raises(BrainIACError, match=r"cases.csv' is there already and is no embedding table"):
+        run(manifest, store, manifest)
+    assert manifest.read_bytes() == before
+    assert run(manifest, store, manifest, replace=True).computed == 3
+
+
+def test_the_panel_drops_what_a_person_took_out_of_its_list(manifest, store, tmp_path):
+    embed = HeadRequests([store], lambda name, act: act(name)).actions["embed_cases"]
+    cases = [{"path": str(tmp_path / f"{name}.nii"), "facts": {"scan": name}} for name in "ab"]
+    more = {"out": str(tmp_path / "t.npz"), "device": "cpu", "bias_field": False, "brain_extraction": "none"}
+    assert embed(lambda *_: None, None, cases=cases, **more)["scans"] == 2
+    assert embed(lambda *_: None, None, cases=cases[1:], **more) == {
+        "scans": 1, "computed": 0, "reused": 1, "failures": {},
+    }  # fmt: skip
+
+
+def test_a_missing_folder_is_named_before_any_work(manifest, store, tmp_path, monkeypatch):
+    done = counted(monkeypatch)
+    with pytest.raises(BrainIACError, match=r"^The folder '.*nodir' does not exist"):
+        run(manifest, store, tmp_path / "nodir" / "t.csv")
+    assert done == []
 
 
 def test_a_scan_that_cannot_be_read_costs_only_itself(manifest, store, tmp_path):
