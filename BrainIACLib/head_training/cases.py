@@ -115,6 +115,12 @@ def make_cases(
             f"There is a column '{event}': if '{target}' holds times until an event, some of them censored, learn it "
             "as survival (kind 'survival')."
         )
+    if max(map(len, members)) > 1:
+        lacking = sum(len(set(table.columns["sequence"][rows])) < len(order) for rows in members)
+        notes.append(
+            f"The scans of a session were joined ({' + '.join(order)}): {len(table)} scans are {len(members)} cases, "
+            f"{lacking} of which lack some."
+        )
     ages = table.columns.get("age_years", np.full(len(table), ""))
     return Cases(
         embeddings=np.array([_mean_over_slots(table, rows) for rows in members], np.float64),

@@ -73,7 +73,12 @@ def make_report(
         "learning_curve": curve,
         "out_of_fold": answers,
         "hardest": [
-            {"case": cases.names[i], "difficulty": float(hard[i]), "in_words": _answer_in_words(answers[i], target)}
+            {
+                "case": cases.names[i],
+                "scans": list(cases.scans[i]),
+                "difficulty": float(hard[i]),
+                "in_words": _answer_in_words(answers[i], target),
+            }
             for i in order
         ],
         "map": {"method": method, "coordinates": np.round(places, 4).tolist()},

@@ -96,7 +96,10 @@ def test_scans_of_a_session_are_joined_by_the_masked_mean():
     cases = make_cases(table, "label")
     assert (len(cases), cases.slots, cases.complete) == (20, ("T1CE", "FLAIR"), True)
     assert np.allclose(cases.embeddings[0], table.embeddings[:2].astype(float).mean(axis=0))
+    (note,) = cases.notes
+    assert note == "The scans of a session were joined (T1CE + FLAIR): 40 scans are 20 cases, 0 of which lack some."
     cases = make_cases(table.rows(np.arange(1, 40)), "label")
+    assert "39 scans are 20 cases, 1 of which lack some" in cases.notes[0]
     assert (len(cases), cases.complete) == (20, False)
     assert np.allclose(cases.embeddings[0], table.embeddings[1])
     alone = make_cases(changed(table, label=sequences), "label")  # labels differ within a session: each scan is a case

@@ -90,6 +90,37 @@ def test_the_output_can_be_read_without_the_manual(cohort, brainiac):
     assert ".nii: is " in lines[lines.index("Hardest cases, answered by a head that had not seen the patient:") + 1]
 
 
+def test_a_head_for_several_scans_says_how_to_use_it(cohort, brainiac):
+    """Scans of a session are joined: the printed command, the hardest cases, and the error of a wrong command."""
+    folder, store = cohort
+    table = read_table(folder / "table.npz")
+    both = {"sequence": np.array(["T1CE", "FLAIR"] * 20), "session": np.array(["0"] * 40)}
+    write_table(type(table)({**table.columns, **both}, table.embeddings), folder / "table.npz")
+    command = ["train-head", "--embeddings", folder / "table.npz", "--labels", folder / "labels.csv"]
+    command += ["--target", "diagnosis", "--task", "both", "--models-dir", store]
+    status, out, _ = brainiac(*command)
+    assert status == 0
+    assert f"Use it: brainiac analyze T1CE=FILE FLAIR=FILE --task both --out FOLDER --models-dir {store}" in out
+    assert "The scans of a session were joined (T1CE + FLAIR)" in out
+    lines = out.splitlines()
+    hardest = lines[lines.index("Hardest cases, answered by a head that had not seen the patient:") + 1]
+    assert hardest.count(".nii") == 2
+    analyze = ["analyze", "--task", "both", "--out", folder / "out", "--models-dir", store]
+    status, _, error = brainiac(*analyze, "scan.nii")
+    assert (status, "name each once, like this: T1CE=FILE FLAIR=FILE (with --accept-missing, those" in error) == (
+        1,
+        True,
+    )
+    status, _, error = brainiac(*analyze, "T1CE=scan.nii")
+    assert (status, "missing: FLAIR. Accept missing scans (--accept-missing)" in error) == (1, True)
+
+    write_table(read_table(folder / "table.npz").rows(np.arange(39)), folder / "table.npz")
+    status, out, _ = brainiac(*command, "--replace")
+    assert "Name those of these scans that there are" in out
+    status, _, error = brainiac(*analyze, "scan.nii")
+    assert (status, "name those that you have once, like this: T1CE=FILE FLAIR=FILE." in error) == (1, True)
+
+
 def test_a_survival_head_says_what_its_probability_is_worth(cohort, brainiac):
     folder, store = cohort
     rng = np.random.default_rng(0)
