@@ -34,7 +34,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         type=Path,
         metavar="CSV",
         help="a table of scans: column 'scan' (path, relative to the table), best with 'patient', 'session', "
-        "'sequence'; further columns (labels, age_years) are kept",
+        "'sequence'; further columns (labels, age_years) are kept; separated by commas, semicolons or tabs",
     )
     embed.add_argument("--out", type=table_path, required=True, metavar="FILE", help=f"ends in {', '.join(FORMATS)}")
     embed.add_argument(

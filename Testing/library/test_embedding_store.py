@@ -187,7 +187,9 @@ def test_every_format_gives_back_the_table_to_the_bit(suffix, tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("path,label\na.nii,x\n", "needs a column 'scan'"),
+        ("path,label\na.nii,x\n", "has no column 'scan'; its columns are path, label\\."),
+        ("scan,label,label\na.nii,x,y\n", "has the column 'label' twice"),
+        ("", "has no column 'scan'; its columns are none"),
         ("scan,label\n", "has no rows"),
         ("scan,label\nmissing.nii,x\n", "Line 2 .* 'missing.nii' does not exist"),
         ("scan,label\na.nii,x,y\n", "Line 2 .* another number of cells"),
@@ -199,6 +201,26 @@ def test_a_bad_manifest_is_named_with_its_line(text, reason, manifest, tmp_path)
     manifest.write_text(text)
     with pytest.raises(BrainIACError, match=reason):
         read_cohort(manifest)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_manifests_of_any_spreadsheet_program_are_read(separator, manifest):
+    """A separator other than the comma leaves commas in cells alone; the index that pandas writes is no column."""
+    rows = [["", " scan", "label"], ["0", "a.nii", '"grade 2; 3,\tlow"'], ["1", "b.nii ", "y"], ["", "", ""]]
+    text = "\r\n".join(separator.join(cells) for cells in rows)
+    manifest.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert [case.facts for case in read_cohort(manifest)] == [
+        {"scan": "a.nii", "label": "grade 2; 3,\tlow"},
+        {"scan": "b.nii", "label": "y"},
+    ]
+
+
+def test_a_manifest_that_is_missing_or_in_another_encoding_says_what_to_do(manifest, tmp_path):
+    manifest.write_bytes("scan,größe\na.nii,1\n".encode("latin-1"))
+    with pytest.raises(BrainIACError, match=r"^The manifest '.*' is no text in UTF-8; save it as 'CSV UTF-8'"):
+        read_cohort(manifest)
+    with pytest.raises(BrainIACError, match=r"^The manifest '.*absent.csv' does not exist"):
+        read_cohort(tmp_path / "absent.csv")
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,13 @@ def test_labels_come_from_another_file(tmp_path):
     (tmp_path / "labels.csv").write_text("patient,group\np1,a\np1,b\n")
     with pytest.raises(BrainIACError, match="a second time"):
         with_labels(table, tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").write_text("patient;group\np1;a, b\np2;b\n")
+    assert list(with_labels(table, tmp_path / "labels.csv").columns["group"][1:3]) == ["a, b", "b"]
+    (tmp_path / "labels.csv").write_text("person,group\np1,a\n")
+    with pytest.raises(BrainIACError, match=r"no column 'scan' or 'patient' .*; its columns are person, group"):
+        with_labels(table, tmp_path / "labels.csv")
+    with pytest.raises(BrainIACError, match=r"absent.csv' does not exist"):
+        with_labels(table, tmp_path / "absent.csv")
 
 
 def test_nested_cross_validation_is_that_of_scikit_learn():
