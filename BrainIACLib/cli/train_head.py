@@ -77,13 +77,13 @@ def _train(options: argparse.Namespace) -> int:
             slots=tuple(options.slots.split(",")) if options.slots else None,
         )
     store = options.models_dir or user_folders()[0]
-    folder = None if options.dry_run else head.install(store, replace=options.replace)
-    if options.report:
+    if options.report:  # before the head is installed: if it cannot be written, nothing has changed
         import json
 
         from BrainIACLib.scans import write_text
 
         write_text(json.dumps(head.report, indent=1) + "\n", options.report)
+    folder = None if options.dry_run else head.install(store, replace=options.replace)
     if options.json:
         print_json(folder=str(folder) if folder else None, report=head.report)
         return 0
@@ -95,7 +95,7 @@ def _train(options: argparse.Namespace) -> int:
         print(f"\nInstalled as {folder}\nUse it: brainiac analyze {scans} --task {options.task} --out FOLDER{where}")
         if not head.cases.complete:
             print("Name those of these scans that there are; some may be missing, as in training.")
-    print("Research use only. Not a medical device; not for diagnosis or treatment decisions.")
+    print(head.report["notice"])
     return 0
 
 

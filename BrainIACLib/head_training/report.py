@@ -15,6 +15,7 @@ from BrainIACLib.head_training.performance import confusion, decisions, difficul
 from BrainIACLib.head_training.permutation import LEAST_DISTINCT, SIGNIFICANT
 from BrainIACLib.head_training.risk_calibration import RiskCalibration, reliability, unseen_probabilities
 from BrainIACLib.head_training.targets import Target
+from BrainIACLib.predictor import RESEARCH_USE_ONLY
 from BrainIACLib.statistics.calibration import calibration_error
 from BrainIACLib.statistics.conformal import prediction_sets
 from BrainIACLib.statistics.survival import log_rank
@@ -53,6 +54,7 @@ def make_report(
     hard = difficulty(cases, done.outputs)
     order = np.argsort(-hard, kind="stable")[:HARDEST]
     report = {
+        "notice": RESEARCH_USE_ONLY,
         "library": BrainIACLib.__version__,
         "kind": target.kind,
         "target": target.name,

@@ -53,7 +53,9 @@ def test_from_table_and_labels_to_an_installed_task(cohort, brainiac):
     assert "40 cases of 20 patients" in out
     assert "Research use only" in out
     assert "brainiac analyze SCAN --task my-task" in out
-    assert json.loads((folder / "report.json").read_text())["patients"] == 20
+    report = json.loads((folder / "report.json").read_text())
+    assert report["patients"] == 20
+    assert report["notice"].startswith("Research use only. Not a medical device")
     status, out, error = brainiac(*command)
     assert (status, "replace it (--replace)" in error) == (1, True)
     status, out, _ = brainiac(*command, "--json", "--replace")
@@ -69,6 +71,16 @@ def test_from_table_and_labels_to_an_installed_task(cohort, brainiac):
     status, _, error = brainiac("models", "import", folder / "head.zip", "--yes", "--models-dir", folder / "elsewhere")
     assert (status, error) == (0, "")
     assert find_model("my-task", [folder / "elsewhere"]).contract.encoder_model is None
+
+
+def test_a_report_that_cannot_be_written_leaves_nothing_installed(cohort, brainiac):
+    folder, store = cohort
+    command = ["train-head", "--embeddings", folder / "table.npz", "--labels", folder / "labels.csv", "--task", "t"]
+    command += ["--target", "diagnosis", "--models-dir", store, "--report", folder / "nodir" / "report.json"]
+    before = sorted(store.iterdir())
+    status, _, error = brainiac(*command)
+    assert (status, "nodir" in error) == (1, True)
+    assert sorted(store.iterdir()) == before
 
 
 def test_the_output_can_be_read_without_the_manual(cohort, brainiac):
