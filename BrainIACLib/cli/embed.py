@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from BrainIACLib.cli.progress_bar import ProgressBar
@@ -17,6 +18,7 @@ from BrainIACLib.cli.scan_options import (
 from BrainIACLib.errors import BrainIACError
 
 FORMATS = (".csv", ".npz", ".parquet")
+SECONDS_BETWEEN_LINES = 30  # where no terminal shows the progress bar
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -68,10 +70,10 @@ def _embed(options: argparse.Namespace) -> int:
     model = find_encoder(folders, options.model).contract.id
     cases = read_cohort(options.manifest) if options.manifest else cases_of_files(options.scans)
     with ProgressBar("embedding") as bar:
-        ready = 0
+        ready, said = 0, time.monotonic()
 
         def done(case, failure: str | None) -> None:
-            nonlocal ready
+            nonlocal ready, said
             ready += 1
             if options.json:
                 outcome = {"error": failure} if failure else {"model": model, "out": str(options.out)}
@@ -79,24 +81,38 @@ def _embed(options: argparse.Namespace) -> int:
             elif failure:
                 bar.clear()
                 print(f"brainiac: {failure}", file=sys.stderr)
+            waited = time.monotonic() - said
+            if not options.json and not sys.stderr.isatty() and waited >= SECONDS_BETWEEN_LINES:
+                print(f"{ready} of {len(cases)} scans", file=sys.stderr)
+                said = time.monotonic()
 
-        embedded = embed_cohort(
-            cases,
-            options.out,
-            Predictor(options.device, folders),
-            model_id=options.model,
-            options=preprocessing_options(options),
-            preset=options.preset,
-            series_uid=options.series,
-            frame=options.frame,
-            replace=options.replace,
-            done=done,
-            progress=lambda step, part: bar.step(step, ready / len(cases), (ready + 1) / len(cases))(step, part),
-        )
+        try:
+            embedded = embed_cohort(
+                cases,
+                options.out,
+                Predictor(options.device, folders),
+                model_id=options.model,
+                options=preprocessing_options(options),
+                preset=options.preset,
+                series_uid=options.series,
+                frame=options.frame,
+                replace=options.replace,
+                done=done,
+                progress=lambda step, part: bar.step(step, ready / len(cases), (ready + 1) / len(cases))(step, part),
+            )
+        except KeyboardInterrupt:
+            bar.clear()
+            print(
+                "brainiac: stopped; the scans embedded so far are kept; run the same command again to go on.",
+                file=sys.stderr,
+            )
+            return 130
     if embedded.table is not None and not options.json:
         size = embedded.table.embeddings.shape[1]
         print(
             f"{len(embedded.table)} embeddings of {size} numbers ({model}) in {options.out}: "
             f"{embedded.computed} computed, {embedded.reused} known"
         )
+    if embedded.failures and not options.json:
+        print(f"brainiac: {len(embedded.failures)} of {len(cases)} scans failed; see above.", file=sys.stderr)
     return 1 if embedded.failures else 0

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from small_encoder import install_small_encoder
 
 from BrainIACLib.checkpoints.installed import find_encoder
+from BrainIACLib.cli import main
 from BrainIACLib.embeddings.cohort import read_cohort
 from BrainIACLib.embeddings.files import read_table, write_table
 from BrainIACLib.embeddings.key import preprocessing_sha256
@@ -164,6 +165,42 @@ def test_a_scan_that_cannot_be_read_costs_only_itself(manifest, store, tmp_path)
     embedded = run(manifest, store, tmp_path / "t.csv")
     assert list(embedded.failures) == ["b.nii"]
     assert list(embedded.table.columns["scan"]) == ["a.nii", "c.nii", "d.nii"]
+
+
+def embed_command(manifest, store, *more):
+    fixed = ["--out", str(manifest.with_name("t.npz")), "--models-dir", str(store), "--device", "cpu"]
+    return main(["embed", "--manifest", str(manifest), "--preset", "official", *fixed, *more])
+
+
+def test_without_a_terminal_the_command_counts_scans_and_sums_up_failures(manifest, store, monkeypatch, capsys):
+    manifest.with_name("b.nii").write_bytes(b"nothing")
+    monkeypatch.setattr("BrainIACLib.cli.embed.SECONDS_BETWEEN_LINES", 0)
+    assert embed_command(manifest, store) == 1
+    out, err = capsys.readouterr()
+    assert [line for line in err.splitlines() if line.endswith(" of 4 scans")] == [
+        f"{i} of 4 scans" for i in (1, 2, 3, 4)
+    ]
+    assert err.splitlines()[-1] == "brainiac: 1 of 4 scans failed; see above."
+    assert out.startswith("3 embeddings of")
+    assert embed_command(manifest, store, "--json") == 1
+    assert " of 4 scans" not in capsys.readouterr().err
+
+
+def test_a_command_stopped_by_the_person_says_that_it_goes_on(manifest, store, monkeypatch, capsys):
+    embed, calls = Predictor.embed, []
+
+    def stopped(self, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return embed(self, *arguments)
+
+    monkeypatch.setattr(Predictor, "embed", stopped)
+    assert embed_command(manifest, store) == 130
+    err = capsys.readouterr().err
+    assert "the scans embedded so far are kept; run the same command again to go on." in err
+    assert embed_command(manifest, store) == 0
+    assert "2 computed, 2 known" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
