@@ -218,7 +218,7 @@ class BrainIACHeadTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         hardest = report.hardest if report else []
         self.ui.hardestTable.setRowCount(len(hardest))
         for row, answer in enumerate(hardest):
-            for column, shown in enumerate((answer.scan, answer.trueText, answer.predictedText)):
+            for column, shown in enumerate((answer.name, answer.trueText, answer.predictedText)):
                 self.ui.hardestTable.setItem(row, column, qt.QTableWidgetItem(shown))
         for name in ("answersButton", "mapButton"):
             getattr(self.ui, name).setEnabled(report is not None)

@@ -40,8 +40,8 @@ def missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) 
         return []
     if head.missing_policy == "refuse" and not accepted:
         raise ModelError(
-            f"The task '{head.task}' needs {', '.join(head.slots)}; missing: {missing}. Accept missing scans to "
-            "average the others (the model was not made for that)."
+            f"The task '{head.task}' needs {', '.join(head.slots)}; missing: {missing}. Accept missing scans "
+            "(--accept-missing) to average the others (the model was not made for that)."
         )
     return [f"Missing: {missing}. The model was made for {', '.join(head.slots)}; the mean of the others was used."]
 

@@ -11,7 +11,8 @@ from slicer.i18n import tr as _
 class Answer:
     """What a head that had not seen the case said of it: a class, a number, or a risk (of survival)."""
 
-    scan: str
+    scan: str  # the first of the case, by which it is found again
+    name: str  # all of its scans, for people
     true: object
     predicted: object
 
@@ -38,7 +39,9 @@ class TrainingReport:
         self.classes = report["classes"]
         self.confusion = report.get("confusion", [])
         self.map = report["map"]["coordinates"]
-        self.answers = [Answer(row["case"], row["truth"], row["answer"]) for row in report["out_of_fold"]]
+        self.answers = [
+            Answer(row["case"], " + ".join(row["scans"]), row["truth"], row["answer"]) for row in report["out_of_fold"]
+        ]
 
     @property
     def hardest(self):

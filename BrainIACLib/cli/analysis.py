@@ -10,6 +10,7 @@ from pathlib import Path
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.cli.scan_options import SCAN_HELP, add_models_dir, add_scan_options, positive, print_json
 from BrainIACLib.cli.worker_study import set_study, worker
+from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.scans.formats import suffix
 
@@ -69,6 +70,7 @@ def _sequence(options: argparse.Namespace) -> int:
 
 
 def _analyze(options: argparse.Namespace) -> int:
+    from BrainIACLib.answers import missing_slots
     from BrainIACLib.checkpoints.installed import find_model
     from BrainIACLib.checkpoints.store import model_folders
 
@@ -82,7 +84,8 @@ def _analyze(options: argparse.Namespace) -> int:
             _answer(options, client, bar, {slots[0]: path}, {slots[0]: folders[path]})
 
         return _for_each_scan(options, analyze)
-    paths = _slots_of(options.scans, slots)
+    paths = _slots_of(options.scans, head)
+    missing_slots(head, paths, options.accept_missing)  # before the minutes of preprocessing
     options.scans = [options.out]  # one study, called after its results where it fails
 
     def analyze_study(_: Path, client, bar) -> None:
@@ -91,14 +94,20 @@ def _analyze(options: argparse.Namespace) -> int:
     return _for_each_scan(options, analyze_study)
 
 
-def _slots_of(texts: Sequence[str], slots: Sequence[str]) -> dict[str, Path]:
+def _slots_of(texts: Sequence[str], head: HeadContract) -> dict[str, Path]:
     """``T1CE=FILE`` arguments as slot -> path."""
+    slots = head.slots
     parts = [text.partition("=") for text in texts]
     if any(not path or slot not in slots for slot, _, path in parts) or len({slot for slot, _, _ in parts}) < len(
         parts
     ):
         wanted = " ".join(f"{slot}=FILE" for slot in slots)
-        raise BrainIACError(f"This task takes several scans; name each once, like this: {wanted}.")
+        if head.missing_policy == "refuse":
+            raise BrainIACError(
+                f"This task takes several scans; name each once, like this: {wanted} (with --accept-missing, those "
+                "that you have)."
+            )
+        raise BrainIACError(f"This task takes several scans; name those that you have once, like this: {wanted}.")
     return {slot: Path(path) for slot, _, path in parts}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from BrainIACLib.cli.progress_bar import ProgressBar
@@ -17,6 +18,7 @@ from BrainIACLib.cli.scan_options import (
 from BrainIACLib.errors import BrainIACError
 
 FORMATS = (".csv", ".npz", ".parquet")
+SECONDS_BETWEEN_LINES = 30  # where no terminal shows the progress bar
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -25,7 +27,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "embed",
         help="embeddings of scans as a CSV, NPZ or Parquet table",
         description="One row a scan. A run that was stopped goes on where it was, and a table that is there already "
-        "is used as far as image, preprocessing and encoder are the same.",
+        "is used as far as image, preprocessing and encoder are the same. The table then holds the scans of this run "
+        "only; without --replace, no scan is dropped from one that is there.",
     )
     embed.add_argument("scans", nargs="*", type=Path, metavar="SCAN", help=SCAN_HELP)
     embed.add_argument(
@@ -33,9 +36,12 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         type=Path,
         metavar="CSV",
         help="a table of scans: column 'scan' (path, relative to the table), best with 'patient', 'session', "
-        "'sequence'; further columns (labels, age_years) are kept",
+        "'sequence'; further columns (labels, age_years) are kept; separated by commas, semicolons or tabs",
     )
     embed.add_argument("--out", type=table_path, required=True, metavar="FILE", help=f"ends in {', '.join(FORMATS)}")
+    embed.add_argument(
+        "--replace", action="store_true", help="overwrite a file that is no such table, or drop scans not named now"
+    )
     add_scan_options(embed)
     add_model_options(embed)
     embed.set_defaults(run=_embed)
@@ -64,10 +70,10 @@ def _embed(options: argparse.Namespace) -> int:
     model = find_encoder(folders, options.model).contract.id
     cases = read_cohort(options.manifest) if options.manifest else cases_of_files(options.scans)
     with ProgressBar("embedding") as bar:
-        ready = 0
+        ready, said = 0, time.monotonic()
 
         def done(case, failure: str | None) -> None:
-            nonlocal ready
+            nonlocal ready, said
             ready += 1
             if options.json:
                 outcome = {"error": failure} if failure else {"model": model, "out": str(options.out)}
@@ -75,23 +81,38 @@ def _embed(options: argparse.Namespace) -> int:
             elif failure:
                 bar.clear()
                 print(f"brainiac: {failure}", file=sys.stderr)
+            waited = time.monotonic() - said
+            if not options.json and not sys.stderr.isatty() and waited >= SECONDS_BETWEEN_LINES:
+                print(f"{ready} of {len(cases)} scans", file=sys.stderr)
+                said = time.monotonic()
 
-        embedded = embed_cohort(
-            cases,
-            options.out,
-            Predictor(options.device, folders),
-            model_id=options.model,
-            options=preprocessing_options(options),
-            preset=options.preset,
-            series_uid=options.series,
-            frame=options.frame,
-            done=done,
-            progress=lambda step, part: bar.step(step, ready / len(cases), (ready + 1) / len(cases))(step, part),
-        )
+        try:
+            embedded = embed_cohort(
+                cases,
+                options.out,
+                Predictor(options.device, folders),
+                model_id=options.model,
+                options=preprocessing_options(options),
+                preset=options.preset,
+                series_uid=options.series,
+                frame=options.frame,
+                replace=options.replace,
+                done=done,
+                progress=lambda step, part: bar.step(step, ready / len(cases), (ready + 1) / len(cases))(step, part),
+            )
+        except KeyboardInterrupt:
+            bar.clear()
+            print(
+                "brainiac: stopped; the scans embedded so far are kept; run the same command again to go on.",
+                file=sys.stderr,
+            )
+            return 130
     if embedded.table is not None and not options.json:
         size = embedded.table.embeddings.shape[1]
         print(
             f"{len(embedded.table)} embeddings of {size} numbers ({model}) in {options.out}: "
             f"{embedded.computed} computed, {embedded.reused} known"
         )
+    if embedded.failures and not options.json:
+        print(f"brainiac: {len(embedded.failures)} of {len(cases)} scans failed; see above.", file=sys.stderr)
     return 1 if embedded.failures else 0

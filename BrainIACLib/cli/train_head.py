@@ -77,20 +77,25 @@ def _train(options: argparse.Namespace) -> int:
             slots=tuple(options.slots.split(",")) if options.slots else None,
         )
     store = options.models_dir or user_folders()[0]
-    folder = None if options.dry_run else head.install(store, replace=options.replace)
-    if options.report:
+    if options.report:  # before the head is installed: if it cannot be written, nothing has changed
         import json
 
         from BrainIACLib.scans import write_text
 
         write_text(json.dumps(head.report, indent=1) + "\n", options.report)
+    folder = None if options.dry_run else head.install(store, replace=options.replace)
     if options.json:
         print_json(folder=str(folder) if folder else None, report=head.report)
         return 0
     _print_report(head.report)
     if folder:
-        print(f"\nInstalled as {folder}\nUse it: brainiac analyze SCAN --task {options.task} --out FOLDER")
-    print("Research use only. Not a medical device; not for diagnosis or treatment decisions.")
+        slots = head.cases.slots
+        scans = "SCAN" if len(slots) == 1 else " ".join(f"{slot}=FILE" for slot in slots)
+        where = f" --models-dir {options.models_dir}" if options.models_dir else ""
+        print(f"\nInstalled as {folder}\nUse it: brainiac analyze {scans} --task {options.task} --out FOLDER{where}")
+        if not head.cases.complete:
+            print("Name those of these scans that there are; some may be missing, as in training.")
+    print(head.report["notice"])
     return 0
 
 
@@ -121,4 +126,4 @@ def _print_report(report: dict) -> None:
         print(f"note: {note}")
     print("Hardest cases, answered by a head that had not seen the patient:")
     for row in report["hardest"][:5]:
-        print(f"  {row['case']}: {row['in_words']}")
+        print(f"  {' + '.join(row['scans'])}: {row['in_words']}")

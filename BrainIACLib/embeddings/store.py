@@ -49,6 +49,7 @@ def embed_cohort(
     preset: str = "standard",
     series_uid: str | None = None,
     frame: int | None = None,
+    replace: bool = False,
     read: Callable[[Path], Scan] | None = None,
     done: Callable[[Case, str | None], None] | None = None,
     progress: Callable[[str, float], None] | None = None,
@@ -59,6 +60,7 @@ def embed_cohort(
     Parameters
     ----------
     out : a table that lies there already is used as far as its rows fit, then replaced.
+    replace : also where that takes rows out of it, of scans that are no longer among the cases.
     series_uid, frame : which to read of files that hold several, as in ``read_scan``.
     read : another way to read a scan.
     done : called after each case with None or the reason of its failure.
@@ -66,10 +68,15 @@ def embed_cohort(
 
     Raises
     ------
-    BrainIACError : the table cannot be written, or no such encoder.
+    BrainIACError : the table cannot be written, or no such encoder; before any work: what lies at ``out`` would lose
+        rows, or is no embedding table.
     Cancelled : as asked; what was finished is kept for the next run.
     """
     check_format(out)
+    if not out.parent.is_dir():
+        raise BrainIACError(f"The folder '{out.parent}' does not exist; make it, or choose another --out.")
+    if out.exists() and not replace:
+        _check_nothing_lost(out, cases)
     options = options or PreprocessingOptions()
     contract = find_encoder(predictor.models_folder, model_id).contract
     recipe = preprocessing_sha256(options, preset, contract.encoder, series_uid, frame)
@@ -110,6 +117,24 @@ def embed_cohort(
     return Embedded(table, computed, len(rows) - computed, failures)
 
 
+def _check_nothing_lost(out: Path, cases: Sequence[Case]) -> None:
+    """A row is hours of work in a large cohort, and a file that is no table is nobody's to overwrite."""
+    try:
+        scans = read_table(out).columns["scan"].tolist()
+    except BrainIACError:
+        raise BrainIACError(
+            f"'{out}' is there already and is no embedding table of this version; choose another --out, or overwrite "
+            "it (--replace)."
+        ) from None
+    asked = {case.facts["scan"] for case in cases}
+    lost = [scan for scan in scans if scan not in asked]
+    if lost:
+        raise BrainIACError(
+            f"{len(lost)} of the {len(scans)} scans in '{out}' are not among those to embed (such as '{lost[0]}'); "
+            "choose another --out, or drop them (--replace)."
+        )
+
+
 def _rows_of(path: Path) -> dict[Key, tuple[np.ndarray, str]]:
     """What a table holds; nothing if there is none, or none that can be read: it is computed again then."""
     try:
@@ -144,7 +169,8 @@ class _Journal:
                 file.write("\n" + json.dumps(row))  # the line break first: a cut-off line before ends there
         except OSError as error:
             raise BrainIACError(
-                f"'{self._path}' cannot be written ({error.strerror}); choose another --out or free some space."
+                f"The folder '{self._path.parent}' cannot be written to ({error.strerror}); choose another --out or "
+                "free some space."
             ) from None
 
     def remove(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from BrainIACLib.embeddings.cohort import COMPUTED
+from BrainIACLib.embeddings.csv_rows import read_rows
 from BrainIACLib.embeddings.table import FACTS, EmbeddingTable
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.targets import LEAST_PATIENTS, LEAST_PER_CLASS, Target, read_target
@@ -51,26 +51,22 @@ def with_labels(table: EmbeddingTable, path: Path) -> EmbeddingTable:
     ------
     BrainIACError : the file cannot be read, has no such column, or says two things of one scan.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise BrainIACError(f"The labels '{path}' cannot be read ({error.strerror}); check the path.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BrainIACError(f"The labels '{path}' cannot be read as CSV ({error}).") from None
-    names = list(rows[0]) if rows else []
+    names, rows = read_rows(path, "The file of labels")
     keys = ["scan"] if "scan" in names else [name for name in ("patient", "session") if name in names]
     if not keys or keys == ["session"]:
-        raise BrainIACError(f"The labels '{path}' need a column 'scan' or 'patient' that says whose they are.")
+        raise BrainIACError(
+            f"The file of labels '{path}' has no column 'scan' or 'patient' that says whose they are; its columns are "
+            f"{', '.join(names) or 'none'}."
+        )
     labels: dict[tuple, Mapping[str, str]] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         if not row[keys[0]]:  # otherwise all scans without a patient would get this label
             raise BrainIACError(f"Line {number} of '{path}' has an empty '{keys[0]}'; fill it in or take the line out.")
         if labels.setdefault(tuple(row[key] for key in keys), row) is not row:
             raise BrainIACError(f"Line {number} of '{path}' gives labels to '{row[keys[0]]}' a second time.")
     of_rows = [labels.get(key, {}) for key in zip(*(table.columns[key] for key in keys), strict=True)]
     columns = {
-        name: np.array([(row.get(name) or "").strip() for row in of_rows], dtype=np.str_)
+        name: np.array([row.get(name, "") for row in of_rows], dtype=np.str_)
         for name in names
         if name not in keys and name not in COMPUTED
     }
@@ -114,6 +110,12 @@ def make_cases(
         notes.append(
             f"There is a column '{event}': if '{target}' holds times until an event, some of them censored, learn it "
             "as survival (kind 'survival')."
+        )
+    if max(map(len, members)) > 1:
+        lacking = sum(len(set(table.columns["sequence"][rows])) < len(order) for rows in members)
+        notes.append(
+            f"The scans of a session were joined ({' + '.join(order)}): {len(table)} scans are {len(members)} cases, "
+            f"{lacking} of which lack some."
         )
     ages = table.columns.get("age_years", np.full(len(table), ""))
     return Cases(

@@ -17,7 +17,7 @@ from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.checkpoints.store import incoming_folder, install, model_folders, remove
 from BrainIACLib.contracts import EncoderContract, HeadContract, ModelContract, RunContract, contract_to_json
 from BrainIACLib.errors import ModelError
-from BrainIACLib.head_training.report import coverage_in_words
+from BrainIACLib.head_training.report import coverage_in_words, doubt_of_worth
 from BrainIACLib.head_training.two_layer_head import DROPOUT, TwoLayerHead
 from BrainIACLib.trust.novelty import write_novelty
 
@@ -88,6 +88,7 @@ def _contract(head: "TrainedHead", encoder: tuple[str, EncoderContract], sha256:
         end = f"{head.endpoint:g} {target.unit}"
         labels = (f"no event within {end}", f"event within {end}")
     encoder_model, encoder_contract = encoder
+    doubt = doubt_of_worth(head.report["permutation"]["p"])
     return ModelContract(
         id=f"{head.task}-{sha256[:8]}",
         title=f"{head.task}: {target.name} (trained by the user)",
@@ -127,6 +128,7 @@ def _contract(head: "TrainedHead", encoder: tuple[str, EncoderContract], sha256:
             ood_sha256=ood_sha256,
         ),
         encoder_model=encoder_model,
+        unverified=(doubt,) if doubt else (),
         run=RunContract(
             trained=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             library=BrainIACLib.__version__,
@@ -172,7 +174,8 @@ def _figures(head: "TrainedHead") -> tuple[str, ...]:
     lines = []
     for name, figure in head.report["metrics"].items():
         lines.append(f"{name} {_figure(figure)}, nested cross-validation by patient")
-    return (*lines, f"against chance: p = {head.report['permutation']['p']:.3g}")
+    p = head.report["permutation"]["p"]
+    return (*lines, "against chance: not tested" if p is None else f"against chance: p = {p:.3g}")
 
 
 def _figure(figure: dict) -> str:

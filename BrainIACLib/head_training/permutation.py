@@ -3,10 +3,12 @@
 Refitting a logistic or Cox head hundreds of times would take minutes, so the test is made with least squares on the
 same embeddings: on class indicators, on the number, or on martingale residuals of survival times. There, shuffled
 labels are further columns of one linear system. Its folds are drawn without a look at the labels: folds that are
-balanced for the true labels, but not for the shuffled ones, would favour the true ones. The test holds exactly under
-"the embedding says nothing of the label"; its statistic, the rank correlation of out-of-fold answers and labels (of two
-classes: a rescaled AUC), is not the figure of the installed head, but of its sister. Source: Ojala and Garriga, Journal
-of Machine Learning Research 11, 2010 (test 1).
+balanced for the true labels, but not for the shuffled ones, would favour the true ones. Labels are exchanged between
+patients with equally many cases, as a block, and within each patient: under "the embedding says nothing of the label"
+every such order is as likely as the true one, and the test holds exactly. Blocks alone are not enough: where everybody
+has the same labels in the same order (one scan of each sequence), their exchange changes nothing. The statistic,
+the rank correlation of out-of-fold answers and labels (of two classes: a rescaled AUC), is not the figure of the
+installed head, but of its sister. Source: Ojala and Garriga, Journal of Machine Learning Research 11, 2010 (test 1).
 """
 
 from __future__ import annotations
@@ -23,12 +25,18 @@ from BrainIACLib.head_training.ridge import fit_ridge, left_out_errors
 from BrainIACLib.trust.space import space_of
 
 PENALTIES = np.logspace(-2, 3, 6)
+SIGNIFICANT = 0.05
+LEAST_DISTINCT = 20  # with fewer ways to label the cases, no p below SIGNIFICANT could be believed
 
 
 def permutation_p(
     cases: Cases, folds: int, shuffles: int, seed: int, cancelled: Callable[[], bool] | None = None
-) -> float:
-    """Share of shuffles, counting the labels as they are, whose labels are predicted at least as well."""
+) -> float | None:
+    """Share of shuffles, counting the labels as they are, whose labels are predicted at least as well.
+
+    None where the shuffles give fewer than ``LEAST_DISTINCT`` different labellings: too few patients have equally many
+    cases, and nothing can be tested.
+    """
     rng = np.random.default_rng(seed)
     patients, index = np.unique(cases.groups, return_inverse=True)
     fold = (rng.permutation(len(patients)) % folds)[index]
@@ -37,6 +45,8 @@ def permutation_p(
     responses = (responses - responses.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
     orders = [np.arange(len(cases)), *_shuffles(cases.groups, shuffles, rng)]
     columns = np.stack([responses[order] for order in orders], axis=1)  # (n, 1 + shuffles, k)
+    if len(np.unique(columns.swapaxes(0, 1).reshape(len(orders), -1), axis=0)) < LEAST_DISTINCT:
+        return None
     size = columns.shape[2]
     flat = columns.reshape(len(cases), -1)
     answers = np.empty_like(flat)
@@ -77,12 +87,16 @@ def _responses(cases: Cases) -> np.ndarray:
 
 
 def _shuffles(groups: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """``count`` times whose label each case gets, (n,): patients with equally many cases exchange theirs as a block."""
+    """``count`` times whose label each case gets, (n,).
+
+    Patients with equally many cases exchange theirs as a block; then each patient's are shuffled among themselves,
+    which changes nothing where they are all equal.
+    """
     sizes = np.bincount(groups)
     rows = np.split(np.argsort(groups, kind="stable"), np.cumsum(sizes)[:-1])
     orders = np.tile(np.arange(len(groups)), (count, 1))
     for size in np.unique(sizes[sizes > 0]):
         same = np.stack([rows[patient] for patient in np.flatnonzero(sizes == size)])
         for order in orders:
-            order[same] = rng.permutation(same)
+            order[same] = rng.permuted(rng.permutation(same), axis=1)
     return list(orders)

@@ -12,8 +12,10 @@ from BrainIACLib.head_training.cross_validation import CrossValidated
 from BrainIACLib.head_training.embedding_map import embedding_map
 from BrainIACLib.head_training.logistic import balanced_weights, probabilities
 from BrainIACLib.head_training.performance import confusion, decisions, difficulty, main_figure, performance
+from BrainIACLib.head_training.permutation import LEAST_DISTINCT, SIGNIFICANT
 from BrainIACLib.head_training.risk_calibration import RiskCalibration, reliability, unseen_probabilities
 from BrainIACLib.head_training.targets import Target
+from BrainIACLib.predictor import RESEARCH_USE_ONLY
 from BrainIACLib.statistics.calibration import calibration_error
 from BrainIACLib.statistics.conformal import prediction_sets
 from BrainIACLib.statistics.survival import log_rank
@@ -21,6 +23,9 @@ from BrainIACLib.trust.conformal import Conformal
 from BrainIACLib.trust.temperature import unseen_temperatures
 
 HARDEST = 10
+UNTESTED = (
+    f"too few patients have equally many cases, and their labels can be shuffled in fewer than {LEAST_DISTINCT} ways"
+)
 FEW_PATIENTS = 20
 
 
@@ -32,7 +37,7 @@ def make_report(
     risk: RiskCalibration | None,
     coverage: float,
     balanced: bool,
-    chance_p: float,
+    chance_p: float | None,
     shuffles: int,
     curve: dict,
     seed: int,
@@ -49,6 +54,7 @@ def make_report(
     hard = difficulty(cases, done.outputs)
     order = np.argsort(-hard, kind="stable")[:HARDEST]
     report = {
+        "notice": RESEARCH_USE_ONLY,
         "library": BrainIACLib.__version__,
         "kind": target.kind,
         "target": target.name,
@@ -69,7 +75,12 @@ def make_report(
         "learning_curve": curve,
         "out_of_fold": answers,
         "hardest": [
-            {"case": cases.names[i], "difficulty": float(hard[i]), "in_words": _answer_in_words(answers[i], target)}
+            {
+                "case": cases.names[i],
+                "scans": list(cases.scans[i]),
+                "difficulty": float(hard[i]),
+                "in_words": _answer_in_words(answers[i], target),
+            }
             for i in order
         ],
         "map": {"method": method, "coordinates": np.round(places, 4).tolist()},
@@ -87,10 +98,21 @@ def make_report(
     return report
 
 
-def _chance_in_words(p: float) -> str:
-    if p < 0.05:
+def _chance_in_words(p: float | None) -> str:
+    if p is None:
+        return f"It cannot be tested whether this head is better than chance: {UNTESTED}."
+    if p < SIGNIFICANT:
         return f"The embedding says something of the labels: shuffled labels do as well with p = {p:.3g}."
     return f"Shuffled labels do as well with p = {p:.2f}: there is no evidence that this head is better than chance."
+
+
+def doubt_of_worth(p: float | None) -> str | None:
+    """What every answer of the head must say after "Unverified:", or None where the labels beat the shuffled ones."""
+    if p is None:
+        return f"that it is better than chance: no test was possible, as {UNTESTED}"
+    if p < SIGNIFICANT:
+        return None
+    return f"that it is better than chance: in its own cross-validation shuffled labels did as well (p = {p:.2f})"
 
 
 def _answers(cases: Cases, done: CrossValidated, temperature: float | None) -> list[dict]:

@@ -72,6 +72,7 @@ class HeadRequests:
                 Predictor(name, self._models),
                 model_id=model,
                 options=PreprocessingOptions(bias_field, brain_extraction, seed=seed, device=name),
+                replace=True,  # the panel's list of cases is the table: who takes a case out there means it
                 read=read,
                 done=done,
                 progress=report,

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from small_encoder import install_small_encoder
 
 from BrainIACLib.checkpoints.installed import find_encoder
+from BrainIACLib.cli import main
 from BrainIACLib.embeddings.cohort import read_cohort
 from BrainIACLib.embeddings.files import read_table, write_table
 from BrainIACLib.embeddings.key import preprocessing_sha256
@@ -18,6 +19,7 @@ from BrainIACLib.embeddings.table import FACTS, table_of
 from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.worker.head_requests import HeadRequests
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +121,86 @@ def test_a_stopped_run_goes_on_where_it_was(cut, manifest, store, tmp_path, monk
     assert finished.table.sha256 == run(manifest, store, tmp_path / "other.npz").table.sha256
 
 
+def test_no_row_of_a_table_is_dropped_unless_told(manifest, store, tmp_path, monkeypatch):
+    out = tmp_path / "t.csv"
+    run(manifest, store, out)
+    before, done = out.read_bytes(), counted(monkeypatch)
+    manifest.write_text("scan\na.nii\nd.nii\n")
+    (tmp_path / "a.nii").write_bytes((tmp_path / "a.nii").read_bytes()[:-4] + bytes(4))  # it would be embedded anew
+    with pytest.raises(
+        BrainIACError, match=r"^2 of the 4 scans in '.*t.csv' are not .* 'b.nii'.*another --out.*--repl"
+    ):
+        run(manifest, store, out)
+    assert (out.read_bytes(), done) == (before, [])
+    assert list(run(manifest, store, out, replace=True).table.columns["scan"]) == ["a.nii", "d.nii"]
+
+
+def test_a_file_that_is_no_embedding_table_is_not_overwritten_unless_told(manifest, store, tmp_path):
+    before = manifest.read_bytes()
+    with pytest.raises(BrainIACError, match=r"cases.csv' is there already and is no embedding table"):
+        run(manifest, store, manifest)
+    assert manifest.read_bytes() == before
+    assert run(manifest, store, manifest, replace=True).computed == 3
+
+
+def test_the_panel_drops_what_a_person_took_out_of_its_list(manifest, store, tmp_path):
+    embed = HeadRequests([store], lambda name, act: act(name)).actions["embed_cases"]
+    cases = [{"path": str(tmp_path / f"{name}.nii"), "facts": {"scan": name}} for name in "ab"]
+    more = {"out": str(tmp_path / "t.npz"), "device": "cpu", "bias_field": False, "brain_extraction": "none"}
+    assert embed(lambda *_: None, None, cases=cases, **more)["scans"] == 2
+    assert embed(lambda *_: None, None, cases=cases[1:], **more) == {
+        "scans": 1, "computed": 0, "reused": 1, "failures": {},
+    }  # fmt: skip
+
+
+def test_a_missing_folder_is_named_before_any_work(manifest, store, tmp_path, monkeypatch):
+    done = counted(monkeypatch)
+    with pytest.raises(BrainIACError, match=r"^The folder '.*nodir' does not exist"):
+        run(manifest, store, tmp_path / "nodir" / "t.csv")
+    assert done == []
+
+
 def test_a_scan_that_cannot_be_read_costs_only_itself(manifest, store, tmp_path):
     (tmp_path / "b.nii").write_bytes(b"nothing")
     embedded = run(manifest, store, tmp_path / "t.csv")
     assert list(embedded.failures) == ["b.nii"]
     assert list(embedded.table.columns["scan"]) == ["a.nii", "c.nii", "d.nii"]
+
+
+def embed_command(manifest, store, *more):
+    fixed = ["--out", str(manifest.with_name("t.npz")), "--models-dir", str(store), "--device", "cpu"]
+    return main(["embed", "--manifest", str(manifest), "--preset", "official", *fixed, *more])
+
+
+def test_without_a_terminal_the_command_counts_scans_and_sums_up_failures(manifest, store, monkeypatch, capsys):
+    manifest.with_name("b.nii").write_bytes(b"nothing")
+    monkeypatch.setattr("BrainIACLib.cli.embed.SECONDS_BETWEEN_LINES", 0)
+    assert embed_command(manifest, store) == 1
+    out, err = capsys.readouterr()
+    assert [line for line in err.splitlines() if line.endswith(" of 4 scans")] == [
+        f"{i} of 4 scans" for i in (1, 2, 3, 4)
+    ]
+    assert err.splitlines()[-1] == "brainiac: 1 of 4 scans failed; see above."
+    assert out.startswith("3 embeddings of")
+    assert embed_command(manifest, store, "--json") == 1
+    assert " of 4 scans" not in capsys.readouterr().err
+
+
+def test_a_command_stopped_by_the_person_says_that_it_goes_on(manifest, store, monkeypatch, capsys):
+    embed, calls = Predictor.embed, []
+
+    def stopped(self, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return embed(self, *arguments)
+
+    monkeypatch.setattr(Predictor, "embed", stopped)
+    assert embed_command(manifest, store) == 130
+    err = capsys.readouterr().err
+    assert "the scans embedded so far are kept; run the same command again to go on." in err
+    assert embed_command(manifest, store) == 0
+    assert "2 computed, 2 known" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
@@ -147,7 +224,9 @@ def test_every_format_gives_back_the_table_to_the_bit(suffix, tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("path,label\na.nii,x\n", "needs a column 'scan'"),
+        ("path,label\na.nii,x\n", "has no column 'scan'; its columns are path, label\\."),
+        ("scan,label,label\na.nii,x,y\n", "has the column 'label' twice"),
+        ("", "has no column 'scan'; its columns are none"),
         ("scan,label\n", "has no rows"),
         ("scan,label\nmissing.nii,x\n", "Line 2 .* 'missing.nii' does not exist"),
         ("scan,label\na.nii,x,y\n", "Line 2 .* another number of cells"),
@@ -159,6 +238,26 @@ def test_a_bad_manifest_is_named_with_its_line(text, reason, manifest, tmp_path)
     manifest.write_text(text)
     with pytest.raises(BrainIACError, match=reason):
         read_cohort(manifest)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_manifests_of_any_spreadsheet_program_are_read(separator, manifest):
+    """A separator other than the comma leaves commas in cells alone; the index that pandas writes is no column."""
+    rows = [["", " scan", "label"], ["0", "a.nii", '"grade 2; 3,\tlow"'], ["1", "b.nii ", "y"], ["", "", ""]]
+    text = "\r\n".join(separator.join(cells) for cells in rows)
+    manifest.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert [case.facts for case in read_cohort(manifest)] == [
+        {"scan": "a.nii", "label": "grade 2; 3,\tlow"},
+        {"scan": "b.nii", "label": "y"},
+    ]
+
+
+def test_a_manifest_that_is_missing_or_in_another_encoding_says_what_to_do(manifest, tmp_path):
+    manifest.write_bytes("scan,größe\na.nii,1\n".encode("latin-1"))
+    with pytest.raises(BrainIACError, match=r"^The manifest '.*' is no text in UTF-8; save it as 'CSV UTF-8'"):
+        read_cohort(manifest)
+    with pytest.raises(BrainIACError, match=r"^The manifest '.*absent.csv' does not exist"):
+        read_cohort(tmp_path / "absent.csv")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from safetensors.numpy import load_file
 from small_encoder import SIZE, install_small_encoder
@@ -22,6 +23,8 @@ from BrainIACLib.head_training.linear_head import LinearHead
 from BrainIACLib.head_training.logistic import probabilities
 from BrainIACLib.head_training.permutation import permutation_p
 from BrainIACLib.head_training.training import train_head
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.scans import read_scan
 from BrainIACLib.statistics.survival import kaplan_meier
 
 
@@ -93,7 +96,10 @@ def test_scans_of_a_session_are_joined_by_the_masked_mean():
     cases = make_cases(table, "label")
     assert (len(cases), cases.slots, cases.complete) == (20, ("T1CE", "FLAIR"), True)
     assert np.allclose(cases.embeddings[0], table.embeddings[:2].astype(float).mean(axis=0))
+    (note,) = cases.notes
+    assert note == "The scans of a session were joined (T1CE + FLAIR): 40 scans are 20 cases, 0 of which lack some."
     cases = make_cases(table.rows(np.arange(1, 40)), "label")
+    assert "39 scans are 20 cases, 1 of which lack some" in cases.notes[0]
     assert (len(cases), cases.complete) == (20, False)
     assert np.allclose(cases.embeddings[0], table.embeddings[1])
     alone = make_cases(changed(table, label=sequences), "label")  # labels differ within a session: each scan is a case
@@ -167,6 +173,13 @@ def test_labels_come_from_another_file(tmp_path):
     (tmp_path / "labels.csv").write_text("patient,group\np1,a\np1,b\n")
     with pytest.raises(BrainIACError, match="a second time"):
         with_labels(table, tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").write_text("patient;group\np1;a, b\np2;b\n")
+    assert list(with_labels(table, tmp_path / "labels.csv").columns["group"][1:3]) == ["a, b", "b"]
+    (tmp_path / "labels.csv").write_text("person,group\np1,a\n")
+    with pytest.raises(BrainIACError, match=r"no column 'scan' or 'patient' .*; its columns are person, group"):
+        with_labels(table, tmp_path / "labels.csv")
+    with pytest.raises(BrainIACError, match=r"absent.csv' does not exist"):
+        with_labels(table, tmp_path / "absent.csv")
 
 
 def test_nested_cross_validation_is_that_of_scikit_learn():
@@ -211,6 +224,62 @@ def test_chance_is_called_chance_and_signal_signal():
     assert sum(low) <= 20
     cases = make_cases(cohort(60, signal=5.0, size=20), "label")
     assert permutation_p(cases, 5, 200, 0) < 0.01
+
+
+def of_four_sequences(signal: float, seed: int, patients: int = 15):
+    """Everybody has one scan of each of four sequences, in the same order; the label is the sequence."""
+    sequences = ["T1", "T2", "FLAIR", "T1CE"] * patients
+    people = [f"p{i // 4}" for i in range(4 * patients)]
+    table = changed(cohort(4 * patients, seed=seed, size=8), patient=people, label=sequences)
+    table.embeddings[np.arange(4 * patients), np.arange(4 * patients) % 4] += signal
+    return table
+
+
+def test_labels_in_the_same_order_in_every_patient_can_be_told_from_chance():
+    """The exchange of whole patients would change nothing here: p would always be 1."""
+    assert permutation_p(make_cases(of_four_sequences(3.0, 0), "label"), 5, 200, 0) < 0.01
+    found = [permutation_p(make_cases(of_four_sequences(0.0, seed), "label"), 5, 60, seed) for seed in range(40)]
+    assert sum(p < 0.05 for p in found) <= 6
+    assert sum(p < 0.5 for p in found) >= 10
+
+
+def test_labels_that_cannot_be_shuffled_give_no_p(store):
+    """Of patients with a number of scans of their own, and one label for each, no labels can be exchanged."""
+    folder, model_id, sha256 = store
+    people = np.repeat(np.arange(12), np.arange(1, 13))
+    labels = np.where(people % 2, "ill", "well")
+    table = changed(cohort(78), patient=[f"p{i}" for i in people], label=labels)
+    table = changed(table, encoder_sha256=[sha256] * 78, model=[model_id] * 78)
+    trained = train_head(table, "label", "my-task")
+    found = json.loads(json.dumps(trained.report))["permutation"]
+    assert found["p"] is None
+    assert "cannot be tested" in found["meaning"]
+    assert "too few patients have equally many cases" in found["meaning"]
+    place = trained.install(folder, folders=[folder])
+    assert "against chance: not tested" in find_model("my-task", [folder]).contract.head.metrics
+    assert found["meaning"] in (place / "card.md").read_text(encoding="utf-8")
+    (doubt,) = find_model("my-task", [folder]).contract.unverified
+    assert doubt.startswith("that it is better than chance: no test was possible, as too few patients")
+
+
+def test_every_answer_of_a_head_that_is_no_better_than_chance_says_so(store):
+    folder, model_id, sha256 = store
+    inside = (np.stack(np.meshgrid(*(np.linspace(-1, 1, 40) for _ in range(3)))) ** 2).sum(0) < 0.7
+    noise = np.random.default_rng(0).uniform(50, 150, (40, 40, 40))
+    image = sitk.GetImageFromArray(np.where(inside, noise, 0).astype(np.float32))
+    image.SetSpacing((4, 4, 4))
+    sitk.WriteImage(image, str(folder / "a.nii"))
+    predictor = Predictor("cpu", [folder])
+    predictor.set_study({"a": read_scan(folder / "a.nii")}, preset="official")
+    for signal in (0.0, 8.0):
+        table = changed(cohort(40, signal), encoder_sha256=[sha256] * 40, model=[model_id] * 40)
+        trained = train_head(table, "label", "my-task")
+        trained.install(folder, folders=[folder], replace=True)
+        p = trained.report["permutation"]["p"]
+        said = "Unverified: that it is better than chance: in its own cross-validation shuffled labels did as well "
+        said += f"(p = {p:.2f})."
+        assert (p >= 0.05) == (signal == 0)
+        assert (said in predictor.predict("my-task", "a").warnings) == (signal == 0)
 
 
 @pytest.mark.parametrize(

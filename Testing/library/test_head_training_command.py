@@ -53,7 +53,9 @@ def test_from_table_and_labels_to_an_installed_task(cohort, brainiac):
     assert "40 cases of 20 patients" in out
     assert "Research use only" in out
     assert "brainiac analyze SCAN --task my-task" in out
-    assert json.loads((folder / "report.json").read_text())["patients"] == 20
+    report = json.loads((folder / "report.json").read_text())
+    assert report["patients"] == 20
+    assert report["notice"].startswith("Research use only. Not a medical device")
     status, out, error = brainiac(*command)
     assert (status, "replace it (--replace)" in error) == (1, True)
     status, out, _ = brainiac(*command, "--json", "--replace")
@@ -69,6 +71,16 @@ def test_from_table_and_labels_to_an_installed_task(cohort, brainiac):
     status, _, error = brainiac("models", "import", folder / "head.zip", "--yes", "--models-dir", folder / "elsewhere")
     assert (status, error) == (0, "")
     assert find_model("my-task", [folder / "elsewhere"]).contract.encoder_model is None
+
+
+def test_a_report_that_cannot_be_written_leaves_nothing_installed(cohort, brainiac):
+    folder, store = cohort
+    command = ["train-head", "--embeddings", folder / "table.npz", "--labels", folder / "labels.csv", "--task", "t"]
+    command += ["--target", "diagnosis", "--models-dir", store, "--report", folder / "nodir" / "report.json"]
+    before = sorted(store.iterdir())
+    status, _, error = brainiac(*command)
+    assert (status, "nodir" in error) == (1, True)
+    assert sorted(store.iterdir()) == before
 
 
 def test_the_output_can_be_read_without_the_manual(cohort, brainiac):
@@ -88,6 +100,37 @@ def test_the_output_can_be_read_without_the_manual(cohort, brainiac):
         assert (truth, sum(map(int, row))) == (name, int(counts[name]))
     assert "counted by case, not by patient: 40 cases of 20 patients" in out
     assert ".nii: is " in lines[lines.index("Hardest cases, answered by a head that had not seen the patient:") + 1]
+
+
+def test_a_head_for_several_scans_says_how_to_use_it(cohort, brainiac):
+    """Scans of a session are joined: the printed command, the hardest cases, and the error of a wrong command."""
+    folder, store = cohort
+    table = read_table(folder / "table.npz")
+    both = {"sequence": np.array(["T1CE", "FLAIR"] * 20), "session": np.array(["0"] * 40)}
+    write_table(type(table)({**table.columns, **both}, table.embeddings), folder / "table.npz")
+    command = ["train-head", "--embeddings", folder / "table.npz", "--labels", folder / "labels.csv"]
+    command += ["--target", "diagnosis", "--task", "both", "--models-dir", store]
+    status, out, _ = brainiac(*command)
+    assert status == 0
+    assert f"Use it: brainiac analyze T1CE=FILE FLAIR=FILE --task both --out FOLDER --models-dir {store}" in out
+    assert "The scans of a session were joined (T1CE + FLAIR)" in out
+    lines = out.splitlines()
+    hardest = lines[lines.index("Hardest cases, answered by a head that had not seen the patient:") + 1]
+    assert hardest.count(".nii") == 2
+    analyze = ["analyze", "--task", "both", "--out", folder / "out", "--models-dir", store]
+    status, _, error = brainiac(*analyze, "scan.nii")
+    assert (status, "name each once, like this: T1CE=FILE FLAIR=FILE (with --accept-missing, those" in error) == (
+        1,
+        True,
+    )
+    status, _, error = brainiac(*analyze, "T1CE=scan.nii")
+    assert (status, "missing: FLAIR. Accept missing scans (--accept-missing)" in error) == (1, True)
+
+    write_table(read_table(folder / "table.npz").rows(np.arange(39)), folder / "table.npz")
+    status, out, _ = brainiac(*command, "--replace")
+    assert "Name those of these scans that there are" in out
+    status, _, error = brainiac(*analyze, "scan.nii")
+    assert (status, "name those that you have once, like this: T1CE=FILE FLAIR=FILE." in error) == (1, True)
 
 
 def test_a_survival_head_says_what_its_probability_is_worth(cohort, brainiac):

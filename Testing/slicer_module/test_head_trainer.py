@@ -169,6 +169,9 @@ def test_from_labels_to_a_task_of_brainiac(filled, store, scene, openModule):
         assert part in words, words
     report = TrainingReport(json.loads(filled.logic.getParameterNode().report))
     assert filled.ui.hardestTable.rowCount() == len(report.hardest) > 0
+    joined = json.loads(filled.logic.getParameterNode().report)
+    joined["out_of_fold"][0]["scans"].append("flair.nii.gz")
+    assert TrainingReport(joined).answers[0].name == "s00.nii.gz + flair.nii.gz"
 
     click(filled, "answersButton")
     confusion = slicer.util.getNode("BrainIAC confusion matrix")
@@ -256,7 +259,10 @@ def test_labels_that_cannot_be_learned_are_answered_with_a_sentence(filled, scen
 
 def test_a_plot_of_fewer_groups_takes_the_others_away(scene):
     def report(groups):
-        answers = [{"case": f"s{index}", "truth": group, "answer": group} for index, group in enumerate(groups)]
+        answers = [
+            {"case": f"s{index}", "scans": [f"s{index}"], "truth": group, "answer": group}
+            for index, group in enumerate(groups)
+        ]
         places = {"coordinates": [[0.0, 0.0]] * len(groups)}
         rest = {"task": "t", "target": "grade", "kind": "classification", "unit": None, "classes": sorted(set(groups))}
         return TrainingReport({**rest, "map": places, "out_of_fold": answers, "hardest": []})

@@ -81,6 +81,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments.out / "embeddings.npz",
             Predictor("auto", folders),
             model_id=arguments.model,
+            replace=True,
             done=said,
         )
         if embedded.table is None:
