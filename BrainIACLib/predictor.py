@@ -19,6 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 
 import BrainIACLib
+from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.answers import (
     SEQUENCE_TASK,
     classification,
@@ -51,7 +52,6 @@ if typing.TYPE_CHECKING:
     import torch
 
 Progress = Callable[[str, float], None]
-RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
 PRESETS = ("standard", "official")
 
 

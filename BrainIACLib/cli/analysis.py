@@ -11,7 +11,6 @@ from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.cli.scan_options import SCAN_HELP, add_models_dir, add_scan_options, positive, print_json
 from BrainIACLib.cli.worker_study import set_study, worker
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.scans.formats import suffix
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -181,6 +180,8 @@ def _for_each_scan(options: argparse.Namespace, act: Callable) -> int:
 
 def _name(path: Path) -> str:
     """What a scan is called in results: its file's or folder's name without suffix."""
+    from BrainIACLib.scans.formats import suffix
+
     name = path.absolute().name
     return name[: len(name) - len(suffix(path))] or "scan"
 
