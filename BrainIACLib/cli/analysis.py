@@ -11,13 +11,20 @@ from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.cli.scan_options import SCAN_HELP, add_models_dir, add_scan_options, positive, print_json
 from BrainIACLib.cli.worker_study import set_study, worker
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Register the commands of this file."""
     sequence = commands.add_parser("sequence", help="which MR sequence is it: T1, T2, FLAIR, T1CE, or none of these")
     sequence.set_defaults(run=_sequence)
-    analyze = commands.add_parser("analyze", help="the answer with saliency map, brain, mask, transform and picture")
+    analyze = commands.add_parser(
+        "analyze",
+        help="the answer with saliency map, brain, mask, transform and picture",
+        description="The answer with saliency map, brain, mask, transform and picture, written into the folder of "
+        "--out: those of one scan into the folder itself, of several into one subfolder each, named after the file. "
+        "Earlier results of the same scan are replaced; where those of another scan are, nothing is written.",
+    )
     analyze.set_defaults(run=_analyze)
     analyze.add_argument(
         "--task", default="sequence", help="which question (default: sequence); yours after train-head"
@@ -103,6 +110,8 @@ def _slots_of(texts: Sequence[str], slots: Sequence[str]) -> dict[str, Path]:
 
 def _answer(options: argparse.Namespace, client, bar, paths: Mapping[str, Path], folders: Mapping[str, Path]) -> None:
     """One study: slot -> file, and slot -> folder of its map."""
+    for slot, path in paths.items():
+        refuse_results_of_another_scan(path, folders[slot])
     names = {slot: _name(path) if len(paths) == 1 else slot for slot, path in paths.items()}
     by_name = {names[slot]: path for slot, path in paths.items()}
     study = set_study(client, options, by_name, bar.step("preprocessing", 0.05, 0.6))

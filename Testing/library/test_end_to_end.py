@@ -1,6 +1,7 @@
 """The main job as its user runs it: files in, answers and maps out, on the bundled study and on real scans."""
 
 import json
+import shutil
 import zipfile
 
 import nibabel
@@ -13,6 +14,7 @@ from scipy import ndimage
 from BrainIACLib.cli import main
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.reports import result_files
+from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 from BrainIACLib.resources import resource
 
 SAMPLES = {name: resource("SampleData", f"simulated_{name}.nii.gz") for name in ("T1", "T2", "FLAIR", "T1CE")}
@@ -135,6 +137,23 @@ def test_the_input_is_never_overwritten(tmp_path, capsys):
     assert main(["analyze", str(scan), "--out", str(tmp_path), *options]) == 1
     assert "overwrite" in capsys.readouterr().err
     assert scan.read_bytes() == SAMPLES["FLAIR"].read_bytes()
+
+
+def test_results_of_another_scan_are_never_replaced(analysed, tmp_path, capsys, monkeypatch):
+    """Refused before anything is computed; the same scan, also as a copy elsewhere, is another matter."""
+    out, copy = tmp_path / "out", tmp_path / "copy.nii.gz"
+    shutil.copytree(analysed, out)
+    copy.write_bytes(SAMPLES["FLAIR"].read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr("BrainIACLib.worker.client.Client._start", lambda self: pytest.fail("started the worker"))
+        assert main(["analyze", str(SAMPLES["T2"]), "--out", str(out), *FAST]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"holds the results of '{SAMPLES['FLAIR']}'; choose another --out folder" in line
+        (out / result_files.RESULT).write_text("[]")
+        assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(out), *FAST]) == 1
+        assert "not BrainIAC's or cannot be read" in capsys.readouterr().err
+    refuse_results_of_another_scan(copy, analysed)
+    refuse_results_of_another_scan(SAMPLES["FLAIR"], analysed)
 
 
 def test_several_scans_of_equal_names_get_folders_of_their_own(tmp_path):
