@@ -255,7 +255,7 @@ def test_downloading_without_the_extra_is_said(brainiac, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     status, _, error = brainiac("models", "download", "medicalnet-resnet50")
     assert status == 1
-    assert "brainiac-slicer[download]" in error
+    assert 'pip install ".[download]"' in error
 
 
 def test_parity_compares_real_files_and_names_what_is_missing(brainiac, scans, tmp_path, monkeypatch):
