@@ -18,16 +18,15 @@ def add_scan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
     command.add_argument("--series", metavar="UID", help="the DICOM series to read where a folder holds several")
     command.add_argument("--frame", type=int, metavar="N", help="the frame to read of a 4D file, from 0")
-    command.add_argument(
+    brain = command.add_mutually_exclusive_group()
+    brain.add_argument(
         "--brain-extraction",
         choices=("auto", "hd-bet", "hd-bet-accurate", "deepbet", "bundled", "stripped", "none"),
         default="auto",
         help="how to find the brain (auto: HD-BET where it is installed, else 'bundled', our own small network; "
         "'stripped': already done; 'none': whole head)",
     )
-    command.add_argument(
-        "--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain"
-    )
+    brain.add_argument("--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain")
     command.add_argument("--no-bias-field", action="store_true", help="skip the N4 bias-field correction")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     command.add_argument("--seed", type=int, default=0, help="seed of every random act (default 0)")
