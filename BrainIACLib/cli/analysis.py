@@ -55,23 +55,29 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _sequence(options: argparse.Namespace) -> int:
     if not options.json:
         print(_table_row("file", "sequence", "probability", "warnings"))
+    notice = ""
 
     def classify(path: Path, client, bar) -> None:
+        nonlocal notice
         name = _name(path)
         set_study(client, options, {name: path}, bar.step("preprocessing", 0.05, 0.95))
         prediction = client.call("predict", task="sequence", scans={"any": name})
+        notice = prediction["notice"]
         bar.clear()
         if options.json:
             print_json(
                 file=str(path),
                 sequence=prediction["label"],
-                **{key: prediction[key] for key in ("confidence", "probabilities", "warnings")},
+                **{key: prediction[key] for key in ("confidence", "probabilities", "warnings", "notice")},
             )
         else:
             warnings = " ".join(prediction["warnings"])
-            print(_table_row(path.name, prediction["label"], f"{prediction['confidence']:.2f}", warnings))
+            print(_table_row(str(path), prediction["label"], f"{prediction['confidence']:.2f}", warnings))
 
-    return _for_each_scan(options, classify)
+    status = _for_each_scan(options, classify)
+    if notice and not options.json:
+        print(notice, file=sys.stderr)  # the table alone goes on to other programs
+    return status
 
 
 def _analyze(options: argparse.Namespace) -> int:

@@ -148,7 +148,8 @@ def _judged(image: sitk.Image, raw: sitk.Image, backend: str, parameters: dict) 
     volume = float(inside.sum()) * voxel_ml
     if volume < LEAST_ML and backend == "mask":
         raise PreprocessingError(
-            f"The brain mask that was handed in covers only {volume:.0f} ml of it; hand in the mask of this scan."
+            f"The brain mask that was handed in covers only {volume:.0f} ml of this scan; hand in the mask "
+            "of this scan."
         )
     if volume < LEAST_ML:
         raise PreprocessingError(

@@ -11,7 +11,9 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
+from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.cli import main
+from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.reports import result_files
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
@@ -36,10 +38,46 @@ def test_sequence_answers_what_it_can_and_reports_the_rest(capsys, tmp_path):
     assert [answer.get("sequence") for answer in answers] == ["T2", None, "T1"]
     assert "letter.nii.gz" in answers[1]["error"]
     for answer in (answers[0], answers[2]):
-        assert set(answer) == {"file", "sequence", "confidence", "probabilities", "warnings"}
+        assert set(answer) == {"file", "sequence", "confidence", "probabilities", "warnings", "notice"}
+        assert answer["notice"] == RESEARCH_USE_ONLY
         assert set(answer["probabilities"]) == {"T1", "T2", "FLAIR", "T1CE", "other"}
         assert sum(answer["probabilities"].values()) == pytest.approx(1)
         assert answer["confidence"] == max(answer["probabilities"].values())
+
+
+def test_the_table_tells_scans_of_equal_names_apart_and_ends_with_the_notice(capsys, tmp_path):
+    files = [tmp_path / folder / "scan.nii.gz" for folder in ("first", "second")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(SAMPLES["T1"].read_bytes())
+    assert main(["sequence", *map(str, files), *FAST]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [[str(file), "T1"] for file in files]
+    assert err.splitlines()[-1] == RESEARCH_USE_ONLY
+
+
+@pytest.mark.parametrize("command", ["sequence", "analyze", "age", "idh", "embed", "train-head", "models", "serve"])
+def test_every_help_says_what_it_is_not_for(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert RESEARCH_USE_ONLY in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_progress_bar_never_falls(tmp_path, monkeypatch):
+    """Of a whole analysis with everything that can be asked for."""
+    places = []
+
+    class Watched(ProgressBar):
+        def step(self, name, begin, end):
+            move = super().step(name, begin, end)
+            return lambda what, part: (places.append(begin + (end - begin) * part), move(what, part))
+
+    monkeypatch.setattr("BrainIACLib.cli.analysis.ProgressBar", Watched)
+    options = ["--out", str(tmp_path), "--samples", "2", "--trust", "--sanity-check", *FAST]
+    assert main(["analyze", str(SAMPLES["FLAIR"]), *options]) == 0
+    assert places == sorted(places)
+    assert len(set(places)) > 20
+    assert places[-1] < 1
 
 
 @pytest.fixture(scope="module")

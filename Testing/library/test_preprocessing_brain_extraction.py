@@ -96,7 +96,7 @@ def test_a_network_that_is_not_there_is_said_with_the_command_that_gets_it(backe
 
 def test_a_mask_of_another_place_is_not_answered_with_hand_in_a_mask():
     """A small one inside the scan passes every earlier check."""
-    with pytest.raises(PreprocessingError, match="covers only 15 ml of it; hand in the mask of this scan"):
+    with pytest.raises(PreprocessingError, match="covers only 15 ml of this scan; hand in the mask of this scan"):
         extract_brain(head(), "mask", as_image(ball((15, 15, 15)) < 1))
 
 
