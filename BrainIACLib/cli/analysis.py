@@ -8,7 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from BrainIACLib.cli.progress_bar import ProgressBar
-from BrainIACLib.cli.scan_options import SCAN_HELP, add_models_dir, add_scan_options, positive, print_json
+from BrainIACLib.cli.scan_options import (
+    SCAN_HELP,
+    add_models_dir,
+    add_scan_options,
+    age,
+    each_once,
+    positive,
+    print_json,
+)
 from BrainIACLib.cli.worker_study import set_study, worker
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
@@ -30,9 +38,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "--task", default="sequence", help="which question (default: sequence); yours after train-head"
     )
     analyze.add_argument("--model", metavar="ID", help="which model, where several are installed for the task")
-    add_models_dir(analyze)
+    add_models_dir(analyze, must_exist=True)
     analyze.add_argument("--accept-missing", action="store_true", help="use the mean of the scans that are there")
-    analyze.add_argument("--age", type=float, metavar="YEARS", help="of the person: warn outside the training ages")
+    analyze.add_argument("--age", type=age, metavar="YEARS", help="of the person: warn outside the training ages")
     analyze.add_argument(
         "--trust", action="store_true", help="also change the scan slightly and see if the answer holds"
     )
@@ -87,7 +95,7 @@ def _analyze(options: argparse.Namespace) -> int:
     head = find_model(options.task, model_folders(options.models_dir), options.model).contract.head
     slots = head.slots if head else ("any",)
     if len(slots) == 1:
-        options.scans = [Path(text) for text in options.scans]
+        options.scans = each_once([Path(text) for text in options.scans])  # their results would be in each other's way
         folders = result_folders(options.scans, options.out)
 
         def analyze(path: Path, client, bar) -> None:
@@ -167,7 +175,10 @@ def trust_in_words(trust: Mapping[str, dict]) -> list[str]:
         interval = f"{found['low']:.1f} to {found['high']:.1f} {found['unit']}"
         lines.append(f"prediction interval: {interval}; it {found['meaning']}")
     if found := trust.get("novelty"):
-        lines.append(f"distance from the training scans: {found['score']:.2f} (warns above {found['warn_above']:.2f})")
+        lines.append(
+            f"distance from the training cases: {found['score']:.2f}; 95 % of them lie below 1, and above "
+            f"{found['warn_above']:.2f} a warning is given"
+        )
     asked = [trust[name] for name in ("spread", "sanity_check") if name in trust] + [
         *trust.get("stability", {}).values()
     ]
@@ -224,6 +235,7 @@ def _preprocessing_in_words(record: Sequence[dict]) -> str:
         "stripped": "the scan is already skull-stripped",
         "mask": "brain mask as given",
         "none": "whole head, brain extraction switched off",
+        "bundled": "brain extracted by the bundled network",
     }.get(backend, f"brain extracted by {backend}")
     in_place = steps["registration"]["already_in_template_space"]
     return f"preprocessing: {brain}; {'already in MNI space' if in_place else 'registered to MNI space'}"

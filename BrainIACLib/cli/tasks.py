@@ -13,6 +13,7 @@ from BrainIACLib.cli.scan_options import (
     SCAN_HELP,
     add_model_options,
     add_scan_options,
+    each_once,
     positive,
     print_json,
 )
@@ -58,7 +59,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _each_scan(options: argparse.Namespace) -> int:
     from BrainIACLib.cli.analysis import result_folders
 
-    head = _head(options)
+    head, options.scans = _head(options), each_once(options.scans)
     folders, failed = result_folders(options.scans, options.out) if options.out else {}, 0
     with worker(options) as client:
         for path in options.scans:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -192,6 +193,28 @@ def test_results_of_another_scan_are_never_replaced(analysed, tmp_path, capsys, 
         assert "not BrainIAC's or cannot be read" in capsys.readouterr().err
     refuse_results_of_another_scan(copy, analysed)
     refuse_results_of_another_scan(SAMPLES["FLAIR"], analysed)
+
+
+def test_a_scan_that_is_named_twice_is_one_scan(tmp_path, monkeypatch):
+    from BrainIACLib.cli.scan_options import each_once
+
+    monkeypatch.chdir(tmp_path)
+    Path("other").symlink_to("scan")
+    names = ["scan", "./scan", tmp_path / "scan", "other", "another"]
+    assert each_once([Path(name) for name in names]) == [Path("scan"), Path("another")]
+
+
+def test_the_lines_of_an_answer_are_sentences():
+    """No name of the code in them, and one threshold explained by the other."""
+    from BrainIACLib.cli.analysis import _preprocessing_in_words, trust_in_words
+
+    record = [
+        {"name": "brain extraction", "parameters": {"backend": "bundled"}},
+        {"name": "registration", "parameters": {"already_in_template_space": True}},
+    ]
+    assert "brain extracted by the bundled network;" in _preprocessing_in_words(record)
+    (line,) = trust_in_words({"novelty": {"score": 1.25, "warn_above": 1.5, "meaning": ""}})
+    assert line.endswith(": 1.25; 95 % of them lie below 1, and above 1.50 a warning is given")
 
 
 def test_several_scans_of_equal_names_get_folders_of_their_own(tmp_path):
