@@ -5,3 +5,4 @@ Research use only; not a medical device.
 """
 
 __version__ = "0.1.0"
+RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment decisions."

@@ -19,6 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 
 import BrainIACLib
+from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.answers import (
     SEQUENCE_TASK,
     classification,
@@ -51,7 +52,6 @@ if typing.TYPE_CHECKING:
     import torch
 
 Progress = Callable[[str, float], None]
-RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
 PRESETS = ("standard", "official")
 
 
@@ -152,6 +152,7 @@ class Predictor:
 
         Parameters
         ----------
+        progress : called with the step and the fraction of the whole study that is done.
         preset : ``"standard"``, or ``"official"`` to take preprocessed scans as upstream's code does, in the array
             order in which they are stored (``preprocessing.official_preset``; the options are not used then).
 
@@ -168,11 +169,12 @@ class Predictor:
         self._standardised = {name: self._standardised[name] for name in kept}
         self._embeddings = {key: embedding for key, embedding in self._embeddings.items() if key[0] in kept}
         self._options, self._preset = options, preset
+        new = [name for name in scans if name not in kept]
         for name, scan in scans.items():
             if name not in kept:
-                official = preset == "official"
+                official, report = preset == "official", _part(progress, new.index(name), len(new))
                 self._standardised[name] = (
-                    take_as_stored(scan.image) if official else standardise(scan.image, options, progress, cancelled)
+                    take_as_stored(scan.image) if official else standardise(scan.image, options, report, cancelled)
                 )
                 self._scans[name] = scan
         return {name: self._standardised[name] for name in scans}
@@ -434,6 +436,11 @@ class Predictor:
             "preprocessing": steps,
             "head_seconds": seconds,
         }
+
+
+def _part(progress: Progress | None, number: int, parts: int) -> Progress | None:
+    """The progress of one part as that of the whole."""
+    return progress and (lambda step, fraction: progress(step, (number + fraction) / parts))
 
 
 def _same_scan(scan: Scan, known: Scan | None) -> bool:

@@ -46,7 +46,10 @@ def _uncertainty(record):
             classes=", ".join(found["classes"]), meaning=found["meaning"]
         )
     if found := trust.get("novelty"):
-        yield _("Distance from the training scans: {score:.2f} (warns above {warn_above:.2f})").format(**found)
+        yield _(
+            "Distance from the training cases: {score:.2f}; 95 % of them lie below 1, and above {warn_above:.2f} a "
+            "warning is given"
+        ).format(**found)
 
 
 def _examined(record):

@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             answer = {"id": convert(options.path, options.task, options.accepted, options.out)}
     except ModelError as error:
-        answer = {"error": str(error)}
+        text = str(error)  # what tensors are said to be is said without the file that they came from
+        answer = {"error": text if options.path.name in text else f"'{options.path.name}': {text}"}
     except MemoryError:
         answer = {"error": f"'{options.path.name}' needs more memory than a file of its size should."}
     except OSError as error:

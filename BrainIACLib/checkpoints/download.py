@@ -125,7 +125,8 @@ def _hub():
         import huggingface_hub
     except ImportError:
         raise ModelError(
-            "Downloading needs huggingface_hub, which is not installed: pip install 'brainiac-slicer[download]'."
+            'Downloading needs huggingface_hub, which is not installed: pip install ".[download]" in the folder of '
+            "BrainIAC's source, or pip install huggingface-hub."
         ) from None
     return huggingface_hub
 

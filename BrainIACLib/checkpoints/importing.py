@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -56,8 +58,9 @@ def import_folder(folder: Path, store: Path) -> Imported:
         return _install(incoming, store, contract.id)
 
 
-def import_zip(path: Path, store: Path) -> Imported:
-    """As ``import_folder``, from a zip that holds one model folder's files (``brainiac models export ID --out X.zip``).
+@contextlib.contextmanager
+def unpacked_model(path: Path) -> Iterator[Path]:
+    """A folder for ``import_folder`` from a zip of one model's files (``brainiac models export ID --out X.zip``).
 
     Raises
     ------
@@ -75,7 +78,7 @@ def import_zip(path: Path, store: Path) -> Imported:
                         shutil.copyfileobj(source, target)
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
             raise ModelError(f"'{path}' cannot be unpacked ({error}); nothing was installed.") from None
-        return import_folder(folder, store)
+        yield folder
 
 
 def _install(incoming: Path, store: Path, model_id: str) -> Imported:

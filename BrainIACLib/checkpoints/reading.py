@@ -105,7 +105,9 @@ def _size_and_start(path: Path) -> tuple[int, bytes]:
             start = file.read(512)
     except OSError as error:
         raise ModelError(f"'{path.name}' cannot be opened ({error.strerror}).") from None
-    if not 0 < status.st_size <= LARGEST_FILE:
+    if status.st_size == 0:
+        raise ModelError(f"'{path.name}' is empty (0 bytes): its download or copy did not work, so get it again.")
+    if status.st_size > LARGEST_FILE:
         raise ModelError(f"'{path.name}' has {status.st_size} bytes, which no model file has.")
     return status.st_size, start
 

@@ -82,7 +82,8 @@ def recognise(shapes: Shapes) -> Recognised:
         found = "; ".join(f"{key} {shape}" for key, shape in list(shapes.items())[:3])
         raise ModelError(
             f"The file holds no known encoder: expected a key that ends in '{RESNET_STEM}' of shape (64, 1, 7, 7, 7) "
-            f"(v1) or in '{VIT_STEM}' of shape (1, 216, 768) (v2), found {len(shapes)} keys: {found}."
+            f"(v1) or in '{VIT_STEM}' of shape (1, 216, 768) (v2), found {len(shapes)} keys: {found}. "
+            "'brainiac models list' names the files that can be imported."
         )
     architecture, width = _architecture(shapes, layout.encoder)
     net = empty_encoder(architecture, width, "token0")

@@ -1,25 +1,54 @@
 """``brainiac``: the library for people without Slicer.
 
-Exit status: 0 all answered, 1 some input failed, 2 wrong usage, 130 stopped by the person.
+Exit status: 0 all answered, 1 some input failed, 2 wrong usage, 130 stopped by the person,
+141 nobody reads the output any more (as a program has that a closed pipe ends).
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 
 import BrainIACLib
-from BrainIACLib.cli import analysis, embed, models, serve, tasks, train_head
-from BrainIACLib.cli.scan_options import print_json
 from BrainIACLib.errors import BrainIACError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Of ``brainiac`` and, because argparse makes subparsers of the same class, of every command."""
+
+    def __init__(self, **arguments):
+        super().__init__(epilog=BrainIACLib.RESEARCH_USE_ONLY, **arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="brainiac", description="Brain MRI analysis with BrainIAC. Research use only; not a medical device."
-    )
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter of a file name shows its code
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()  # not first at Python's exit, where a closed pipe could only end in a traceback
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):  # what is still in their buffers
+            os.dup2(nowhere, stream.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print("brainiac: stopped; nothing half-written is left behind.", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    # Imported here, so that Ctrl+C in the moment that it takes is answered as at any other.
+    from BrainIACLib.cli import analysis, embed, models, serve, tasks, train_head
+    from BrainIACLib.cli.scan_options import print_json
+
+    parser = _Parser(prog="brainiac", description="Brain MRI analysis with BrainIAC.")
     parser.add_argument("--version", action="version", version=f"brainiac {BrainIACLib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     analysis.add_commands(commands)
@@ -37,6 +66,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(f"brainiac: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("brainiac: stopped; nothing half-written is left behind.", file=sys.stderr)
-        return 130

@@ -8,26 +8,40 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from BrainIACLib.cli.progress_bar import ProgressBar
-from BrainIACLib.cli.scan_options import SCAN_HELP, add_models_dir, add_scan_options, positive, print_json
+from BrainIACLib.cli.scan_options import (
+    SCAN_HELP,
+    add_models_dir,
+    add_scan_options,
+    age,
+    each_once,
+    positive,
+    print_json,
+)
 from BrainIACLib.cli.worker_study import set_study, worker
 from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.scans.formats import suffix
+from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Register the commands of this file."""
     sequence = commands.add_parser("sequence", help="which MR sequence is it: T1, T2, FLAIR, T1CE, or none of these")
     sequence.set_defaults(run=_sequence)
-    analyze = commands.add_parser("analyze", help="the answer with saliency map, brain, mask, transform and picture")
+    analyze = commands.add_parser(
+        "analyze",
+        help="the answer with saliency map, brain, mask, transform and picture",
+        description="The answer with saliency map, brain, mask, transform and picture, written into the folder of "
+        "--out: those of one scan into the folder itself, of several into one subfolder each, named after the file. "
+        "Earlier results of the same scan are replaced; where those of another scan are, nothing is written.",
+    )
     analyze.set_defaults(run=_analyze)
     analyze.add_argument(
         "--task", default="sequence", help="which question (default: sequence); yours after train-head"
     )
     analyze.add_argument("--model", metavar="ID", help="which model, where several are installed for the task")
-    add_models_dir(analyze)
+    add_models_dir(analyze, must_exist=True)
     analyze.add_argument("--accept-missing", action="store_true", help="use the mean of the scans that are there")
-    analyze.add_argument("--age", type=float, metavar="YEARS", help="of the person: warn outside the training ages")
+    analyze.add_argument("--age", type=age, metavar="YEARS", help="of the person: warn outside the training ages")
     analyze.add_argument(
         "--trust", action="store_true", help="also change the scan slightly and see if the answer holds"
     )
@@ -50,23 +64,29 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _sequence(options: argparse.Namespace) -> int:
     if not options.json:
         print(_table_row("file", "sequence", "probability", "warnings"))
+    notice = ""
 
     def classify(path: Path, client, bar) -> None:
+        nonlocal notice
         name = _name(path)
         set_study(client, options, {name: path}, bar.step("preprocessing", 0.05, 0.95))
         prediction = client.call("predict", task="sequence", scans={"any": name})
+        notice = prediction["notice"]
         bar.clear()
         if options.json:
             print_json(
                 file=str(path),
                 sequence=prediction["label"],
-                **{key: prediction[key] for key in ("confidence", "probabilities", "warnings")},
+                **{key: prediction[key] for key in ("confidence", "probabilities", "warnings", "notice")},
             )
         else:
             warnings = " ".join(prediction["warnings"])
-            print(_table_row(path.name, prediction["label"], f"{prediction['confidence']:.2f}", warnings))
+            print(_table_row(str(path), prediction["label"], f"{prediction['confidence']:.2f}", warnings))
 
-    return _for_each_scan(options, classify)
+    status = _for_each_scan(options, classify)
+    if notice and not options.json:
+        print(notice, file=sys.stderr)  # the table alone goes on to other programs
+    return status
 
 
 def _analyze(options: argparse.Namespace) -> int:
@@ -77,7 +97,7 @@ def _analyze(options: argparse.Namespace) -> int:
     head = find_model(options.task, model_folders(options.models_dir), options.model).contract.head
     slots = head.slots if head else ("any",)
     if len(slots) == 1:
-        options.scans = [Path(text) for text in options.scans]
+        options.scans = each_once([Path(text) for text in options.scans])  # their results would be in each other's way
         folders = result_folders(options.scans, options.out)
 
         def analyze(path: Path, client, bar) -> None:
@@ -113,6 +133,8 @@ def _slots_of(texts: Sequence[str], head: HeadContract) -> dict[str, Path]:
 
 def _answer(options: argparse.Namespace, client, bar, paths: Mapping[str, Path], folders: Mapping[str, Path]) -> None:
     """One study: slot -> file, and slot -> folder of its map."""
+    for slot, path in paths.items():
+        refuse_results_of_another_scan(path, folders[slot])
     names = {slot: _name(path) if len(paths) == 1 else slot for slot, path in paths.items()}
     by_name = {names[slot]: path for slot, path in paths.items()}
     study = set_study(client, options, by_name, bar.step("preprocessing", 0.05, 0.6))
@@ -162,7 +184,10 @@ def trust_in_words(trust: Mapping[str, dict]) -> list[str]:
         interval = f"{found['low']:.1f} to {found['high']:.1f} {found['unit']}"
         lines.append(f"prediction interval: {interval}; it {found['meaning']}")
     if found := trust.get("novelty"):
-        lines.append(f"distance from the training scans: {found['score']:.2f} (warns above {found['warn_above']:.2f})")
+        lines.append(
+            f"distance from the training cases: {found['score']:.2f}; 95 % of them lie below 1, and above "
+            f"{found['warn_above']:.2f} a warning is given"
+        )
     asked = [trust[name] for name in ("spread", "sanity_check") if name in trust] + [
         *trust.get("stability", {}).values()
     ]
@@ -190,6 +215,8 @@ def _for_each_scan(options: argparse.Namespace, act: Callable) -> int:
 
 def _name(path: Path) -> str:
     """What a scan is called in results: its file's or folder's name without suffix."""
+    from BrainIACLib.scans.formats import suffix
+
     name = path.absolute().name
     return name[: len(name) - len(suffix(path))] or "scan"
 
@@ -217,6 +244,7 @@ def _preprocessing_in_words(record: Sequence[dict]) -> str:
         "stripped": "the scan is already skull-stripped",
         "mask": "brain mask as given",
         "none": "whole head, brain extraction switched off",
+        "bundled": "brain extracted by the bundled network",
     }.get(backend, f"brain extracted by {backend}")
     in_place = steps["registration"]["already_in_template_space"]
     return f"preprocessing: {brain}; {'already in MNI space' if in_place else 'registered to MNI space'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import textwrap
@@ -47,7 +48,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _action(actions: argparse._SubParsersAction, name: str, run, description: str) -> argparse.ArgumentParser:
     command = actions.add_parser(name, help=description)
     command.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
-    add_models_dir(command)
+    add_models_dir(command, must_exist=name not in ("import", "download"))
     command.set_defaults(run=run)
     return command
 
@@ -135,17 +136,17 @@ def _print_table(rows: Sequence[dict[str, str]]) -> None:
 
 def _import(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.conversion import inspect_checkpoint
-    from BrainIACLib.checkpoints.importing import import_checkpoint, import_folder, import_zip
+    from BrainIACLib.checkpoints.importing import import_checkpoint, import_folder, unpacked_model
     from BrainIACLib.checkpoints.official_files import official_file
     from BrainIACLib.contracts import read_contract
 
-    if options.file.suffix.lower() == ".zip" and _is_model_zip(options.file):
-        _ask_licence(options, options.file.name, "that of the card inside")
-        imported = import_zip(options.file, _store(options))
-    elif options.file.is_dir():
-        contract = read_contract(options.file)
-        _ask_licence(options, contract.title, contract.licence)
-        imported = import_folder(options.file, _store(options))
+    if not options.file.exists():
+        raise ModelError(f"'{options.file}' does not exist; check the spelling of the path.")
+    if options.file.is_dir() or (options.file.suffix.lower() == ".zip" and _is_model_zip(options.file)):
+        with contextlib.nullcontext(options.file) if options.file.is_dir() else unpacked_model(options.file) as folder:
+            contract = read_contract(folder)
+            _ask_licence(options, contract.title, contract.licence)
+            imported = import_folder(folder, _store(options))
     else:
         found = inspect_checkpoint(options.file)
         task = _choose_task(options, found.title, found.tasks)
@@ -237,6 +238,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
+    from BrainIACLib.checkpoints.importing import CARD
     from BrainIACLib.checkpoints.model_card import model_card
     from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES
     from BrainIACLib.contracts import contract_to_json
@@ -252,7 +254,9 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         print_json(folder=str(model.folder), contract=json.loads(contract_to_json(model.contract)))
     else:
-        print(model_card(model.contract) + f"\nFolder: {model.folder}")
+        card = model.folder / CARD  # says more than the contract: of a trained head, what it is worth
+        text = card.read_text(encoding="utf-8") if card.is_file() else model_card(model.contract)
+        print(f"{text.rstrip()}\n\nFolder: {model.folder}")
     return 0
 
 
@@ -307,10 +311,16 @@ def _download(options: argparse.Namespace) -> int:
 def _parity(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.parity import run_parity
 
-    rows = run_parity(options.weights, options.scans or options.weights)
+    scans = options.scans or options.weights
+    rows = run_parity(options.weights, scans)
     if options.json:
         for row in rows:
             print_json(**row)
     else:
         _print_table([{name: "" if value is None else str(value) for name, value in row.items()} for row in rows])
+    if all(row["found"] is None for row in rows):
+        raise ModelError(
+            f"Nothing could be compared: '{options.weights}' and '{scans}' hold no official weights together with the "
+            "sample scans that they are to be compared on."
+        )
     return 1 if any(row["result"] == "differs" for row in rows) else 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 
 if typing.TYPE_CHECKING:
     from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
 
+OLDEST = 130  # years
 SCAN_HELP = "NIfTI, NRRD, MHA, a DICOM folder, or a zip of DICOM"
 
 
@@ -17,17 +19,16 @@ def add_scan_options(command: argparse.ArgumentParser) -> None:
     """How to read, preprocess and compute."""
     command.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
     command.add_argument("--series", metavar="UID", help="the DICOM series to read where a folder holds several")
-    command.add_argument("--frame", type=int, metavar="N", help="the frame to read of a 4D file, from 0")
-    command.add_argument(
+    command.add_argument("--frame", type=from_zero, metavar="N", help="the frame to read of a 4D file, from 0")
+    brain = command.add_mutually_exclusive_group()
+    brain.add_argument(
         "--brain-extraction",
         choices=("auto", "hd-bet", "hd-bet-accurate", "deepbet", "bundled", "stripped", "none"),
         default="auto",
         help="how to find the brain (auto: HD-BET where it is installed, else 'bundled', our own small network; "
         "'stripped': already done; 'none': whole head)",
     )
-    command.add_argument(
-        "--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain"
-    )
+    brain.add_argument("--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain")
     command.add_argument("--no-bias-field", action="store_true", help="skip the N4 bias-field correction")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     command.add_argument("--seed", type=int, default=0, help="seed of every random act (default 0)")
@@ -38,7 +39,7 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", metavar="ID", help="which model, where several are installed (brainiac models list)"
     )
-    add_models_dir(command)
+    add_models_dir(command, must_exist=True)
     command.add_argument(
         "--preset",
         choices=("standard", "official"),
@@ -48,11 +49,11 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_models_dir(command: argparse.ArgumentParser) -> None:
-    """Where the user's models lie."""
+def add_models_dir(command: argparse.ArgumentParser, must_exist: bool = False) -> None:
+    """Where the user's models lie; a command that only reads them needs a folder that is there."""
     command.add_argument(
         "--models-dir",
-        type=Path,
+        type=existing_folder if must_exist else Path,
         metavar="FOLDER",
         help="your model folder (default: BRAINIAC_MODELS, or the system's)",
     )
@@ -73,10 +74,42 @@ def preprocessing_options(options: argparse.Namespace) -> PreprocessingOptions:
 
 def positive(text: str) -> int:
     """An argument that is a whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not '{text}'")
+    return int(text)
+
+
+def from_zero(text: str) -> int:
+    """An argument that is a whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not '{text}'")
+    return int(text)
+
+
+def age(text: str) -> float:
+    """An argument that is the age of a person in years."""
+    try:
+        years = float(text)
+    except ValueError:
+        years = float("nan")
+    if not 0 <= years <= OLDEST:
+        raise argparse.ArgumentTypeError(f"must be an age in years, from 0 to {OLDEST}, not '{text}'")
+    return years
+
+
+def existing_folder(text: str) -> Path:
+    """An argument that is a folder."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder '{text}'")
+    return Path(text)
+
+
+def each_once(paths: Sequence[Path]) -> list[Path]:
+    """The paths without those that lead to the same place as an earlier one."""
+    places: dict[Path, Path] = {}
+    for path in paths:
+        places.setdefault(path.resolve(), path)
+    return list(places.values())
 
 
 def print_json(**fields: object) -> None:

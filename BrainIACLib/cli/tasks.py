@@ -13,12 +13,14 @@ from BrainIACLib.cli.scan_options import (
     SCAN_HELP,
     add_model_options,
     add_scan_options,
+    each_once,
     positive,
     print_json,
 )
 from BrainIACLib.cli.worker_study import set_study, worker
 from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 from BrainIACLib.worker.client import Client
 
 ONE_SCAN = {
@@ -57,7 +59,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _each_scan(options: argparse.Namespace) -> int:
     from BrainIACLib.cli.analysis import result_folders
 
-    head = _head(options)
+    head, options.scans = _head(options), each_once(options.scans)
     folders, failed = result_folders(options.scans, options.out) if options.out else {}, 0
     with worker(options) as client:
         for path in options.scans:
@@ -104,6 +106,9 @@ def _answer(
 ) -> None:
     if head is not None:
         missing_slots(head, fill_slots(head, paths), options.accept_missing)
+    folders = {slot: out if len(paths) == 1 else out / slot for slot in paths} if out else {}
+    for slot, folder in folders.items():
+        refuse_results_of_another_scan(paths[slot], folder)
     question = {
         "task": options.task,
         "scans": {slot: slot for slot in paths},  # in this study a scan is called by its slot
@@ -113,8 +118,7 @@ def _answer(
     with ProgressBar(options.task) as bar:
         set_study(client, options, paths, bar.step("preprocessing", 0.0, 0.6))
         prediction, results = client.call("predict", **question), {}
-        for number, slot in enumerate(paths if out else ()):
-            folder = out if len(paths) == 1 else out / slot
+        for number, (slot, folder) in enumerate(folders.items()):
             share = 0.4 / len(paths)
             answer = client.call(
                 "save",

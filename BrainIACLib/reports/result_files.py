@@ -11,11 +11,12 @@ from pathlib import Path
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.predictor import Explanation, Prediction
 from BrainIACLib.preprocessing.pipeline import Standardised
+from BrainIACLib.reports.earlier_results import RESULT
 from BrainIACLib.reports.overview_picture import save_overview
 from BrainIACLib.scans import Scan, write_image, write_transform
 
 SALIENCY, BRAIN, MASK = "saliency.nii.gz", "preprocessed_brain.nii.gz", "brain_mask.nii.gz"
-TRANSFORM, PICTURE, RESULT = "native_to_mni.tfm", "overview.png", "result.json"
+TRANSFORM, PICTURE = "native_to_mni.tfm", "overview.png"
 FILES = {
     SALIENCY: "where the model looked, on the scan's own voxel grid, maximum 1",
     BRAIN: "bias-corrected brain in MNI space, 1 mm, zero outside the brain",

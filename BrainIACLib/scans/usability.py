@@ -34,6 +34,8 @@ def choose_frame(frames: int, frame: int | None, described: str = "") -> int:
             f"choose one with --frame N, N from 0 to {frames - 1}{described}."
         )
     if frame is not None and not 0 <= frame < frames:
+        if frames == 1:
+            raise Refused(f"holds a single volume and has no frame {frame}; leave --frame out.")
         raise Refused(f"has no frame {frame}; give --frame a number from 0 to {frames - 1}, or leave it out.")
     return frame or 0
 

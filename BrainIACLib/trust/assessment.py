@@ -68,8 +68,8 @@ def novelty_doubt(found: dict) -> list[str]:
     if found["score"] <= found["warn_above"]:
         return []
     return [
-        f"Unlike the training scans: the distance score is {found['score']:.2f}, and 95 % of the training cases lie "
-        "below 1. Do not rely on the answer."
+        f"Unlike the training scans: the distance score is {found['score']:.2f}, above the limit of "
+        f"{found['warn_above']:.2f}, and 95 % of the training cases lie below 1. Do not rely on the answer."
     ]
 
 

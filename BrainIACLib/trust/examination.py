@@ -63,17 +63,17 @@ def examine(
     stability = {}
     arrays = [ras_array(image) for image in view.images]
     for name, (change, levels) in SWEEPS.items():
-        curve = []
+        curve, words = [], "Gibbs ringing" if name == "gibbs" else name
         for level in levels:
             changed = [
                 model_input(image_with_array(change(array, level), image), view.encoder)
                 for array, image in zip(arrays, view.images, strict=True)
             ]
             curve.append([level, *view.numbers(changed, label)])
-            advance(name)
+            advance(words)
         values = [value for _, value in curve]
         stability[name] = {"curve": curve, "largest_change": float(np.abs(np.array(values) - numbers[0]).max())}
-        stability[name]["meaning"] = _in_words(f"changes of {name}", values, numbers[0], view.unit)
+        stability[name]["meaning"] = _in_words(f"changes of {words}", values, numbers[0], view.unit)
     return {"spread": spread, "stability": stability}
 
 

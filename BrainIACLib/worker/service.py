@@ -204,9 +204,12 @@ class Service:
     ) -> dict:
         from BrainIACLib.trust.examination import examine, sanity_check
 
+        def first_part(step: str, fraction: float) -> None:
+            progress(step, 0.8 * fraction)
+
         def both(predictor: Predictor) -> dict:
-            found = examine(predictor, task, scans, label, model_id=model, progress=progress, cancelled=cancelled)
-            progress("sanity check of the map", 0.0)
+            found = examine(predictor, task, scans, label, model_id=model, progress=first_part, cancelled=cancelled)
+            progress("sanity check of the map", 0.8)
             return found | {
                 "sanity_check": sanity_check(predictor, task, scans, scan, label, model_id=model, seed=seed)
             }
@@ -232,8 +235,13 @@ class Service:
         from BrainIACLib.reports.result_files import write_results
         from BrainIACLib.trust.examination import examine, sanity_check
 
-        def report(fraction: float) -> None:
-            progress("saliency", fraction)
+        mapped_from, mapped_to = (0.5 if trust else 0.0), 0.95  # of the whole, so that the fraction never falls
+
+        def report_examined(step: str, fraction: float) -> None:
+            progress(step, mapped_from * fraction)
+
+        def report_map(fraction: float) -> None:
+            progress("saliency", mapped_from + (mapped_to - mapped_from) * fraction)
 
         def answer_and_map(predictor: Predictor):
             prediction = predictor.predict(
@@ -241,15 +249,17 @@ class Service:
             )
             label, found = prediction.label, dict(prediction.trust)
             if trust:
-                found |= examine(predictor, task, scans, label, model_id=model, progress=progress, cancelled=cancelled)
+                found |= examine(
+                    predictor, task, scans, label, model_id=model, progress=report_examined, cancelled=cancelled
+                )
             if sanity:
                 found["sanity_check"] = sanity_check(predictor, task, scans, scan, label, model_id=model, seed=seed)
             return dataclasses.replace(prediction, trust=found), predictor.explain(
-                task, scan, label, samples, seed, report, cancelled, scans=scans, model_id=model
+                task, scan, label, samples, seed, report_map, cancelled, scans=scans, model_id=model
             )
 
         prediction, explanation = self._with_study(answer_and_map, progress, cancelled)
-        progress("writing", 0.0)
+        progress("writing", mapped_to)
         result = write_results(self._scans[scan], self._standardised[scan], prediction, explanation, Path(folder))
         return {"result": str(result), "prediction": prediction.to_json(), "note": self._note}
 

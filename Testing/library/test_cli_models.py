@@ -162,6 +162,7 @@ def test_a_damaged_model_is_named_and_can_be_removed(brainiac, tmp_path):
     ],
 )
 def test_errors_are_json_too(command, brainiac, tmp_path):
+    (tmp_path / "store").mkdir()
     status, (answer,), error = brainiac(*command, "--json", "--models-dir", tmp_path / "store")
     assert (status, error) == (1, "")
     assert len(answer["error"].split()) > 4  # a sentence
@@ -255,7 +256,7 @@ def test_downloading_without_the_extra_is_said(brainiac, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     status, _, error = brainiac("models", "download", "medicalnet-resnet50")
     assert status == 1
-    assert "brainiac-slicer[download]" in error
+    assert 'pip install ".[download]"' in error
 
 
 def test_parity_compares_real_files_and_names_what_is_missing(brainiac, scans, tmp_path, monkeypatch):
@@ -286,6 +287,70 @@ def test_parity_compares_real_files_and_names_what_is_missing(brainiac, scans, t
 def test_the_golden_samples_of_the_shared_scans_are_found(shared_data):
     found = parity._found_scans(shared_data / "scans")
     assert set(found) == {"00001_t2f", "00001_t1c", "00001_t1n", "00001_t2w", "subpixar009_T1w"}
+
+
+def test_parity_that_compares_nothing_has_not_succeeded(brainiac, tmp_path):
+    status, _, error = brainiac("models", "parity", "--weights", tmp_path)
+    assert status == 1
+    assert "Nothing could be compared" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("nope.pt", None, "does not exist; check the spelling"),
+        ("empty.pt", b"", "is empty (0 bytes)"),
+        ("other.pt", {"layer.weight": torch.zeros(3)}, "'brainiac models list' names the files that can be imported"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_named_with_what_to_do(name, content, said, brainiac, tmp_path):
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    elif content:
+        torch.save(content, tmp_path / name)
+    status, _, error = brainiac("models", "import", tmp_path / name, "--models-dir", tmp_path / "store", "--yes")
+    assert status == 1
+    assert name in error
+    assert said in error
+
+
+def test_of_a_zip_the_licence_inside_is_shown_before_the_question(brainiac, store, tmp_path):
+    model, zipped = model_id(store, "age"), tmp_path / "model.zip"
+    assert brainiac("models", "export", model, "--out", zipped, "--models-dir", store)[0] == 0
+    status, out, error = brainiac("models", "import", zipped, "--models-dir", tmp_path / "other")
+    assert (status, (tmp_path / "other").exists()) == (1, False)
+    licence = json.loads((store / model / "contract.json").read_text())["licence"]
+    assert f"Licence: {licence}" in out
+    assert "--yes" in error
+
+
+def test_show_prints_the_card_of_the_folder(brainiac, store):
+    model = model_id(store, "age")
+    card = store / model / "card.md"
+    kept = card.read_text()
+    card.write_text(kept + "\n## What it is worth\n\n- AUC 0.7\n")
+    try:
+        assert "- AUC 0.7" in brainiac("models", "show", model, "--models-dir", store)[1]
+    finally:
+        card.write_text(kept)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("analyze", "--age", "-5"), "from 0 to 130"),
+        (("analyze", "--age", "nan"), "from 0 to 130"),
+        (("analyze", "--samples", "abc"), "a whole number of at least 1, not 'abc'"),
+        (("analyze", "--frame", "-1"), "a whole number of at least 0, not '-1'"),
+        (("analyze", "--models-dir", "no-such-folder"), "there is no folder 'no-such-folder'"),
+        (("age", "--models-dir", "no-such-folder"), "there is no folder 'no-such-folder'"),
+    ],
+)
+def test_an_impossible_number_or_folder_is_a_wrong_command_line(options, said, capsys):
+    command, *options = options
+    with pytest.raises(SystemExit, match="2"):
+        main([command, *(["--out", "out"] if command == "analyze" else []), *options, "scan.nii.gz"])
+    assert said in capsys.readouterr().err
 
 
 def test_every_command_of_models_takes_json(capsys):

@@ -1,7 +1,9 @@
 """The main job as its user runs it: files in, answers and maps out, on the bundled study and on real scans."""
 
 import json
+import shutil
 import zipfile
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -10,9 +12,12 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
+from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.cli import main
+from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.reports import result_files
+from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 from BrainIACLib.resources import resource
 
 SAMPLES = {name: resource("SampleData", f"simulated_{name}.nii.gz") for name in ("T1", "T2", "FLAIR", "T1CE")}
@@ -34,10 +39,46 @@ def test_sequence_answers_what_it_can_and_reports_the_rest(capsys, tmp_path):
     assert [answer.get("sequence") for answer in answers] == ["T2", None, "T1"]
     assert "letter.nii.gz" in answers[1]["error"]
     for answer in (answers[0], answers[2]):
-        assert set(answer) == {"file", "sequence", "confidence", "probabilities", "warnings"}
+        assert set(answer) == {"file", "sequence", "confidence", "probabilities", "warnings", "notice"}
+        assert answer["notice"] == RESEARCH_USE_ONLY
         assert set(answer["probabilities"]) == {"T1", "T2", "FLAIR", "T1CE", "other"}
         assert sum(answer["probabilities"].values()) == pytest.approx(1)
         assert answer["confidence"] == max(answer["probabilities"].values())
+
+
+def test_the_table_tells_scans_of_equal_names_apart_and_ends_with_the_notice(capsys, tmp_path):
+    files = [tmp_path / folder / "scan.nii.gz" for folder in ("first", "second")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(SAMPLES["T1"].read_bytes())
+    assert main(["sequence", *map(str, files), *FAST]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [[str(file), "T1"] for file in files]
+    assert err.splitlines()[-1] == RESEARCH_USE_ONLY
+
+
+@pytest.mark.parametrize("command", ["sequence", "analyze", "age", "idh", "embed", "train-head", "models", "serve"])
+def test_every_help_says_what_it_is_not_for(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert RESEARCH_USE_ONLY in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_progress_bar_never_falls(tmp_path, monkeypatch):
+    """Of a whole analysis with everything that can be asked for."""
+    places = []
+
+    class Watched(ProgressBar):
+        def step(self, name, begin, end):
+            move = super().step(name, begin, end)
+            return lambda what, part: (places.append(begin + (end - begin) * part), move(what, part))
+
+    monkeypatch.setattr("BrainIACLib.cli.analysis.ProgressBar", Watched)
+    options = ["--out", str(tmp_path), "--samples", "2", "--trust", "--sanity-check", *FAST]
+    assert main(["analyze", str(SAMPLES["FLAIR"]), *options]) == 0
+    assert places == sorted(places)
+    assert len(set(places)) > 20
+    assert places[-1] < 1
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +176,45 @@ def test_the_input_is_never_overwritten(tmp_path, capsys):
     assert main(["analyze", str(scan), "--out", str(tmp_path), *options]) == 1
     assert "overwrite" in capsys.readouterr().err
     assert scan.read_bytes() == SAMPLES["FLAIR"].read_bytes()
+
+
+def test_results_of_another_scan_are_never_replaced(analysed, tmp_path, capsys, monkeypatch):
+    """Refused before anything is computed; the same scan, also as a copy elsewhere, is another matter."""
+    out, copy = tmp_path / "out", tmp_path / "copy.nii.gz"
+    shutil.copytree(analysed, out)
+    copy.write_bytes(SAMPLES["FLAIR"].read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr("BrainIACLib.worker.client.Client._start", lambda self: pytest.fail("started the worker"))
+        assert main(["analyze", str(SAMPLES["T2"]), "--out", str(out), *FAST]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"holds the results of '{SAMPLES['FLAIR']}'; choose another --out folder" in line
+        (out / result_files.RESULT).write_text("[]")
+        assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(out), *FAST]) == 1
+        assert "not BrainIAC's or cannot be read" in capsys.readouterr().err
+    refuse_results_of_another_scan(copy, analysed)
+    refuse_results_of_another_scan(SAMPLES["FLAIR"], analysed)
+
+
+def test_a_scan_that_is_named_twice_is_one_scan(tmp_path, monkeypatch):
+    from BrainIACLib.cli.scan_options import each_once
+
+    monkeypatch.chdir(tmp_path)
+    Path("other").symlink_to("scan")
+    names = ["scan", "./scan", tmp_path / "scan", "other", "another"]
+    assert each_once([Path(name) for name in names]) == [Path("scan"), Path("another")]
+
+
+def test_the_lines_of_an_answer_are_sentences():
+    """No name of the code in them, and one threshold explained by the other."""
+    from BrainIACLib.cli.analysis import _preprocessing_in_words, trust_in_words
+
+    record = [
+        {"name": "brain extraction", "parameters": {"backend": "bundled"}},
+        {"name": "registration", "parameters": {"already_in_template_space": True}},
+    ]
+    assert "brain extracted by the bundled network;" in _preprocessing_in_words(record)
+    (line,) = trust_in_words({"novelty": {"score": 1.25, "warn_above": 1.5, "meaning": ""}})
+    assert line.endswith(": 1.25; 95 % of them lie below 1, and above 1.50 a warning is given")
 
 
 def test_several_scans_of_equal_names_get_folders_of_their_own(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 from small_encoder import SIZE, install_small_encoder
 
-from BrainIACLib.checkpoints.importing import import_folder, import_zip
+from BrainIACLib.checkpoints.importing import import_folder, unpacked_model
 from BrainIACLib.checkpoints.installed import find_model, load_model, verify_model
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.errors import BrainIACError, Cancelled, ModelError
@@ -422,7 +423,8 @@ def test_another_site_imports_head_and_encoder_together(form, store, tmp_path):
     out = tmp_path / ("out.zip" if form == "zip" else "out")
     export_folder(find_model("my-task", [folder]), out, [folder])
     elsewhere = tmp_path / "elsewhere"
-    imported = (import_zip if form == "zip" else import_folder)(out, elsewhere)
+    with unpacked_model(out) if form == "zip" else contextlib.nullcontext(out) as folder:
+        imported = import_folder(folder, elsewhere)
     assert imported.new
     net = load_model(find_model("my-task", [elsewhere]), [elsewhere])
     with torch.inference_mode():

@@ -265,6 +265,18 @@ def test_an_unknown_preset_is_refused(store, tmp_path):
         Predictor("cpu", store).set_study({"a": scan("a", 0, tmp_path)}, preset="other")
 
 
+def test_the_progress_of_a_study_is_that_of_all_its_scans(store, tmp_path, monkeypatch):
+    def instead_of_preprocessing(image, options, progress, cancelled):
+        progress("registration", 0.5)
+        return take_as_stored(image)
+
+    monkeypatch.setattr("BrainIACLib.predictor.standardise", instead_of_preprocessing)
+    fractions = []
+    scans = {name: scan(name, seed, tmp_path) for seed, name in enumerate("ab")}
+    Predictor("cpu", store).set_study(scans, progress=lambda step, fraction: fractions.append(fraction))
+    assert fractions == [0.25, 0.75]
+
+
 def test_only_what_is_new_in_a_study_is_prepared(store, tmp_path, monkeypatch):
     """Adding a scan costs that scan; another image, mask or option costs everything that it changes."""
     from BrainIACLib import predictor as module

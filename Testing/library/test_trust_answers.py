@@ -145,6 +145,7 @@ def test_an_examination_starts_from_the_answer_itself(predictor):
             changes.append(found["stability"][name]["largest_change"])
         assert all(change > 0 for change in changes) or task == "kind"  # a probability of 1 may stay 1
         assert steps[-1] == pytest.approx(1)
+        assert found["stability"]["gibbs"]["meaning"].startswith("Under changes of Gibbs ringing the")
         json.dumps(found)
 
 

@@ -83,7 +83,10 @@ def test_uncertainty_is_said_with_the_answer_and_fills_its_column(results, scan)
     trust = {"prediction_interval": interval, "novelty": novelty}
     age = prediction("41.2 years", None, task="age", value=41.23, unit="years", probabilities={}, trust=trust)
     results.add(age, {"any": scan})
-    for part in ("Prediction interval: 35.2 to 47.0 years; it holds nine of ten", "1.25 (warns above 2.00)"):
+    for part in (
+        "Prediction interval: 35.2 to 47.0 years; it holds nine of ten",
+        "1.25; 95 % of them lie below 1, and above 2.00 a warning",
+    ):
         assert part in answerInWords(age)
     header, (row,) = results.rows()
     assert dict(zip(header, row, strict=True))["Uncertainty"] == "35.25 to 47 years (90%)"

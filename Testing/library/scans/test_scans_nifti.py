@@ -258,7 +258,7 @@ def test_a_single_frame_needs_no_choice(tmp_path):
     path = write_nifti(tmp_path / "scan.nii", phantom(), phantom().voxels[..., None])
     assert same_in_space(read_scan(path).image, phantom())
     assert same_in_space(read_scan(path, frame=0).image, phantom())
-    assert "has no frame 1" in refusal(path, frame=1)
+    assert "holds a single volume and has no frame 1; leave --frame out" in refusal(path, frame=1)
 
 
 @pytest.mark.parametrize(
