@@ -34,7 +34,7 @@ def submit(
     try:
         import submitit
     except ImportError:
-        raise TrainingError("SLURM needs submitit; install it with: pip install 'brainiac-slicer[slurm]'") from None
+        raise TrainingError("SLURM needs submitit; install it with: pip install submitit") from None
     executor = submitit.AutoExecutor(Path(runs) / ".slurm", cluster=cluster)
     executor.update_parameters(
         name="brainiac",
