@@ -1,12 +1,14 @@
 """``python -m Training reproduce``: the paper's experiments from data to report, by one command; resumable.
 
-    python -m Training reproduce --cohort synthetic --out report/ --preset small
-    python -m Training reproduce --cohort open --out report/
+    python -m Training reproduce --cohort synthetic --labelmaps FOLDER --out report/ --preset small
+    python -m Training reproduce --cohort open --labelmaps FOLDER --out report/
     python -m Training reproduce --cohort manifest.csv --brainiac model/ --medicalnet resnet_50.pth --out report/
 
 Without --brainiac the initialisation "BrainIAC" is an own small SimCLR pretraining on simulated heads, and every result
-says so. Without --medicalnet there are no MedicalNet runs. ``out/work`` keeps caches and runs: the same command goes
-on with them.
+says so. The cohort synthetic and the own pretraining are drawn from SynthSeg's training label maps: FOLDER is
+data/training_label_maps of a copy of https://github.com/BBillot/SynthSeg.
+Without --medicalnet there are no MedicalNet runs. ``out/work`` keeps caches and runs: the same command goes on with
+them.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
         preset = dataclasses.replace(preset, seeds=tuple(dict.fromkeys(options.seeds)))
     if options.cohort == "synthetic" or options.brainiac is None:
         maps = preset.cohort.training_maps + preset.cohort.test_maps
-        usable_label_maps(options.labelmaps, maps)  # said before any work
+        purpose = "The synthetic cohort" if options.cohort == "synthetic" else "The own pretraining (no --brainiac)"
+        usable_label_maps(options.labelmaps, maps, purpose)  # said before any work
     cache = _cohort_cache(options, preset, work)
     brainiac = options.brainiac or _own_pretraining(options, preset, work)
     sources = {"BrainIAC": brainiac, "MedicalNet": options.medicalnet}
@@ -156,7 +159,12 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         help="of each cell, averaged with those in --out (the preset's)",
     )
-    add("--labelmaps", type=Path, default=Path("../shared/data/labelmaps"), help="SynthSeg's training label maps")
+    add(
+        "--labelmaps",
+        type=Path,
+        default=Path("../shared/data/labelmaps"),
+        help="folder of SynthSeg's training label maps",
+    )
     add("--prepared-labelmaps", type=Path, help="folder that keeps them prepared (26 CPU seconds each, once)")
     add("--data", type=Path, default=Path("../shared/data"), help="folder with MANIFEST.csv, for the cohort open")
     add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")
