@@ -22,12 +22,14 @@ import sys
 import warnings
 from pathlib import Path
 
-from BrainIACLib.errors import BrainIACError, TrainingError
+from BrainIACLib.errors import BrainIACError, ManifestError, TrainingError
 from Training.cohorts.open_data import write_open_manifest
 from Training.cohorts.simulated_patients import NOTE
 from Training.cohorts.synthetic import TUMOURS, draw_cohort, usable_label_maps
 from Training.data.cache import Cache
+from Training.data.manifest import read_manifest
 from Training.data.standardising import Standardising
+from Training.downstream.hardware_options import add_hardware_options
 from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import work_in_processes
 from Training.downstream.studies import studies
@@ -57,6 +59,10 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
     preset, work = PRESETS[options.preset], options.out / "work"
     if options.seeds:
         preset = dataclasses.replace(preset, seeds=tuple(dict.fromkeys(options.seeds)))
+    if options.cohort not in COHORTS:
+        if not Path(options.cohort).is_file():
+            raise ManifestError(f"'{options.cohort}' is no cohort: --cohort is {', '.join(COHORTS)}, or a CSV file.")
+        read_manifest(options.cohort)  # said before anything that only the own pretraining needs
     if options.cohort == "synthetic" or options.brainiac is None:
         maps = preset.cohort.training_maps + preset.cohort.test_maps
         purpose = "The synthetic cohort" if options.cohort == "synthetic" else "The own pretraining (no --brainiac)"
@@ -152,13 +158,14 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--cohort", required=True, help="synthetic, open, or a manifest (CSV)")
     add("--out", type=Path, required=True, help="folder of the report")
-    add("--preset", choices=list(PRESETS), default="small")
     add(
-        "--seeds",
-        type=int,
-        nargs="+",
-        help="of each cell, averaged with those in --out (the preset's)",
+        "--preset",
+        choices=list(PRESETS),
+        default="small",
+        help="how large: ci shows in about 70 seconds that it runs; small takes about 4 minutes on two free cores (the "
+        "default); full is the paper's grid on three seeds, and wants a GPU and days",
     )
+    add("--seeds", type=int, nargs="+", help="of each cell, averaged with those in --out (the preset's)")
     add(
         "--labelmaps",
         type=Path,
@@ -169,7 +176,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, default=Path("../shared/data"), help="folder with MANIFEST.csv, for the cohort open")
     add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")
     add("--medicalnet", type=Path, help="MedicalNet's file, or the model folder made from it")
-    add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on (P-29)")
-    add("--device", default="cpu")
-    add("--processes", type=int, default=os.cpu_count() or 1)
+    add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on: tested apart")
+    add_hardware_options(parser, processes=os.cpu_count() or 1)
     return parser

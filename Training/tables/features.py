@@ -34,7 +34,7 @@ def cluster_table(evaluation: Evaluation) -> Table | None:
             continue
         indices = {"k-means labels": f"{found.index_k_means:.3f}", "true labels": f"{found.index_labels:.3f}"}
         rows.append(row | indices | {"cases": str(len(found.labels)), "why not": ""})
-    note = "On the embeddings, k-means with K = 4; true labels are the sequences, or bins of ten years (C-03)."
+    note = "On the embeddings, k-means with K = 4; true labels are the sequences, or bins of ten years."
     return _table("davies_bouldin", "Davies-Bouldin index of the features", rows, note, evaluation, ("sequence", "age"))
 
 
@@ -57,7 +57,7 @@ def com_distance_table(evaluation: Evaluation) -> Table | None:
                     "saliency threshold": f"{threshold:g}",
                 }
             )
-    note = "The paper states neither unit, threshold nor averaging (P-36)."
+    note = "The paper states neither unit, threshold nor averaging."
     return _table("com_distance", "Distance of saliency from the tumour", rows, note, evaluation, ("idh", "survival"))
 
 
@@ -190,7 +190,7 @@ def survival_table(evaluation: Evaluation) -> Table | None:
                     "why not": "",
                 }
             )
-    note = "Groups split at the median risk of the training cases (C-10); median survival in months, high/low risk."
+    note = "Groups split at the median risk of the training cases; median survival in months, high/low risk."
     return _table("survival_log_rank", "Survival of high and low risk", rows, note, evaluation, ("survival",))
 
 
