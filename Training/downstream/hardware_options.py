@@ -13,7 +13,7 @@ def add_hardware_options(parser: argparse.ArgumentParser, processes: int) -> Non
         "--device", type=_device, default="cpu", help="on which cells are trained: cpu (default), cuda, cuda:1, mps"
     )
     parser.add_argument(
-        "--processes", type=_processes, default=processes, help=f"cells trained at the same time ({processes})"
+        "--processes", type=_processes, default=processes, help=f"how many work at the same time ({processes})"
     )
 
 

@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(PRESETS),
         default="small",
         help="how large: ci shows in about 70 seconds that it runs; small takes about 4 minutes on two free cores (the "
-        "default); full is the paper's grid on three seeds, and wants a GPU and days",
+        "default); full is the paper's grid on three seeds, and wants a GPU",
     )
     add("--seeds", type=int, nargs="+", help="of each cell, averaged with those in --out (the preset's)")
     add(

@@ -17,7 +17,7 @@ from Training.evaluation.feature_clusters import feature_clusters
 from Training.evaluation.measures import TITLES, most_probable_class
 from Training.evaluation.results import HELD_OUT, INITIALISATIONS, TASKS, UNPERTURBED_LEVEL, Run
 from Training.evaluation.risk_groups import risk_groups
-from Training.tables.table import NOTHING, Table, interval_text, p_text, percent
+from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
 
 _CONSTANT = "MAE of a constant answer (years)"
 
@@ -40,12 +40,13 @@ def cluster_table(evaluation: Evaluation) -> Table | None:
 
 def com_distance_table(evaluation: Evaluation) -> Table | None:
     """Mean distance of saliency and tumour (T-09, T-10), with its interval over patients."""
-    rows = []
+    rows, intervals = [], []
     for task, _, name, run in _largest(evaluation, ("idh", "survival"), ("test",)):
         if run.centre_of_mass is None:
             continue
         for (sequence, threshold), found in run.centre_of_mass.groupby(["sequence", "threshold"]):
             interval = bootstrap(_mean, found["distance_mm"], groups=found["patient"])
+            intervals.append((interval.low, interval.high))
             rows.append(
                 {
                     "task": task,
@@ -57,7 +58,7 @@ def com_distance_table(evaluation: Evaluation) -> Table | None:
                     "saliency threshold": f"{threshold:g}",
                 }
             )
-    note = "The paper states neither unit, threshold nor averaging."
+    note = f"The paper states neither unit, threshold nor averaging. {no_width_note(intervals)}".strip()
     return _table("com_distance", "Distance of saliency from the tumour", rows, note, evaluation, ("idh", "survival"))
 
 
