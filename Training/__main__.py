@@ -22,7 +22,11 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m Training COMMAND ...\n" + "\n".join(lines))
         return 0 if arguments in (["-h"], ["--help"]) else 2
     module, _ = COMMANDS[arguments[0]]
-    return importlib.import_module(module).main(arguments[1:])
+    try:
+        return importlib.import_module(module).main(arguments[1:])
+    except KeyboardInterrupt:  # of the commands that have nothing more to say of it, or while their modules load
+        print(f"{arguments[0]}: stopped.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ pytest.importorskip("pandera", reason="needs the 'training' extra")
 from BrainIACLib.errors import ManifestError
 from Training.cohorts.open_data import write_open_manifest
 from Training.cohorts.simulated_patients import MUTANT_SHARE, draw_patient, survival_of, widen_ventricles
-from Training.cohorts.synthetic import SyntheticCohort, draw_cohort
+from Training.cohorts.synthetic import SyntheticCohort, draw_cohort, usable_label_maps
 from Training.data.manifest import read_manifest
 from Training.starter.samples import template_grid
+from Training.synthesis.label_maps import label_map_files, label_map_name
 from Training.synthesis.sequences import SEQUENCES
 from Training.synthesis.tissue_parameters import CLASS
 
@@ -67,9 +68,21 @@ def test_simulated_survival_follows_its_rules():
 
 def test_without_label_maps_one_sentence_says_what_is_missing(tmp_path):
     cohort = SyntheticCohort(pretrain=1, train=1, test=1, training_maps=1, test_maps=1, size=SIZE)
-    with pytest.raises(ManifestError, match=r"needs 2 of SynthSeg's label maps .* give their folder with --labelmaps"):
+    says = r"needs 2 of SynthSeg's training label maps .*github\.com/BBillot/SynthSeg.* folder with --labelmaps"
+    with pytest.raises(ManifestError, match=says):
         draw_cohort(cohort, tmp_path, tmp_path / "cache", tmp_path / "prepared")
     assert not (tmp_path / "cache").exists()
+
+
+def test_label_maps_are_known_by_synthseg_s_own_names(tmp_path):
+    """A head that lies there under both names is one: twice, it could be trained on and tested on."""
+    for name in ("training_seg_02", "training_seg_01", "synthseg_training_seg_02", "subject03_seg"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    names = [label_map_name(path) for path in label_map_files(tmp_path)]
+    assert names == ["synthseg_training_seg_01", "synthseg_training_seg_02"]
+    assert len(usable_label_maps(tmp_path, 2)) == 2
+    with pytest.raises(ManifestError, match="The own pretraining needs 3 "):
+        usable_label_maps(tmp_path, 3, "The own pretraining")
 
 
 def test_open_manifest_is_by_person_with_ages_in_years(shared_data, tmp_path):

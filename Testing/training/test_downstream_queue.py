@@ -236,11 +236,7 @@ def test_command_line(cache, tmp_path, capsys):
         "sequence-Scratch-050-seed0-probe",
         "sequence-Scratch-100-seed0-probe",
     ]
-    assert main(["--task", "sequence", *common]) == 1
-    assert "Say what to train" in capsys.readouterr().err
     assert main(["--grid", "paper", "--init", "medicalnet", "--fraction", "1", *common]) == 1
-    assert main(["--task", "age", "--init", "scratch", "--runs", str(tmp_path / "new")]) == 1
-    assert "Say where the scans are" in capsys.readouterr().err
 
 
 def test_slurm_jobs_are_cells(cache, tmp_path):

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 
 import matplotlib.colors
 import numpy as np
 import pandas as pd
 import pytest
 from fabricated_runs import fabricate_random_runs
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from BrainIACLib.errors import ResultsError
 from BrainIACLib.statistics.survival import kaplan_meier
 from Training.evaluation.evaluation import evaluate
 from Training.figures.catalogue import FIGURES, all_figures
-from Training.figures.performance_curves import primary_curve
+from Training.figures.performance_curves import bars_at_three_fractions, primary_curve
 from Training.figures.saliency_rows import read_saliency
 from Training.figures.stability import perturbations
+from Training.figures.study_overview import tasks_overview
 from Training.figures.style import COLOURS, WaitsFor, write
 
 PAPER = {
@@ -95,6 +99,36 @@ def test_overview_shows_what_the_runs_recorded(drawn):
     words = [text.get_text() for axis in drawn["Fig 1C"].figure.axes for text in axis.texts]
     assert "patients: 24 training, 24 test, 24 external; scans: 72 T1" in words  # the cells of 100 %
     assert "four classes" in words
+
+
+@pytest.mark.parametrize("tasks", [("sequence",), ("sequence", "idh"), ("sequence", "age", "idh", "survival")])
+def test_counts_of_the_tasks_stand_clear_of_the_boxes(tmp_path, tasks):
+    """Fig 1C of few tasks is low: titles once took the room of its rows."""
+    fabricate_random_runs(tmp_path, cases=8, tasks=tasks, fractions=(1.0,), extras=False)
+    for path in tmp_path.glob("*/config.json"):
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps(config | {"recipe": {"head": "linear"}}))
+    figure = tasks_overview(evaluate(tmp_path, resamples=10)[0])
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for axis in figure.axes:
+        (counted,) = (text for text in axis.texts if text.get_text().startswith("patients"))
+        boxes = [text.get_bbox_patch() for text in axis.texts if text.get_bbox_patch()]
+        assert len(boxes) == 4
+        for box in boxes:
+            assert not box.get_window_extent().overlaps(counted.get_window_extent())
+
+
+def test_bars_explain_every_colour_and_cross(tmp_path):
+    """Fig 1D: MedicalNet is wanted in all tasks and has run in none."""
+    fabricate_random_runs(tmp_path, cases=8, tasks=("age", "idh"), fractions=(0.1, 0.4, 1.0), extras=False)
+    for folder in tmp_path.glob("*-MedicalNet-*"):
+        shutil.rmtree(folder)
+    figure = bars_at_three_fractions(evaluate(tmp_path, resamples=10)[0])
+    crosses = {text.get_color() for axis in figure.axes for text in axis.texts if text.get_text() == "×"}
+    assert crosses == {COLOURS["MedicalNet"]}
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [*COLOURS, "no finished run, or no number from it"]
 
 
 def test_survival_panels_show_the_kaplan_meier_curves(evaluation, drawn):

@@ -91,6 +91,7 @@ def test_checklists_have_every_item(page, report):
     assert {re.match(r"\d+", item["item"])[0] for item in items} == {str(number) for number in range(1, 28)}
     assert all(item["evidence"] for item in items)
     assert "TRIPOD+AI checklist" in page.text
+    assert "The ids P-13 to P-46 are the rows of our protocol: a checklist of what the paper did" in page.text
 
 
 def test_protocol_says_what_of_the_paper_was_not_followed(tmp_path):

@@ -45,7 +45,7 @@ def test_without_label_maps_it_says_so_and_writes_nothing(tmp_path, capsys):
     assert status == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "label maps" in error
+    assert "https://github.com/BBillot/SynthSeg, folder data/training_label_maps" in error
     assert not (tmp_path / "report").exists()
 
 
@@ -68,7 +68,7 @@ def test_a_pretraining_that_is_stopped_ends_in_one_sentence(tmp_path, monkeypatc
     def stopped(*arguments):
         raise Stopped
 
-    monkeypatch.setattr(reproduce, "usable_label_maps", lambda folder, needed: [])
+    monkeypatch.setattr(reproduce, "usable_label_maps", lambda *arguments: [])
     monkeypatch.setattr(reproduce, "_synthetic_cache", lambda *arguments: tmp_path)
     monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: None)
     monkeypatch.setattr(pretrain, "pretrain", stopped)
@@ -77,7 +77,7 @@ def test_a_pretraining_that_is_stopped_ends_in_one_sentence(tmp_path, monkeypatc
 
 
 def test_each_cell_is_wanted_once_for_each_seed_that_is_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduce, "usable_label_maps", lambda folder, needed: [])
+    monkeypatch.setattr(reproduce, "usable_label_maps", lambda *arguments: [])
     monkeypatch.setattr(reproduce, "_synthetic_cache", lambda *arguments: tmp_path)
     monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: None)
     monkeypatch.setattr(reproduce, "_possible_tasks", lambda cache: ("age",))

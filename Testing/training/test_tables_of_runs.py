@@ -73,6 +73,30 @@ def test_the_fabricated_effect_is_found(evaluation, tables):
     assert (age["test"] == "paired permutation").all()
 
 
+def test_an_interval_without_width_has_a_remark(tables, tmp_path):
+    """A constant answer has the same balanced accuracy in every resample: 25.0 (25.0-25.0) is no certainty."""
+    fabricate_random_runs(tmp_path, cases=16, tasks=("sequence",), fractions=(0.1, 1.0), extras=False)
+    for path in tmp_path.glob("sequence-*/predictions.csv"):
+        rows = pd.read_csv(path)
+        for column in rows.filter(like="score_"):
+            rows[column] = float(column == "score_T1")
+        rows.to_csv(path, index=False)
+    constant = {table.name: table for table in all_tables(evaluate(tmp_path, resamples=20)[0])}
+    names = ("sequence_test_balanced_accuracy", "sequence_comparisons", "where_pretraining_helps", "beside_the_paper")
+    assert "25.0 (25.0-25.0)" in constant[names[0]].cells["Scratch"].tolist()
+    for name in names:
+        assert "An interval without width" in constant[name].note, name
+        assert "An interval without width" not in tables[name].note, name
+
+
+def test_no_table_names_a_row_of_our_protocol_without_saying_what_it_is(tables):
+    """Codes of lists that nobody outside has; the table of the paper's numbers says what its ids are."""
+    assert "ids T-01 to T-16: rows of our list" in tables["beside_the_paper"].note
+    for name, table in tables.items():
+        if name != "beside_the_paper":
+            assert re.findall(r"\b[A-Z]-\d\d\b", table.markdown()) == [], name
+
+
 def test_missing_cells_are_shown_never_invented(evaluation, tables):
     table = tables["age_test_mae"].cells.set_index("training data")
     assert table.loc["10 %", "MedicalNet"] == "missing"

@@ -26,7 +26,7 @@ from Training.cohorts.simulated_patients import NOTE, draw_patient
 from Training.data.cache import INDEX, quantise, write_cache
 from Training.data.standardising import Standardising
 from Training.starter.samples import template_grid
-from Training.synthesis.label_maps import LabelMap, label_map_files, load_label_map
+from Training.synthesis.label_maps import LABEL_MAPS, LabelMap, label_map_files, load_label_map
 from Training.synthesis.sequences import SEQUENCES
 
 ROLES = ("pretrain", "train", "test")
@@ -87,16 +87,16 @@ def draw_cohort(cohort: SyntheticCohort, labelmaps: Path, folder: Path, prepared
     return folder
 
 
-def usable_label_maps(labelmaps: Path, needed: int) -> list[Path]:
-    """The first ``needed`` label maps. Raises ManifestError, in one sentence, if they are not there."""
+def usable_label_maps(labelmaps: Path, needed: int, purpose: str = "The synthetic cohort") -> list[Path]:
+    """The first ``needed`` label maps. Raises ManifestError, saying for what ``purpose``, if they are not there."""
     try:
         maps = label_map_files(labelmaps)
     except FileNotFoundError:
         maps = []
     if len(maps) < needed:
         raise ManifestError(
-            f"The synthetic cohort needs {needed} of SynthSeg's label maps (synthseg_training_seg_*.nii.gz), and "
-            f"'{labelmaps}' holds {len(maps)}; give their folder with --labelmaps."
+            f"{purpose} needs {needed} of SynthSeg's training label maps ({LABEL_MAPS}), and '{labelmaps}' holds "
+            f"{len(maps)}; give their folder with --labelmaps."
         )
     return maps[:needed]
 

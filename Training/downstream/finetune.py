@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError, TrainingError
+from Training.downstream.hardware_options import add_hardware_options
 from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import is_finished, work_in_processes, work_through
 from Training.downstream.recipe import recipe_names
@@ -26,10 +27,16 @@ SWEEP_CHOICES = {"none": {}, "few": FEW_LEVELS, "paper": {sweep.name: list(sweep
 
 
 def main(argv: list[str]) -> int:
-    """Exit status 0: every wanted cell is finished."""
-    options = _parser().parse_args(argv)
+    """Exit status 0: every wanted cell is finished; 1: one is not, or nothing can begin; 2: a wrong command line."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.cache is None and options.manifest is None:
+        parser.error("Say where the scans are: --cache with a prepared cache, or --manifest.")
     try:
         cells = wanted_cells(options)
+    except BrainIACError as error:
+        parser.error(str(error))
+    try:
         plan = _plan(options, argv)
         write_plan(plan, options.runs)
         write_grid(options.runs, cells)
@@ -45,7 +52,7 @@ def main(argv: list[str]) -> int:
             work_through(options.runs, cells)
             left = [cell for cell in cells if not is_finished(options.runs, cell)]
     except BrainIACError as error:
-        print(error, file=sys.stderr)
+        print(f"finetune: {error}", file=sys.stderr)
         return 1
     print(f"{len(cells) - len(left)} of {len(cells)} runs in '{options.runs}' are finished")
     return 1 if left else 0
@@ -76,8 +83,6 @@ def _plan(options: argparse.Namespace, argv: list[str]) -> Plan:
         from Training.data.prepare import cache_of_manifest
 
         cache_of_manifest(options.manifest, cache, workers=max(1, (os.cpu_count() or 1) // 2))
-    elif options.cache is None:
-        raise TrainingError("Say where the scans are: --cache with a prepared cache, or --manifest.")
     sources = {"BrainIAC": options.brainiac, "MedicalNet": options.medicalnet}
     return Plan(
         cache=str(cache.resolve()),
@@ -109,30 +114,34 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m Training finetune", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--task", nargs="+", choices=list(TASKS))
-    add("--init", nargs="+", type=_initialisation, metavar="|".join(INITIALISATIONS).lower())
+    add("--task", nargs="+", choices=list(TASKS), help="what is learnt; with --grid, of these only")
+    add("--init", nargs="+", type=_initialisation, metavar="|".join(INITIALISATIONS).lower(), help="where from")
     add("--fraction", nargs="+", type=float, metavar="0..1", help="of the training cases (validation included)")
     add("--grid", choices=["paper"], help="all tasks, initialisations and the six fractions of the paper")
     add("--mode", nargs="+", choices=MODES, default=["finetune"], help="the whole net, or heads on frozen embeddings")
-    add("--seed", nargs="+", type=int, default=[0])
+    add("--seed", nargs="+", type=int, default=[0], help="of the drawing of cases and of training (0)")
     add("--manifest", type=Path, help="scans to standardise first, as far as they are not")
     add("--cache", type=Path, help="volumes that 'python -m Training prepare' made")
     add("--runs", type=Path, default=Path("runs"), help="folder of runs; one folder a cell")
     add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")
     add("--medicalnet", type=Path, help="MedicalNet's file, or the model folder made from it")
     add("--architecture", default="resnet50", help="of Scratch where no --brainiac is given")
-    add("--width", type=float, default=1.0)
+    add("--width", type=float, default=1.0, help="of Scratch, as a share of the architecture's channels (1)")
     add("--recipe", default="paper", help=f"of finetuning: {', '.join(recipe_names())}, or a JSON file")
-    add("--probe-recipe", default="probe")
-    add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on (P-29)")
+    add("--probe-recipe", default="probe", help="of heads on frozen embeddings, as --recipe")
+    add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on: tested apart")
     add("--age-unit", choices=list(AGE_UNITS), default="years", help="in which the age is learnt; results are in years")
-    add("--horizon", type=float, default=ONE_YEAR, help="of survival, in months (U-15)")
+    add("--horizon", type=float, default=ONE_YEAR, help="up to which survival is predicted, in months (12)")
     add("--folds", type=int, default=0, help="cross-validation by patient instead of a hold-out")
-    add("--stability", choices=list(SWEEP_CHOICES), default="paper", help="levels to sweep with all data (P-42)")
+    add(
+        "--stability",
+        choices=list(SWEEP_CHOICES),
+        default="paper",
+        help="levels of each image artefact, for cells of all data",
+    )
     add("--cohort", default="", help="a name to print")
     add("--simulated", action="store_true", help="images or labels are simulated: every result says so")
-    add("--device", default="cpu")
-    add("--processes", type=int, default=1)
+    add_hardware_options(parser, processes=1)
     add("--slurm", metavar="PARTITION", help="submit one job a cell instead")
     add("--hours", type=float, default=24.0, help="of a SLURM job")
     return parser

@@ -99,6 +99,8 @@ def main(arguments: list[str]) -> int:
     except BrainIACError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # Ctrl-C reaches parent and children alike; the parent says so once
+        return 130
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def contrast(volumes: Tensor, gamma: float) -> Tensor:
     if gamma == 1:
         return volumes
     if gamma <= 0:
-        raise ValueError(f"gamma must be positive, not {gamma}: a negative one makes the background infinite (C-02)")
+        raise ValueError(f"gamma must be positive, not {gamma}: a negative one makes the background infinite")
     low, high = volumes.amin(FFT_AXES, keepdim=True), volumes.amax(FFT_AXES, keepdim=True)
     span = high - low
     return ((volumes - low) / (span + 1e-7)) ** gamma * span + low

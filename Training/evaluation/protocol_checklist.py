@@ -104,7 +104,8 @@ def protocol_checklist(evaluation: Evaluation, drawn: list[Drawn]) -> Table:
         for row in ROWS
     ]
     simulated = any(run.simulated for run in evaluation.runs)
-    return Table("protocol_checklist", "Protocol P-13 to P-46", pd.DataFrame(rows), "", simulated)
+    note = "The ids P-13 to P-46 are the rows of our protocol: a checklist of what the paper did in its experiments."
+    return Table("protocol_checklist", "Protocol P-13 to P-46", pd.DataFrame(rows), note, simulated)
 
 
 def _here(row: Row, evaluation: Evaluation, figures: dict[str, Drawn]) -> str:

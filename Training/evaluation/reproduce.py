@@ -1,12 +1,14 @@
 """``python -m Training reproduce``: the paper's experiments from data to report, by one command; resumable.
 
-    python -m Training reproduce --cohort synthetic --out report/ --preset small
-    python -m Training reproduce --cohort open --out report/
+    python -m Training reproduce --cohort synthetic --labelmaps FOLDER --out report/ --preset small
+    python -m Training reproduce --cohort open --labelmaps FOLDER --out report/
     python -m Training reproduce --cohort manifest.csv --brainiac model/ --medicalnet resnet_50.pth --out report/
 
 Without --brainiac the initialisation "BrainIAC" is an own small SimCLR pretraining on simulated heads, and every result
-says so. Without --medicalnet there are no MedicalNet runs. ``out/work`` keeps caches and runs: the same command goes
-on with them.
+says so. The cohort synthetic and the own pretraining are drawn from SynthSeg's training label maps: FOLDER is
+data/training_label_maps of a copy of https://github.com/BBillot/SynthSeg.
+Without --medicalnet there are no MedicalNet runs. ``out/work`` keeps caches and runs: the same command goes on with
+them.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ import sys
 import warnings
 from pathlib import Path
 
-from BrainIACLib.errors import BrainIACError, TrainingError
+from BrainIACLib.errors import BrainIACError, ManifestError, TrainingError
 from Training.cohorts.open_data import write_open_manifest
 from Training.cohorts.simulated_patients import NOTE
 from Training.cohorts.synthetic import TUMOURS, draw_cohort, usable_label_maps
 from Training.data.cache import Cache
+from Training.data.manifest import read_manifest
 from Training.data.standardising import Standardising
+from Training.downstream.hardware_options import add_hardware_options
 from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import work_in_processes
 from Training.downstream.studies import studies
@@ -55,9 +59,14 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
     preset, work = PRESETS[options.preset], options.out / "work"
     if options.seeds:
         preset = dataclasses.replace(preset, seeds=tuple(dict.fromkeys(options.seeds)))
+    if options.cohort not in COHORTS:
+        if not Path(options.cohort).is_file():
+            raise ManifestError(f"'{options.cohort}' is no cohort: --cohort is {', '.join(COHORTS)}, or a CSV file.")
+        read_manifest(options.cohort)  # said before anything that only the own pretraining needs
     if options.cohort == "synthetic" or options.brainiac is None:
         maps = preset.cohort.training_maps + preset.cohort.test_maps
-        usable_label_maps(options.labelmaps, maps)  # said before any work
+        purpose = "The synthetic cohort" if options.cohort == "synthetic" else "The own pretraining (no --brainiac)"
+        usable_label_maps(options.labelmaps, maps, purpose)  # said before any work
     cache = _cohort_cache(options, preset, work)
     brainiac = options.brainiac or _own_pretraining(options, preset, work)
     sources = {"BrainIAC": brainiac, "MedicalNet": options.medicalnet}
@@ -149,19 +158,24 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--cohort", required=True, help="synthetic, open, or a manifest (CSV)")
     add("--out", type=Path, required=True, help="folder of the report")
-    add("--preset", choices=list(PRESETS), default="small")
     add(
-        "--seeds",
-        type=int,
-        nargs="+",
-        help="of each cell, averaged with those in --out (the preset's)",
+        "--preset",
+        choices=list(PRESETS),
+        default="small",
+        help="how large: ci shows in about 70 seconds that it runs; small takes about 4 minutes on two free cores (the "
+        "default); full is the paper's grid on three seeds, and wants a GPU",
     )
-    add("--labelmaps", type=Path, default=Path("../shared/data/labelmaps"), help="SynthSeg's training label maps")
+    add("--seeds", type=int, nargs="+", help="of each cell, averaged with those in --out (the preset's)")
+    add(
+        "--labelmaps",
+        type=Path,
+        default=Path("../shared/data/labelmaps"),
+        help="folder of SynthSeg's training label maps",
+    )
     add("--prepared-labelmaps", type=Path, help="folder that keeps them prepared (26 CPU seconds each, once)")
     add("--data", type=Path, default=Path("../shared/data"), help="folder with MANIFEST.csv, for the cohort open")
     add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")
     add("--medicalnet", type=Path, help="MedicalNet's file, or the model folder made from it")
-    add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on (P-29)")
-    add("--device", default="cpu")
-    add("--processes", type=int, default=os.cpu_count() or 1)
+    add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on: tested apart")
+    add_hardware_options(parser, processes=os.cpu_count() or 1)
     return parser

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.measures import MEASURES, NAMES, PAIRS, TITLES, Measure
@@ -62,6 +64,7 @@ def bars_at_three_fractions(evaluation: Evaluation) -> Figure:
     if not tasks:
         raise WaitsFor("a finished run")
     simulated = any(evaluation.simulated(task) for task in tasks)
+    empty = False
     with drawing(1, len(tasks), simulated=simulated, width=2.8) as (figure, axes):
         for axis, task in zip(axes[0], tasks, strict=True):
             measure = MEASURES[task][0]
@@ -70,15 +73,18 @@ def bars_at_three_fractions(evaluation: Evaluation) -> Figure:
                     number = evaluation.number(task, "test", measure.name, name, fraction)
                     if number is None or number["reason"]:
                         axis.text(place + (k - 1) * 0.27, 0, "×", ha="center", va="bottom", color=COLOURS[name])
+                        empty = True
                         continue
                     value, low, high = (number[key] * measure.factor for key in ("value", "low", "high"))
                     reach = [[max(0, value - low)], [max(0, high - value)]]
-                    label = name if place == 2 else None
                     style = {"color": COLOURS[name], "width": 0.25, "error_kw": {"lw": 0.8}}
-                    axis.bar(place + (k - 1) * 0.27, value, yerr=reach, label=label, **style)
+                    axis.bar(place + (k - 1) * 0.27, value, yerr=reach, **style)
             axis.set_xticks(range(3), ("10 %", "40 %", "100 %"))
             axis.set(title=TITLES[task], ylabel=measure.title)
-        legend_below(figure, axes[0, 0])
+        key = [Patch(color=COLOURS[name], label=name) for name in INITIALISATIONS]  # also of one that has no bar
+        cross = {"color": "0.3", "marker": "x", "linestyle": "", "markersize": 5}
+        key += [Line2D([], [], label="no finished run, or no number from it", **cross)] if empty else []
+        figure.legend(handles=key, loc="outside lower center", ncols=len(key))
     return figure
 
 

@@ -92,15 +92,16 @@ def tasks_overview(evaluation: Evaluation) -> Figure:
     if not runs:
         raise WaitsFor("a finished run that records its scans")
     simulated = any(run.simulated for run in runs.values())
-    with drawing(len(runs), 1, simulated=simulated, width=6.6, height=0.95) as (figure, axes):
+    height = 1.0 + 0.5 / len(runs)  # what stands above and below all rows takes half an inch
+    with drawing(len(runs), 1, simulated=simulated, width=6.6, height=height) as (figure, axes):
         for axis, (task, run) in zip(axes[:, 0], runs.items(), strict=True):
             recipe = run.config["recipe"]
             encoder = "encoder,\nfrozen" if evaluation.mode == "probe" else "encoder,\ntuned"
             mean = "" if task in ("sequence", "age") else "mean of the\nembeddings, "
             scans, answer = _ENDS[task]
-            _flow(axis, "0.85", scans, encoder, f"{mean}{recipe.get('head', '')} head", answer)
+            _flow(axis, "0.85", scans, encoder, f"{mean}{recipe.get('head', '')} head".strip(), answer)
             axis.set_title(TITLES[task], fontsize=8, loc="left")
-            axis.text(0.5, 0.02, _counted(run), ha="center", va="bottom", fontsize=6.5, color="0.3")
+            axis.text(0.5, -0.02, _counted(run), ha="center", va="top", fontsize=6.5, color="0.3")  # below the boxes
     return figure
 
 
@@ -145,7 +146,7 @@ def _flow(axis: Axes, colour: str, *steps: str) -> None:
     arrow = {"arrowstyle": "->", "color": "0.4"}
     before = None
     for place, text in enumerate(steps):
-        label = axis.annotate(text, ((place + 0.5) * width, 0.6), ha="center", va="center", fontsize=7, bbox=box)
+        label = axis.annotate(text, ((place + 0.5) * width, 0.5), ha="center", va="center", fontsize=7, bbox=box)
         if before is not None:
             ends = {"xytext": (1, 0.5), "textcoords": before, "xycoords": label}
             axis.annotate("", (0, 0.5), arrowprops=arrow, **ends)

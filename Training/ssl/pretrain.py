@@ -124,6 +124,17 @@ def _fitting_step(checkpoint: Path, config: Pretraining, cache: Cache, rows: lis
     return stored["step"]
 
 
+_GROUPS = {
+    "Pretraining": "the run",
+    "network": "network: the encoder that is kept, and the projector that is not",
+    "optimisation": "optimisation: AdamW with linear warm-up and a cosine down to zero; the batch is per process",
+    "views": "views: how often, and how far, the two views of a volume are changed",
+    "monitoring": "monitoring: how often it is logged and saved, and the label that tells what the embedding knows",
+    "hardware": "hardware: changes speed and rounding, not what is learned",
+}
+"""What the help says of each group of settings."""
+
+
 def make_parser() -> ArgumentParser:
     """Every setting of ``Pretraining`` is an option (``--optimisation.epochs 100``); a YAML file gives several."""
     parser = ArgumentParser(
@@ -134,6 +145,8 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--manifest", type=Path, help="CSV of raw scans, prepared first as far as they are not")
     parser.add_argument("--out", type=Path, help="folder of the run; default runs/NAME")
     parser.add_class_arguments(Pretraining)
+    for name, title in _GROUPS.items():
+        parser.groups[name].title = title
     return parser
 
 
@@ -144,6 +157,9 @@ def main(argv: list[str]) -> int:
         options = make_parser().instantiate(parsed)
     except (ArgumentError, TypeError) as error:
         print(f"pretrain: {' '.join(str(error).split())[:400]}", file=sys.stderr)
+        return 2
+    if options.cache is None and options.manifest is None:
+        print("pretrain: Nothing to train on: give --cache FOLDER, or --manifest FILE.", file=sys.stderr)
         return 2
     names = Pretraining.__dataclass_fields__
     config = Pretraining(**{name: value for name, value in vars(options).items() if name in names})
@@ -168,8 +184,6 @@ def _is_first_process() -> bool:
 
 def _cache_folder(cache: Path | None, manifest: Path | None) -> Path:
     """The cache; where a manifest is given, made from it or brought up to date with it first."""
-    if cache is None and manifest is None:
-        raise TrainingError("Nothing to train on: give --cache FOLDER, or --manifest FILE.")
     cache = cache or manifest.with_name(f"{manifest.stem}-cache")
     if manifest is not None:
         alone = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) == 1

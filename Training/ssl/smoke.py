@@ -64,7 +64,10 @@ def _chain(folder: Path, options: argparse.Namespace) -> int:
     }
     for name, link in links.items():
         before = time.monotonic()
-        if link() != 0:
+        status = link()
+        if status == 130:
+            raise KeyboardInterrupt  # which the link caught and put into words
+        if status != 0:
             print(f"smoke: '{name}' failed.", file=sys.stderr)
             return 1
         print(f"smoke: {name} took {time.monotonic() - before:.0f} s")

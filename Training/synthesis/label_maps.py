@@ -8,6 +8,7 @@ the ICBM152 brain, and cached as one ``.npz``.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,10 @@ TISSUE_OF_LABEL = {
 }
 LEFT_CEREBRUM, RIGHT_CEREBRUM, CEREBELLUM = (2, 3), (41, 42), (7, 8, 46, 47)
 HULL_CLOSING_MM = 9
+FILE_NAME = re.compile(r"(?:synthseg_)?training_seg_(\d+)\.nii\.gz")
+"""SynthSeg's own names, and those with its name before them."""
+LABEL_MAPS = "training_seg_*.nii.gz, from https://github.com/BBillot/SynthSeg, folder data/training_label_maps"
+"""Which files these are and where they come from, as errors say it."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +77,29 @@ class LabelMap:
 
 
 def label_map_files(folder: Path) -> list[Path]:
-    """SynthSeg's training label maps in ``folder``, sorted by number."""
-    files = sorted(Path(folder).glob("synthseg_training_seg_*.nii.gz"))
-    if not files:
-        raise FileNotFoundError(f"'{folder}' holds no synthseg_training_seg_*.nii.gz; fetch SynthSeg's label maps.")
-    return files
+    """SynthSeg's training label maps in ``folder``, sorted by number; each once, whichever of its names it has."""
+    named = {match[1]: path for path in Path(folder).glob("*.nii.gz") if (match := FILE_NAME.fullmatch(path.name))}
+    if not named:
+        raise FileNotFoundError(f"'{folder}' holds none of SynthSeg's training label maps ({LABEL_MAPS}).")
+    return [named[number] for number in sorted(named)]
+
+
+def label_map_name(path: Path) -> str:
+    """``synthseg_training_seg_01``: one name for a head, so that what is held out by name stays held out."""
+    match = FILE_NAME.fullmatch(path.name)
+    return f"synthseg_training_seg_{match[1]}" if match else path.name.removesuffix(".nii.gz")
 
 
 def load_label_map(path: Path, cache: Path) -> LabelMap:
     """Read a label map, from ``cache`` if it was prepared before."""
     path = Path(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    stored = Path(cache) / f"{path.name.removesuffix('.nii.gz')}_{sha256[:12]}.npz"
+    stored = Path(cache) / f"{label_map_name(path)}_{sha256[:12]}.npz"
     if not stored.is_file():
         stored.parent.mkdir(parents=True, exist_ok=True)
         np.savez(stored, **_prepare(path))
     with np.load(stored) as arrays:
-        return LabelMap(name=path.name.removesuffix(".nii.gz"), sha256=sha256, **arrays)
+        return LabelMap(name=label_map_name(path), sha256=sha256, **arrays)
 
 
 def _prepare(path: Path) -> dict[str, np.ndarray]:

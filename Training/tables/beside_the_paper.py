@@ -12,7 +12,7 @@ from Training.evaluation.measures import MEASURES, TITLES
 from Training.evaluation.results import INITIALISATIONS, Run
 from Training.evaluation.risk_groups import risk_groups
 from Training.tables.published import COHORTS, LOG_RANK, PUBLISHED, Published, Value
-from Training.tables.table import NOTHING, Table, interval_text, p_text, percent
+from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
 
 NO_RUN, NO_SET = "no run", "no such set"
 
@@ -38,9 +38,15 @@ def beside_the_paper(evaluation: Evaluation) -> Table:
         for name in INITIALISATIONS
     ]
     note = (
-        "Paper: Tak and others, preprint 2024; ids are those of the protocol. Our p is of BrainIAC against "
-        "the row's initialisation. A number can match only on the named cohort with the named weights."
+        "Paper: Tak and others, preprint 2024; ids T-01 to T-16: rows of our list of its numbers. Our p is of "
+        "BrainIAC against the row's initialisation. A number can match only on the named cohort with the named weights."
     )
+    shown = [
+        evaluation.number(published.task, published.split, published.measure, name, published.fraction)
+        for published in PUBLISHED
+        for name in INITIALISATIONS
+    ]
+    note = f"{note} {no_width_note((one['low'], one['high']) for one in shown if one is not None)}".strip()
     simulated = any(run.simulated for run in evaluation.runs)
     return Table("beside_the_paper", "The paper's numbers beside ours", pd.DataFrame(rows), note, simulated)
 

@@ -17,7 +17,7 @@ from Training.evaluation.feature_clusters import feature_clusters
 from Training.evaluation.measures import TITLES, most_probable_class
 from Training.evaluation.results import HELD_OUT, INITIALISATIONS, TASKS, UNPERTURBED_LEVEL, Run
 from Training.evaluation.risk_groups import risk_groups
-from Training.tables.table import NOTHING, Table, interval_text, p_text, percent
+from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
 
 _CONSTANT = "MAE of a constant answer (years)"
 
@@ -34,18 +34,19 @@ def cluster_table(evaluation: Evaluation) -> Table | None:
             continue
         indices = {"k-means labels": f"{found.index_k_means:.3f}", "true labels": f"{found.index_labels:.3f}"}
         rows.append(row | indices | {"cases": str(len(found.labels)), "why not": ""})
-    note = "On the embeddings, k-means with K = 4; true labels are the sequences, or bins of ten years (C-03)."
+    note = "On the embeddings, k-means with K = 4; true labels are the sequences, or bins of ten years."
     return _table("davies_bouldin", "Davies-Bouldin index of the features", rows, note, evaluation, ("sequence", "age"))
 
 
 def com_distance_table(evaluation: Evaluation) -> Table | None:
     """Mean distance of saliency and tumour (T-09, T-10), with its interval over patients."""
-    rows = []
+    rows, intervals = [], []
     for task, _, name, run in _largest(evaluation, ("idh", "survival"), ("test",)):
         if run.centre_of_mass is None:
             continue
         for (sequence, threshold), found in run.centre_of_mass.groupby(["sequence", "threshold"]):
             interval = bootstrap(_mean, found["distance_mm"], groups=found["patient"])
+            intervals.append((interval.low, interval.high))
             rows.append(
                 {
                     "task": task,
@@ -57,7 +58,7 @@ def com_distance_table(evaluation: Evaluation) -> Table | None:
                     "saliency threshold": f"{threshold:g}",
                 }
             )
-    note = "The paper states neither unit, threshold nor averaging (P-36)."
+    note = f"The paper states neither unit, threshold nor averaging. {no_width_note(intervals)}".strip()
     return _table("com_distance", "Distance of saliency from the tumour", rows, note, evaluation, ("idh", "survival"))
 
 
@@ -190,7 +191,7 @@ def survival_table(evaluation: Evaluation) -> Table | None:
                     "why not": "",
                 }
             )
-    note = "Groups split at the median risk of the training cases (C-10); median survival in months, high/low risk."
+    note = "Groups split at the median risk of the training cases; median survival in months, high/low risk."
     return _table("survival_log_rank", "Survival of high and low risk", rows, note, evaluation, ("survival",))
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.measures import MEASURES, TITLES, Measure
 from Training.evaluation.results import HELD_OUT, INITIALISATIONS, TASKS
-from Training.tables.table import NOTHING, Table, interval_text, p_text, percent
+from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
 
 MISSING = "missing"
 """What stands for a cell that was wanted and is not finished."""
@@ -49,8 +49,9 @@ def comparison_tables(evaluation: Evaluation) -> list[Table]:
         note = (
             "Intervals by paired bootstrap of patients. p of AUC by DeLong; of MAE and balanced accuracy by paired "
             "permutation; of the concordance index by bootstrap. Holm: corrected for all pairs and fractions of the "
-            "split and measure; the paper corrects nothing."
-        )
+            "split and measure; the paper corrects nothing. "
+            + no_width_note(zip(rows["low"], rows["high"], strict=True))
+        ).strip()
         title = f"{TITLES[task]}: pairs of initialisations"
         tables.append(Table(f"{task}_comparisons", title, cells, note, evaluation.simulated(task)))
     return tables
@@ -60,12 +61,13 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
     """Where pretraining helps, harms, or shows no difference: BrainIAC against Scratch in each primary measure."""
     table = evaluation.comparisons
     primary = {task: MEASURES[task][0] for task in TASKS}
-    rows = []
+    rows, intervals = [], []
     for row in table[(table["a"] == INITIALISATIONS[0]) & (table["b"] == INITIALISATIONS[2])].itertuples():
         measure = primary[row.task]
         if row.measure != measure.name:
             continue
         difference = interval_text(row.difference, row.low, row.high, measure.factor, measure.digits)
+        intervals.append((row.low, row.high))
         rows.append(
             {
                 "task": TITLES[row.task],
@@ -80,6 +82,7 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
         return None
     simulated = any(evaluation.simulated(task) for task in TASKS)
     note = "Helps or harms: p below 0.05 after Holm's correction. No difference shown is not the same as no difference."
+    note = f"{note} {no_width_note(intervals)}".strip()
     return Table("where_pretraining_helps", "Where pretraining helps", pd.DataFrame(rows), note, simulated)
 
 
@@ -113,7 +116,8 @@ def subset_tables(evaluation: Evaluation) -> list[Table]:
                 "cases": rows["cases"].astype(str),
             }
         ).sort_values(["split", "subset", "fraction"], key=_numeric, kind="stable")
-        tables.append(Table(f"{task}_subsets", f"{TITLES[task]}: subsets", cells, "", evaluation.simulated(task)))
+        note = no_width_note(zip(rows["low"], rows["high"], strict=True))
+        tables.append(Table(f"{task}_subsets", f"{TITLES[task]}: subsets", cells, note, evaluation.simulated(task)))
     return tables
 
 
@@ -156,7 +160,7 @@ def _performance(evaluation: Evaluation, task: str, split: str, measure: Measure
     counts = ", ".join(sorted({f"{row.patients} patients, {row.cases} cases" for row in own.itertuples()}))
     seeds = ", ".join(sorted({str(row.seeds) for row in own.itertuples()}))
     note = f"95 % CI: {' and '.join(methods)}; {counts}; seeds a cell: {seeds}." if methods else ""
-    note = " ".join([note, *sorted(reasons)]).strip()
+    note = " ".join([note, *sorted(reasons), no_width_note(zip(own["low"], own["high"], strict=True))]).strip()
     name = f"{task}_{split}_{measure.name}"
     title = f"{TITLES[task]}, {split} set: {measure.title}"
     return Table(name, title, pd.DataFrame(rows), note, evaluation.simulated(task))

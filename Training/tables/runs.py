@@ -55,7 +55,7 @@ def run_tables(evaluation: Evaluation) -> list[Table]:
         {"recipe": name, "tasks": ", ".join(tasks), "settings": settings} for (name, settings), tasks in recipes.items()
     ]
     simulated = any(run.simulated for run in evaluation.runs)
-    note = "Counts are computed from the manifest, never taken from the paper (C-04, C-05)."
+    note = "Counts are computed from the manifest, never taken from the paper."
     return [
         Table("counts", "Patients and scans of each cell", pd.DataFrame(counts), note, simulated),
         Table("training", "How each cell was trained", pd.DataFrame(training), "", simulated),

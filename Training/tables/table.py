@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +98,16 @@ def interval_text(value: float, low: float, high: float, factor: float, digits: 
         return text
     between = " to " if low < 0 else "-"
     return f"{text} ({low * factor:.{digits}f}{between}{high * factor:.{digits}f})"
+
+
+def no_width_note(intervals: Iterable[tuple[float, float]]) -> str:
+    """A remark for the note of a table with intervals (low, high) that are one point; else an empty text."""
+    if not any(np.isfinite(low) and low == high for low, high in intervals):
+        return ""
+    return (
+        "An interval without width says nothing of uncertainty: every resample gave the same number, as where a model "
+        "gives all cases one answer."
+    )
 
 
 def p_text(p: float) -> str:
