@@ -22,8 +22,7 @@ def check_format(path: Path) -> None:
         raise BrainIACError(f"'{path.name}' is no embedding table: its name must end in {', '.join(FORMATS)}.")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise BrainIACError(
-            f"'{path.name}' needs pyarrow, which is not installed: pip install pyarrow, "
-            "or use a .csv or .npz file."
+            f"'{path.name}' needs pyarrow, which is not installed: pip install pyarrow, or use a .csv or .npz file."
         )
 
 
