@@ -32,10 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run(arguments)
         finally:
-            sys.stdout.flush()  # not first at Python's exit, where a closed pipe could only end in a traceback
+            if sys.stdout is not None:  # as where a program without a terminal starts this one
+                sys.stdout.flush()  # not first at Python's exit, where a closed pipe could only end in a traceback
     except BrokenPipeError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):  # what is still in their buffers
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # what is still in their buffers
             os.dup2(nowhere, stream.fileno())
         return 141
     except KeyboardInterrupt:

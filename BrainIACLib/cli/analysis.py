@@ -32,7 +32,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         help="the answer with saliency map, brain, mask, transform and picture",
         description="The answer with saliency map, brain, mask, transform and picture, written into the folder of "
         "--out: those of one scan into the folder itself, of several into one subfolder each, named after the file. "
-        "Earlier results of the same scan are replaced; where those of another scan are, nothing is written.",
+        "Earlier results of the same file or DICOM folder are replaced; where those of another are, none are written.",
     )
     analyze.set_defaults(run=_analyze)
     analyze.add_argument(
@@ -134,7 +134,7 @@ def _slots_of(texts: Sequence[str], head: HeadContract) -> dict[str, Path]:
 def _answer(options: argparse.Namespace, client, bar, paths: Mapping[str, Path], folders: Mapping[str, Path]) -> None:
     """One study: slot -> file, and slot -> folder of its map."""
     for slot, path in paths.items():
-        refuse_results_of_another_scan(path, folders[slot])
+        refuse_results_of_another_scan(path, slot, folders[slot])
     names = {slot: _name(path) if len(paths) == 1 else slot for slot, path in paths.items()}
     by_name = {names[slot]: path for slot, path in paths.items()}
     study = set_study(client, options, by_name, bar.step("preprocessing", 0.05, 0.6))

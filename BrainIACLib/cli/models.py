@@ -254,8 +254,12 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         print_json(folder=str(model.folder), contract=json.loads(contract_to_json(model.contract)))
     else:
-        card = model.folder / CARD  # says more than the contract: of a trained head, what it is worth
-        text = card.read_text(encoding="utf-8") if card.is_file() else model_card(model.contract)
+        text = model_card(model.contract)
+        with contextlib.suppress(OSError):  # says more than the contract: of a trained head, what it is worth
+            card = (model.folder / CARD).read_text(encoding="utf-8", errors="replace")
+            # a card may be a stranger's: no escape sequences, and nothing that the contract says is left out
+            card = "".join(letter for letter in card if letter.isprintable() or letter in "\n\t")
+            text = card if card.startswith(text.rstrip()) or model.contract.made_here else f"{text}\n{card}"
         print(f"{text.rstrip()}\n\nFolder: {model.folder}")
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,10 +106,10 @@ def existing_folder(text: str) -> Path:
 
 
 def each_once(paths: Sequence[Path]) -> list[Path]:
-    """The paths without those that lead to the same place as an earlier one."""
-    places: dict[Path, Path] = {}
+    """The paths without those that are an earlier one, written in another way. Links are names of their own."""
+    places: dict[str, Path] = {}
     for path in paths:
-        places.setdefault(path.resolve(), path)
+        places.setdefault(os.path.abspath(path), path)
     return list(places.values())
 
 

@@ -108,7 +108,7 @@ def _answer(
         missing_slots(head, fill_slots(head, paths), options.accept_missing)
     folders = {slot: out if len(paths) == 1 else out / slot for slot in paths} if out else {}
     for slot, folder in folders.items():
-        refuse_results_of_another_scan(paths[slot], folder)
+        refuse_results_of_another_scan(paths[slot], slot, folder)
     question = {
         "task": options.task,
         "scans": {slot: slot for slot in paths},  # in this study a scan is called by its slot

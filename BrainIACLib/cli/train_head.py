@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from BrainIACLib.cli.embed import table_path
@@ -91,7 +92,7 @@ def _train(options: argparse.Namespace) -> int:
     if folder:
         slots = head.cases.slots
         scans = "SCAN" if len(slots) == 1 else " ".join(f"{slot}=FILE" for slot in slots)
-        where = f" --models-dir {options.models_dir}" if options.models_dir else ""
+        where = f" --models-dir {shlex.quote(str(options.models_dir))}" if options.models_dir else ""
         print(f"\nInstalled as {folder}\nUse it: brainiac analyze {scans} --task {options.task} --out FOLDER{where}")
         if not head.cases.complete:
             print("Name those of these scans that there are; some may be missing, as in training.")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError
 
+DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 SEPARATORS = (",", ";", "\t")  # the semicolon is Excel's where the decimal sign is a comma
 
 
 def read_rows(path: Path, what: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The names of the columns, and of each row that says anything its line and its cells, without spaces around them.
 
-    The separator is the one that splits the first line into most cells. A column without a name, as pandas writes for
+    The separator is the one that splits the first line into cells of which one is "scan" or "patient", else into most.
+    Where it is the semicolon, a decimal comma becomes a point. A column without a name, as pandas writes for
     its index, is left out.
 
     Parameters
@@ -27,7 +30,7 @@ def read_rows(path: Path, what: str) -> tuple[list[str], list[tuple[int, dict[st
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        separator = max(SEPARATORS, key=lambda one: len(next(_reader(text, one), [])))
+        separator = max(SEPARATORS, key=lambda one: _likelihood(next(_reader(text, one), [])))
         reader = _reader(text, separator)
         names = [name.strip() for name in next(reader, [])]
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
@@ -46,10 +49,19 @@ def read_rows(path: Path, what: str) -> tuple[list[str], list[tuple[int, dict[st
         if len(cells) != len(names):
             raise BrainIACError(f"Line {number} of '{path}' has another number of cells than its first line.")
     rows = [
-        (number, {name: cell.strip() for name, cell in zip(names, cells, strict=True) if name})
+        (number, {name: _cell(cell, separator) for name, cell in zip(names, cells, strict=True) if name})
         for number, cells in lines
     ]
     return [name for name in names if name], rows
+
+
+def _likelihood(names: list[str]) -> tuple[bool, int]:
+    return any(name.strip() in ("scan", "patient") for name in names), len(names)
+
+
+def _cell(text: str, separator: str) -> str:
+    text = text.strip()
+    return text.replace(",", ".") if separator == ";" and DECIMAL_COMMA.fullmatch(text) else text
 
 
 def _reader(text: str, separator: str):

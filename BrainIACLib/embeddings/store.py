@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from BrainIACLib.checkpoints.installed import find_encoder
-from BrainIACLib.embeddings.cohort import Case
+from BrainIACLib.embeddings.cohort import COMPUTED, Case
 from BrainIACLib.embeddings.files import check_format, read_table, write_table
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.embeddings.table import EmbeddingTable, table_of
@@ -60,7 +60,7 @@ def embed_cohort(
     Parameters
     ----------
     out : a table that lies there already is used as far as its rows fit, then replaced.
-    replace : also where that takes rows out of it, of scans that are no longer among the cases.
+    replace : also where that takes rows or columns out of it that the cases do not have.
     series_uid, frame : which to read of files that hold several, as in ``read_scan``.
     read : another way to read a scan.
     done : called after each case with None or the reason of its failure.
@@ -69,12 +69,12 @@ def embed_cohort(
     Raises
     ------
     BrainIACError : the table cannot be written, or no such encoder; before any work: what lies at ``out`` would lose
-        rows, or is no embedding table.
+        rows or columns, or is no embedding table; after it: a scan that ``out`` holds cannot be read any more.
     Cancelled : as asked; what was finished is kept for the next run.
     """
     check_format(out)
     if not out.parent.is_dir():
-        raise BrainIACError(f"The folder '{out.parent}' does not exist; make it, or choose another --out.")
+        raise BrainIACError(f"The folder '{out.parent}' does not exist; make it, or choose another place.")
     if out.exists() and not replace:
         _check_nothing_lost(out, cases)
     options = options or PreprocessingOptions()
@@ -110,6 +110,8 @@ def embed_cohort(
         vectors.append(vector)
         if done is not None:
             done(case, None)
+    if failures and out.exists() and not replace:
+        _check_nothing_failed(out, failures)
     table = table_of(rows, vectors) if rows else None
     if table is not None:
         write_table(table, out)
@@ -120,18 +122,36 @@ def embed_cohort(
 def _check_nothing_lost(out: Path, cases: Sequence[Case]) -> None:
     """A row is hours of work in a large cohort, and a file that is no table is nobody's to overwrite."""
     try:
-        scans = read_table(out).columns["scan"].tolist()
+        columns = read_table(out).columns
     except BrainIACError:
         raise BrainIACError(
-            f"'{out}' is there already and is no embedding table of this version; choose another --out, or overwrite "
+            f"'{out}' is there already and is no embedding table of this version; choose another place, or overwrite "
             "it (--replace)."
         ) from None
     asked = {case.facts["scan"] for case in cases}
+    scans = columns["scan"].tolist()
     lost = [scan for scan in scans if scan not in asked]
     if lost:
         raise BrainIACError(
             f"{len(lost)} of the {len(scans)} scans in '{out}' are not among those to embed (such as '{lost[0]}'); "
-            "choose another --out, or drop them (--replace)."
+            "choose another place, or drop them (--replace)."
+        )
+    told = {name for case in cases for name, text in case.facts.items() if text}
+    for name, texts in columns.items():
+        if name not in COMPUTED and name not in told and any(texts):
+            raise BrainIACError(
+                f"'{out}' has the column '{name}', of which nothing is said of the scans to embed; name it in the "
+                "manifest, choose another place, or drop it (--replace)."
+            )
+
+
+def _check_nothing_failed(out: Path, failures: Mapping[str, str]) -> None:
+    """The disk that is not there today, or a file that was damaged, must not cost the row of another day."""
+    lost = [scan for scan in read_table(out).columns["scan"].tolist() if scan in failures]
+    if lost:
+        raise BrainIACError(
+            f"{len(lost)} scans that '{out}' holds could not be embedded this time ({failures[lost[0]]}) Nothing was "
+            "replaced, and the others are kept for the next run; mend them, or drop them (--replace)."
         )
 
 

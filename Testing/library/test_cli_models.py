@@ -331,6 +331,10 @@ def test_show_prints_the_card_of_the_folder(brainiac, store):
     card.write_text(kept + "\n## What it is worth\n\n- AUC 0.7\n")
     try:
         assert "- AUC 0.7" in brainiac("models", "show", model, "--models-dir", store)[1]
+        card.write_bytes("Nothing \x1b[2J is unverified, für alle.".encode("latin-1"))  # a stranger's
+        shown = brainiac("models", "show", model, "--models-dir", store)[1]
+        assert kept.rstrip() in shown
+        assert "\x1b" not in shown
     finally:
         card.write_text(kept)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "BrainIACLib.cli"]
 
 
@@ -20,6 +21,13 @@ def test_a_reader_that_leaves_ends_the_command_quietly(arguments):
     done = subprocess.run([*COMMAND, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_program_without_a_terminal_can_run_a_command():
+    """``brainiac ... >&-``, or pythonw: there is no standard output."""
+    program = "import sys; sys.stdout = None; from BrainIACLib.cli import main; sys.exit(main(['models', 'list']))"
+    done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_any_file_name_can_be_printed_on_a_narrow_terminal(tmp_path):
@@ -43,7 +51,6 @@ sys.meta_path.insert(0, Interrupted())
 from BrainIACLib.cli import main
 sys.exit(main(["sequence", "scan.nii.gz"]))
 """
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (130, 1)
     assert "stopped" in done.stderr

@@ -12,6 +12,7 @@ from small_encoder import install_small_encoder
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.cli import main
 from BrainIACLib.embeddings.cohort import read_cohort
+from BrainIACLib.embeddings.csv_rows import read_rows
 from BrainIACLib.embeddings.files import read_table, write_table
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.embeddings.store import embed_cohort
@@ -125,14 +126,36 @@ def test_no_row_of_a_table_is_dropped_unless_told(manifest, store, tmp_path, mon
     out = tmp_path / "t.csv"
     run(manifest, store, out)
     before, done = out.read_bytes(), counted(monkeypatch)
-    manifest.write_text("scan\na.nii\nd.nii\n")
+    manifest.write_text("scan,patient,sequence,label\na.nii,p1,T1,x\nd.nii,p3,T1,y\n")
     (tmp_path / "a.nii").write_bytes((tmp_path / "a.nii").read_bytes()[:-4] + bytes(4))  # it would be embedded anew
     with pytest.raises(
-        BrainIACError, match=r"^2 of the 4 scans in '.*t.csv' are not .* 'b.nii'.*another --out.*--repl"
+        BrainIACError, match=r"^2 of the 4 scans in '.*t.csv' are not .* 'b.nii'.*another place.*--repl"
     ):
         run(manifest, store, out)
     assert (out.read_bytes(), done) == (before, [])
     assert list(run(manifest, store, out, replace=True).table.columns["scan"]) == ["a.nii", "d.nii"]
+
+
+def test_a_scan_that_cannot_be_read_today_keeps_its_row_of_another_day(manifest, store, tmp_path):
+    out = tmp_path / "t.csv"
+    run(manifest, store, out)
+    before = out.read_bytes()
+    (tmp_path / "b.nii").write_bytes(b"")
+    with pytest.raises(BrainIACError, match=r"^1 scans that '.*t.csv' holds could not .* Nothing was replaced.*--repl"):
+        run(manifest, store, out)
+    assert out.read_bytes() == before
+    assert "b.nii" not in run(manifest, store, out, replace=True).table.columns["scan"]
+
+
+def test_no_label_of_a_table_is_dropped_unless_told(manifest, store, tmp_path):
+    out = tmp_path / "t.csv"
+    run(manifest, store, out)
+    before = out.read_bytes()
+    manifest.write_text("scan,patient,sequence\na.nii,p1,T1\nb.nii,p1,T2\nc.nii,p2,T1\nd.nii,p3,T1\n")
+    with pytest.raises(BrainIACError, match=r"has the column 'label', of which nothing is said"):
+        run(manifest, store, out)
+    assert out.read_bytes() == before
+    assert "label" not in run(manifest, store, out, replace=True).table.columns
 
 
 def test_a_file_that_is_no_embedding_table_is_not_overwritten_unless_told(manifest, store, tmp_path):
@@ -238,6 +261,20 @@ def test_a_bad_manifest_is_named_with_its_line(text, reason, manifest, tmp_path)
     manifest.write_text(text)
     with pytest.raises(BrainIACError, match=reason):
         read_cohort(manifest)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("scan;age\na.nii;72,5\n", {"scan": "a.nii", "age": "72.5"}),  # Excel where the decimal sign is a comma
+        ('scan,age\na.nii,"72,5"\n', {"scan": "a.nii", "age": "72,5"}),
+        ("scan,why (a;b;c)\na.nii,x\n", {"scan": "a.nii", "why (a;b;c)": "x"}),
+    ],
+)
+def test_a_table_of_a_spreadsheet_is_read_as_it_was_meant(text, expected, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    _, [(line, row)] = read_rows(tmp_path / "t.csv", "The table")
+    assert (line, row) == (2, expected)
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])

@@ -16,6 +16,7 @@ from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.cli import main
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.reports import result_files
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 from BrainIACLib.resources import resource
@@ -191,17 +192,32 @@ def test_results_of_another_scan_are_never_replaced(analysed, tmp_path, capsys, 
         (out / result_files.RESULT).write_text("[]")
         assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(out), *FAST]) == 1
         assert "not BrainIAC's or cannot be read" in capsys.readouterr().err
-    refuse_results_of_another_scan(copy, analysed)
-    refuse_results_of_another_scan(SAMPLES["FLAIR"], analysed)
+    refuse_results_of_another_scan(copy, "any", analysed)
+    refuse_results_of_another_scan(SAMPLES["FLAIR"], "T1", analysed)
+
+
+def test_results_of_one_slot_are_not_taken_for_those_of_another(tmp_path):
+    """Both scans were in the earlier study; its folder T1CE holds the results of one of them only."""
+    scans = {slot: tmp_path / f"{slot}.nii" for slot in ("T1CE", "FLAIR")}
+    for slot, scan in scans.items():
+        scan.write_text(slot)
+    inputs = {slot: {"sha256": file_sha256(scan)} for slot, scan in scans.items()}
+    (tmp_path / "out").mkdir()
+    document = {"file": str(scans["T1CE"]), "provenance": {"inputs": inputs}}
+    (tmp_path / "out" / result_files.RESULT).write_text(json.dumps(document))
+    refuse_results_of_another_scan(scans["T1CE"].rename(tmp_path / "moved.nii"), "T1CE", tmp_path / "out")
+    with pytest.raises(BrainIACError, match=r"holds the results of '.*T1CE.nii'; choose another --out"):
+        refuse_results_of_another_scan(scans["FLAIR"], "T1CE", tmp_path / "out")
 
 
 def test_a_scan_that_is_named_twice_is_one_scan(tmp_path, monkeypatch):
     from BrainIACLib.cli.scan_options import each_once
 
     monkeypatch.chdir(tmp_path)
-    Path("other").symlink_to("scan")
-    names = ["scan", "./scan", tmp_path / "scan", "other", "another"]
-    assert each_once([Path(name) for name in names]) == [Path("scan"), Path("another")]
+    Path("link").symlink_to("scan")
+    Path("loop").symlink_to("loop")
+    names = ["scan", "another", "./scan", tmp_path / "scan", "link", "loop"]  # a link is a name of its own
+    assert each_once([Path(name) for name in names]) == [Path(name) for name in ("scan", "another", "link", "loop")]
 
 
 def test_the_lines_of_an_answer_are_sentences():

@@ -78,7 +78,8 @@ class LabelMap:
 
 def label_map_files(folder: Path) -> list[Path]:
     """SynthSeg's training label maps in ``folder``, sorted by number; each once, whichever of its names it has."""
-    named = {match[1]: path for path in Path(folder).glob("*.nii.gz") if (match := FILE_NAME.fullmatch(path.name))}
+    paths = sorted(Path(folder).glob("*.nii.gz"))
+    named = {match[1]: path for path in paths if (match := FILE_NAME.fullmatch(path.name))}
     if not named:
         raise FileNotFoundError(f"'{folder}' holds none of SynthSeg's training label maps ({LABEL_MAPS}).")
     return [named[number] for number in sorted(named)]
