@@ -137,7 +137,9 @@ def test_a_networks_answer_is_cleaned_and_judged(monkeypatch):
     raw[30:34, 30:34, 30:34] = False  # a hole
     expected = ball((60, 60, 60)) < 1
     raw[1:14, 1:14, 1:14] = True  # a second piece
-    answer = Network("x", lambda: True, lambda image, device, report: (as_image(raw) > 0.5, {"device": device}), str)
+    answer = Network(
+        "x", "y", lambda: True, lambda image, device, report: (as_image(raw) > 0.5, {"device": device}), str
+    )
     monkeypatch.setitem(brain_extraction.NETWORKS, "fake", answer)
     found = extract_brain(head(), "fake", device="cpu")
     assert np.array_equal(sitk.GetArrayFromImage(found.mask), expected)
@@ -158,7 +160,7 @@ def test_doubtful_masks_are_said_aloud(radii, shift, words):
 
 
 def test_no_brain_is_an_error_with_one_sentence(monkeypatch):
-    empty = Network("x", lambda: True, lambda image, *_: (sitk.Cast(image, sitk.sitkUInt8) * 0, {}), str)
+    empty = Network("x", "y", lambda: True, lambda image, *_: (sitk.Cast(image, sitk.sitkUInt8) * 0, {}), str)
     monkeypatch.setitem(brain_extraction.NETWORKS, "fake", empty)
     with pytest.raises(PreprocessingError, match="No brain was found"):
         extract_brain(head(), "fake")
