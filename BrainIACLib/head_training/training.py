@@ -100,6 +100,7 @@ def train_head(
     event, endpoint : of survival: the column of events, and the time at which the probability is given, in the unit
         of the times; None is one year.
     slots : the sequences whose scans of a session are joined; see ``make_cases``.
+    progress : called with the step and the fraction of the whole, which never falls.
 
     Raises
     ------
@@ -118,10 +119,10 @@ def train_head(
     cases = make_cases(table, target, kind, event, slots)
     end = _endpoint(cases, endpoint)
     done = cross_validate(
-        cases, head, seed, balanced, lambda part: report_progress("cross-validation", part), cancelled
+        cases, head, seed, balanced, lambda part: report_progress("cross-validation", 0.6 * part), cancelled
     )
     rng = np.random.default_rng([seed, 1])
-    report_progress("fit on all cases", 0.0)
+    report_progress("fit on all cases", 0.6)
     fitted = fit_on(cases, np.arange(len(cases)), head, rng, balanced, cancelled=cancelled)
     risk = None
     if end is not None:
@@ -129,12 +130,12 @@ def train_head(
         fitted = _with_baseline(fitted, cases, risk)
     validated = time.perf_counter() - started
     temperature, conformal = calibrated(cases, done, coverage, balanced)
-    report_progress("permutation test", 0.0)
+    report_progress("permutation test", 0.65)
     shuffles = SHUFFLES if len(cases) <= MANY else SHUFFLES_OF_MANY
     chance = permutation_p(cases, len(set(done.fold)), shuffles, seed, cancelled)
-    report_progress("learning curve", 0.0)
+    report_progress("learning curve", 0.7)
     curve = learning_curve(cases, done, head, seed, balanced, cancelled)
-    report_progress("report", 0.0)
+    report_progress("report", 0.95)
     solver = SOLVERS[cases.target.kind] if head == "linear" else "two-layer head (P-17)"
     report = make_report(
         cases, done, temperature, conformal, risk, coverage, balanced, chance, shuffles, curve, seed, cancelled

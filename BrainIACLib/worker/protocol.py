@@ -47,8 +47,7 @@ forget                                                               nothing; fr
 
 An original is the file that the client loaded a scan from: it is taken instead of the copy if both are the same image.
 Maps and native masks lie on the grid of the copy.
-The fraction of a progress message is that of the whole request, of ``train_head`` that of the step; otherwise it falls
-only where the work begins again on the CPU.
+The fraction of a progress message is that of the whole request; it falls only where the work begins again on the CPU.
 A note says why the device is what it is, for instance that the memory of another one was too small.
 A scan may also be a DICOM folder or zip; ``save`` writes what ``reports.result_files`` lists.
 A study stays set until another one is: asking again with the same files and options costs nothing, and a study that

@@ -312,6 +312,19 @@ def store(tmp_path):
     return tmp_path, contract.id, contract.encoder.sha256
 
 
+def test_the_progress_of_a_training_never_falls():
+    fractions, steps = [], []
+    train_head(
+        cohort(30, size=20),
+        "label",
+        "my-task",
+        progress=lambda *told: (steps.append(told[0]), fractions.append(told[1])),
+    )
+    assert fractions == sorted(fractions)
+    assert 0 <= fractions[0] < fractions[-1] <= 1
+    assert list(dict.fromkeys(steps))[-1] == "report"
+
+
 @pytest.mark.parametrize(
     ("target", "kind", "head", "link"),
     [
