@@ -40,7 +40,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     )
     embed.add_argument("--out", type=table_path, required=True, metavar="FILE", help=f"ends in {', '.join(FORMATS)}")
     embed.add_argument(
-        "--replace", action="store_true", help="overwrite a file that is no such table, or drop scans not named now"
+        "--replace",
+        action="store_true",
+        help="overwrite a file that is no such table; drop scans and columns not named now",
     )
     add_scan_options(embed)
     add_model_options(embed)

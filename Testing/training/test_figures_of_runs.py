@@ -128,7 +128,7 @@ def test_bars_explain_every_colour_and_cross(tmp_path):
     crosses = {text.get_color() for axis in figure.axes for text in axis.texts if text.get_text() == "×"}
     assert crosses == {COLOURS["MedicalNet"]}
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [*COLOURS, "no finished run, or no number from it"]
+    assert [text.get_text() for text in legend.get_texts()] == [*COLOURS, "no value"]
 
 
 def test_survival_panels_show_the_kaplan_meier_curves(evaluation, drawn):

@@ -80,10 +80,11 @@ def bars_at_three_fractions(evaluation: Evaluation) -> Figure:
                     style = {"color": COLOURS[name], "width": 0.25, "error_kw": {"lw": 0.8}}
                     axis.bar(place + (k - 1) * 0.27, value, yerr=reach, **style)
             axis.set_xticks(range(3), ("10 %", "40 %", "100 %"))
+            axis.set_xlim(-0.5, 2.5)  # also where the first has no bar
             axis.set(title=TITLES[task], ylabel=measure.title)
         key = [Patch(color=COLOURS[name], label=name) for name in INITIALISATIONS]  # also of one that has no bar
         cross = {"color": "0.3", "marker": "x", "linestyle": "", "markersize": 5}
-        key += [Line2D([], [], label="no finished run, or no number from it", **cross)] if empty else []
+        key += [Line2D([], [], label="no value", **cross)] if empty else []
         figure.legend(handles=key, loc="outside lower center", ncols=len(key))
     return figure
 
