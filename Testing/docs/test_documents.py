@@ -1,4 +1,4 @@
-"""The documents hold together: identifiers resolve, links lead somewhere, and commands name modules that exist (D-07)."""
+"""The documents hold together: identifiers resolve, links lead somewhere, commands name existing modules (D-07)."""
 
 from __future__ import annotations
 
