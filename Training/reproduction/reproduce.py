@@ -35,7 +35,7 @@ from Training.downstream.studies import studies
 from Training.report import evaluate
 from Training.reproduction.presets import PRESETS, Preset
 from Training.runs.layout import write_grid
-from Training.starter.samples import template_grid
+from Training.synthesis.template_grid import template_grid
 from Training.tasks import TASKS
 
 COHORTS = ("synthetic", "open")
