@@ -11,8 +11,8 @@ ROOT = Path(BrainIACLib.__file__).resolve().parents[1]
 FLOORS = {
     "BrainIACLib": """
         errors resources file_hash | job publishing sequences | contracts | scans | models | preprocessing | checkpoints
-        | saliency statistics | trust | answers | predictor | examination | embeddings | head_training | reports
-        | volumes | studies dicom_objects | batch | worker | cli""",
+        | saliency statistics | trust | answers | predictor | examination | embeddings | head_training | exports
+        | reports | volumes | studies dicom_objects | batch | worker | cli""",
     "Training": """
         tasks | synthesis data | cohorts | ssl runs | evaluation | downstream | tables | figures | report
         | reproduction starter""",

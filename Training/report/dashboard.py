@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Template
 
 from BrainIACLib.errors import ResultsError, StatisticsError
-from BrainIACLib.scans.writing import write_text
+from BrainIACLib.publishing import write_text
 from Training.runs.cell import Cell
 from Training.runs.layout import cell_folders, read_grid, read_json
 from Training.runs.reading import read_run

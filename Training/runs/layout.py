@@ -71,7 +71,7 @@ import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import ResultsError
-from BrainIACLib.scans.writing import write_bytes, write_text
+from BrainIACLib.publishing import write_bytes, write_text
 from Training.runs.cell import CELL_NAME, MODES, Cell, paper_grid
 
 LAYOUT_VERSION = 1
