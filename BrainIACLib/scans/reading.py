@@ -12,11 +12,13 @@ from pathlib import Path
 from BrainIACLib.errors import ScanError
 from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.scans.archives import unpacked
+from BrainIACLib.scans.companions import beside
 from BrainIACLib.scans.dicom_headers import find_series
 from BrainIACLib.scans.dicom_series import read_series, summarise_series
 from BrainIACLib.scans.formats import SINGLE_FILE_SUFFIXES, is_dicom, recognise, suffix
-from BrainIACLib.scans.itk_volume import read_itk_volume
+from BrainIACLib.scans.metaimage import read_metaimage
 from BrainIACLib.scans.nifti import read_nifti
+from BrainIACLib.scans.nrrd import read_nrrd
 from BrainIACLib.scans.scan import Refused, Scan, SeriesSummary, Volume
 from BrainIACLib.scans.usability import check_voxels
 
@@ -96,7 +98,10 @@ def _read(path: Path, series_uid: str | None, frame: int | None) -> tuple[Volume
         return _hashed(_read_series_of(path, series_uid, frame))
     if series_uid is not None:
         raise Refused(f"is a {kind} file and has no DICOM series; leave --series out.")
-    return _hashed(read_nifti(path, frame) if kind == "NIfTI" else read_itk_volume(path, kind, frame))
+    if kind == "NIfTI":
+        return _hashed(read_nifti(path, frame))
+    read = read_nrrd if kind == "NRRD" else read_metaimage
+    return _hashed(read(path, frame, beside(path)))
 
 
 def _check_path(path: Path) -> None:
