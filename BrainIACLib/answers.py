@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from BrainIACLib.contracts import TWO_CLASS_LINKS, HeadContract
 from BrainIACLib.errors import ModelError
+from BrainIACLib.sequences import OTHER, any_of
 from BrainIACLib.trust.echo_planar import allow_for_echo_planar, echo_planar_doubt
 
 if typing.TYPE_CHECKING:
@@ -51,15 +52,9 @@ def probabilities_of(head: HeadContract, logits: "torch.Tensor", coarse: bool = 
 
     coarse : the scan has the voxels of an echo-planar image (``trust.echo_planar``); a sequence head must allow for it.
     """
-    import torch
+    from BrainIACLib.models.heads import linked
 
-    logits = logits / (head.temperature or 1.0)
-    if head.link == "softmax":
-        values = torch.softmax(logits, dim=0).tolist()
-    else:
-        # cloglog: 1 - exp(-exp(x)), the chance of an event under the cumulative hazard exp(x)
-        positive = (-torch.expm1(-torch.exp(logits)) if head.link == "cloglog" else torch.sigmoid(logits))[0].item()
-        values = [1 - positive, positive]
+    values = linked(logits, head.link, head.temperature).tolist()
     probabilities = dict(zip(head.display_labels, values, strict=True))
     return allow_for_echo_planar(probabilities) if coarse and head.task == SEQUENCE_TASK else probabilities
 
@@ -82,8 +77,8 @@ def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = Fa
             f"Uncertain: the confidence {shown} is below {gate}; "
             f"the next candidate is {second} ({probabilities[second]:.2f})."
         )
-    if label == "other":
-        warnings.append("This does not look like a T1, T2, FLAIR or contrast-enhanced T1 scan of a brain.")
+    if label == OTHER:
+        warnings.append(f"This does not look like a {any_of()} scan of a brain.")
     if coarse and head.task == SEQUENCE_TASK:
         warnings += echo_planar_doubt(label)
     return {"label": label, "confidence": confidence, "probabilities": probabilities, "warnings": warnings}

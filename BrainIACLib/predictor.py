@@ -279,10 +279,13 @@ class Predictor:
         if not peak > 0:
             raise BrainIACError(f"The saliency of '{label}' is zero everywhere: the model did not react to this scan.")
         standardised = self._standardised[scan]
-        on_grid = image_on_model_grid(found.heat / peak, standardised.image, encoder.orientation)
+        native = to_native(
+            image_on_model_grid(found.heat / peak, standardised.image, encoder.orientation), standardised
+        )
+        top = float(sitk.GetArrayViewFromImage(native).max())  # below 1: the scan's voxels lie between the model's
         target = f"output in {head.unit}" if head.link == "identity" else f"logit of {label}"
-        facts = {"target": target, "maximum_before_scaling": peak, "share_outside": round(found.share_outside, 4)}
-        return Explanation(to_native(on_grid, standardised), {**found.parameters, **facts})
+        facts = {"target": target, "maximum_before_scaling": peak * top, "share_outside": round(found.share_outside, 4)}
+        return Explanation(native / top if top > 0 else native, {**found.parameters, **facts})
 
     def saliency(
         self,
@@ -318,7 +321,7 @@ class Predictor:
             target=saliency_target(head, label),
             samples=samples,
             seed=seed,
-            guided=any(isinstance(module, torch.nn.ReLU) for module in net.modules()),
+            guided=encoder.architecture != "vit_b",  # whose head may hold a ReLU, but not its encoder
             progress=progress,
             cancelled=cancelled,
         )

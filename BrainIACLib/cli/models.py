@@ -266,8 +266,8 @@ def _show(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.store import model_folders
-    from BrainIACLib.head_training.export import export_folder
-    from BrainIACLib.head_training.monai_bundle import export_monai_bundle
+    from BrainIACLib.exports.model_folder import export_folder
+    from BrainIACLib.exports.monai_bundle import export_monai_bundle
 
     model, folders = _named(options, options.id), model_folders(options.models_dir)
     if options.monai:
