@@ -96,7 +96,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
 
     def earlierHead(self, task):
         """The title of a head for the task that was trained before, or None."""
-        models = [model for model in installed_models() if model.task == task and model.contract.run is not None]
+        models = [model for model in installed_models() if model.task == task and model.trained_here]
         return models[0].contract.title if models else None
 
     def install(self, replace, done, listener):
