@@ -23,7 +23,7 @@ from Training.downstream.initialisation import NO_DIGEST, Initialisation, load_i
 from Training.downstream.recipe import load_recipe
 from Training.downstream.studies import Studies, studies
 from Training.runs.cell import HELD_OUT, Cell
-from Training.runs.layout import LABELS, read_json
+from Training.runs.layout import LABELS, cell_folders, finished, read_json
 from Training.tasks import TASKS
 from Training.tasks.task import ONE_YEAR, Settings
 
@@ -105,10 +105,10 @@ def _refuse_runs_of_an_earlier_cache(plan: Plan, runs: Path) -> None:
     index = Path(plan.cache) / INDEX
     now = file_sha256(index) if index.is_file() else ""
     earlier = []
-    for metrics in sorted(runs.glob("*/metrics.json")):
-        config = read_json(metrics.with_name("config.json"), ("provenance",))
+    for folder in filter(finished, cell_folders(runs)):
+        config = read_json(folder / "config.json", ("provenance",))
         if config["provenance"].get("sha256", {}).get("cache", now) != now:
-            earlier.append(metrics.parent.name)
+            earlier.append(folder.name)
     if earlier:
         raise TrainingError(
             f"'{runs}' holds {len(earlier)} finished runs on an earlier state of the cache '{plan.cache}', the first "

@@ -22,7 +22,23 @@ NUMBER_COLUMNS = [
     *("method", "patients", "cases", "seeds", "reason"),
 ]
 COMPARISON_COLUMNS = [
-    *("task", "split", "measure", "fraction", "a", "b", "difference", "low", "high", "p", "p_holm", "test", "reason"),
+    *(
+        "task",
+        "split",
+        "measure",
+        "fraction",
+        "a",
+        "b",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_holm",
+        "test",
+        "seeds",
+        "pretrainings",
+        "reason",
+    ),
 ]
 
 
@@ -145,6 +161,11 @@ def aligned(runs: list[Run], split: str) -> list[pd.DataFrame]:
     return [run.rows(split).sort_values("scan", kind="stable") for run in runs]
 
 
+def pretrainings(runs: list[Run]) -> int:
+    """How many different encoders the runs started from."""
+    return len({run.config["provenance"].get("sha256", {}).get("encoder") for run in runs})
+
+
 def _seeds(runs: list[Run], task: str, initialisation: str, fraction: float) -> list[Run]:
     chosen = [
         run
@@ -202,6 +223,7 @@ def _comparisons(measure: Measure, there: dict[str, list[Run]], split: str, resa
         cell = there[a][0].cell
         (left, patients), (right, _) = (_columns(measure, aligned(there[name], split)) for name in (a, b))
         row = {"task": cell.task, "split": split, "measure": measure.name, "fraction": cell.fraction, "a": a, "b": b}
+        row |= {"seeds": min(len(there[a]), len(there[b])), "pretrainings": pretrainings(there[a])}
         try:
             found, test = measure.compare(left, right, patients, resamples)
         except StatisticsError as error:

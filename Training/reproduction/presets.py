@@ -24,7 +24,7 @@ class Preset:
     recipes: Mapping[str, str]
     stability: Mapping[str, tuple[float, ...]]
     folds: int = 5
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1, 2)
     resamples: int = 2000  # of the bootstrap
     saliency_patients: int = 20
 
@@ -61,6 +61,7 @@ PRESETS = {
         recipes={"probe": "ci", "finetune": "ci"},
         stability={"contrast": (0.5, 1.0), "gibbs": (0.0, 0.4), "bias_field": (0.0, 0.4)},
         folds=2,
+        seeds=(0,),
         resamples=200,
         saliency_patients=2,
     ),
@@ -82,6 +83,5 @@ PRESETS = {
         cells={"probe": dict.fromkeys(ALL_TASKS, FRACTIONS), "finetune": dict.fromkeys(ALL_TASKS, FRACTIONS)},
         recipes={"probe": "probe", "finetune": "paper"},
         stability={sweep.name: sweep.levels for sweep in SWEEPS},
-        seeds=(0, 1, 2),
     ),
 }

@@ -104,6 +104,12 @@ def cell_folders(runs: Path) -> Iterator[Path]:
     return (path for path in sorted(runs.iterdir()) if path.is_dir() and CELL_NAME.match(path.name))
 
 
+def finished(folder: Path) -> bool:
+    """Whether a cell's metrics.json, which is written last, is there; an empty one is what a full disk left."""
+    path = folder / "metrics.json"
+    return path.is_file() and path.stat().st_size > 0
+
+
 def write_config(runs: Path, cell: Cell, *, cohort: str, labels: str, recipe: dict, provenance: dict, **more) -> Path:
     """Make a cell's folder with its config.json and return it. ``more`` holds ``classes`` for the sequence task."""
     if labels not in LABELS:

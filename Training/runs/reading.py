@@ -11,7 +11,7 @@ import pandas as pd
 
 from BrainIACLib.errors import ResultsError
 from Training.runs.cell import HELD_OUT, SPLITS, Cell
-from Training.runs.layout import LABELS, UNPERTURBED_LEVEL, cell_folders, read_json
+from Training.runs.layout import LABELS, UNPERTURBED_LEVEL, cell_folders, finished, read_json
 from Training.tasks import TASKS
 
 _CONFIG_KEYS = ("task", "initialisation", "fraction", "seed", "mode", "cohort", "labels", "recipe", "provenance")
@@ -57,7 +57,7 @@ class Run:
 
 def read_runs(runs: Path) -> list[Run]:
     """All finished cells of a folder. Those still running are skipped; a damaged one is an error."""
-    found = [read_run(folder) for folder in cell_folders(runs) if (folder / "metrics.json").is_file()]
+    found = [read_run(folder) for folder in cell_folders(runs) if finished(folder)]
     _check_comparable(found)
     return found
 

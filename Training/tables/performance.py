@@ -10,6 +10,9 @@ from Training.tables.table import NOTHING, Table, interval_text, no_width_note, 
 from Training.tasks import TASKS
 from Training.tasks.measure import Measure
 
+LEAST_SEEDS = 3
+"""Of each cell, and of the pretraining, before a verdict is given."""
+
 MISSING = "missing"
 """What stands for a cell that was wanted and is not finished."""
 
@@ -76,21 +79,31 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
                 "training data": percent(row.fraction),
                 "BrainIAC - Scratch (95 % CI)": f"{measure.title}: {difference}",
                 "p, Holm": p_text(row.p_holm),
-                "pretraining": row.reason or _verdict(row.difference, row.p_holm, measure),
+                "pretraining": row.reason or _verdict(row, measure),
             }
         )
     if not rows:
         return None
     simulated = any(evaluation.simulated(task) for task in TASKS)
-    note = "Helps or harms: p below 0.05 after Holm's correction. No difference shown is not the same as no difference."
+    note = (
+        f"A verdict takes {LEAST_SEEDS} seeds, and p below 0.05 after Holm's correction. A seed draws the training "
+        "cases, the head, the order of the batches and the random weights of Scratch; hold-out and pretraining are the "
+        "same in all. A verdict on one pretraining is about that one. No difference shown does not mean no difference."
+    )
     note = f"{note} {no_width_note(intervals)}".strip()
     return Table("where_pretraining_helps", "Where pretraining helps", pd.DataFrame(rows), note, simulated)
 
 
-def _verdict(difference: float, p: float, measure: Measure) -> str:
-    if not p < 0.05:
+def _verdict(row, measure: Measure) -> str:
+    """In words; never from fewer than ``LEAST_SEEDS`` seeds, and in general only from as many pretrainings."""
+    if row.seeds < LEAST_SEEDS:
+        return f"no verdict: {row.seeds} seed{'s' if row.seeds > 1 else ''}, and it takes {LEAST_SEEDS}"
+    if not row.p_holm < 0.05:
         return "no difference shown"
-    return "helps" if (difference < 0) == measure.lower_is_better else "harms"
+    better = (row.difference < 0) == measure.lower_is_better
+    if row.pretrainings < LEAST_SEEDS:
+        return f"{'better' if better else 'worse'} with this one pretraining"
+    return "helps" if better else "harms"
 
 
 def subset_tables(evaluation: Evaluation) -> list[Table]:
