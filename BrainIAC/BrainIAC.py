@@ -36,6 +36,7 @@ from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
 
 from BrainIACLib.errors import Cancelled
+from BrainIACLib.worker.requests import Status
 
 
 class BrainIAC(ScriptedLoadableModule):
@@ -410,7 +411,7 @@ class BrainIACTest(ScriptedLoadableModuleTest):
             self.skipTest("PyTorch is not installed; click Set up in the BrainIAC module first.")
         worker = WorkerProcess()
         values, errors = [], []
-        worker.request("status", {"device": "cpu"}, values.append, errors.append, lambda step, fraction: None)
+        worker.request(Status("cpu"), values.append, errors.append, lambda step, fraction: None)
         folder = worker.folder
         worker.waitWhileBusy()
         worker.stop()

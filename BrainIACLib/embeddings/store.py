@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.cohort import COMPUTED, Case
@@ -22,8 +23,9 @@ from BrainIACLib.embeddings.files import check_format, read_table, write_table
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.embeddings.table import EmbeddingTable, table_of
 from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.predictor import Predictor
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.scans import Scan, read_scan
 
 Key = tuple[str, str, str]  # sha256 of the image, of the preprocessing, of the encoder
@@ -46,14 +48,13 @@ def embed_cohort(
     *,
     model_id: str | None = None,
     options: PreprocessingOptions | None = None,
-    preset: str = "standard",
+    mask: sitk.Image | None = None,
     series_uid: str | None = None,
     frame: int | None = None,
     replace: bool = False,
     read: Callable[[Path], Scan] | None = None,
     done: Callable[[Case, str | None], None] | None = None,
-    progress: Callable[[str, float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
 ) -> Embedded:
     """Embed every case and write the table to ``out``; scans that cannot be embedded are left out and named.
 
@@ -64,7 +65,7 @@ def embed_cohort(
     series_uid, frame : which to read of files that hold several, as in ``read_scan``.
     read : another way to read a scan.
     done : called after each case with None or the reason of its failure.
-    progress : called with the step and its fraction, within one scan.
+    job : told the step and its fraction, within one scan.
 
     Raises
     ------
@@ -79,26 +80,25 @@ def embed_cohort(
         _check_nothing_lost(out, cases)
     options = options or PreprocessingOptions()
     contract = find_encoder(predictor.models_folder, model_id).contract
-    recipe = preprocessing_sha256(options, preset, contract.encoder, series_uid, frame)
+    recipe = preprocessing_sha256(options, contract.encoder, mask, series_uid, frame)
     read = read or partial(read_scan, series_uid=series_uid, frame=frame)
     journal = _Journal(out)
     known = {**_rows_of(out), **journal.rows}
     rows, vectors, failures = [], [], {}
     computed = 0
     for case in cases:
-        if cancelled is not None and cancelled():
-            raise Cancelled("Stopped as asked; the scans embedded so far are kept for the next run.")
         try:
+            job.check()
             scan = read(case.path)
             key = (scan.sha256, recipe, contract.encoder.sha256)
             if key not in known:
-                predictor.set_study({"scan": scan}, options, progress, cancelled, preset)
+                predictor.set_study({"scan": scan}, options, job, mask=mask)
                 vector, _ = predictor.embed("scan", model_id)
                 known[key] = np.array(vector, np.float32), " ".join(predictor.warnings_of("scan"))
                 journal.add(key, *known[key])
                 computed += 1
         except Cancelled:
-            raise
+            raise Cancelled("Stopped as asked; the scans embedded so far are kept for the next run.") from None
         except BrainIACError as error:
             failures[case.facts["scan"]] = str(error)
             if done is not None:
@@ -106,7 +106,9 @@ def embed_cohort(
             continue
         vector, warnings = known[key]
         computed_facts = dict(zip(("sha256", "preprocessing_sha256", "encoder_sha256"), key, strict=True))
-        rows.append({**case.facts, **computed_facts, "model": contract.id, "preset": preset, "warnings": warnings})
+        rows.append(
+            {**case.facts, **computed_facts, "model": contract.id, "preset": options.preset, "warnings": warnings}
+        )
         vectors.append(vector)
         if done is not None:
             done(case, None)

@@ -23,7 +23,7 @@ from BrainIACLib.models.unet import UNet, channels_to_space, space_to_channels
 from BrainIACLib.preprocessing import brain_extraction_bundled as bundled
 from BrainIACLib.preprocessing.brain_extraction import NETWORKS, chosen_backend, extract_brain, network_version
 from BrainIACLib.preprocessing.brain_extraction_bundled import brain_distance, segment
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.resampling import with_spacing
 from BrainIACLib.resources import resource
 
@@ -196,7 +196,7 @@ def test_other_weights_or_another_level_make_other_embeddings(tmp_path, monkeypa
     monkeypatch.setattr(bundled, "resource", lambda *parts: tmp_path)
     for change in ({}, {"sha256": "1" * 64}, {"border_mm": 0.5}):
         (tmp_path / bundled.FILE).write_text(json.dumps({**dataclasses.asdict(CONTRACT), **change}))
-        keys.add(preprocessing_sha256(options, "standard", encoder))
+        keys.add(preprocessing_sha256(options, encoder))
     assert len(keys) == 3
 
 
