@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from BrainIACLib.contracts import TWO_CLASS_LINKS, HeadContract
 from BrainIACLib.errors import ModelError
+from BrainIACLib.sequences import OTHER, any_of
 from BrainIACLib.trust.echo_planar import allow_for_echo_planar, echo_planar_doubt
 
 if typing.TYPE_CHECKING:
@@ -82,8 +83,8 @@ def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = Fa
             f"Uncertain: the confidence {shown} is below {gate}; "
             f"the next candidate is {second} ({probabilities[second]:.2f})."
         )
-    if label == "other":
-        warnings.append("This does not look like a T1, T2, FLAIR or contrast-enhanced T1 scan of a brain.")
+    if label == OTHER:
+        warnings.append(f"This does not look like a {any_of()} scan of a brain.")
     if coarse and head.task == SEQUENCE_TASK:
         warnings += echo_planar_doubt(label)
     return {"label": label, "confidence": confidence, "probabilities": probabilities, "warnings": warnings}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import slicer.util
 
+from BrainIACLib.sequences import STANDARD_OR_OTHER
+
 SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, RESULT = (
-    "BrainIAC.Sequence",  # T1, T2, FLAIR, T1CE or other; detected, or set by the person
+    "BrainIAC.Sequence",  # one of SEQUENCES; detected, or set by the person
     "BrainIAC.SequenceConfidence",  # as text; absent where the person set the sequence
     "BrainIAC.SequenceWarnings",  # one a line; absent where there are none
     "BrainIAC.Excluded",  # "1": not part of the study
     "BrainIAC.Result",  # marks what this module made; never an input
 )
-SEQUENCES = ("T1", "T2", "FLAIR", "T1CE", "other")
+SEQUENCES = STANDARD_OR_OTHER
 
 
 class Study:

@@ -21,12 +21,15 @@ from BrainIACLib.cli.worker_study import set_study, worker
 from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
+from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.worker.requests import Predict, Save
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Register the commands of this file."""
-    sequence = commands.add_parser("sequence", help="which MR sequence is it: T1, T2, FLAIR, T1CE, or none of these")
+    sequence = commands.add_parser(
+        "sequence", help=f"which MR sequence is it: {', '.join(STANDARD_NAMES)}, or none of these"
+    )
     sequence.set_defaults(run=_sequence)
     analyze = commands.add_parser(
         "analyze",

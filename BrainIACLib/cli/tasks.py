@@ -21,6 +21,7 @@ from BrainIACLib.cli.worker_study import set_study, worker
 from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
+from BrainIACLib.sequences import STUDY_ORDER
 from BrainIACLib.worker.client import Client
 from BrainIACLib.worker.requests import Predict, Save
 
@@ -30,8 +31,8 @@ ONE_SCAN = {
     "stroke": "days since a stroke from a T1 scan",
 }
 SEVERAL_SCANS = {
-    "idh": ("IDH class of a diffuse glioma", ("T1CE", "FLAIR")),
-    "survival": ("survival of a glioblastoma at the model's end point", ("T1CE", "FLAIR", "T1", "T2")),
+    "idh": ("IDH class of a diffuse glioma", STUDY_ORDER[:2]),
+    "survival": ("survival of a glioblastoma at the model's end point", STUDY_ORDER),
 }
 
 

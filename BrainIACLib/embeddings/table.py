@@ -6,12 +6,19 @@ Columns that are always there (text; empty where unknown):
 |---|---|
 | ``scan`` | path of the scan, as the manifest or the person gave it |
 | ``patient``, ``session`` | whose scan, and which visit; scans without a patient are taken for different people |
-| ``sequence`` | T1, T2, FLAIR, T1CE, other |
+| ``sequence`` | a name of ``BrainIACLib.sequences`` |
 | ``sha256`` | of the image's bytes |
 | ``preprocessing_sha256`` | of the preprocessing asked for, its code, versions and template, and the encoder's input |
 | ``model``, ``encoder_sha256`` | whose encoder, and the sha256 of its weights |
 | ``preset`` | ``standard`` or ``official`` |
 | ``warnings`` | what preprocessing said about the scan |
+
+Columns that tables of earlier versions do not have (``image_measures``):
+
+| column | what |
+|---|---|
+| ``brain_ml`` | volume within the brain mask, in ml |
+| ``intensity_histogram`` | 32 shares of the brain's voxels (spaces between) in equal steps to the 99.5th percentile |
 
 A row is valid for exactly its (``sha256``, ``preprocessing_sha256``, ``encoder_sha256``). Further columns of the
 manifest (labels, ages, dataset) are kept as text. The numbers are the columns ``e0``, ``e1``, ... (float32).

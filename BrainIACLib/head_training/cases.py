@@ -14,11 +14,11 @@ from BrainIACLib.embeddings.csv_rows import read_rows
 from BrainIACLib.embeddings.table import FACTS, EmbeddingTable
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.targets import LEAST_PATIENTS, LEAST_PER_CLASS, Target, read_target
+from BrainIACLib.sequences import STUDY_ORDER
 
 ANY = "any"
 ABSENT = ("", "nan", "na", "n/a", "#n/a", "<na>", "null")
 TIMES = re.compile("time|surviv|(^|_)(months|weeks|days)$")
-SLOT_ORDER = ("T1CE", "FLAIR", "T1", "T2")  # the paper's (P-18), others after them by name
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def _joined(table: EmbeddingTable, labels: np.ndarray, slots) -> tuple[list[list
 
 
 def _slot_rank(sequence: str) -> tuple[int, str]:
-    return (SLOT_ORDER.index(sequence) if sequence in SLOT_ORDER else len(SLOT_ORDER), sequence)
+    return (STUDY_ORDER.index(sequence) if sequence in STUDY_ORDER else len(STUDY_ORDER), sequence)
 
 
 def _mean_over_slots(table: EmbeddingTable, rows: list[int]) -> np.ndarray:

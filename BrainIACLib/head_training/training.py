@@ -133,7 +133,7 @@ def train_head(
     job.report("learning curve", 0.7)
     curve = learning_curve(cases, done, head, seed, balanced, job)
     job.report("report", 0.95)
-    solver = SOLVERS[cases.target.kind] if head == "linear" else "two-layer head (P-17)"
+    solver = SOLVERS[cases.target.kind] if head == "linear" else "two-layer head"
     report = make_report(
         cases, done, temperature, conformal, risk, coverage, balanced, chance, shuffles, curve, seed, job
     )

@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from BrainIACLib.preprocessing.brain_extraction import AUTO, AUTO_HELP, BACKENDS
+
 PRESETS = ("standard", "official")
-BRAIN_EXTRACTIONS = ("auto", "hd-bet", "hd-bet-accurate", "deepbet", "bundled", "stripped", "none")
+WAYS = {AUTO: AUTO_HELP} | {way.name: way.help for way in BACKENDS.values() if not way.takes_mask}
 
 
 def option(default: bool | int | float | str, text: str, choices: Sequence[str] = ()) -> dataclasses.Field:
@@ -34,10 +36,9 @@ class PreprocessingOptions:
 
     bias_field: bool = option(True, "correct the bias field with N4")
     brain_extraction: str = option(
-        "auto",
-        "how to find the brain (auto: HD-BET where it is installed, else 'bundled', our own small network; "
-        "'stripped': already done; 'none': whole head)",
-        BRAIN_EXTRACTIONS,
+        AUTO,
+        f"how to find the brain ({'; '.join(f'{name}: {text}' for name, text in WAYS.items())})",
+        tuple(WAYS),
     )
     seed: int = option(0, "seed of every random act")
     preset: str = option(

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from BrainIACLib.contracts import HeadContract
+from BrainIACLib.sequences import OTHER, STANDARD_NAMES, any_of
 from BrainIACLib.trust.novelty import MEANING, Novelty
 
-SEQUENCES = ("T1", "T2", "FLAIR", "T1CE")
 SURE = 0.9  # of the sequence model, where its contract names no gate
 
 
@@ -90,12 +90,12 @@ def sequence_doubt(slot: str, sequence: str, confidence: float, gate: float | No
     """A warning where the sequence model is sure that the scan in ``slot`` is another one, or no brain MRI it knows."""
     if confidence < (SURE if gate is None else gate):
         return []
-    if sequence == "other":
+    if sequence == OTHER:
         return [
-            f"The scan in the place of '{slot}' does not look like a T1, T2, FLAIR or contrast-enhanced T1 scan of a "
-            "brain: do not rely on the answer."
+            f"The scan in the place of '{slot}' does not look like a {any_of()} scan of a brain: do not rely on the "
+            "answer."
         ]
-    if slot in SEQUENCES and sequence != slot:
+    if slot in STANDARD_NAMES and sequence != slot:
         return [
             f"The scan in the place of {slot} looks like {sequence} (probability {confidence:.2f}): check that it is "
             "the right one."

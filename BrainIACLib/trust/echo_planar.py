@@ -15,9 +15,11 @@ from collections.abc import Mapping
 
 import SimpleITK as sitk
 
+from BrainIACLib.sequences import FLAIR, OTHER, T2
+
 COARSE_MM = 1.7
 ECHO_PLANAR_SHARE = 0.4  # below one half, so that the answer itself stays; a prior, not a measurement
-LOOK_ALIKES = ("T2", "FLAIR")
+LOOK_ALIKES = (T2.name, FLAIR.name)
 
 
 def is_coarse(image: sitk.Image) -> bool:
@@ -27,11 +29,11 @@ def is_coarse(image: sitk.Image) -> bool:
 
 def allow_for_echo_planar(probabilities: Mapping[str, float]) -> dict[str, float]:
     """Label -> probability of a coarse image: a share of each look-alike goes to "other", if there is that label."""
-    if "other" not in probabilities:
+    if OTHER not in probabilities:
         return dict(probabilities)
     moved = {label: ECHO_PLANAR_SHARE * probabilities.get(label, 0.0) for label in LOOK_ALIKES}
     return {
-        label: p + sum(moved.values()) if label == "other" else p - moved.get(label, 0.0)
+        label: p + sum(moved.values()) if label == OTHER else p - moved.get(label, 0.0)
         for label, p in probabilities.items()
     }
 

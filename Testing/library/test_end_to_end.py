@@ -16,6 +16,7 @@ from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.cli import main
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.job import Job
 from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.reports import result_files
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
@@ -70,9 +71,9 @@ def test_the_progress_bar_never_falls(tmp_path, monkeypatch):
     places = []
 
     class Watched(ProgressBar):
-        def step(self, name, begin, end):
-            move = super().step(name, begin, end)
-            return lambda what, part: (places.append(begin + (end - begin) * part), move(what, part))
+        def job(self, name, begin, end):
+            job = super().job(name, begin, end)
+            return Job(lambda what, part: (places.append(begin + (end - begin) * part), job.progress(what, part)))
 
     monkeypatch.setattr("BrainIACLib.cli.analysis.ProgressBar", Watched)
     options = ["--out", str(tmp_path), "--samples", "2", "--trust", "--sanity-check", *FAST]

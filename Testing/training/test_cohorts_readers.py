@@ -32,7 +32,8 @@ def test_brats_official_split_has_219_hold_out_patients(tmp_path):
         kind = "Validation" if number >= 1251 else "Training"
         case = f"BraTS-GLI-{number:05d}-000"
         names = [
-            f"ASNR-MICCAI-BraTS2023-GLI-Challenge-{kind}Data/{case}/{case}-{s}.nii.gz" for s in brats2023.SEQUENCES
+            f"ASNR-MICCAI-BraTS2023-GLI-Challenge-{kind}Data/{case}/{case}-{s}.nii.gz"
+            for s in ("t1n", "t1c", "t2w", "t2f")
         ]
         touch(tmp_path, *names, *([names[0].replace("t1n", "seg")] if kind == "Training" else []))
     found = brats2023.read(tmp_path)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from BrainIACLib.sequences import sequence_named
 from Training.cohorts.reading import Found, clinical_table, files_matching, number, one_row_each, remark
 
 NAME = re.compile(r"sub-(NDARINV\w+?)_ses-(\w+?)(?:_(?:run|rec|acq)-\w+?)*_(T1w|T2w)\.nii(?:\.gz)?")
-SEQUENCES = {"T1w": "T1", "T2w": "T2"}
 TABLES = ("abcd_y_lt.csv", "abcd_lt01.txt")
 MONTHS_PER_YEAR = 12
 
@@ -35,7 +35,7 @@ def read(folder: Path, clinical: Path | None = None) -> Found:
                 "patient": match[1],
                 "dataset": "ABCD",
                 "session": match[2],
-                "sequence": SEQUENCES[match[3]],
+                "sequence": sequence_named(match[3]).name,
                 "age_years": months / MONTHS_PER_YEAR if months != "" else "",
             }
         )

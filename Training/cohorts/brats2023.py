@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from BrainIACLib.sequences import sequence_named
 from Training.cohorts.reading import Found, crosswalk, files_matching, remark
 
 NAME = re.compile(r"(BraTS-[A-Z]{3}-(\d{5}))-(\d{3})-(t1n|t1c|t2w|t2f)\.nii(?:\.gz)?")
-SEQUENCES = {"t1n": "T1", "t1c": "T1CE", "t2w": "T2", "t2f": "FLAIR"}
 CROSSWALK = ("BraTS2023_2017_GLI_Mapping*.csv", "BraTS2023", "BraTS2021")
 HOLD_OUT = "ValidationData"  # part of the name of the official folder
 
@@ -42,7 +42,7 @@ def read(
                 "patient": match[1],
                 "dataset": "BraTS2023",
                 "session": match[3],
-                "sequence": SEQUENCES[match[4]],
+                "sequence": sequence_named(match[4]).name,
                 "same_person_as": same,
                 "role": ("test" if held_out else "train") if official_split else "",
             }

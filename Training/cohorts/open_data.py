@@ -8,8 +8,8 @@ import pandas as pd
 
 from BrainIACLib.errors import ManifestError
 from BrainIACLib.scans.writing import write_text
+from BrainIACLib.sequences import STANDARD_NAMES
 from Training.data.manifest import read_manifest
-from Training.synthesis.sequences import SEQUENCES
 
 TABLE = "MANIFEST.csv"
 
@@ -34,7 +34,7 @@ def write_open_manifest(data: Path, out: Path) -> Path:
             f"({error.strerror}); give the folder with --data."
         ) from None
     chosen = table[
-        (table["kind"] == "scan") & table["sequence"].isin(SEQUENCES) & ~table["file"].str.startswith("bad/")
+        (table["kind"] == "scan") & table["sequence"].isin(STANDARD_NAMES) & ~table["file"].str.startswith("bad/")
     ]
     in_age = set(chosen["subject"][chosen["file"].str.startswith("age/")])
     copies = chosen["subject"].isin(in_age) & ~chosen["file"].str.startswith("age/")

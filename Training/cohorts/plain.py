@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from BrainIACLib.errors import ManifestError
+from BrainIACLib.sequences import STANDARD, sequence_named
 from Training.cohorts.reading import Found, number
 from Training.data.manifest import read_manifest
 
-RELEASED_SEQUENCES = {"t1n": "T1", "t1w": "T1", "t2w": "T2", "t1c": "T1CE", "t1ce": "T1CE", "t2f": "FLAIR"}
 SUFFIX = ".nii.gz"
 
 
@@ -34,13 +34,13 @@ def read(folder: Path, clinical: Path | None = None) -> Found:
         for scan in scans:
             name = "_".join(part for part in (entry["pat_id"].removesuffix(SUFFIX), scan) if part)
             patient, _, suffix = name.rpartition("_")
-            sequence = RELEASED_SEQUENCES.get(suffix.lower(), "")
+            sequence = sequence_named(suffix)
             rows.append(
                 {
                     "scan": Path(folder) / f"{name}{SUFFIX}",
-                    "patient": patient if sequence and patient else name,
+                    "patient": patient if sequence in STANDARD and patient else name,
                     "dataset": "released form",
-                    "sequence": sequence,
+                    "sequence": sequence.name if sequence in STANDARD else "",
                 }
             )
     labelled = sum(number(entry.get("label", "")) != "" for entry in table.to_dict("records"))

@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from BrainIACLib.sequences import STANDARD_NAMES
 from Training.synthesis.acquisition import bias_field, rician_noise, signal_image, smooth, thick_slices
 from Training.synthesis.anatomy import Anatomy, Grid, Pose, Tumour, build_anatomy, smooth_noise
 from Training.synthesis.label_maps import LabelMap
-from Training.synthesis.sequences import SEQUENCES, draw_contrast
+from Training.synthesis.sequences import draw_contrast
 from Training.synthesis.tissue_parameters import CLASS, draw_tissues
 
 NOTE = "simulated patients: age, IDH and survival follow from typed-in rules and are no findings"
@@ -35,7 +36,7 @@ WIDEST = 0.42
 
 @dataclass(frozen=True)
 class SimulatedPatient:
-    """``volumes`` is float32 (4, X, Y, Z) in 0..1, skull-stripped, in the order of ``SEQUENCES``; ``tumour`` bool
+    """``volumes`` is float32 (4, X, Y, Z) in 0..1, skull-stripped, in the order of ``STANDARD_NAMES``; ``tumour`` bool
     (X, Y, Z) without oedema."""
 
     age_years: float
@@ -75,7 +76,7 @@ def draw_patient(seed: int, index: int, label_maps: list[LabelMap], grid: Grid) 
     age = float(np.clip(AGES[0] + (AGES[1] - AGES[0]) * ageing + rng.normal(0, AGE_NOISE), 18, 90))
     mutant = int(rng.random() < MUTANT_SHARE[kind])
     months, event = survival_of(rng, radius, kind, age)
-    volumes = torch.stack([_rendered(anatomy, name, rng, generator) for name in SEQUENCES])
+    volumes = torch.stack([_rendered(anatomy, name, rng, generator) for name in STANDARD_NAMES])
     tumour_voxels = F.avg_pool3d(anatomy.tumour_voxels[None, None].float(), 2)[0, 0] > 0.5
     return SimulatedPatient(age, mutant, months, event, kind, radius, volumes, tumour_voxels)
 

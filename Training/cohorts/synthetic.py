@@ -22,12 +22,12 @@ import torch
 
 from BrainIACLib.errors import ManifestError
 from BrainIACLib.scans.writing import write_bytes
+from BrainIACLib.sequences import STANDARD_NAMES
 from Training.cohorts.simulated_patients import NOTE, draw_patient
 from Training.data.cache import INDEX, quantise, write_cache
 from Training.data.standardising import Standardising
 from Training.starter.samples import template_grid
 from Training.synthesis.label_maps import LABEL_MAPS, LabelMap, label_map_files, load_label_map
-from Training.synthesis.sequences import SEQUENCES
 
 ROLES = ("pretrain", "train", "test")
 TUMOURS = "tumours.npz"
@@ -133,7 +133,7 @@ def _draw(job: _Job) -> list[dict]:
     with np.load(job.file, allow_pickle=False) as stored:
         facts = json.loads(str(stored["facts"]))
     common = {"patient": job.patient, "dataset": "synthetic", "session": "", "role": job.role, **facts}
-    return [{"scan": f"{job.patient}_{name}", "sequence": name, **common} for name in SEQUENCES]
+    return [{"scan": f"{job.patient}_{name}", "sequence": name, **common} for name in STANDARD_NAMES]
 
 
 @functools.lru_cache(maxsize=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from BrainIACLib.sequences import sequence_named
 from Training.cohorts.reading import (
     NO_CROSSWALK,
     TCIA_CROSSWALK,
@@ -19,7 +20,6 @@ from Training.cohorts.reading import (
 from Training.downstream.survival_labels import DAYS_PER_MONTH
 
 NAME = re.compile(r"(TCGA-\w{2}-\w{4})_(\d{4}\.\d{2}\.\d{2})_(t1|t1Gd|t2|flair)\.nii(?:\.gz)?")
-SEQUENCES = {"t1": "T1", "t1Gd": "T1CE", "t2": "T2", "flair": "FLAIR"}
 TABLES = ("clinical.tsv",)
 COLUMNS = ("case_submitter_id", "vital_status", "days_to_death", "days_to_last_follow_up", "age_at_index")
 
@@ -43,7 +43,7 @@ def read(folder: Path, clinical: Path | None = None, *, names: Path | None = Non
             without.add(match[1])
         common = {"patient": match[1], "dataset": "TCGA-GBM", "session": match[2]}
         common["same_person_as"] = (brats or {}).get(match[1], "")
-        rows.append({"scan": path, **common, "sequence": SEQUENCES[match[3]], **labels})
+        rows.append({"scan": path, **common, "sequence": sequence_named(match[3]).name, **labels})
     return Found(
         rows,
         remark(len(without), "patients without a known survival")

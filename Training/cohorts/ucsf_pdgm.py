@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from BrainIACLib.sequences import sequence_named
 from Training.cohorts.reading import BRATS_2021, Found, clinical_table, files_matching, number, one_row_each, remark
 from Training.downstream.survival_labels import DAYS_PER_MONTH
 
 NAME = re.compile(r"(UCSF-PDGM-\d{3,4}(?:_FU\d+d)?)_(T1|T1c|T2|FLAIR)\.nii(?:\.gz)?")
 EXAM = re.compile(r"UCSF-PDGM-0*(\d+)(?:_(FU\d+d))?")
-SEQUENCES = {"T1": "T1", "T1c": "T1CE", "T2": "T2", "FLAIR": "FLAIR"}
 TABLES = ("UCSF-PDGM-metadata*.csv",)
 # Exams that early versions list as patients of their own: number -> (patient, session) of later versions.
 FOLLOW_UPS = {
@@ -44,7 +44,7 @@ def read(folder: Path, clinical: Path | None = None) -> Found:
                 "patient": patient,
                 "dataset": "UCSF-PDGM",
                 "session": session,
-                "sequence": SEQUENCES[match[2]],
+                "sequence": sequence_named(match[2]).name,
                 **(_labels(facts) if facts else {}),
             }
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from BrainIACLib.sequences import sequence_named
 from Training.cohorts.reading import (
     NO_CROSSWALK,
     TCIA_CROSSWALK,
@@ -19,7 +20,6 @@ from Training.cohorts.reading import (
 from Training.downstream.survival_labels import DAYS_PER_MONTH
 
 NAME = re.compile(r"(UPENN-GBM-\d{5})_(\d{2})_(T1|T1GD|T2|FLAIR)\.nii(?:\.gz)?")  # not ..._unstripped
-SEQUENCES = {"T1": "T1", "T1GD": "T1CE", "T2": "T2", "FLAIR": "FLAIR"}
 TABLES = ("UPENN-GBM_clinical_info*.csv",)
 UNKNOWN = ("", "not available", "na", "nan")
 IDH = {"wildtype": 0, "mutated": 1}  # "NOS/NEC": not known
@@ -43,7 +43,7 @@ def read(folder: Path, clinical: Path | None = None, *, names: Path | None = Non
             without_survival.add(exam)
         common = {"patient": match[1], "dataset": "UPENN-GBM", "session": match[2]}
         common["same_person_as"] = (brats or {}).get(exam, "")
-        rows.append({"scan": path, **common, "sequence": SEQUENCES[match[3]], **labels})
+        rows.append({"scan": path, **common, "sequence": sequence_named(match[3]).name, **labels})
     return Found(
         rows,
         remark(len(unknown), "exams without a row in the clinical table (kept without labels)")

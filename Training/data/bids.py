@@ -12,10 +12,11 @@ from pathlib import Path
 import pandas as pd
 
 from BrainIACLib.errors import ManifestError
+from BrainIACLib.sequences import T1, T1CE, sequence_named
 from Training.data.manifest import check_manifest
 
 NAME = re.compile(r"(?P<patient>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?(?P<entities>(_[a-z]+-[^_]+)*)_")
-SEQUENCE_OF_SUFFIX = {"T1w": "T1", "T2w": "T2", "FLAIR": "FLAIR"}
+SUFFIXES = ("T1w", "T2w", "FLAIR")
 
 
 def manifest_of_bids(folder: Path | str, role: str = "") -> pd.DataFrame:
@@ -41,15 +42,17 @@ def manifest_of_bids(folder: Path | str, role: str = "") -> pd.DataFrame:
 def _row(file: Path, people: dict[str, dict[str, str]]) -> dict[str, str] | None:
     stem = file.name.removesuffix(".gz").removesuffix(".nii")
     suffix, name = stem.rsplit("_", 1)[-1], NAME.match(stem)
-    if name is None or suffix not in SEQUENCE_OF_SUFFIX:
+    if name is None or suffix not in SUFFIXES:
         return None
-    contrast = suffix == "T1w" and "_ce-" in (name["entities"] or "")
+    sequence = sequence_named(suffix)
+    if sequence is T1 and "_ce-" in (name["entities"] or ""):
+        sequence = T1CE
     return {
         **people.get(name["patient"], {}),
         "scan": str(file),
         "patient": name["patient"],
         "session": name["session"] or "",
-        "sequence": "T1CE" if contrast else SEQUENCE_OF_SUFFIX[suffix],
+        "sequence": sequence.name,
     }
 
 

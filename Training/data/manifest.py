@@ -15,8 +15,9 @@ import pandas as pd
 import pandera.pandas as pa
 
 from BrainIACLib.errors import ManifestError
+from BrainIACLib.sequences import ALL_NAMES, OTHER
 
-SEQUENCES = ("T1", "T2", "FLAIR", "T1CE", "other")
+SEQUENCES = (*ALL_NAMES, OTHER)
 ROLES = ("pretrain", "train", "validation", "test")
 REQUIRED = ("scan", "patient", "dataset")
 TEXT_COLUMNS = (*REQUIRED, "session", "sequence", "role")

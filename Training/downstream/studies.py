@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import TrainingError
+from BrainIACLib.sequences import STANDARD_NAMES
 from Training.data.splits import persons
 from Training.downstream.survival_labels import ONE_YEAR, horizon_labels
 from Training.downstream.tasks import AGE_UNITS, Task
@@ -47,7 +48,7 @@ def studies(scans: pd.DataFrame, task: Task, *, age_unit: str = "years", horizon
         table["target"] = _targets(table, task, age_unit, horizon)
     if not len(table) or table["target"].isna().all():
         needed = {
-            "sequence": "scans with sequence T1, T2, FLAIR or T1CE",
+            "sequence": f"scans with sequence {', '.join(STANDARD_NAMES)}",
             "age": "T1 scans with age_years",
             "idh": "T1CE or FLAIR scans with idh",
             "survival": "scans with survival_months and event",

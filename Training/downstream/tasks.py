@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from Training.synthesis.sequences import SEQUENCES
+from BrainIACLib.sequences import STANDARD_NAMES, STUDY_ORDER
 
 AGE_UNITS = {"years": 1.0, "months": 12.0}  # what a year is in the unit (U-16)
 
@@ -30,16 +30,16 @@ class Task:
     @property
     def classes(self) -> tuple[str, ...] | None:
         """The labels of the outputs of the softmax, in their order."""
-        return SEQUENCES if self.name == "sequence" else None
+        return STANDARD_NAMES if self.name == "sequence" else None
 
 
 TASKS = {
     task.name: task
     for task in (
-        Task("sequence", ("any",), len(SEQUENCES), "balanced_accuracy"),
+        Task("sequence", ("any",), len(STANDARD_NAMES), "balanced_accuracy"),
         Task("age", ("T1",), 1, "mae", higher_is_better=False),
-        Task("idh", ("T1CE", "FLAIR"), 1, "auc"),
-        Task("survival", ("T1CE", "FLAIR", "T1", "T2"), 1, "auc"),
+        Task("idh", STUDY_ORDER[:2], 1, "auc"),
+        Task("survival", STUDY_ORDER, 1, "auc"),
     )
 }
 

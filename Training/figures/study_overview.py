@@ -10,12 +10,12 @@ import textwrap
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from BrainIACLib.sequences import OTHER, STANDARD_OR_OTHER
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.measures import TITLES
 from Training.evaluation.results import INITIALISATIONS, TASKS, Run
 from Training.figures.style import CATEGORIES, COLOURS, WaitsFor, drawing
 
-SEQUENCES = ("T1", "T2", "FLAIR", "T1CE", "other")
 SPLITS = {"train": "training", "validation": "validation", "test": "test", "external": "external"}
 _STEPS = {
     "standard": "bias field (N4),\nbrain extraction,\nrigid registration,\nresampling",
@@ -36,14 +36,14 @@ def data_inventory(evaluation: Evaluation) -> Figure:
     bars: dict[tuple[str, str], dict[str, int]] = {}
     for group in data["groups"]:
         name = (group["dataset"], group["role"])
-        sequence = group["sequence"] if group["sequence"] in SEQUENCES else "other"
-        counts = bars.setdefault(name, dict.fromkeys(SEQUENCES, 0))
+        sequence = group["sequence"] if group["sequence"] in STANDARD_OR_OTHER else OTHER
+        counts = bars.setdefault(name, dict.fromkeys(STANDARD_OR_OTHER, 0))
         counts[sequence] += group["scans"]
     with drawing(1, 1, simulated=_simulated(evaluation), width=5.4, height=1.3 + 0.32 * len(bars)) as (figure, axes):
         axis = axes[0, 0]
         for row, counts in enumerate(bars.values()):
             left = 0
-            for sequence, colour in zip(SEQUENCES, CATEGORIES, strict=False):
+            for sequence, colour in zip(STANDARD_OR_OTHER, CATEGORIES, strict=False):
                 axis.barh(row, counts[sequence], left=left, color=colour, label=sequence if row == 0 else None)
                 left += counts[sequence]
             axis.text(left, row, f" {left}", va="center", fontsize=7)
@@ -54,7 +54,7 @@ def data_inventory(evaluation: Evaluation) -> Figure:
         axis.set_title(f"{total['scans']} scans of {total['patients']} patients in {of}", fontsize=9)
         axis.set_xlabel("scans")
         axis.margins(x=0.1)
-        used = [name for name in SEQUENCES if any(counts[name] for counts in bars.values())]
+        used = [name for name in STANDARD_OR_OTHER if any(counts[name] for counts in bars.values())]
         handles, labels = axis.get_legend_handles_labels()
         shown = [(handle, label) for handle, label in zip(handles, labels, strict=True) if label in used]
         figure.legend(*zip(*shown, strict=True), loc="outside lower center", ncols=len(shown))
@@ -116,7 +116,7 @@ def _counted(run: Run) -> str:
     for split in splits:
         for sequence, scans in counts[split].get("sequences", {}).items():
             total[sequence] = total.get(sequence, 0) + scans
-    scans = ", ".join(f"{total[name]} {name}" for name in SEQUENCES if name in total)
+    scans = ", ".join(f"{total[name]} {name}" for name in STANDARD_OR_OTHER if name in total)
     return f"patients: {patients}; scans: {scans}"
 
 

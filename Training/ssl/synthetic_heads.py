@@ -17,11 +17,12 @@ from torch import Tensor
 
 from BrainIACLib.preprocessing.intensity import ras_array
 from BrainIACLib.preprocessing.template import icbm152
+from BrainIACLib.sequences import STANDARD_NAMES
 from Training.starter.samples import template_grid
 from Training.synthesis.acquisition import bias_field, rician_noise, signal_image
 from Training.synthesis.anatomy import Pose, build_anatomy, draw_tumours, smooth_noise
 from Training.synthesis.label_maps import label_map_files, load_label_map
-from Training.synthesis.sequences import SEQUENCES, draw_contrast
+from Training.synthesis.sequences import draw_contrast
 from Training.synthesis.tissue_parameters import draw_tissues
 
 LABEL_MAPS = 2  # of those at hand; preparing each takes longer than all else in the smoke run
@@ -60,7 +61,7 @@ def draw_person(
     )  # fmt: skip
     grid = template_grid(tuple(2 * n for n in size))
     anatomy = build_anatomy(label_map, grid, pose, draw_tumours(rng), rng, generator)
-    for sequence in SEQUENCES:
+    for sequence in STANDARD_NAMES:
         contrast = draw_contrast(sequence, draw_tissues(rng), rng)
         image = signal_image(anatomy, contrast) * bias_field(grid, rng.uniform(0, 0.2), generator)
         image = image.mul_(anatomy.brain_mask)

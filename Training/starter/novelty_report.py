@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from BrainIACLib.errors import StatisticsError
+from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.statistics.bootstrap import bootstrap
 from BrainIACLib.statistics.metrics import auc
 
 if typing.TYPE_CHECKING:
     from Training.starter.evaluate import Answer
 
-SEQUENCES = ("T1", "T2", "FLAIR", "T1CE")
+SEQUENCES = STANDARD_NAMES
 BAD = "bad inputs"
 OTHER_SEQUENCE = "sequences outside the four"
 NEWBORN = "newborn"

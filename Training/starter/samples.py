@@ -19,6 +19,7 @@ from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.preprocessing.bias_field import correct_bias_field
 from BrainIACLib.preprocessing.intensity import normalise
+from BrainIACLib.sequences import STANDARD_OR_OTHER
 from Training.synthesis.acquisition import (
     bias_field,
     echo_planar_distortion,
@@ -36,7 +37,7 @@ from Training.synthesis.non_brain import draw_non_brain
 from Training.synthesis.sequences import OTHER, SEQUENCES, Contrast, draw_contrast
 from Training.synthesis.tissue_parameters import draw_tissues
 
-LABELS = (*SEQUENCES, "other")
+LABELS = STANDARD_OR_OTHER
 INPUT_SIZE = (66, 78, 63)
 CLIP_PERCENTILES = (0.5, 99.5)
 N4_VOXEL_MM = 6.0  # half the resolution of the input: a twentieth of a second
@@ -91,7 +92,7 @@ def _one_head(label_map: LabelMap, rng: np.random.Generator, generator: torch.Ge
     pose, maturity = draw_subject(rng)
     tumours = draw_tumours(rng) if maturity > 0.7 else []
     anatomy = build_anatomy(label_map, FINE_GRID, pose, tumours, rng, generator)
-    wanted = ["T1", "T1", "T2", "T2", "FLAIR", "FLAIR", "T1CE", "T1CE", "other", "other"]
+    wanted = [label for label in LABELS for _ in range(2)]
     wanted.pop(int(rng.integers(2, 6)))
     drawn = []
     for label in wanted:

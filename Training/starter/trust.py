@@ -23,6 +23,7 @@ from BrainIACLib.contracts import contract_to_json, read_contract
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import write_text
+from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.statistics.conformal import classification_scores
 from BrainIACLib.trust.conformal import conformal_of
 from BrainIACLib.trust.novelty import novelty_of, write_novelty
@@ -31,7 +32,7 @@ from Training.starter.shards import shard_path
 from Training.starter.training import Recipe
 
 OOD = "ood.safetensors"
-SEQUENCES = [LABELS.index(name) for name in ("T1", "T2", "FLAIR", "T1CE")]
+SEQUENCES = [LABELS.index(name) for name in STANDARD_NAMES]
 FOLDS = 5
 TRAINING_SETS = ("simulated images",)
 

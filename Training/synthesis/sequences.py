@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from BrainIACLib.sequences import STANDARD_NAMES
 from Training.synthesis import signal_equations as equations
 from Training.synthesis.tissue_parameters import CLASS, NAMES, Tissues
 
-SEQUENCES = ("T1", "T2", "FLAIR", "T1CE")
+SEQUENCES = STANDARD_NAMES
 OTHER = ("PD", "T2*", "DWI-b0", "DWI-trace", "ADC", "CT", "MRA", "unnatural")
 _VESSELS = [CLASS["artery"], CLASS["vein"], CLASS["small_vessel"]]
 

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from BrainIACLib.preprocessing.brain_extraction_bundled import normalised, resampled
+from BrainIACLib.preprocessing.brain_extraction.bundled import normalised, resampled
+from BrainIACLib.sequences import STANDARD_NAMES
 from Training.starter.brain_extraction.border import BorderedLabelMap
 from Training.starter.brain_extraction.surroundings import textured_outside, vary_contrast, vary_surroundings
 from Training.synthesis.acquisition import bias_field, ghosts, gibbs_ringing, rician_noise, signal_image, thick_slices
@@ -87,7 +88,7 @@ def _draw_contrast(maturity: float, rng: np.random.Generator) -> Contrast:
     tissues = draw_tissues(rng, rng.uniform(1, 3), maturity)
     if rng.random() < 0.12:
         return draw_contrast(str(rng.choice([name for name in OTHER if name != "CT"])), tissues, rng)
-    return draw_contrast(str(rng.choice(["T1", "T2", "FLAIR", "T1CE"], p=[0.34, 0.2, 0.23, 0.23])), tissues, rng)
+    return draw_contrast(str(rng.choice(STANDARD_NAMES, p=[0.34, 0.2, 0.23, 0.23])), tissues, rng)
 
 
 def _stripped(image: Tensor, distance: Tensor, rng: np.random.Generator, generator: torch.Generator):
