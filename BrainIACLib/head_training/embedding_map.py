@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from BrainIACLib.job import UNATTENDED, Job
-from BrainIACLib.trust.space import space_of
+from BrainIACLib.statistics.principal_space import space_of
 
 MOST_CASES = 1000
 AXES, STEPS, EXAGGERATED, EXAGGERATION = 30, 400, 100, 12.0

@@ -12,11 +12,13 @@ from pathlib import Path
 from BrainIACLib.errors import ScanError
 from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.scans.archives import unpacked
-from BrainIACLib.scans.dicom_headers import find_series
-from BrainIACLib.scans.dicom_series import read_series, summarise_series
+from BrainIACLib.scans.companions import beside
+from BrainIACLib.scans.dicom_headers import Series, find_series
+from BrainIACLib.scans.dicom_series import read_series, summarise_series, volume_of
 from BrainIACLib.scans.formats import SINGLE_FILE_SUFFIXES, is_dicom, recognise, suffix
-from BrainIACLib.scans.itk_volume import read_itk_volume
+from BrainIACLib.scans.metaimage import read_metaimage
 from BrainIACLib.scans.nifti import read_nifti
+from BrainIACLib.scans.nrrd import read_nrrd
 from BrainIACLib.scans.scan import Refused, Scan, SeriesSummary, Volume
 from BrainIACLib.scans.usability import check_voxels
 
@@ -39,8 +41,22 @@ def read_scan(path: Path | str, *, series_uid: str | None = None, frame: int | N
     path = Path(path)
     with _explained(path):
         volume, sha256 = _read(path, series_uid, frame)
-        image, warnings = check_voxels(volume.image, volume.modality)
-    name = Path(os.path.abspath(path)).name
+        return _scan(path, volume, sha256)
+
+
+def read_found_series(path: Path, series: Series, frame: int | None = None) -> Scan:
+    """A scan of one of the series that ``find_series`` found in ``path``, without looking for the others again.
+
+    Raises
+    ------
+    Refused : why it is no usable scan, without any name.
+    """
+    return _scan(path, *_hashed(volume_of(series, frame)))
+
+
+def _scan(path: Path, volume: Volume, sha256: str) -> Scan:
+    image, warnings = check_voxels(volume.image, volume.modality)
+    name = os.fsencode(os.path.basename(os.path.abspath(path))).decode("utf-8", "replace")
     return Scan(
         image=image,
         name=name[: len(name) - len(suffix(path))] or "scan",
@@ -87,7 +103,7 @@ def _read(path: Path, series_uid: str | None, frame: int | None) -> tuple[Volume
     """The volume and the hash of its files."""
     _check_path(path)
     if path.is_dir():
-        return _hashed(read_series(_files_below(path), series_uid, frame))
+        return _hashed(read_series(files_below(path), series_uid, frame))
     kind = recognise(path)
     if kind == "zip":
         with unpacked(path) as files:
@@ -96,7 +112,10 @@ def _read(path: Path, series_uid: str | None, frame: int | None) -> tuple[Volume
         return _hashed(_read_series_of(path, series_uid, frame))
     if series_uid is not None:
         raise Refused(f"is a {kind} file and has no DICOM series; leave --series out.")
-    return _hashed(read_nifti(path, frame) if kind == "NIfTI" else read_itk_volume(path, kind, frame))
+    if kind == "NIfTI":
+        return _hashed(read_nifti(path, frame))
+    read = read_nrrd if kind == "NRRD" else read_metaimage
+    return _hashed(read(path, frame, beside(path)))
 
 
 def _check_path(path: Path) -> None:
@@ -125,8 +144,8 @@ def _read_series_of(path: Path, series_uid: str | None, frame: int | None) -> Vo
         raise Refused("is a damaged DICOM file, or one without a series; copy or export it again.")
     if len(found[0].slices) > 1:
         return read_series([path], series_uid, frame)
-    beside = (file for file in sorted(path.parent.iterdir()) if file.is_file())
-    volume = read_series(beside, series_uid or found[0].uid, frame)
+    neighbors = (file for file in sorted(path.parent.iterdir()) if file.is_file())
+    volume = read_series(neighbors, series_uid or found[0].uid, frame)
     said = f"One file was named; all {len(volume.files)} files of its series in that folder were read."
     return dataclasses.replace(volume, warnings=(said, *volume.warnings))
 
@@ -135,7 +154,7 @@ def _read_series_of(path: Path, series_uid: str | None, frame: int | None) -> Vo
 def _dicom_files(path: Path) -> Iterator[Sequence[Path]]:
     _check_path(path)
     if path.is_dir():
-        yield list(_files_below(path))
+        yield list(files_below(path))
     elif recognise(path) == "zip":
         with unpacked(path) as files:
             yield files
@@ -143,7 +162,7 @@ def _dicom_files(path: Path) -> Iterator[Sequence[Path]]:
         yield [file for file in path.parent.iterdir() if file.is_file()]
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """All plain files at any depth, in a fixed order; linked folders are not entered."""
 
     def refuse(error: OSError) -> None:

@@ -16,8 +16,8 @@ from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.cli import main
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.job import Job
 from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.job import Job
 from BrainIACLib.reports import result_files
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 from BrainIACLib.resources import resource
