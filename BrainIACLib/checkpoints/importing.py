@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from BrainIACLib.checkpoints.installed import InstalledModel, verify_model
 from BrainIACLib.checkpoints.store import incoming_folder, install, remove
 from BrainIACLib.contracts import contract_to_json, read_contract
 from BrainIACLib.errors import ModelError
+from BrainIACLib.private_folder import temporary_folder
 
 MOST_FILES, MOST_BYTES = 20, 8 << 30  # of a zipped model
 CARD = "card.md"
@@ -66,8 +66,7 @@ def unpacked_model(path: Path) -> Iterator[Path]:
     ------
     ModelError : not such a zip; files with paths or of absurd sizes are refused, not unpacked.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with temporary_folder() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [member for member in archive.infolist() if not member.is_dir()]

@@ -15,11 +15,11 @@ import pytest
 import SimpleITK as sitk
 
 from BrainIACLib.errors import BrainIACError, Cancelled, ModelError, ScanError
+from BrainIACLib.private_folder import new_private_folder
 from BrainIACLib.worker import protocol
 from BrainIACLib.worker.client import LIBRARY_ROOT, Client
 from BrainIACLib.worker.conversation import Conversation, Reply, WorkerError
 from BrainIACLib.worker.device import Device
-from BrainIACLib.worker.private_folder import new_private_folder
 
 QUICK = {"device": "cpu", "bias_field": False, "brain_extraction": "none"}
 SLOW = {"device": "cpu", "bias_field": True, "brain_extraction": "none"}
