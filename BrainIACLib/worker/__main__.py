@@ -18,8 +18,9 @@ from typing import Any, NoReturn
 import BrainIACLib
 from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.job import Job
+from BrainIACLib.private_folder import PREFIX, use_private_folder
+from BrainIACLib.publishing import remove_unfinished
 from BrainIACLib.worker import protocol
-from BrainIACLib.worker.private_folder import PRIVATE_PREFIX
 from BrainIACLib.worker.process_group import lead_own_group
 from BrainIACLib.worker.requests import Request
 
@@ -93,6 +94,7 @@ class Worker:
 
     def _end(self) -> NoReturn:
         # At once, whatever the other thread computes: results are files that appear whole or not at all.
+        remove_unfinished()
         shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 
@@ -109,9 +111,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         help="folder of installed models, repeatable (default: bundled and imported ones)",
     )
     options = parser.parse_args(arguments)
-    if not options.folder.is_dir() or not options.folder.name.startswith(PRIVATE_PREFIX):
-        parser.error(f"'{options.folder}' must be a folder named '{PRIVATE_PREFIX}...': it is removed at the end")
+    if not options.folder.is_dir() or not options.folder.name.startswith(PREFIX):
+        parser.error(f"'{options.folder}' must be a folder named '{PREFIX}...': it is removed at the end")
     lead_own_group()
+    use_private_folder(options.folder)
     # The protocol keeps the real standard output to itself; whatever libraries print goes to standard error.
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

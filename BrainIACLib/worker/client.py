@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,9 +16,9 @@ from typing import Any
 import BrainIACLib
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.job import UNATTENDED, Job
+from BrainIACLib.private_folder import new_private_folder, remove_private_folder
 from BrainIACLib.worker import protocol
 from BrainIACLib.worker.conversation import Conversation, Reply, WorkerError
-from BrainIACLib.worker.private_folder import new_private_folder
 from BrainIACLib.worker.process_group import end_group
 from BrainIACLib.worker.requests import Request
 
@@ -115,7 +114,7 @@ class Client:
             self._process.wait(self._grace)
         except subprocess.TimeoutExpired:
             self._end()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_private_folder(self.folder)
         self._process = None
 
     def _start(self) -> None:
@@ -132,7 +131,7 @@ class Client:
                 start_new_session=True,
             )
         except OSError as error:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_private_folder(self.folder)
             raise WorkerError(
                 f"The analysis process could not be started ({error.strerror}: {self._command[0]})."
             ) from None

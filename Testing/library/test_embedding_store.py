@@ -12,7 +12,6 @@ from small_encoder import install_small_encoder
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.cli import main
 from BrainIACLib.embeddings.cohort import read_cohort
-from BrainIACLib.embeddings.csv_rows import read_rows
 from BrainIACLib.embeddings.files import read_table, write_table
 from BrainIACLib.embeddings.image_measures import BINS, MEASURES, measured_numbers, measures_of
 from BrainIACLib.embeddings.key import preprocessing_sha256
@@ -20,6 +19,7 @@ from BrainIACLib.embeddings.store import embed_cohort
 from BrainIACLib.embeddings.table import FACTS, table_of
 from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.job import Job
+from BrainIACLib.manifests import read_rows
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.standardised import Standardised
@@ -254,7 +254,9 @@ def test_every_format_gives_back_the_table_to_the_bit(suffix, tmp_path):
         ("scan,label,label\na.nii,x,y\n", "has the column 'label' twice"),
         ("", "has no column 'scan'; its columns are none"),
         ("scan,label\n", "has no rows"),
-        ("scan,label\nmissing.nii,x\n", "Line 2 .* 'missing.nii' does not exist"),
+        ("scan,label\n,x\n", "line 2: scan is empty"),
+        ("scan,label\na.nii,x\nb.nii,x\n./a.nii,y\n", "line 4: the scan '\\./a.nii' stands in line 2 already"),
+        ("scan,patient\na.nii,sub-1\nb.nii,SUB-1\n", "line 3: the patient 'SUB-1' is spelled 'sub-1' in line 2"),
         ("scan,label\na.nii,x,y\n", "Line 2 .* another number of cells"),
         ("scan,sha256\na.nii,x\n", "mean something else"),
         ("scan,e0\na.nii,x\n", "mean something else"),
@@ -305,6 +307,7 @@ def test_a_manifest_that_is_missing_or_in_another_encoding_says_what_to_do(manif
     [
         ("t.csv", b"scan,e0\na,1\n", "lacks the columns"),
         ("t.csv", b"scan,label\na,1\n", "not a readable embedding table"),
+        ("t.csv", b"scan,e0,e1\na,1\n", "not a readable embedding table"),
         ("t.csv", b"scan,e0\na,word\n", "not a readable embedding table"),
         ("t.npz", b"PK nothing", "not a readable embedding table"),
         ("t.txt", b"", "must end in"),

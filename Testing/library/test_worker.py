@@ -18,11 +18,11 @@ import SimpleITK as sitk
 from BrainIACLib.errors import BrainIACError, Cancelled, ModelError, ScanError
 from BrainIACLib.job import Job
 from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.private_folder import new_private_folder
 from BrainIACLib.worker import protocol
 from BrainIACLib.worker.client import LIBRARY_ROOT, Client
 from BrainIACLib.worker.conversation import Conversation, Reply, WorkerError
 from BrainIACLib.worker.device import Device
-from BrainIACLib.worker.private_folder import new_private_folder
 from BrainIACLib.worker.requests import Explain, Forget, Predict, PrepareStudy, Status, Steps
 
 QUICK = PreprocessingOptions(bias_field=False, brain_extraction="none")

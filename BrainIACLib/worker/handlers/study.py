@@ -46,7 +46,7 @@ def explain(request: Explain, session: Session, job: Job) -> dict[str, Any]:
 @answer.register
 def examine(request: Examine, session: Session, job: Job) -> dict[str, Any]:
     """Spread, stability and the sanity check of the map."""
-    from BrainIACLib.trust.examination import examine, sanity_check
+    from BrainIACLib.examination import examine, sanity_check
 
     def both(predictor: Predictor) -> dict[str, Any]:
         found = examine(
@@ -61,8 +61,8 @@ def examine(request: Examine, session: Session, job: Job) -> dict[str, Any]:
 @answer.register
 def save(request: Save, session: Session, job: Job) -> dict[str, Any]:
     """The answer with everything that it came with, as files."""
+    from BrainIACLib.examination import examine, sanity_check
     from BrainIACLib.reports.result_files import write_results
-    from BrainIACLib.trust.examination import examine, sanity_check
 
     mapped_from, mapped_to = (0.5 if request.trust else 0.0), 0.95  # of the whole, so that the fraction never falls
 
