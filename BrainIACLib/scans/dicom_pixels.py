@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from BrainIACLib.private_folder import temporary_folder
 from BrainIACLib.scans.dicom_frames import Incomplete, decode_rle, frames_of, is_complete_jpeg
 from BrainIACLib.scans.dicom_headers import Slice, quiet_pydicom
 from BrainIACLib.scans.memory import check_memory
@@ -90,8 +90,8 @@ def read_pixels(slices: Sequence[Slice]) -> Pixels:
     for index, piece in enumerate(slices):
         by_file.setdefault(piece.file, []).append(index)
     surplus, any_filled = 0, False
-    with tempfile.TemporaryDirectory(prefix="brainiac-") as folder:
-        decoded = _decoded_jpegs(list(by_file), Path(folder))
+    with temporary_folder() as folder:
+        decoded = _decoded_jpegs(list(by_file), folder)
         for file, indices in by_file.items():
             number = int(slices[indices[0]].order[-2])
             try:
