@@ -1,4 +1,4 @@
-"""Everything that lies in a folder or zip of any nesting, sorted into the series of one study; each header read once."""
+"""What lies in a folder or zip of any nesting, sorted into the series of one study; each header is read once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from BrainIACLib.errors import ScanError
 from BrainIACLib.job import Job
 from BrainIACLib.scans.archives import unpacked
 from BrainIACLib.scans.dicom_headers import Series, find_series
@@ -244,11 +241,3 @@ def _other_files(files: Sequence[Path], found: Sequence[Series], rows: Sequence[
     if others:
         said.append(f"{others} other files are no images of this study and were not read.")
     return said
-
-
-def placed_extent(size: tuple[int, ...], spacing: tuple[float, ...]) -> float:
-    """The smallest edge of a field of view in mm."""
-    return float(np.min(np.multiply(size, spacing)))
-
-
-__all__ = ["OpenStudy", "ScanError", "open_study"]
