@@ -13,7 +13,7 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
-from BrainIACLib.scans import write_text
+from BrainIACLib.publishing import write_text
 
 RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions with their provenance, as JSON
 PROVENANCE = "BrainIAC.Provenance"

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from BrainIACLib.errors import ModelError
+from BrainIACLib.publishing import publish_folder
 from BrainIACLib.resources import resource
 
 ENVIRONMENT = "BRAINIAC_MODELS"  # one folder, or several with the system's separator; the first is written to
@@ -76,7 +77,7 @@ def install(folder: Path, store: Path, model_id: str) -> tuple[Path, bool]:
     target = store / model_id
     _open_to_others(folder)
     try:
-        os.replace(folder, target)  # of a folder onto one that is not empty: refused by every system
+        publish_folder(folder, target)
     except OSError as error:
         if (target / "contract.json").is_file():
             return target, False
