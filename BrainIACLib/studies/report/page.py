@@ -89,7 +89,8 @@ def _card_of_answer(answer: Answer) -> str:
         lines.append(f"probability {answer.confidence:.2f}")
     doubts = f'<span class="tag doubt">{_count(len(answer.warnings), "doubt")}</span>' if answer.warnings else ""
     lines = [f'<div class="soft">{text(line)}</div>' for line in lines]
-    return f'<div class="soft">{text(answer.task)}</div><div class="big">{text(answer.label)}</div>{"".join(lines)}{doubts}'
+    name, label = text(answer.task), text(answer.label)
+    return f'<div class="soft">{name}</div><div class="big">{label}</div>{"".join(lines)}{doubts}'
 
 
 def _card_of_slot(slot: str, row: SeriesRow, why: str) -> str:
