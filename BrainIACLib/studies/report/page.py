@@ -49,7 +49,10 @@ def _headline(document: StudyDocument) -> str:
         parts = [one.name, f"ID {one.id}", f"born {one.birth_date}", f"study of {one.study_date}", *parts]
     if document.age_years is not None:
         parts.append(f"{document.age_years:.1f} years at the scan")
-    parts += [{"F": "female", "M": "male", "O": "other"}.get(document.sex, ""), f"analyzed {document.created}"]
+    parts += [
+        {"F": "female", "M": "male", "O": "other"}.get(document.sex, ""),
+        f"analyzed {document.created[:16].replace('T', ' ')} UTC",
+    ]
     return f'<p class="meta">{text(", ".join(part for part in parts if part))}</p>'
 
 
@@ -74,6 +77,14 @@ def _summary(document: StudyDocument) -> str:
     nothing = "" if cards else "<p><strong>No series of this study could be used.</strong></p>"
     inside = f"{nothing}{items(cards, 'answers')}{counted}{doubts}{without}{items(notes)}"
     return _section("summary", "Summary", inside)
+
+
+def _no_doubts(document: StudyDocument) -> str:
+    unsure = [row.key for row in document.series if row.used_as and row.relation == "unsure"]
+    if not unsure:
+        return "No contradiction between headers, images and positions was found."
+    keys = ", ".join(map(text, unsure))
+    return f"No contradiction was found, but the image model is not sure of series {keys}."
 
 
 def _card_of_answer(answer: Answer) -> str:
@@ -135,7 +146,8 @@ def _series_row(row: SeriesRow) -> str:
     voxel = " x ".join(f"{edge:.2g}" for edge in row.spacing_mm)
     return (
         f'<tr class="{kind}"><th scope="row">{text(row.key)}{described}</th><td>{text(row.name or "unknown")}</td>'
-        f"<td>{header}</td><td>{text(image)}</td><td>{_relation(row)}</td>"
+        f'<td class="wide">{header}</td>'
+        f"<td>{text(image)}</td><td>{_relation(row)}</td>"
         f'<td class="number">{text(size)}</td><td class="number">{text(voxel)}</td><td>{text(done)}{said}</td></tr>'
     )
 
@@ -152,9 +164,9 @@ def _answer(study: AnalyzedStudy, answer: Answer) -> str:
     interval = f"<p>{text(_interval(answer))}</p>" if answer.interval else ""
     return (
         f'<div class="card"><h3>{text(answer.task)}: {text(answer.headline)}</h3>'
-        f'<p class="soft">{text(answer.model)}, from {text(taken)}</p>{interval}{bars(answer.probabilities)}'
-        f'{warnings(answer.warnings)}<div class="pair">{figures}</div>'
-        f"{details('For which scans this answer was made', f'<p>{text(answer.valid_range)}</p>')}</div>"
+        f'<p class="soft">{text(answer.model)}, from {text(taken)}</p><div class="beside"><div>{figures}</div>'
+        f"<div>{interval}{bars(answer.probabilities)}{warnings(answer.warnings)}"
+        f"{details('For which scans this answer was made', f'<p>{text(answer.valid_range)}</p>')}</div></div></div>"
     )
 
 

@@ -50,6 +50,9 @@ figcaption { color:var(--soft); font-size:.9rem; margin-top:.25rem; max-width:66
 .card { border-top:1px solid var(--line); padding:.9rem 0 .3rem; } .card:first-of-type { border-top:0;
   padding-top:0; }
 .pair { display:grid; grid-template-columns:repeat(auto-fit,minmax(19rem,1fr)); gap:1rem; }
+td.wide { min-width:15rem; }
+.beside { display:grid; grid-template-columns:minmax(0,3fr) minmax(15rem,2fr); gap:1.2rem; }
+@media (max-width:48rem) { .beside { grid-template-columns:minmax(0,1fr); } }
 details { margin:.5rem 0; } summary { cursor:pointer; color:var(--accent); }
 footer { color:var(--soft); padding-bottom:2rem; font-size:.9rem; }
 dl { display:grid; grid-template-columns:max-content 1fr; gap:.2rem 1rem; margin:0; } dd { margin:0;
@@ -62,6 +65,6 @@ dl { display:grid; grid-template-columns:max-content 1fr; gap:.2rem 1rem; margin
   section { border:0; border-top:1px solid var(--line); border-radius:0; padding:.6rem 0; margin:.4rem 0; }
   figure, .card h3, .answers li, tr { break-inside:avoid; } h2, h3 { break-after:avoid; }
   .scroll { overflow:visible; }
-  figure img { max-width:150mm; } table { font-size:8.5pt; } .bar { print-color-adjust:exact;
+  figure img { max-width:150mm; } .beside { grid-template-columns:3fr 2fr; } td.wide { min-width:0; } table { font-size:8.5pt; } .bar { print-color-adjust:exact;
   -webkit-print-color-adjust:exact; } }
 """
