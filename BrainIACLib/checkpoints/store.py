@@ -41,6 +41,11 @@ def model_folders(models_dir: Path | None = None) -> list[Path]:
     return [resource("Models"), *([models_dir] if models_dir else user_folders())]
 
 
+def is_bundled(folder: Path) -> bool:
+    """Whether a model folder lies among those that came with BrainIAC."""
+    return folder.parent.resolve() == resource("Models").resolve()
+
+
 @contextlib.contextmanager
 def incoming_folder(store: Path) -> Iterator[Path]:
     """An empty hidden folder inside ``store`` to build a model in; removed at the end, whatever happens.
@@ -68,7 +73,7 @@ def install(folder: Path, store: Path, model_id: str) -> tuple[Path, bool]:
 
     Returns
     -------
-    Its place, and whether it is new: False where the same model (the id holds the source's sha256) was there already.
+    Its place, and whether it is new: False where a model of this id is there already, whatever its content.
 
     Raises
     ------
@@ -94,7 +99,7 @@ def remove(folder: Path) -> None:
     ------
     ModelError : a bundled model, or a folder that may not be written.
     """
-    if folder.parent.resolve() == resource("Models").resolve():
+    if is_bundled(folder):
         raise ModelError(f"'{folder.name}' came with BrainIAC and is not removed.")
     try:
         if folder.is_symlink():

@@ -202,7 +202,7 @@ class Service:
         model: str | None = None,
         seed: int = 0,
     ) -> dict:
-        from BrainIACLib.trust.examination import examine, sanity_check
+        from BrainIACLib.examination import examine, sanity_check
 
         def first_part(step: str, fraction: float) -> None:
             progress(step, 0.8 * fraction)
@@ -232,8 +232,8 @@ class Service:
         trust: bool = False,
         sanity: bool = False,
     ) -> dict:
+        from BrainIACLib.examination import examine, sanity_check
         from BrainIACLib.reports.result_files import write_results
-        from BrainIACLib.trust.examination import examine, sanity_check
 
         mapped_from, mapped_to = (0.5 if trust else 0.0), 0.95  # of the whole, so that the fraction never falls
 

@@ -13,12 +13,12 @@ from small_encoder import install_small_encoder
 
 from BrainIACLib.checkpoints.installed import find_model
 from BrainIACLib.embeddings.table import table_of
+from BrainIACLib.examination import examine, sanity_check
 from BrainIACLib.head_training.training import train_head
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import Scan
 from BrainIACLib.trust.assessment import age_doubt, sequence_doubt
-from BrainIACLib.trust.examination import examine, sanity_check
 
 
 def brain(seed: int, contrast: float = 20.0) -> sitk.Image:

@@ -16,12 +16,13 @@ import pandera.pandas as pa
 
 from BrainIACLib.errors import ManifestError
 from BrainIACLib.sequences import ALL_NAMES, OTHER
+from Training.tasks import TASKS
+from Training.tasks.task import LabelColumn
 
 SEQUENCES = (*ALL_NAMES, OTHER)
 ROLES = ("pretrain", "train", "validation", "test")
 REQUIRED = ("scan", "patient", "dataset")
 TEXT_COLUMNS = (*REQUIRED, "session", "sequence", "role")
-NUMBER_COLUMNS = ("age_years", "idh", "survival_months", "event")
 REASONS_SHOWN = 3
 
 
@@ -79,13 +80,14 @@ def check_manifest(table: pd.DataFrame, name: str) -> pd.DataFrame:
     problems: list[tuple[int, str]] = []
     for column in TEXT_COLUMNS:
         table[column] = _cells(table, column)
-    for column in NUMBER_COLUMNS:
+    labels = label_columns()
+    for column in labels:
         cells = _cells(table, column)
         table[column] = pd.to_numeric(cells.mask(cells == ""), errors="coerce").astype(float)
         broken = (table[column].isna() & (cells != "")) | np.isinf(table[column])
         problems += [(row, f"{column} is '{cells[row]}', which is no number") for row in table.index[broken]]
     try:
-        SCHEMA.validate(table, lazy=True)
+        _schema(labels).validate(table, lazy=True)
     except pa.errors.SchemaErrors as found:
         for case in found.failure_cases.itertuples():
             row = 0 if case.index is None else int(case.index)
@@ -111,18 +113,28 @@ def _one_of(allowed: tuple[str, ...]) -> pa.Check:
 
 
 FILLED = pa.Check(lambda cells: cells != "", error="must not be empty")
-YES_OR_NO = pa.Check.isin([0.0, 1.0], error="must be 0 or 1")
-SCHEMA = pa.DataFrameSchema(
-    {
-        **{column: _column(str, FILLED) for column in REQUIRED},
-        "sequence": _column(str, _one_of(SEQUENCES)),
-        "role": _column(str, _one_of(ROLES)),
-        "age_years": _column(float, pa.Check.in_range(0, 120, error="must lie between 0 and 120 years")),
-        "idh": _column(float, YES_OR_NO),
-        "survival_months": _column(float, pa.Check.ge(0, error="must not be negative")),
-        "event": _column(float, YES_OR_NO),
-    }
-)
+
+
+def label_columns() -> dict[str, LabelColumn]:
+    """The columns of numbers that the tasks bring, by name."""
+    return {column.name: column for task in TASKS.values() for column in task.columns}
+
+
+def _schema(labels: dict[str, LabelColumn]) -> pa.DataFrameSchema:
+    return pa.DataFrameSchema(
+        {
+            **{column: _column(str, FILLED) for column in REQUIRED},
+            "sequence": _column(str, _one_of(SEQUENCES)),
+            "role": _column(str, _one_of(ROLES)),
+            **{name: _column(float, _allowed(column)) for name, column in labels.items()},
+        }
+    )
+
+
+def _allowed(column: LabelColumn) -> pa.Check:
+    if column.values is not None:
+        return pa.Check.isin(column.values, error=column.says)
+    return pa.Check.in_range(column.low, column.high, error=column.says)
 
 
 def _contradictions(table: pd.DataFrame) -> list[tuple[int, str]]:

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import ResultsError
-from Training.evaluation.results import LABELS, SPLITS, UNPERTURBED_LEVEL, Cell, Run, cell_folders, read_json
+from Training.runs.cell import HELD_OUT, SPLITS, Cell
+from Training.runs.layout import LABELS, UNPERTURBED_LEVEL, cell_folders, read_json
+from Training.tasks import TASKS
 
 _CONFIG_KEYS = ("task", "initialisation", "fraction", "seed", "mode", "cohort", "labels", "recipe", "provenance")
 _METRICS_KEYS = ("counts", "validation", "seconds", "finished")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished cell. Tables are checked when they are read; a missing optional part is None or empty."""
+
+    cell: Cell
+    folder: Path
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+    embeddings: pd.DataFrame | None = field(default=None, repr=False)  # features, indexed by row of predictions
+    stability: pd.DataFrame | None = field(default=None, repr=False)
+    centre_of_mass: pd.DataFrame | None = field(default=None, repr=False)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the labels were simulated, so that no number of this run is a finding."""
+        return self.config["labels"] == "simulated"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the sequence task, in the order of the score columns."""
+        return tuple(self.config["classes"])
+
+    @property
+    def initialisation_title(self) -> str:
+        """What the weights at the start really were, such as an own pretraining under the name BrainIAC."""
+        return self.config.get("initialisation_title", self.cell.initialisation)
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """The predictions of one split, with their row numbers as the index."""
+        return self.predictions[self.predictions["split"] == split]
+
+    def pictures(self) -> list[Path]:
+        """The saliency volumes to draw, in the order of their names."""
+        return sorted((self.folder / "saliency").glob("*.npz"))
 
 
 def read_runs(runs: Path) -> list[Run]:
@@ -36,8 +76,8 @@ def read_run(folder: Path) -> Run:
             raise ResultsError(f"{folder / 'config.json'} says {key} {config[key]}, but its folder says {value}")
     if config["labels"] not in LABELS:
         raise ResultsError(f"{folder / 'config.json'} must call its labels 'real' or 'simulated'")
-    if cell.task == "sequence" and not isinstance(config.get("classes"), list):
-        raise ResultsError(f"{folder / 'config.json'} lacks the list of classes of the sequence task")
+    if problem := TASKS[cell.task].problem_of_facts(config):
+        raise ResultsError(f"{folder / 'config.json'} {problem}")
     metrics = read_json(folder / "metrics.json", _METRICS_KEYS)
     predictions = _predictions(folder / "predictions.csv", cell, config)
     return Run(
@@ -92,32 +132,21 @@ def _stability(path: Path) -> pd.DataFrame | None:
 
 
 def _predictions(path: Path, cell: Cell, config: dict) -> pd.DataFrame:
-    kinds: dict[str, type] = {"patient": str, "scan": str, "split": str}
-    may_be_empty: tuple[str, ...] = ()
-    if cell.task == "sequence":
-        kinds |= {"truth": str} | {f"score_{name}": float for name in config["classes"]}
-    else:
-        kinds |= {"truth": float, "score": float}
-    if cell.task == "survival":
-        kinds |= {"time": float, "event": float}
-        may_be_empty = ("truth",)
-    table = _read_csv(path, kinds, may_be_empty)
+    task = TASKS[cell.task]
+    kinds = {"patient": str, "scan": str, "split": str} | task.answer_columns(config)
+    table = _read_csv(path, kinds, task.may_be_empty)
     if foreign := [name for name in table.columns if name.startswith("score_") and name not in kinds]:
         raise ResultsError(f"{path} has the column '{foreign[0]}', but {cell.name} knows no such class")
-    allowed = {"split": SPLITS, "event": (0, 1)}
-    if cell.task == "sequence":
-        allowed["truth"] = tuple(config["classes"])
-    if cell.task in ("idh", "survival"):
-        allowed["truth"] = (0, 1)
+    allowed = {"split": SPLITS} | task.allowed(config)
     for name, values in allowed.items():
         if name not in table:
             continue
-        bad = ~(table[name].isin(values) | (table[name].isna() & (name in may_be_empty)))
+        bad = ~(table[name].isin(values) | (table[name].isna() & (name in task.may_be_empty)))
         if bad.any():
             row = int(np.argmax(bad))
             expected = ", ".join(str(value) for value in values)
             raise ResultsError(f"{path}, row {row + 2}: {name} is '{table[name].iloc[row]}', not one of {expected}")
-    if cell.task == "survival" and (table["time"] < 0).any():
+    if "time" in kinds and (table["time"] < 0).any():
         row = int(np.argmax(table["time"] < 0))
         raise ResultsError(f"{path}, row {row + 2}: a survival time cannot be negative")
     _check_leak(path, table)
@@ -127,7 +156,7 @@ def _predictions(path: Path, cell: Cell, config: dict) -> pd.DataFrame:
 def _check_leak(path: Path, table: pd.DataFrame) -> None:
     """No patient may be in training and test of the same fold (C-08); nor may a scan be predicted twice in one."""
     fold = table["fold"] if "fold" in table else pd.Series("", index=table.index)
-    held_out = table["split"].isin(("test", "external"))
+    held_out = table["split"].isin(HELD_OUT)
     seen = set(zip(fold[~held_out], table["patient"][~held_out], strict=True))
     for row in table.index[held_out]:
         if (fold[row], table["patient"][row]) in seen:
@@ -164,7 +193,7 @@ def _check_comparable(runs: list[Run]) -> None:
                     f"{run.folder.name} has {key} '{run.config[key]}', but {other.folder.name} has "
                     f"'{other.config[key]}': put them into separate folders of runs"
                 )
-        for split in ("test", "external"):
+        for split in HELD_OUT:
             truth = [name for name in ("patient", "truth", "time", "event") if name in run.predictions]
             cases, others = (one.rows(split).set_index("scan")[truth].sort_index() for one in (run, other))
             if not cases.index.equals(others.index):

@@ -9,9 +9,10 @@ from jinja2 import Template
 
 from BrainIACLib.errors import ResultsError, StatisticsError
 from BrainIACLib.publishing import write_text
-from Training.evaluation.measures import MEASURES
-from Training.evaluation.reading_runs import read_run
-from Training.evaluation.results import Cell, cell_folders, read_grid, read_json
+from Training.runs.cell import Cell
+from Training.runs.layout import cell_folders, read_grid, read_json
+from Training.runs.reading import read_run
+from Training.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _state(cell: Cell, folder: Path | None) -> State:
 
 def _finished(cell: Cell, folder: Path) -> State:
     run = read_run(folder)
-    measure = MEASURES[cell.task][0]
+    measure = TASKS[cell.task].primary
     rows = measure.known(run.rows("test"))
     try:
         value = measure.value(rows)

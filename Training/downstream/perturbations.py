@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from Training.evaluation.results import UNPERTURBED_LEVEL
+from Training.runs.layout import UNPERTURBED_LEVEL
 
 SEED = 0
 BIAS_DEGREE = 3

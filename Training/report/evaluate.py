@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError, ResultsError
-from Training.evaluation.dashboard import write_dashboard
 from Training.evaluation.evaluation import evaluate
-from Training.evaluation.report import write_report
+from Training.report.dashboard import write_dashboard
+from Training.report.report import write_report
 
 _ENDED = ("finished", "failed", "damaged")
 

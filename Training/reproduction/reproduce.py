@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib
 import logging
 import os
 import sys
@@ -33,10 +32,11 @@ from Training.downstream.hardware_options import add_hardware_options
 from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import work_in_processes
 from Training.downstream.studies import studies
-from Training.downstream.tasks import TASKS
-from Training.evaluation.presets import PRESETS, Preset
-from Training.evaluation.results import write_grid
-from Training.starter.samples import template_grid
+from Training.report import evaluate
+from Training.reproduction.presets import PRESETS, Preset
+from Training.runs.layout import write_grid
+from Training.synthesis.template_grid import template_grid
+from Training.tasks import TASKS
 
 COHORTS = ("synthetic", "open")
 
@@ -96,8 +96,7 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
     cells = preset.wanted([*sources, "Scratch"], tasks)
     write_grid(runs, cells)
     left = work_in_processes(runs, cells, options.processes)
-    evaluate = importlib.import_module("Training.evaluation.evaluate").main
-    status = evaluate(["--runs", str(runs), "--out", str(options.out), "--resamples", str(preset.resamples)])
+    status = evaluate.main(["--runs", str(runs), "--out", str(options.out), "--resamples", str(preset.resamples)])
     if left:
         print(
             f"reproduce: {len(left)} of {len(cells)} runs are not finished, first {left[0].name}; its status.json in "

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from Training.cohorts.synthetic import SyntheticCohort
-from Training.downstream.tasks import TASKS
-from Training.evaluation.perturbations import FEW_LEVELS, SWEEPS
-from Training.evaluation.results import FRACTIONS, Cell
+from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
+from Training.runs.cell import FRACTIONS, Cell
 from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining
+from Training.tasks import AGE, SEQUENCE, TASKS
 
 ALL_TASKS = tuple(TASKS)
 
@@ -57,7 +57,7 @@ PRESETS = {
     "ci": Preset(
         cohort=SyntheticCohort(pretrain=4, train=12, test=6, training_maps=1, test_maps=0, size=(32, 38, 30)),
         pretraining=_pretraining("own-ci-simclr", SMALL_NET, epochs=2, batch=8, rate=1e-3, hardware=CPU),
-        cells={"probe": {task: (1.0,) for task in ALL_TASKS}, "finetune": {"sequence": (1.0,)}},
+        cells={"probe": {task: (1.0,) for task in ALL_TASKS}, "finetune": {SEQUENCE.name: (1.0,)}},
         recipes={"probe": "ci", "finetune": "ci"},
         stability={"contrast": (0.5, 1.0), "gibbs": (0.0, 0.4), "bias_field": (0.0, 0.4)},
         folds=2,
@@ -69,7 +69,7 @@ PRESETS = {
         pretraining=_pretraining("own-small-simclr", SMALL_NET, epochs=10, batch=32, rate=1e-3, hardware=CPU),
         cells={
             "probe": dict.fromkeys(ALL_TASKS, FRACTIONS),
-            "finetune": {"sequence": (0.1, 1.0), "age": (1.0,)},
+            "finetune": {SEQUENCE.name: (0.1, 1.0), AGE.name: (1.0,)},
         },
         recipes={"probe": "probe", "finetune": "small"},
         stability=FEW_LEVELS,

@@ -13,10 +13,10 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from BrainIACLib.checkpoints.installed import file_sha256
 from BrainIACLib.publishing import write_text
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.protocol_checklist import protocol_checklist
-from Training.evaluation.tripod_checklist import tripod_checklist
 from Training.figures.catalogue import all_figures
 from Training.figures.style import Drawn, write
+from Training.report.protocol_checklist import protocol_checklist
+from Training.report.tripod_checklist import tripod_checklist
 from Training.tables.catalogue import all_tables
 from Training.tables.table import Table
 

@@ -1,4 +1,4 @@
-"""``python -m Training.evaluation.what_helps --out DIR``: which part of a pretraining is of use, on simulated patients.
+"""``python -m Training.reproduction.what_helps --out DIR``: which part of a pretraining helps, on simulated patients.
 
 The pretraining of ``reproduce --preset small`` is repeated with one thing changed at a time. Each encoder is then
 frozen, and a linear probe on it is tested on patients with other head shapes: the sequence of a scan (balanced
@@ -29,22 +29,21 @@ from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.publishing import write_bytes, write_text
-from BrainIACLib.statistics.metrics import mae
 from Training.cohorts.synthetic import SyntheticCohort, draw_cohort
 from Training.data.cache import Cache, make_folder
-from Training.evaluation.measures import MEASURES, Measure, absolute_error_shares, score
-from Training.evaluation.presets import PRESETS
+from Training.reproduction.presets import PRESETS
 from Training.ssl.callbacks import Stopped
 from Training.ssl.config import Pretraining
 from Training.ssl.model import build
 from Training.ssl.monitors import embed
 from Training.ssl.pretrain import pretrain
+from Training.tasks import AGE, SEQUENCE
+from Training.tasks.measure import Measure, mean_absolute_error
 
 RESAMPLES = 2000
 PENALTIES = np.logspace(0, 5, 11)  # of the ridge probe; the best in leave-one-out on the training patients is taken
-RADIUS = Measure("mae", "MAE (mm)", mae, ("truth",), score, absolute_error_shares)
 # What is asked of an embedding: column of the cache -> how the answers are measured.
-ASKED = {"sequence": MEASURES["sequence"][0], "age_years": MEASURES["age"][0], "radius_mm": RADIUS}
+ASKED = {"sequence": SEQUENCE.primary, "age_years": AGE.primary, "radius_mm": mean_absolute_error("mm")}
 
 
 def variants(base: Pretraining) -> dict[str, Pretraining | None]:
@@ -142,7 +141,7 @@ def _shown(measure: Measure, interval) -> str:
 def main(argv: list[str]) -> int:
     """Pretrain what is missing, and print and write the table."""
     parser = argparse.ArgumentParser(
-        prog="python -m Training.evaluation.what_helps", description=__doc__.split("\n\n")[0]
+        prog="python -m Training.reproduction.what_helps", description=__doc__.split("\n\n")[0]
     )
     parser.add_argument("--out", type=Path, required=True, help="keeps cohort, pretrainings and the table")
     parser.add_argument(

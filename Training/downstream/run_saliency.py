@@ -23,8 +23,8 @@ from BrainIACLib.saliency import guided_smoothgrad
 from BrainIACLib.statistics.saliency_distance import centre_of_mass_distance
 from Training.downstream.inputs import VolumeInputs
 from Training.downstream.plan import Workbench
-from Training.downstream.tasks import TASKS
-from Training.evaluation.results import Cell
+from Training.runs.cell import Cell
+from Training.tasks import TASKS
 
 if typing.TYPE_CHECKING:
     from Training.downstream.one_training import Trained
@@ -111,7 +111,7 @@ def _maps(model: EncoderWithHead, inputs: VolumeInputs, volumes: np.ndarray, cel
         one = OneOfSeveral(model, others.clone(), len(volumes))
         explained = TASKS[cell.task].classes[answer] if TASKS[cell.task].classes else ""
         yield volume, _map(one, scans[number : number + 1], answer), "task", explained
-        if backbone and cell.task == "sequence":
+        if backbone and TASKS[cell.task].classes:
             # The named scalar of the embedding (U-13): its mean, not upstream's largest feature.
             yield volume, _map(_MeanFeature(model.encoder), scans[number : number + 1], 0), "backbone", ""
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from BrainIACLib.errors import StatisticsError
+from Training.downstream.perturbations import SWEEPS
 from Training.downstream.plan import Workbench
 from Training.downstream.predictions import predictions_table
-from Training.evaluation.measures import MEASURES
-from Training.evaluation.perturbations import SWEEPS
-from Training.evaluation.results import HELD_OUT, Cell
+from Training.runs.cell import HELD_OUT, Cell
+from Training.tasks import TASKS
 
 if typing.TYPE_CHECKING:
     from Training.downstream.one_training import Trained
@@ -36,7 +36,7 @@ def stability_table(
     predictions : what they answer for the scans as they are. At the level without an effect these are measured, not
         computed again: another batch may round differently, and the sweep starts at the cell's own metric exactly.
     """
-    measure = MEASURES[cell.task][0]
+    measure = TASKS[cell.task].primary
     unperturbed = {}
     for split in HELD_OUT:
         with contextlib.suppress(StatisticsError):  # nobody there, or everybody of one class: no metric at any level

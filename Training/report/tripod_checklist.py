@@ -11,9 +11,8 @@ from collections.abc import Callable
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import MEASURES, NAMES
-from Training.evaluation.results import TASKS
 from Training.tables.table import Table
+from Training.tasks import TASKS
 
 _COHORT = "waits for the authors of the cohort: "
 _STUDY = "waits for whoever publishes a study with these runs: "
@@ -38,7 +37,7 @@ def _cohorts(evaluation: Evaluation) -> str:
 
 
 def _tasks(evaluation: Evaluation) -> str:
-    there = [NAMES[task] for task in TASKS if evaluation.of(task)]
+    there = [TASKS[task].says for task in TASKS if evaluation.of(task)]
     return f"compare initialisations in {', '.join(there)}, by amount of training data" if there else "waits for runs"
 
 
@@ -54,7 +53,7 @@ def _recipes(evaluation: Evaluation) -> str:
 
 
 def _measures(evaluation: Evaluation) -> str:
-    titles = [measure.title for task in TASKS if evaluation.of(task) for measure in MEASURES[task]]
+    titles = [measure.title for task in TASKS if evaluation.of(task) for measure in TASKS[task].measures]
     return f"{', '.join(dict.fromkeys(titles))}, each with 95 % interval; pairs compared by named tests; calibration"
 
 
@@ -92,7 +91,7 @@ ITEMS: tuple[tuple[str, str, Evidence], ...] = (
     (
         "8a",
         "outcome and how it was assessed",
-        "Training/evaluation/results.py; how it was assessed: see the cohort's page",
+        "Training/runs/layout.py; how it was assessed: see the cohort's page",
     ),
     ("8b", "assessors of the outcome", _COHORT + "who assessed"),
     ("8c", "blinding of the assessors", _COHORT + "whether they were blinded"),

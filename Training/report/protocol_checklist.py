@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import NAMES
-from Training.evaluation.results import FRACTIONS, INITIALISATIONS, TASKS, Run
 from Training.figures.style import Drawn
+from Training.runs.cell import FRACTIONS, INITIALISATIONS
+from Training.runs.reading import Run
 from Training.tables.published import COHORTS
 from Training.tables.table import Table, percent
+from Training.tasks import AGE, IDH, SEQUENCE, SURVIVAL, TASKS
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,17 @@ class Row:
     done: str = ""
 
 
+ALL = tuple(task.name for task in (SEQUENCE, AGE, IDH, SURVIVAL))
 _WEIGHTS = "the authors' BrainIAC weights and MedicalNet's file"
 
 ROWS = (
     Row("P-13", "three initialisations, whole network tuned"),
     Row("P-14", "six nested fractions, constant hold-out"),
-    Row("P-15", "the checkpoint with the best validation score is tested", TASKS),
-    Row("P-16", "optimiser, rates, batch, epochs", TASKS),
-    Row("P-17", "head: two fully connected layers", TASKS),
-    Row("P-18", "several scans: average of their embeddings", ("idh", "survival")),
-    Row("P-19", "losses: cross-entropy, squared error, binary cross-entropy", TASKS),
+    Row("P-15", "the checkpoint with the best validation score is tested", ALL),
+    Row("P-16", "optimiser, rates, batch, epochs", ALL),
+    Row("P-17", "head: two fully connected layers", ALL),
+    Row("P-18", "several scans: average of their embeddings", (IDH.name, SURVIVAL.name)),
+    Row("P-19", "losses: cross-entropy, squared error, binary cross-entropy", ALL),
     Row("P-20", "TRIPOD+AI reporting", done="the checklist of this report"),
     Row(
         "P-21", "95 % intervals and p values", done="bootstrap by patient, DeLong, paired permutation, Holm beside them"
@@ -45,28 +47,28 @@ ROWS = (
     Row(
         "P-23",
         "Fig 1 and Extended Data Fig 1",
-        TASKS,
+        ALL,
         figures=("Fig 1A", "Fig 1B", "Fig 1C", "Fig 1D", "Extended Data Fig 1"),
     ),
-    Row("P-24", "sequence: data and hold-out", ("sequence",)),
+    Row("P-24", "sequence: data and hold-out", (SEQUENCE.name,)),
     Row("P-25", "Fig 2A", figures=("Fig 2A",)),
     Row("P-26", "Fig 2C and Extended Data Fig 2", figures=("Fig 2C", "Extended Data Fig 2")),
     Row("P-27", "Fig 2B", figures=("Fig 2B",)),
     Row("P-28", "Davies-Bouldin index of sequences", figures=("Fig 2B",)),
-    Row("P-29", "brain age: data, internal and external", ("age",), splits=("test", "external")),
+    Row("P-29", "brain age: data, internal and external", (AGE.name,), splits=("test", "external")),
     Row("P-30", "Fig 2D and 2E", figures=("Fig 2D", "Fig 2E")),
     Row("P-31", "Fig 5A and 5C", figures=("Fig 5A", "Fig 5C")),
     Row("P-32", "Fig 5E and 5F", figures=("Fig 5E-F",)),
     Row("P-33", "Fig 5B and 5D", figures=("Fig 5B", "Fig 5D")),
-    Row("P-34", "IDH: data and hold-out", ("idh",)),
+    Row("P-34", "IDH: data and hold-out", (IDH.name,)),
     Row("P-35", "Fig 2F", figures=("Fig 2F",)),
     Row("P-36", "Fig 2G: distance of saliency from the tumour", figures=("Fig 2G",)),
-    Row("P-37", "survival: data, internal and external", ("survival",), splits=("test", "external")),
+    Row("P-37", "survival: data, internal and external", (SURVIVAL.name,), splits=("test", "external")),
     Row("P-38", "Fig 2H", figures=("Fig 2H",)),
     Row("P-39", "Fig 2I", figures=("Fig 2I",)),
-    Row("P-40", "concordance index", ("survival",), splits=("test", "external")),
+    Row("P-40", "concordance index", (SURVIVAL.name,), splits=("test", "external")),
     Row("P-41", "Fig 3: Kaplan-Meier, log-rank", figures=("Fig 3 internal", "Fig 3 external")),
-    Row("P-42", "Fig 4: perturbed images", TASKS, figures=("Fig 4",)),
+    Row("P-42", "Fig 4: perturbed images", ALL, figures=("Fig 4",)),
     Row("P-43", "Fig 6A to 6D: saliency", figures=("Fig 6A", "Fig 6B", "Fig 6C", "Fig 6D")),
     Row("P-44", "Extended Data Fig 3: saliency of the backbone", figures=("Extended Data Fig 3",)),
     Row(
@@ -83,10 +85,10 @@ ROWS = (
 )
 
 _TASK_OF_ROW = {
-    **dict.fromkeys(("P-24", "P-25", "P-26", "P-27", "P-28", "P-44"), "sequence"),
-    **dict.fromkeys(("P-29", "P-30", "P-31", "P-32", "P-33"), "age"),
-    **dict.fromkeys(("P-34", "P-35", "P-36"), "idh"),
-    **dict.fromkeys(("P-37", "P-38", "P-39", "P-40", "P-41"), "survival"),
+    **dict.fromkeys(("P-24", "P-25", "P-26", "P-27", "P-28", "P-44"), SEQUENCE.name),
+    **dict.fromkeys(("P-29", "P-30", "P-31", "P-32", "P-33"), AGE.name),
+    **dict.fromkeys(("P-34", "P-35", "P-36"), IDH.name),
+    **dict.fromkeys(("P-37", "P-38", "P-39", "P-40", "P-41"), SURVIVAL.name),
 }
 _NEEDS_NO_COHORT = ("P-20", "P-21", "P-22", "P-45", "P-46")
 
@@ -121,12 +123,12 @@ def _here(row: Row, evaluation: Evaluation, figures: dict[str, Drawn]) -> str:
     for task in row.tasks:
         for split in row.splits:
             if not any(len(run.rows(split)) for run in evaluation.of(task)):
-                waits.append(f"waits for {NAMES[task]} runs with the {split} set")
-    tasks = row.tasks or ((_TASK_OF_ROW[row.id],) if row.id in _TASK_OF_ROW else TASKS)
+                waits.append(f"waits for {TASKS[task].says} runs with the {split} set")
+    tasks = row.tasks or ((_TASK_OF_ROW[row.id],) if row.id in _TASK_OF_ROW else tuple(TASKS))
     runs = [run for task in tasks for run in evaluation.of(task)]
     by_fold = _by_fold(row, runs, figures)
     if waits:
-        there = ", ".join(NAMES[task] for task in row.tasks if evaluation.of(task))
+        there = ", ".join(TASKS[task].says for task in row.tasks if evaluation.of(task))
         done = said or (f"done for {there}" if there else "")
         return "; ".join([*([done] if done else []), *by_fold, *waits])
     cohorts = ", ".join(sorted({run.config["cohort"] for run in runs}))
@@ -155,7 +157,7 @@ def _fractions(evaluation: Evaluation) -> str:
     of_task = {task: tuple(sorted({run.cell.fraction for run in evaluation.of(task)})) for task in TASKS}
     parts = []
     for fractions in dict.fromkeys(there for there in of_task.values() if there):
-        names = ", ".join(NAMES[task] for task, there in of_task.items() if there == fractions)
+        names = ", ".join(TASKS[task].says for task, there in of_task.items() if there == fractions)
         absent = ", ".join(percent(fraction) for fraction in FRACTIONS if fraction not in fractions)
         parts.append(f"{', '.join(map(percent, fractions))} for {names}" + (f" (no run at {absent})" if absent else ""))
     if any("fold" in run.predictions for run in evaluation.runs):
@@ -183,7 +185,7 @@ def _heads(evaluation: Evaluation) -> str:
 def _grouped(evaluation: Evaluation, key: Callable[[dict], str], title: Callable[[str], str]) -> str:
     tasks: dict[str, dict[str, None]] = {}
     for run in evaluation.runs:
-        tasks.setdefault(title(key(run.config["recipe"])), {})[NAMES[run.cell.task]] = None
+        tasks.setdefault(title(key(run.config["recipe"])), {})[TASKS[run.cell.task].says] = None
     return "; ".join(f"{what} ({', '.join(names)})" for what, names in tasks.items())
 
 

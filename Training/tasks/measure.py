@@ -1,4 +1,4 @@
-"""What is measured in each task, and with which test two initialisations are compared (PROTOCOL P-21, C-12)."""
+"""A measure of a task: a metric, its interval, and the test that compares two models by it (PROTOCOL P-21, C-12)."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class Measure:
     shares: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     factor: float = 1.0
     digits: int = 2
+    lower_is_better: bool = False
 
     def known(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows whose truth is known (survival: not those censored before the horizon, C-11)."""
@@ -84,46 +85,30 @@ class Measure:
         return np.mean([self.metric(*truth, answer, weights=weights) for answer in answers], axis=0)
 
 
-_BA_OF_CLASSES = Measure(
+BALANCED_ACCURACY_OF_CLASSES = Measure(
     "balanced_accuracy",
     "balanced accuracy (%)",
     balanced_accuracy,
     ("truth",),
     most_probable_class,
     balanced_accuracy_shares,
-    100,
-    1,
+    factor=100,
+    digits=1,
 )
-_BA_OF_POSITIVE = Measure(
+BALANCED_ACCURACY_AT_HALF = Measure(
     "balanced_accuracy",
     "balanced accuracy (%) at probability 0.5",
     balanced_accuracy,
     ("truth",),
     positive,
     balanced_accuracy_shares,
-    100,
-    1,
+    factor=100,
+    digits=1,
 )
-_AUC = Measure("auc", "AUC", auc, ("truth",), score)
+AUC = Measure("auc", "AUC", auc, ("truth",), score)
+C_INDEX = Measure("c_index", "concordance index", c_index, ("time", "event"), score)
 
-MEASURES: dict[str, tuple[Measure, ...]] = {
-    "sequence": (_BA_OF_CLASSES,),
-    "age": (Measure("mae", "MAE (years)", mae, ("truth",), score, absolute_error_shares),),
-    "idh": (_AUC, _BA_OF_POSITIVE),
-    "survival": (_AUC, Measure("c_index", "concordance index", c_index, ("time", "event"), score), _BA_OF_POSITIVE),
-}
-"""Per task, its primary measure first."""
 
-NAMES = {
-    "sequence": "sequence classification",
-    "age": "brain age",
-    "idh": "IDH mutation",
-    "survival": "overall survival",
-}
-"""How text calls the tasks."""
-
-TITLES = {task: name[0].upper() + name[1:] for task, name in NAMES.items()}
-"""How tables and figures call them."""
-
-PAIRS = (("T1", "T1CE"), ("T2", "FLAIR"), ("T1", "T2"), ("FLAIR", "T1CE"))
-"""The pairs of sequences of Fig 2C and Extended Data Fig 2 (PROTOCOL P-26)."""
+def mean_absolute_error(unit: str) -> Measure:
+    """The mean absolute error of a number in ``unit``."""
+    return Measure("mae", f"MAE ({unit})", mae, ("truth",), score, absolute_error_shares, lower_is_better=True)

@@ -47,7 +47,7 @@ survival   ``time`` in months, ``event`` 1 died, 0 censored; ``truth`` 1 died wi
 in a cross-validation of whole networks, whose folds have features of their own.
 
 ``stability.csv`` (P-42): ``perturbation`` (one of ``UNPERTURBED_LEVEL``), ``level``,
-``split``, ``metric`` (as in ``PRIMARY_METRIC``), ``value``: of the whole split, in a cross-validation too, where each
+``split``, ``metric`` (the task's primary measure), ``value``: of the whole split, in a cross-validation too, where each
 case is perturbed for the network of the fold that tests it. Levels at which nothing is perturbed are in it too, with
 the metric of predictions.csv. A split for which the metric is not defined (one class alone) is left out.
 
@@ -62,9 +62,8 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -73,108 +72,14 @@ import pandas as pd
 
 from BrainIACLib.errors import ResultsError
 from BrainIACLib.publishing import write_bytes, write_text
+from Training.runs.cell import CELL_NAME, MODES, Cell, paper_grid
 
 LAYOUT_VERSION = 1
-TASKS = ("sequence", "age", "idh", "survival")
-INITIALISATIONS = ("BrainIAC", "MedicalNet", "Scratch")
-FRACTIONS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-MODES = ("finetune", "probe")
-SPLITS = ("train", "validation", "test", "external")
-HELD_OUT = ("test", "external")
 UNPERTURBED_LEVEL = {
     **{"contrast": 1.0, "gibbs": 0.0, "bias_field": 0.0},  # the paper's three
     **{"motion": 0.0, "noise": 0.0, "resolution": 1.0},
 }
-PRIMARY_METRIC = {"sequence": "balanced_accuracy", "age": "mae", "idh": "auc", "survival": "auc"}
 LABELS = ("real", "simulated")
-
-_CELL_NAME = re.compile(r"^(?P<task>[a-z]+)-(?P<init>[A-Za-z]+)-(?P<percent>\d{3})-seed(?P<seed>\d+)-(?P<mode>[a-z]+)$")
-
-
-@dataclass(frozen=True, order=True)
-class Cell:
-    """One training of the grid: P-13 (initialisations) times P-14 (fractions) times the tasks of P-24 to P-41.
-
-    >>> Cell("sequence", "BrainIAC", 0.1).name
-    'sequence-BrainIAC-010-seed0-finetune'
-    >>> Cell.parse("age-Scratch-100-seed3-probe")
-    Cell(task='age', initialisation='Scratch', fraction=1.0, seed=3, mode='probe')
-    """
-
-    task: str
-    initialisation: str
-    fraction: float
-    seed: int = 0
-    mode: str = "finetune"
-
-    def __post_init__(self) -> None:
-        for value, allowed in ((self.task, TASKS), (self.initialisation, INITIALISATIONS), (self.mode, MODES)):
-            if value not in allowed:
-                raise ResultsError(f"a run cannot be '{value}': it must be one of {', '.join(allowed)}")
-        if not 0 < self.fraction <= 1 or abs(self.fraction * 100 - round(self.fraction * 100)) > 1e-9:
-            raise ResultsError(f"a training fraction must be a whole percentage of 1 to 100 %, not {self.fraction}")
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return f"{self.task}-{self.initialisation}-{round(self.fraction * 100):03d}-seed{self.seed}-{self.mode}"
-
-    @classmethod
-    def parse(cls, name: str) -> Cell:
-        """The cell of a folder's name; ResultsError if it is none."""
-        match = _CELL_NAME.match(name)
-        if match is None:
-            raise ResultsError(f"'{name}' is not the name of a run, such as sequence-BrainIAC-010-seed0-finetune")
-        return cls(match["task"], match["init"], int(match["percent"]) / 100, int(match["seed"]), match["mode"])
-
-
-def paper_grid(seeds: Iterable[int] = (0,), modes: Iterable[str] = ("finetune",)) -> list[Cell]:
-    """All 72 cells of the paper (4 tasks, 3 initialisations, 6 fractions) for each seed and mode."""
-    return [
-        Cell(task, initialisation, fraction, seed, mode)
-        for mode in modes
-        for seed in seeds
-        for task in TASKS
-        for initialisation in INITIALISATIONS
-        for fraction in FRACTIONS
-    ]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished cell. Tables are checked when they are read; a missing optional part is None or empty."""
-
-    cell: Cell
-    folder: Path
-    config: dict[str, Any]
-    metrics: dict[str, Any]
-    predictions: pd.DataFrame
-    embeddings: pd.DataFrame | None = field(default=None, repr=False)  # features, indexed by row of predictions
-    stability: pd.DataFrame | None = field(default=None, repr=False)
-    centre_of_mass: pd.DataFrame | None = field(default=None, repr=False)
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the labels were simulated, so that no number of this run is a finding."""
-        return self.config["labels"] == "simulated"
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes of the sequence task, in the order of the score columns."""
-        return tuple(self.config["classes"])
-
-    @property
-    def initialisation_title(self) -> str:
-        """What the weights at the start really were, such as an own pretraining under the name BrainIAC."""
-        return self.config.get("initialisation_title", self.cell.initialisation)
-
-    def rows(self, split: str) -> pd.DataFrame:
-        """The predictions of one split, with their row numbers as the index."""
-        return self.predictions[self.predictions["split"] == split]
-
-    def pictures(self) -> list[Path]:
-        """The saliency volumes to draw, in the order of their names."""
-        return sorted((self.folder / "saliency").glob("*.npz"))
 
 
 def write_grid(runs: Path, cells: Iterable[Cell]) -> None:
@@ -196,7 +101,7 @@ def cell_folders(runs: Path) -> Iterator[Path]:
     """The folders of cells, finished or not, in the order of their names."""
     if not runs.is_dir():
         raise ResultsError(f"there is no folder of runs at {runs}: write one with 'python -m Training finetune'")
-    return (path for path in sorted(runs.iterdir()) if path.is_dir() and _CELL_NAME.match(path.name))
+    return (path for path in sorted(runs.iterdir()) if path.is_dir() and CELL_NAME.match(path.name))
 
 
 def write_config(runs: Path, cell: Cell, *, cohort: str, labels: str, recipe: dict, provenance: dict, **more) -> Path:
