@@ -22,7 +22,7 @@ SALIENCY = Code("SALIENCY", OWN_SCHEME, "Saliency of an answer")
 STRONG_SALIENCY = Code("STRONG_SALIENCY", OWN_SCHEME, "Region of strong saliency")
 INTENDED_USE = Code("INTENDED_USE", OWN_SCHEME, "Intended use")
 RESEARCH_ONLY = Code("RESEARCH_ONLY", OWN_SCHEME, "Research use only, not for diagnosis or treatment")
-DOUBT = Code("DOUBT", OWN_SCHEME, "Doubt about the answer")
+COMMENT = codes.DCM.Comment
 _UNITS = {"years": YEARS, "months": MONTHS, "mm3": codes.UCUM.CubicMillimeter, "ml": MILLILITERS}
 LONGEST_VALUE, LONGEST_MEANING = 16, 64  # of a code, PS3.5 6.2 (SH, LO)
 

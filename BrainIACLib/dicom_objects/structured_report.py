@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from highdicom.sr import (
     AlgorithmIdentification,
-    CodedConcept,
     Comprehensive3DSR,
     DeviceObserverIdentifyingAttributes,
     FindingSite,
@@ -17,12 +16,13 @@ from highdicom.sr import (
     ObservationContext,
     ObserverContext,
     QualitativeEvaluation,
+    RelationshipTypeValues,
     SourceImageForMeasurementGroup,
+    TextContentItem,
     TrackingIdentifier,
 )
 from pydicom import Dataset
 from pydicom.sr.codedict import codes as standard
-from pydicom.sr.coding import Code
 
 import BrainIACLib
 from BrainIACLib.dicom_objects import codes
@@ -89,9 +89,8 @@ def _answer(answer: Answer, sources: Mapping[str, Sequence[Dataset]]) -> Measure
             measurements.append(
                 Measurement(name=codes.PROBABILITY, value=round(answer.confidence, 4), unit=codes.NO_UNITS)
             )
-    evaluations += [QualitativeEvaluation(codes.DOUBT, codes.own_code(warning)) for warning in answer.warnings]
     model = answer.provenance.get("model", {})
-    return MeasurementsAndQualitativeEvaluations(
+    group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=uid_of("answer", str(_first(sources, answer).StudyInstanceUID), answer.task),
             identifier=answer.task[:64],
@@ -109,6 +108,14 @@ def _answer(answer: Answer, sources: Mapping[str, Sequence[Dataset]]) -> Measure
         qualitative_evaluations=evaluations,
         source_images=_images(answer, sources),
     )
+    group[0].ContentSequence += [  # template 1501 may be extended; a code would cut a sentence off
+        TextContentItem(codes.COMMENT, f"Doubt: {warning}", RelationshipTypeValues.CONTAINS)
+        for warning in answer.warnings
+    ]
+    group[0].ContentSequence.append(
+        TextContentItem(codes.COMMENT, f"Valid for: {answer.valid_range}", RelationshipTypeValues.CONTAINS)
+    )
+    return group
 
 
 def _value(answer: Answer) -> Measurement:
@@ -162,6 +169,3 @@ def _image(headers: Sequence[Dataset]) -> SourceImageForMeasurementGroup:
     """The middle image stands for its series."""
     header = headers[len(headers) // 2]
     return SourceImageForMeasurementGroup(str(header.SOPClassUID), str(header.SOPInstanceUID))
-
-
-__all__ = ["Code", "CodedConcept", "structured_report"]

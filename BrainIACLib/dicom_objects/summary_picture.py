@@ -38,6 +38,7 @@ def summary_picture(study: AnalyzedStudy, source: Dataset) -> SCImage:
         patient_orientation=("L", "P"),
         transfer_syntax_uid="1.2.840.10008.1.2.1",
     )
+    picture.BodyPartExamined = "BRAIN"
     picture.SeriesDescription = "BrainIAC summary (research use only)"
     picture.BurnedInAnnotation, picture.ImageComments = "NO", study.document.notice
     return picture

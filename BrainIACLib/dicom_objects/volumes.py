@@ -88,7 +88,7 @@ def parametric_map(sources: Sequence[Dataset], answer: Answer, heat: sitk.Image,
     """The saliency of one answer, 0 to 1, on the grid of the scan that ``sources`` hold."""
     values = np.clip(sitk.GetArrayViewFromImage(heat), 0, 1)
     series = str(sources[0].SeriesInstanceUID)
-    return ParametricMap(
+    found = ParametricMap(
         source_images=sources,
         pixel_array=volume_of(heat, np.round(values * _STEPS).astype(np.uint16), str(sources[0].FrameOfReferenceUID)),
         series_instance_uid=uid_of("saliency series", series, answer.task),
@@ -107,13 +107,14 @@ def parametric_map(sources: Sequence[Dataset], answer: Answer, heat: sitk.Image,
                 quantity_definition=codes.SALIENCY,
             )
         ],
-        window_center=_STEPS / 2,
-        window_width=_STEPS,
+        voi_lut_transformations=[hd.VOILUTTransformation(window_center=_STEPS / 2, window_width=_STEPS)],
         content_label="SALIENCY",
         content_description=f"Where the model looked: {answer.task}"[:64],
         series_description=f"BrainIAC saliency, {answer.task} (research use only)"[:64],
         **equipment(),
     )
+    found.BodyPartExamined = "BRAIN"
+    return found
 
 
 def algorithm(models: Sequence[str]) -> hd.AlgorithmIdentificationSequence:

@@ -66,6 +66,7 @@ dl { display:grid; grid-template-columns:max-content 1fr; gap:.2rem 1rem; margin
   figure, .card h3, .answers li, tr { break-inside:avoid; } h2, h3 { break-after:avoid; }
   .scroll { overflow:visible; }
   figure img { max-width:150mm; }
-  .beside { grid-template-columns:3fr 2fr; } td.wide { min-width:0; } table { font-size:8.5pt; } .bar { print-color-adjust:exact;
+  .beside { grid-template-columns:3fr 2fr; } td.wide { min-width:0; } table { font-size:8.5pt; }
+  .bar { print-color-adjust:exact;
   -webkit-print-color-adjust:exact; } }
 """
