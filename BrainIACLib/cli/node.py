@@ -44,7 +44,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     )
     add_models_dir(node, must_exist=True)
     add_preprocessing_options(node)
-    node.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
 def _node(options: argparse.Namespace) -> int:

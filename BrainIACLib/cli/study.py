@@ -58,12 +58,11 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     study.add_argument("--json", action="store_true", help="one JSON object on standard output")
     add_models_dir(study, must_exist=True)
     add_preprocessing_options(study)
-    study.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
 def _study(options: argparse.Namespace) -> int:
     _check(options)
-    with ProgressBar("study") as bar, _scans(options, bar) as scans, worker(options) as client:
+    with ProgressBar("study") as bar, _scans(options, bar) as (scans, notes), worker(options) as client:
         request = AnalyzeStudy(
             paths=tuple(scans),
             out=options.out,
@@ -74,6 +73,7 @@ def _study(options: argparse.Namespace) -> int:
             age_years=options.age,
             identity=options.identity,
             dicom=options.dicom or options.store,
+            notes=notes,
             options=preprocessing_options(options),
             device=options.device,
         )
@@ -107,15 +107,15 @@ def _use(texts: list[str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _scans(options: argparse.Namespace, bar: ProgressBar) -> Iterator[list[Path]]:
+def _scans(options: argparse.Namespace, bar: ProgressBar) -> Iterator[tuple[list[Path], tuple[str, ...]]]:
     """The files as given, or a folder with those of the server, which is removed at the end."""
     if not options.dicomweb:
-        yield options.scans
+        yield options.scans, ()
         return
     from BrainIACLib.dicom_network.dicomweb import retrieved
 
-    with retrieved(options.dicomweb, options.study, bar.job("getting the study", 0.0, 0.1)) as folder:
-        yield [folder]
+    with retrieved(options.dicomweb, options.study, bar.job("getting the study", 0.0, 0.1)) as found:
+        yield [found.folder], found.notes
 
 
 def _store(options: argparse.Namespace, answer: dict[str, Any]) -> int:

@@ -42,6 +42,7 @@ class StudyOptions:
     samples : noise samples of each saliency map; 0 for no maps.
     age_years : at the scan; from the header if None.
     identity : put names, dates and descriptions into the report, the JSON and the table.
+    label : what the caller calls these files; kept in the document. notes : sentences on how they came.
     """
 
     study: str | None = None
@@ -50,6 +51,8 @@ class StudyOptions:
     samples: int = 10
     age_years: float | None = None
     identity: bool = False
+    label: str = ""
+    notes: tuple[str, ...] = ()
     preprocessing: PreprocessingOptions = DEFAULT
 
 
@@ -102,7 +105,7 @@ def analyze_open_study(
     findings += _contrast_findings(slots, named, prepared)
     frames = {one.found.key: one.found.facts.frame_of_reference if one.found.facts else "" for one in named}
     findings += geometry_findings({key: prepared[key] for key in slots.values()}, frames)
-    findings += [Finding(note, (), "note") for note in study.notes]
+    findings += [Finding(note, (), "note") for note in (*options.notes, *study.notes)]
     clock.tick("findings")
     document = StudyDocument(
         schema_version=SCHEMA_VERSION,
@@ -118,6 +121,7 @@ def analyze_open_study(
         versions=versions(),
         options={"samples": options.samples, "device": predictor.device, **dataclasses.asdict(options.preprocessing)},
         seconds=clock.seconds | _seconds_by_step(prepared),
+        label=options.label,
         person=_person(study.identity) if options.identity else None,
     )
     return AnalyzedStudy(

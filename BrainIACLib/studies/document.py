@@ -134,6 +134,7 @@ class StudyDocument:
     versions: Mapping[str, str]
     options: Mapping[str, Any]
     seconds: Mapping[str, float]
+    label: str = ""  # what the caller calls these files
     person: Person | None = None
     notice: str = RESEARCH_USE_ONLY
 

@@ -75,7 +75,7 @@ def _read_and_name(
     job: Job,
 ) -> NamedSeries:
     scan = dataclasses.replace(_read(study, found), name=found.key)
-    twin = next((key for key, known in scans.items() if known.sha256 == scan.sha256), None)
+    twin = next((key for key, known in scans.items() if known.identity == scan.identity), None)
     if twin is not None:
         return _aside(found, f"the same images as series {twin}")
     prepared = predictor.set_study({**scans, found.key: scan}, options, job)[found.key]
