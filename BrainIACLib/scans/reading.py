@@ -39,7 +39,7 @@ def read_scan(path: Path | str, *, series_uid: str | None = None, frame: int | N
     ScanError : one sentence that names ``path``, says what is wrong and what to do.
     """
     path = Path(path)
-    with _explained(path):
+    with explained(path):
         volume, sha256 = _read(path, series_uid, frame)
         return _scan(path, volume, sha256)
 
@@ -76,7 +76,7 @@ def list_series(path: Path | str) -> list[SeriesSummary]:
     ScanError : ``path`` cannot be read, or holds no DICOM files.
     """
     path = Path(path)
-    with _explained(path), _dicom_files(path) as files:
+    with explained(path), _dicom_files(path) as files:
         found = summarise_series(files)
         if not found:
             raise Refused("holds no DICOM files; give a DICOM folder or a zip of DICOM files.")
@@ -84,7 +84,7 @@ def list_series(path: Path | str) -> list[SeriesSummary]:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn everything that can be expected to go wrong into one sentence about ``path``."""
     try:
         yield
