@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from BrainIACLib.errors import StatisticsError
+from BrainIACLib.foreign_text import without_mathematics
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.feature_clusters import feature_clusters, tsne_plane
 from Training.figures.style import CATEGORIES, WaitsFor, drawing
@@ -32,7 +33,8 @@ def feature_plane(evaluation: Evaluation, task: str, split: str, initialisation:
         for k, label in enumerate(np.unique(found.labels)):
             points = plane[found.labels == label]
             style = {"color": CATEGORIES[k % len(CATEGORIES)], "marker": _MARKERS[k % len(_MARKERS)]}
-            axis.scatter(*points.T, s=12, alpha=0.8, linewidths=0, label=f"{label} (n = {len(points)})", **style)
+            said = without_mathematics(f"{label} (n = {len(points)})")
+            axis.scatter(*points.T, s=12, alpha=0.8, linewidths=0, label=said, **style)
             _contours(axis, points, style["color"])
         axis.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
         axis.legend(title=TASKS[task].grouped_by)

@@ -10,6 +10,7 @@ import textwrap
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from BrainIACLib.foreign_text import without_mathematics
 from BrainIACLib.sequences import OTHER, STANDARD_OR_OTHER
 from Training.evaluation.evaluation import Evaluation
 from Training.figures.style import CATEGORIES, COLOURS, WaitsFor, drawing
@@ -42,7 +43,9 @@ def data_inventory(evaluation: Evaluation) -> Figure:
                 axis.barh(row, counts[sequence], left=left, color=colour, label=sequence if row == 0 else None)
                 left += counts[sequence]
             axis.text(left, row, f" {left}", va="center", fontsize=7)
-        axis.set_yticks(range(len(bars)), [", ".join(filter(None, name)) for name in bars], fontsize=7)
+        axis.set_yticks(
+            range(len(bars)), [without_mathematics(", ".join(filter(None, name))) for name in bars], fontsize=7
+        )
         axis.invert_yaxis()
         total, sets = data["total"], len({name for name, _ in bars})
         of = _plural(sets, "data set")
