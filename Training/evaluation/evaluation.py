@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import StatisticsError
-from Training.runs.cell import HELD_OUT, INITIALISATIONS, Cell
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, UNTRAINED, Cell
 from Training.runs.layout import read_grid
 from Training.runs.reading import Run, read_runs
 from Training.tasks import TASKS
@@ -220,6 +220,8 @@ def _numbers(measure: Measure, runs: list[Run], split: str, resamples: int) -> I
 
 def _comparisons(measure: Measure, there: dict[str, list[Run]], split: str, resamples: int) -> Iterator[dict]:
     for a, b in itertools.combinations(there, 2):
+        if {a, b} <= set(UNTRAINED):  # how they compare with each other is no question here
+            continue
         cell = there[a][0].cell
         (left, patients), (right, _) = (_columns(measure, aligned(there[name], split)) for name in (a, b))
         row = {"task": cell.task, "split": split, "measure": measure.name, "fraction": cell.fraction, "a": a, "b": b}

@@ -15,9 +15,18 @@ from matplotlib.figure import Figure
 from BrainIACLib.publishing import write_bytes
 
 # Okabe and Ito's palette (Color Universal Design, 2008); line and marker say the same again without colour
-COLOURS = {"BrainIAC": "#0072B2", "MedicalNet": "#E69F00", "Scratch": "#009E73"}
-MARKERS = {"BrainIAC": "o", "MedicalNet": "s", "Scratch": "^"}
-LINES = {"BrainIAC": "-", "MedicalNet": "--", "Scratch": ":"}
+COLOURS = {
+    **{"BrainIAC": "#0072B2", "MedicalNet": "#E69F00", "Scratch": "#009E73", "Bundled": "#D55E00"},
+    **{"Blocks": "#CC79A7", "Histogram": "#56B4E9", "Constant": "#666666"},
+}
+MARKERS = {
+    **{"BrainIAC": "o", "MedicalNet": "s", "Scratch": "^", "Bundled": "D"},
+    **{"Blocks": "v", "Histogram": "P", "Constant": "_"},
+}
+LINES = {
+    **{"BrainIAC": "-", "MedicalNet": "--", "Scratch": ":", "Bundled": "-"},
+    **{"Blocks": "-.", "Histogram": "-.", "Constant": (0, (1, 3))},
+}
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 HIGH_RISK, LOW_RISK = "#D55E00", "#0072B2"
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
 from Training.figures.style import Drawn
-from Training.runs.cell import FRACTIONS, INITIALISATIONS
+from Training.runs.cell import FRACTIONS, PAPER
 from Training.runs.reading import Run
 from Training.tables.published import COHORTS
 from Training.tables.table import Table, percent
@@ -210,7 +210,7 @@ def _preparation(evaluation: Evaluation) -> str:
 
 def _pretraining(evaluation: Evaluation) -> str:
     """What the encoder under the paper's name was trained on, and its net."""
-    runs = [run for run in evaluation.runs if run.cell.initialisation == INITIALISATIONS[0]]
+    runs = [run for run in evaluation.runs if run.cell.initialisation == PAPER[0]]
     encoders = {
         (run.initialisation_title, one.get("training_data", "not recorded"), one.get("architecture", ""))
         for run in runs
@@ -222,7 +222,7 @@ def _pretraining(evaluation: Evaluation) -> str:
 
 def _initialisations(evaluation: Evaluation) -> str:
     titles = {run.cell.initialisation: run.initialisation_title for run in evaluation.runs}
-    parts = [f"{name}: {titles[name]}" if name in titles else f"{name}: waits for its file" for name in INITIALISATIONS]
+    parts = [f"{name}: {titles[name]}" if name in titles else f"{name}: waits for its file" for name in PAPER]
     mode = "whole network tuned" if evaluation.mode == "finetune" else "encoder frozen, only the head trained"
     return "; ".join([*parts, mode])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from Training.cohorts.synthetic import SyntheticCohort
 from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
-from Training.runs.cell import FRACTIONS, Cell
+from Training.runs.cell import FRACTIONS, TRIVIAL, Cell
 from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining
 from Training.tasks import AGE, SEQUENCE, TASKS
 
@@ -16,14 +16,13 @@ ALL_TASKS = tuple(TASKS)
 
 @dataclass(frozen=True)
 class Preset:
-    """``cells`` : mode -> task -> fractions. ``recipes`` : mode -> recipe. ``folds`` of the open cohort."""
+    """``cells`` : mode -> task -> fractions. ``recipes`` : mode -> recipe. Features without weights are probed only."""
 
     cohort: SyntheticCohort
     pretraining: Pretraining
     cells: Mapping[str, Mapping[str, tuple[float, ...]]]
     recipes: Mapping[str, str]
     stability: Mapping[str, tuple[float, ...]]
-    folds: int = 5
     seeds: tuple[int, ...] = (0, 1, 2)
     resamples: int = 2000  # of the bootstrap
     saliency_patients: int = 20
@@ -37,6 +36,7 @@ class Preset:
             if task in tasks
             for seed in self.seeds
             for initialisation in initialisations
+            if mode == "probe" or initialisation not in TRIVIAL
             for fraction in fractions
         ]
 
@@ -60,7 +60,6 @@ PRESETS = {
         cells={"probe": {task: (1.0,) for task in ALL_TASKS}, "finetune": {SEQUENCE.name: (1.0,)}},
         recipes={"probe": "ci", "finetune": "ci"},
         stability={"contrast": (0.5, 1.0), "gibbs": (0.0, 0.4), "bias_field": (0.0, 0.4)},
-        folds=2,
         seeds=(0,),
         resamples=200,
         saliency_patients=2,

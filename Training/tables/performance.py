@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
-from Training.runs.cell import HELD_OUT, INITIALISATIONS
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
 from Training.tasks import TASKS
 from Training.tasks.measure import Measure
@@ -66,7 +66,7 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
     table = evaluation.comparisons
     primary = {task: TASKS[task].primary for task in TASKS}
     rows, intervals = [], []
-    for row in table[(table["a"] == INITIALISATIONS[0]) & (table["b"] == INITIALISATIONS[2])].itertuples():
+    for row in table[(table["a"] == PAPER[0]) & (table["b"] == PAPER[2])].itertuples():
         measure = primary[row.task]
         if row.measure != measure.name:
             continue
@@ -151,10 +151,12 @@ def _wanted(evaluation: Evaluation, task: str) -> bool:
 
 def _performance(evaluation: Evaluation, task: str, split: str, measure: Measure) -> Table:
     fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == task})
+    wanted = {cell.initialisation for cell in evaluation.wanted}
+    names = [name for name in INITIALISATIONS if name in PAPER or name in wanted]
     rows, reasons = [], set()
     for fraction in fractions:
         row = {"training data": percent(fraction)}
-        for name in INITIALISATIONS:
+        for name in names:
             number = evaluation.number(task, split, measure.name, name, fraction)
             if number is None:
                 wanted = any(

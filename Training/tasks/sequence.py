@@ -36,6 +36,7 @@ class SequenceTask(Task):
     measures = (BALANCED_ACCURACY_OF_CLASSES,)
     in_brief = ("one scan of\nany sequence", "four classes")
     classes = STANDARD_NAMES
+    kind = "classification"
     probabilistic = True
     grouped_by = "sequence"
 
