@@ -1,6 +1,10 @@
-# make demo   set up, analyse the bundled sample study, print the answers, write pictures and maps into demo/
-# make test   set up, run the linter and all tests
-# Both install into .venv of this folder and touch nothing else.
+# make demo       set up, analyze the bundled sample study, print the answers, write pictures and maps into demo/
+# make test       set up, run the linter and all tests
+# make quick      the linter and the fast tests, in under a minute once set up
+# make types      the type checker
+# make coverage   all tests, and which lines none of them runs
+# make docs       the documentation site, in docs/_build/html; every warning is an error
+# All install into .venv of this folder and touch nothing else.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +14,7 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: demo test lint clean
+.PHONY: demo test quick lint types coverage docs clean
 
 demo: $(VENV)/base-installed
 	$(BIN)/brainiac analyze Resources/SampleData/*.nii.gz --out demo
@@ -18,9 +22,21 @@ demo: $(VENV)/base-installed
 test: lint
 	$(BIN)/python -m pytest
 
+quick: lint
+	$(BIN)/python -m pytest -m "not slow"
+
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/test-installed
+	$(BIN)/mypy
+
+coverage: $(VENV)/test-installed
+	$(BIN)/python -m pytest --cov=BrainIACLib --cov=Training --cov-report=term-missing:skip-covered
+
+docs: $(VENV)/docs-installed
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
 
 # torch goes first and alone, so that no other package picks a build of its own
 $(VENV)/base-installed: pyproject.toml constraints.txt
@@ -33,5 +49,9 @@ $(VENV)/test-installed: $(VENV)/base-installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
 
+$(VENV)/docs-installed: $(VENV)/base-installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo build dist docs/_build .coverage .pytest_cache .ruff_cache .mypy_cache

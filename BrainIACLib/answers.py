@@ -52,15 +52,9 @@ def probabilities_of(head: HeadContract, logits: "torch.Tensor", coarse: bool = 
 
     coarse : the scan has the voxels of an echo-planar image (``trust.echo_planar``); a sequence head must allow for it.
     """
-    import torch
+    from BrainIACLib.models.heads import linked
 
-    logits = logits / (head.temperature or 1.0)
-    if head.link == "softmax":
-        values = torch.softmax(logits, dim=0).tolist()
-    else:
-        # cloglog: 1 - exp(-exp(x)), the chance of an event under the cumulative hazard exp(x)
-        positive = (-torch.expm1(-torch.exp(logits)) if head.link == "cloglog" else torch.sigmoid(logits))[0].item()
-        values = [1 - positive, positive]
+    values = linked(logits, head.link, head.temperature).tolist()
     probabilities = dict(zip(head.display_labels, values, strict=True))
     return allow_for_echo_planar(probabilities) if coarse and head.task == SEQUENCE_TASK else probabilities
 

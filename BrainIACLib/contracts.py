@@ -13,6 +13,7 @@ import math
 import re
 import types
 import typing
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,10 +28,13 @@ EMBEDDINGS_OF = {"vit_b": ("token0", "token_mean"), "anatomy_unet": ("volumes",)
 RESIZE_MODES = ("area", "area-inside", "trilinear")
 NORMALISATIONS = ("minmax", "nonzero-zscore")
 AS_STORED = "as-stored"
+OWN_HEAD = "the user's own head"  # how the licence of a head that its user trained begins
+MODEL_FOLDER = "model folder"  # the layout of a source that needed no conversion
 EMBEDDING_TASK = "embedding"  # of a model without a head
 # "cloglog": 1 - exp(-exp(output)) is the probability of the second label, a Cox head with its baseline at the end point
 LINKS = ("softmax", "sigmoid", "cloglog", "identity")
 TWO_CLASS_LINKS = ("sigmoid", "cloglog")
+NOT_SHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of Unicode
 MISSING_POLICIES = ("refuse", "masked-mean")
 # What one of the first unit is in the second: a contract that says otherwise is wrong (U-16).
 CONVERSIONS = {("months", "years"): 1 / 12, ("years", "months"): 12.0}
@@ -217,7 +221,7 @@ class ModelContract:
     encoder: EncoderContract
     head: HeadContract | None  # None: an encoder for embeddings only
     unverified: tuple[str, ...] = ()  # known from documents only; shown with every result
-    source: SourceContract | None = None  # None: made by this project, or by a person's own run
+    source: SourceContract | None = None  # of an imported model; its own claim, so never a reason to trust it
     encoder_model: str | None = field(
         default=None, metadata=ADDED_LATER
     )  # the installed model that holds the encoder; None: it lies here
@@ -226,11 +230,6 @@ class ModelContract:
     def __post_init__(self):
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", self.id):  # it becomes the name of a folder
             raise ModelError(f"id '{self.id[:100]}' must consist of a-z, 0-9, '.', '_' and '-'")
-
-    @property
-    def made_here(self) -> bool:
-        """Whether it came with BrainIAC: neither imported nor a person's own."""
-        return self.source is None and self.run is None
 
     def files(self) -> dict[str, str]:
         """The files that must lie beside the contract: name -> sha256."""
@@ -350,7 +349,20 @@ def _convert(value: object, hint: object, where: str):
         raise ModelError(f"{where} must be of type {hint.__name__}, not {type(value).__name__}")
     if hint is float and not math.isfinite(value):
         raise ModelError(f"{where} must be a finite number")
+    if hint is str and value != shown(value):
+        raise ModelError(f"{where} holds control characters, which could change what a terminal shows")
     return value
+
+
+def shown(text: str) -> str:
+    """A stranger's text without what a terminal or a page would obey instead of show: each such character is a "?".
+
+    Control characters (escape sequences, line breaks) and invisible ones that turn the direction of writing.
+
+    >>> shown("MIT\x1b[2K licence")
+    'MIT?[2K licence'
+    """
+    return "".join("?" if unicodedata.category(letter) in NOT_SHOWN else letter for letter in text)
 
 
 def _no_constant(name: str):

@@ -129,7 +129,7 @@ class Predictor:
     def __init__(self, device: str = "auto", models: Path | Sequence[Path] | None = None):
         self.device = choose_device(device)
         self.models_folder = models
-        self._nets: dict[str, torch.nn.Module] = {}
+        self._nets: dict[tuple[str, str, str], torch.nn.Module] = {}
         self._encoders: dict[tuple[str, str], torch.nn.Module] = {}  # by sha256 and kind of embedding
         self._scans: dict[str, Scan] = {}
         self._standardised: dict[str, Standardised] = {}
@@ -279,10 +279,13 @@ class Predictor:
         if not peak > 0:
             raise BrainIACError(f"The saliency of '{label}' is zero everywhere: the model did not react to this scan.")
         standardised = self._standardised[scan]
-        on_grid = image_on_model_grid(found.heat / peak, standardised.image, encoder.orientation)
+        native = to_native(
+            image_on_model_grid(found.heat / peak, standardised.image, encoder.orientation), standardised
+        )
+        top = float(sitk.GetArrayViewFromImage(native).max())  # below 1: the scan's voxels lie between the model's
         target = f"output in {head.unit}" if head.link == "identity" else f"logit of {label}"
-        facts = {"target": target, "maximum_before_scaling": peak, "share_outside": round(found.share_outside, 4)}
-        return Explanation(to_native(on_grid, standardised), {**found.parameters, **facts})
+        facts = {"target": target, "maximum_before_scaling": peak * top, "share_outside": round(found.share_outside, 4)}
+        return Explanation(native / top if top > 0 else native, {**found.parameters, **facts})
 
     def saliency(
         self,
@@ -318,7 +321,7 @@ class Predictor:
             target=saliency_target(head, label),
             samples=samples,
             seed=seed,
-            guided=any(isinstance(module, torch.nn.ReLU) for module in net.modules()),
+            guided=encoder.architecture != "vit_b",  # whose head may hold a ReLU, but not its encoder
             progress=progress,
             cancelled=cancelled,
         )
@@ -362,18 +365,18 @@ class Predictor:
         trust = {"prediction_set": classes, "prediction_interval": prediction_interval(head, answer.get("value"))}
         doubts = set_doubt(classes)
         if head.ood_stats is not None:
-            if model.contract.id not in self._novelties:
-                self._novelties[model.contract.id] = read_novelty(
+            if head.ood_sha256 not in self._novelties:
+                self._novelties[head.ood_sha256] = read_novelty(
                     model.folder / head.ood_stats, head.ood_sha256, len(embedding)
                 )
-            trust["novelty"] = novelty_found(self._novelties[model.contract.id], embedding)
+            trust["novelty"] = novelty_found(self._novelties[head.ood_sha256], embedding)
             doubts += novelty_doubt(trust["novelty"])
         return {name: found for name, found in trust.items() if found is not None}, doubts
 
     def _sequence_doubts(self, task: str, slots: Mapping[str, str]) -> list[str]:
         """Whether the bundled sequence model, if there is one, takes each scan for what its slot says."""
         models = [model for model in installed_models(self.models_folder) if model.task == SEQUENCE_TASK]
-        model = next((model for model in models if model.contract.made_here), None)
+        model = next((model for model in models if model.bundled), None)
         if model is None or task == SEQUENCE_TASK:
             return []
         doubts = []
@@ -404,12 +407,13 @@ class Predictor:
 
     def _net(self, model: InstalledModel) -> "torch.nn.Module":
         """Loaded once; models whose encoders are the same file share one net of it."""
-        contract = model.contract.encoder
-        if model.contract.id not in self._nets:
+        contract, head = model.contract.encoder, model.contract.head
+        key = (contract.sha256, contract.embedding, head.sha256 if head else "")  # two models may claim one id
+        if key not in self._nets:
             same = (contract.sha256, contract.embedding)
             net = load_model(model, self.models_folder, self._encoders.get(same)).to(self.device)
-            self._encoders[same], self._nets[model.contract.id] = net.encoder, net
-        return self._nets[model.contract.id]
+            self._encoders[same], self._nets[key] = net.encoder, net
+        return self._nets[key]
 
     def _provenance(self, model: InstalledModel, slots: Mapping[str, str], seconds: float) -> dict:
         steps = [

@@ -13,13 +13,13 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from BrainIACBridge.analysis import Analysis, Listener, Options
+from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.overlay import Overlay
 from BrainIACBridge.parameters import BrainIACParameterNode
 from BrainIACBridge.results import PROVENANCE, Results, findResult, markResult, resultNode
 from BrainIACBridge.study import Study
 from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
-from BrainIACLib.checkpoints.installed import installed_models
 from BrainIACLib.checkpoints.store import remove
 
 
@@ -37,6 +37,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         self.volumes = VolumeNodes()
         self.study = Study()
         self.overlay = Overlay()
+        self._modelList = ModelList()
         self._analysis = Analysis(self.worker, self.volumes)
         self._shown = None  # how the overlay was last applied
 
@@ -46,7 +47,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
 
     def models(self):
         """The installed models, bundled ones first."""
-        return installed_models()
+        return self._modelList.models()
 
     def removeModel(self, model):
         """Delete an imported model from the disk. Raises ModelError for a bundled one."""

@@ -6,6 +6,8 @@ import enum
 
 from slicer.i18n import tr as _
 
+from BrainIACLib.preprocessing.brain_extraction import AUTO, AUTO_TITLE, BACKENDS
+
 
 class Device(enum.Enum):
     """Processors."""
@@ -39,21 +41,12 @@ class Kind(enum.Enum):
         return texts.get(self.value) or _("Survival times")
 
 
-class BrainExtraction(enum.Enum):
-    """Ways to find the brain."""
-
-    auto = "auto"
-    stripped = "stripped"
-    bundled = "bundled"
-    hdbet = "hd-bet"
-    off = "none"
-
+class _BrainExtraction(enum.Enum):
     def label(self):
         """The text in the panel."""
-        texts = {
-            "auto": _("Automatic"),
-            "stripped": _("Already done: the scan shows the brain only"),
-            "bundled": _("Bundled network (any sequence; fast)"),
-            "hd-bet": _("HD-BET (any sequence; slow without a graphics card)"),
-        }
-        return texts.get(self.value) or _("None: use the whole head")
+        return _(AUTO_TITLE if self.value == AUTO else BACKENDS[self.value].title)
+
+
+_offered = [AUTO, *(name for name, backend in BACKENDS.items() if backend.in_panel)]
+BrainExtraction = _BrainExtraction("BrainExtraction", {name.replace("-", "_"): name for name in _offered})
+BrainExtraction.__doc__ = "Ways to find the brain: those back ends of the library that a panel offers."

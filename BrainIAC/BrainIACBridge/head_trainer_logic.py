@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from BrainIACBridge.cases import Cases
+from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.study import Study
 from BrainIACBridge.trainer_parameters import BrainIACHeadTrainerParameterNode
 from BrainIACBridge.volume_nodes import VolumeNodes
@@ -32,6 +33,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.worker = worker or WorkerProcess()
         self.cases = Cases()
+        self._modelList = ModelList()
         self._volumes = VolumeNodes()
 
     def getParameterNode(self):
@@ -45,7 +47,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
 
     def encoders(self):
         """The installed models whose encoder can be used, bundled ones first."""
-        return installed_models()
+        return self._modelList.models()
 
     def defaultTableFile(self):
         """Where embeddings are kept unless the person chooses another file."""
@@ -94,7 +96,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
 
     def earlierHead(self, task):
         """The title of a head for the task that was trained before, or None."""
-        models = [model for model in installed_models() if model.task == task and model.contract.run is not None]
+        models = [model for model in installed_models() if model.task == task and model.trained_here]
         return models[0].contract.title if models else None
 
     def install(self, replace, done, listener):

@@ -13,7 +13,7 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
-from BrainIACLib.scans import write_text
+from BrainIACLib.publishing import write_text
 
 RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions with their provenance, as JSON
 PROVENANCE = "BrainIAC.Provenance"
@@ -138,6 +138,7 @@ class Results:
                 column.InsertNextValue(row[index])
             self.node.AddColumn(column)
         self.node.SetUseColumnTitleAsColumnHeader(True)
+        self.node.SetLocked(True)  # what is typed into a cell would be shown and never exported
         self.node.EndModify(wasModifying)
 
     def _delimited(self, delimiter):

@@ -23,7 +23,7 @@ from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.checkpoints.official_contracts import official_contract
 from BrainIACLib.checkpoints.reading import Checkpoint, read_checkpoint
 from BrainIACLib.checkpoints.recognition import Recognised, recognise
-from BrainIACLib.contracts import ModelContract, SourceContract, contract_to_json, read_contract
+from BrainIACLib.contracts import ModelContract, SourceContract, contract_to_json, read_contract, shown
 from BrainIACLib.errors import ModelError
 from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.models.encoders import empty_encoder
@@ -88,7 +88,7 @@ def convert(path: Path, task: str, accepted: str, out: Path) -> str:
     _check_values(parts, checkpoint, recognised, path.name)
     sha256 = {name: _write_tensors(tensors, out / f"{name}.safetensors") for name, tensors in parts.items() if tensors}
     source = SourceContract(
-        name=path.name,
+        name=shown(path.name),
         sha256=source_sha256,
         layout=recognised.title,
         dropped_keys=recognised.dropped_keys,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import tempfile
 import zipfile
@@ -14,8 +15,10 @@ from pathlib import Path
 from BrainIACLib.checkpoints.conversion import convert_checkpoint
 from BrainIACLib.checkpoints.installed import InstalledModel, verify_model
 from BrainIACLib.checkpoints.store import incoming_folder, install, remove
-from BrainIACLib.contracts import contract_to_json, read_contract
+from BrainIACLib.contracts import MODEL_FOLDER, ModelContract, SourceContract, contract_to_json, read_contract, shown
 from BrainIACLib.errors import ModelError
+from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.resources import resource
 
 MOST_FILES, MOST_BYTES = 20, 8 << 30  # of a zipped model
 CARD = "card.md"
@@ -35,17 +38,18 @@ def import_checkpoint(path: Path, task: str, store: Path) -> Imported:
 
     Raises
     ------
-    ModelError : from the conversion or the store, which is then as it was before.
+    ModelError : from the conversion or the store, which is then as it was before; another model has this id.
     """
-    accepted = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with incoming_folder(store) as incoming:
-        model_id = convert_checkpoint(path, task, accepted, incoming)
+        model_id = convert_checkpoint(path, task, _now(), incoming)
         return _install(incoming, store, model_id)
 
 
 def import_folder(folder: Path, store: Path) -> Imported:
     """Copy a model folder of this project (contract, safetensors, card) into the store, after checking it."""
     contract = read_contract(folder)
+    if contract.source is None:
+        contract = dataclasses.replace(contract, source=_source_of(folder))
     names = {*contract.files(), *({CARD, TRAINED_ON} & {path.name for path in folder.iterdir()})}
     with incoming_folder(store) as incoming:
         try:
@@ -56,6 +60,22 @@ def import_folder(folder: Path, store: Path) -> Imported:
             raise ModelError(f"'{folder}' cannot be copied ({error.strerror}); nothing was installed.") from None
         verify_model(InstalledModel(incoming, contract))
         return _install(incoming, store, contract.id)
+
+
+def _source_of(folder: Path) -> SourceContract:
+    """Of a model folder that says nothing of where it comes from: from then on it counts as imported."""
+    return SourceContract(
+        name=shown(folder.resolve().name),
+        sha256=file_sha256(folder / "contract.json"),
+        layout=MODEL_FOLDER,
+        dropped_keys=(),
+        allowed_missing_keys=(),
+        terms_accepted=_now(),
+    )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 @contextlib.contextmanager
@@ -82,12 +102,32 @@ def unpacked_model(path: Path) -> Iterator[Path]:
 
 
 def _install(incoming: Path, store: Path, model_id: str) -> Imported:
-    target, new = install(incoming, store, model_id)
-    model = InstalledModel(target, read_contract(target))
-    if not new:
+    """Raises ModelError where another model has this id: it would be taken for the one that is there."""
+    contract = read_contract(incoming)
+    for place in (resource("Models") / model_id, store / model_id):
+        if not (place / "contract.json").is_file():
+            continue
         try:
-            verify_model(model)
-        except ModelError:  # an installed model that was damaged since is replaced
-            remove(target)
-            target, new = install(incoming, store, model_id)
-    return Imported(model, new)
+            known = InstalledModel(place, read_contract(place))
+            same = _without_origin(known.contract) == _without_origin(contract)
+            if same:
+                verify_model(known)
+        except ModelError:
+            if place.parent != store:
+                raise
+            remove(place)  # an installed model that was damaged since is replaced
+            continue
+        if not same:
+            raise ModelError(
+                f"Another model with the id '{model_id}' {'came with BrainIAC' if known.bundled else 'is installed'}; "
+                "nothing was installed. "
+                + ("Give yours another id in its contract.json." if known.bundled else "Remove that one first.")
+            )
+        return Imported(known, False)
+    target, new = install(incoming, store, model_id)
+    return Imported(InstalledModel(target, read_contract(target)), new)
+
+
+def _without_origin(contract: ModelContract) -> ModelContract:
+    """What a model is, whatever its file was called and whenever it was imported."""
+    return dataclasses.replace(contract, source=None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from BrainIACLib.checkpoints.official_files import where_to_get
-from BrainIACLib.checkpoints.store import model_folders
+from BrainIACLib.checkpoints.store import is_bundled, model_folders
 from BrainIACLib.contracts import EMBEDDING_TASK, ModelContract, read_contract
 from BrainIACLib.errors import ModelError
 from BrainIACLib.file_hash import file_sha256
@@ -32,6 +32,16 @@ class InstalledModel:
     @property
     def task(self) -> str:
         return self.contract.head.task if self.contract.head else EMBEDDING_TASK
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it came with BrainIAC. Its place says so; what a contract says of itself is a stranger's claim."""
+        return is_bundled(self.folder)
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether it is a head of this person's own: trained, and not imported."""
+        return self.contract.run is not None and self.contract.source is None
 
 
 def installed_models(folders: Folders = None) -> list[InstalledModel]:
@@ -72,7 +82,7 @@ def find_model(task: str, folders: Folders = None, model_id: str | None = None) 
             ids = ", ".join(model.contract.id for model in fitting) or "none"
             raise ModelError(f"No model '{model_id}' for the task '{task}' is installed (installed for it: {ids}).")
         return named[0]
-    bundled = [model for model in fitting if model.contract.made_here]
+    bundled = [model for model in fitting if model.bundled]
     if bundled or len(fitting) == 1:
         return (bundled or fitting)[0]
     if fitting:
@@ -98,7 +108,7 @@ def find_encoder(folders: Folders = None, model_id: str | None = None) -> Instal
         models = [model for model in models if model.contract.id == model_id]
         if not models:
             raise ModelError(f"No model '{model_id}' is installed (installed: {ids}).")
-    bundled = [model for model in models if model.contract.made_here]
+    bundled = [model for model in models if model.bundled]
     if bundled or len(models) == 1:
         return (bundled or models)[0]
     if models:

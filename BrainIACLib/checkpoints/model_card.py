@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from BrainIACLib.contracts import ModelContract
+from BrainIACLib.contracts import MODEL_FOLDER, ModelContract
 
 
 def model_card(contract: ModelContract) -> str:
@@ -25,7 +25,9 @@ def model_card(contract: ModelContract) -> str:
             facts["Classes"] = ", ".join(f"{index}: {label}" for index, label in enumerate(head.labels))
         if head.display_unit:
             facts["Unit"] = f"{head.display_unit} (the network gives {head.unit})"
-    if source is not None:
+    if source is not None and source.layout == MODEL_FOLDER:
+        facts |= {"Imported from": f"the folder {source.name}", "Terms accepted": source.terms_accepted}
+    elif source is not None:
         facts |= {
             "Converted from": f"{source.name}, sha256 {source.sha256}, recognised as {source.layout}",
             "Left out": f"{len(source.dropped_keys)} tensors of no use here",

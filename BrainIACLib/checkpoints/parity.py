@@ -132,7 +132,8 @@ def _values(model: InstalledModel, scans: list[Path]) -> np.ndarray:
     import SimpleITK as sitk
     import torch
 
-    from BrainIACLib.contracts import AS_STORED
+    from BrainIACLib.contracts import AS_STORED, TWO_CLASS_LINKS
+    from BrainIACLib.models.heads import linked
     from BrainIACLib.preprocessing.intensity import model_input
 
     net = load_model(model)
@@ -149,6 +150,6 @@ def _values(model: InstalledModel, scans: list[Path]) -> np.ndarray:
         embedding = torch.stack(embeddings).mean(dim=0)
         if model.contract.head is None:
             return embedding[0].numpy()
-        outputs = net.head(embedding)[0]
-        link = {"softmax": lambda x: x.softmax(0), "sigmoid": torch.sigmoid, "identity": lambda x: x}
-        return link[model.contract.head.link](outputs).numpy()
+        head = model.contract.head
+        answered = linked(net.head(embedding)[0], head.link, head.temperature).numpy()
+        return answered[1:] if head.link in TWO_CLASS_LINKS else answered  # golden values name the second class alone

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from BrainIACLib.errors import ModelError
+from BrainIACLib.publishing import publish_folder
 from BrainIACLib.resources import resource
 
 ENVIRONMENT = "BRAINIAC_MODELS"  # one folder, or several with the system's separator; the first is written to
@@ -38,6 +39,11 @@ def user_folders() -> list[Path]:
 def model_folders(models_dir: Path | None = None) -> list[Path]:
     """Every folder to look for models in: the bundled ones, then ``models_dir`` or the user's."""
     return [resource("Models"), *([models_dir] if models_dir else user_folders())]
+
+
+def is_bundled(folder: Path) -> bool:
+    """Whether a model folder lies among those that came with BrainIAC."""
+    return folder.parent.resolve() == resource("Models").resolve()
 
 
 @contextlib.contextmanager
@@ -67,7 +73,7 @@ def install(folder: Path, store: Path, model_id: str) -> tuple[Path, bool]:
 
     Returns
     -------
-    Its place, and whether it is new: False where the same model (the id holds the source's sha256) was there already.
+    Its place, and whether it is new: False where a model of this id is there already, whatever its content.
 
     Raises
     ------
@@ -76,7 +82,7 @@ def install(folder: Path, store: Path, model_id: str) -> tuple[Path, bool]:
     target = store / model_id
     _open_to_others(folder)
     try:
-        os.replace(folder, target)  # of a folder onto one that is not empty: refused by every system
+        publish_folder(folder, target)
     except OSError as error:
         if (target / "contract.json").is_file():
             return target, False
@@ -93,7 +99,7 @@ def remove(folder: Path) -> None:
     ------
     ModelError : a bundled model, or a folder that may not be written.
     """
-    if folder.parent.resolve() == resource("Models").resolve():
+    if is_bundled(folder):
         raise ModelError(f"'{folder.name}' came with BrainIAC and is not removed.")
     try:
         if folder.is_symlink():

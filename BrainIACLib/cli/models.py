@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from BrainIACLib.cli.scan_options import add_models_dir, print_json
+from BrainIACLib.contracts import OWN_HEAD, ModelContract, shown
 from BrainIACLib.errors import BrainIACError, ModelError
 
 
@@ -87,7 +88,7 @@ def _list(options: argparse.Namespace) -> int:
         contract = model.contract
         rows.append(
             {
-                "status": "bundled" if contract.made_here else "imported" if contract.source else "trained",
+                "status": "bundled" if model.bundled else "trained" if model.trained_here else "imported",
                 "id": contract.id,
                 "task": model.task,
                 "encoder": contract.encoder.architecture,
@@ -145,7 +146,8 @@ def _import(options: argparse.Namespace) -> int:
     if options.file.is_dir() or (options.file.suffix.lower() == ".zip" and _is_model_zip(options.file)):
         with contextlib.nullcontext(options.file) if options.file.is_dir() else unpacked_model(options.file) as folder:
             contract = read_contract(folder)
-            _ask_licence(options, contract.title, contract.licence)
+            if not _licence_is_settled(options, contract):
+                _ask_licence(options, contract.title, contract.licence)
             imported = import_folder(folder, _store(options))
     else:
         found = inspect_checkpoint(options.file)
@@ -198,8 +200,17 @@ def _choose_task(options: argparse.Namespace, title: str, tasks: Sequence[str]) 
     return task
 
 
+def _licence_is_settled(options: argparse.Namespace, contract: ModelContract) -> bool:
+    """Whether a head brings no terms of its own, and its encoder is installed: accepted before, or bundled."""
+    if contract.run is None or not contract.licence.startswith(OWN_HEAD):
+        return False
+    return any(model.contract.encoder.sha256 == contract.encoder.sha256 for model in _installed(options)[0])
+
+
 def _ask_licence(options: argparse.Namespace, what: str, licence: str) -> None:
+    """``what`` may hold the name of a file; a contract's own texts were checked when it was read."""
     if not options.json:
+        what = shown(what)
         print(f"This is: {what}\nLicence: {licence}\nResearch use only; not for diagnosis or treatment decisions.")
     if options.yes:
         return
@@ -259,15 +270,15 @@ def _show(options: argparse.Namespace) -> int:
             card = (model.folder / CARD).read_text(encoding="utf-8", errors="replace")
             # a card may be a stranger's: no escape sequences, and nothing that the contract says is left out
             card = "".join(letter for letter in card if letter.isprintable() or letter in "\n\t")
-            text = card if card.startswith(text.rstrip()) or model.contract.made_here else f"{text}\n{card}"
+            text = card if card.startswith(text.rstrip()) or model.bundled else f"{text}\n{card}"
         print(f"{text.rstrip()}\n\nFolder: {model.folder}")
     return 0
 
 
 def _export(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.store import model_folders
-    from BrainIACLib.head_training.export import export_folder
-    from BrainIACLib.head_training.monai_bundle import export_monai_bundle
+    from BrainIACLib.exports.model_folder import export_folder
+    from BrainIACLib.exports.monai_bundle import export_monai_bundle
 
     model, folders = _named(options, options.id), model_folders(options.models_dir)
     if options.monai:

@@ -9,6 +9,8 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
+from BrainIACLib.preprocessing.brain_extraction import AUTO, AUTO_HELP, BACKENDS
+
 if typing.TYPE_CHECKING:
     from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
 
@@ -21,13 +23,13 @@ def add_scan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
     command.add_argument("--series", metavar="UID", help="the DICOM series to read where a folder holds several")
     command.add_argument("--frame", type=from_zero, metavar="N", help="the frame to read of a 4D file, from 0")
+    ways = {AUTO: AUTO_HELP} | {way.name: way.help for way in BACKENDS.values() if not way.takes_mask}
     brain = command.add_mutually_exclusive_group()
     brain.add_argument(
         "--brain-extraction",
-        choices=("auto", "hd-bet", "hd-bet-accurate", "deepbet", "bundled", "stripped", "none"),
-        default="auto",
-        help="how to find the brain (auto: HD-BET where it is installed, else 'bundled', our own small network; "
-        "'stripped': already done; 'none': whole head)",
+        choices=ways,
+        default=AUTO,
+        help=f"how to find the brain ({'; '.join(f'{name}: {text}' for name, text in ways.items())})",
     )
     brain.add_argument("--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain")
     command.add_argument("--no-bias-field", action="store_true", help="skip the N4 bias-field correction")

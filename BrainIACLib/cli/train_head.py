@@ -81,7 +81,7 @@ def _train(options: argparse.Namespace) -> int:
     if options.report:  # before the head is installed: if it cannot be written, nothing has changed
         import json
 
-        from BrainIACLib.scans import write_text
+        from BrainIACLib.publishing import write_text
 
         write_text(json.dumps(head.report, indent=1) + "\n", options.report)
     folder = None if options.dry_run else head.install(store, replace=options.replace)

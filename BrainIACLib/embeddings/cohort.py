@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from BrainIACLib.embeddings.csv_rows import read_rows
+from BrainIACLib.embeddings.image_measures import MEASURES
 from BrainIACLib.errors import BrainIACError
 
-COMPUTED = ("sha256", "preprocessing_sha256", "model", "encoder_sha256", "preset", "warnings")
+COMPUTED = ("sha256", "preprocessing_sha256", "model", "encoder_sha256", "preset", "warnings", *MEASURES)
 
 
 @dataclass(frozen=True)

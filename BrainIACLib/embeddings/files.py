@@ -11,7 +11,7 @@ import numpy as np
 
 from BrainIACLib.embeddings.table import FACTS, EmbeddingTable
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.scans import write_bytes
+from BrainIACLib.publishing import write_bytes
 
 FORMATS = (".csv", ".npz", ".parquet")
 

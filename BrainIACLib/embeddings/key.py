@@ -10,12 +10,13 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+import BrainIACLib
 from BrainIACLib.contracts import EncoderContract
-from BrainIACLib.preprocessing import brain_extraction
+from BrainIACLib.preprocessing.brain_extraction import network_version
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
 from BrainIACLib.preprocessing.template import icbm152
 
-LIBRARY = Path(brain_extraction.__file__).parents[1]
+LIBRARY = Path(BrainIACLib.__file__).parent
 ROOMS = ("scans", "preprocessing", "models")  # the code between a file and its embedding
 
 
@@ -41,7 +42,7 @@ def preprocessing_sha256(
         "encoder": {k: v for k, v in dataclasses.asdict(encoder).items() if k not in ("weights", "sha256")},
         "template": icbm152().sha256,
         "versions": {name: metadata.version(name) for name in ("SimpleITK", "torch", "numpy")},
-        "brain_extraction": brain_extraction.network_version(options.brain_extraction),
+        "brain_extraction": network_version(options.brain_extraction),
         "code": _code_sha256(),
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()

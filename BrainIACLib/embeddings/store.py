@@ -19,6 +19,7 @@ import numpy as np
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.cohort import COMPUTED, Case
 from BrainIACLib.embeddings.files import check_format, read_table, write_table
+from BrainIACLib.embeddings.image_measures import MEASURES, measures_of
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.embeddings.table import EmbeddingTable, table_of
 from BrainIACLib.errors import BrainIACError, Cancelled
@@ -27,6 +28,15 @@ from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
 from BrainIACLib.scans import Scan, read_scan
 
 Key = tuple[str, str, str]  # sha256 of the image, of the preprocessing, of the encoder
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was computed of one image: its embedding, the warnings, and the texts of ``MEASURES`` (empty if unknown)."""
+
+    vector: np.ndarray
+    warnings: str
+    measures: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -92,10 +102,11 @@ def embed_cohort(
             scan = read(case.path)
             key = (scan.sha256, recipe, contract.encoder.sha256)
             if key not in known:
-                predictor.set_study({"scan": scan}, options, progress, cancelled, preset)
+                standardised = predictor.set_study({"scan": scan}, options, progress, cancelled, preset)["scan"]
                 vector, _ = predictor.embed("scan", model_id)
-                known[key] = np.array(vector, np.float32), " ".join(predictor.warnings_of("scan"))
-                journal.add(key, *known[key])
+                warnings = " ".join(predictor.warnings_of("scan"))
+                known[key] = Known(np.array(vector, np.float32), warnings, measures_of(standardised))
+                journal.add(key, known[key])
                 computed += 1
         except Cancelled:
             raise
@@ -104,10 +115,11 @@ def embed_cohort(
             if done is not None:
                 done(case, str(error))
             continue
-        vector, warnings = known[key]
+        found = known[key]
         computed_facts = dict(zip(("sha256", "preprocessing_sha256", "encoder_sha256"), key, strict=True))
-        rows.append({**case.facts, **computed_facts, "model": contract.id, "preset": preset, "warnings": warnings})
-        vectors.append(vector)
+        computed_facts |= {"model": contract.id, "preset": preset, "warnings": found.warnings, **found.measures}
+        rows.append({**case.facts, **computed_facts})
+        vectors.append(found.vector)
         if done is not None:
             done(case, None)
     if failures and out.exists() and not replace:
@@ -155,7 +167,7 @@ def _check_nothing_failed(out: Path, failures: Mapping[str, str]) -> None:
         )
 
 
-def _rows_of(path: Path) -> dict[Key, tuple[np.ndarray, str]]:
+def _rows_of(path: Path) -> dict[Key, Known]:
     """What a table holds; nothing if there is none, or none that can be read: it is computed again then."""
     try:
         table = read_table(path)
@@ -163,7 +175,9 @@ def _rows_of(path: Path) -> dict[Key, tuple[np.ndarray, str]]:
         return {}
     names = ("sha256", "preprocessing_sha256", "encoder_sha256")
     keys = zip(*(table.columns[name].tolist() for name in names), strict=True)
-    values = zip(table.embeddings, table.columns["warnings"].tolist(), strict=True)
+    there = [name for name in MEASURES if name in table.columns]  # tables of earlier versions have none
+    measures = [{name: str(table.columns[name][row]) for name in there} for row in range(len(table))]
+    values = map(Known, table.embeddings, table.columns["warnings"].tolist(), measures)
     return dict(zip(keys, values, strict=True))
 
 
@@ -172,18 +186,19 @@ class _Journal:
 
     def __init__(self, out: Path):
         self._path = out.with_name(f".{out.name}.partial")
-        self.rows: dict[Key, tuple[np.ndarray, str]] = {}
+        self.rows: dict[Key, Known] = {}
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
         for line in lines:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 row = json.loads(line)
                 vector = np.frombuffer(base64.b64decode(row["embedding"], validate=True), "<f4")
                 if len(vector) == row["size"]:
-                    self.rows[tuple(row["key"])] = vector, row["warnings"]
+                    self.rows[tuple(row["key"])] = Known(vector, row["warnings"], row.get("measures", {}))
 
-    def add(self, key: Key, vector: np.ndarray, warnings: str) -> None:
-        text = base64.b64encode(vector.astype("<f4").tobytes()).decode()
-        row = {"key": key, "size": len(vector), "warnings": warnings, "embedding": text}
+    def add(self, key: Key, known: Known) -> None:
+        text = base64.b64encode(known.vector.astype("<f4").tobytes()).decode()
+        row = {"key": key, "size": len(known.vector), "warnings": known.warnings, "measures": dict(known.measures)}
+        row["embedding"] = text
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write("\n" + json.dumps(row))  # the line break first: a cut-off line before ends there

@@ -13,6 +13,13 @@ Columns that are always there (text; empty where unknown):
 | ``preset`` | ``standard`` or ``official`` |
 | ``warnings`` | what preprocessing said about the scan |
 
+Columns that tables of earlier versions do not have (``image_measures``):
+
+| column | what |
+|---|---|
+| ``brain_ml`` | volume within the brain mask, in ml |
+| ``intensity_histogram`` | 32 shares of the brain's voxels (spaces between) in equal steps to the 99.5th percentile |
+
 A row is valid for exactly its (``sha256``, ``preprocessing_sha256``, ``encoder_sha256``). Further columns of the
 manifest (labels, ages, dataset) are kept as text. The numbers are the columns ``e0``, ``e1``, ... (float32).
 """

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from BrainIACLib.errors import Cancelled
-from BrainIACLib.trust.space import space_of
+from BrainIACLib.statistics.principal_space import space_of
 
 MOST_CASES = 1000
 AXES, STEPS, EXAGGERATED, EXAGGERATION = 30, 400, 100, 12.0

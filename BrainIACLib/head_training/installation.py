@@ -15,7 +15,7 @@ import BrainIACLib
 from BrainIACLib.checkpoints.installed import installed_models
 from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.checkpoints.store import incoming_folder, install, model_folders, remove
-from BrainIACLib.contracts import EncoderContract, HeadContract, ModelContract, RunContract, contract_to_json
+from BrainIACLib.contracts import OWN_HEAD, HeadContract, ModelContract, RunContract, contract_to_json
 from BrainIACLib.errors import ModelError
 from BrainIACLib.head_training.report import coverage_in_words, doubt_of_worth
 from BrainIACLib.head_training.two_layer_head import DROPOUT, TwoLayerHead
@@ -31,9 +31,7 @@ def install_head(head: "TrainedHead", store: Path, folders: Sequence[Path] | Non
     """See ``TrainedHead.install``."""
     folders = model_folders(store) if folders is None else folders
     encoder = _encoder(head, folders)
-    earlier = [
-        model for model in installed_models([store]) if model.task == head.task and model.contract.run is not None
-    ]
+    earlier = [model for model in installed_models([store]) if model.task == head.task and model.trained_here]
     if earlier and not replace:
         raise ModelError(
             f"A head for the task '{head.task}' was trained before ('{earlier[0].contract.id}'); choose another task "
@@ -57,12 +55,12 @@ def install_head(head: "TrainedHead", store: Path, folders: Sequence[Path] | Non
     return folder
 
 
-def _encoder(head: "TrainedHead", folders: Sequence[Path]) -> tuple[str, EncoderContract]:
-    """Id and contract of the installed model that holds the encoder of the embeddings."""
+def _encoder(head: "TrainedHead", folders: Sequence[Path]) -> ModelContract:
+    """The contract of the installed model that holds the encoder of the embeddings."""
     for model in installed_models(folders):
         contract = model.contract
         if contract.encoder.sha256 == head.encoder_sha256 and contract.encoder_model is None:
-            return contract.id, contract.encoder
+            return contract
     raise ModelError(
         f"The encoder of these embeddings ('{head.encoder_model}', sha256 {head.encoder_sha256[:8]}...) is not "
         "installed; install that model, or embed the scans again with one that is."
@@ -79,7 +77,7 @@ def _tensors(head: "TrainedHead") -> bytes:
     return save({name: np.ascontiguousarray(tensor, dtype=np.float32) for name, tensor in tensors.items()})
 
 
-def _contract(head: "TrainedHead", encoder: tuple[str, EncoderContract], sha256: str, ood_sha256: str) -> ModelContract:
+def _contract(head: "TrainedHead", encoder: ModelContract, sha256: str, ood_sha256: str) -> ModelContract:
     target, cases = head.cases.target, head.cases
     patients = len(set(cases.groups))
     survival, regression = target.kind == "survival", target.kind == "regression"
@@ -87,17 +85,16 @@ def _contract(head: "TrainedHead", encoder: tuple[str, EncoderContract], sha256:
     if survival:
         end = f"{head.endpoint:g} {target.unit}"
         labels = (f"no event within {end}", f"event within {end}")
-    encoder_model, encoder_contract = encoder
     doubt = doubt_of_worth(head.report["permutation"]["p"])
     return ModelContract(
         id=f"{head.task}-{sha256[:8]}",
         title=f"{head.task}: {target.name} (trained by the user)",
         version=sha256[:8],
-        licence="the user's own head; the encoder's licence applies to the encoder",
+        licence=f"{OWN_HEAD}; its encoder ({encoder.id}): {encoder.licence}",
         citation="BrainIAC for 3D Slicer; the head was trained by its user.",
         training_data=f"{sum(map(len, cases.scans))} scans of {patients} patients, column '{target.name}'",
         intended_use="Research on scans like those it was trained on. Not for diagnosis or treatment decisions.",
-        encoder=encoder_contract,
+        encoder=encoder.encoder,
         head=HeadContract(
             task=head.task,
             head_type="mlp" if isinstance(head.fitted, TwoLayerHead) else "linear",
@@ -127,7 +124,7 @@ def _contract(head: "TrainedHead", encoder: tuple[str, EncoderContract], sha256:
             ood_stats=OOD,
             ood_sha256=ood_sha256,
         ),
-        encoder_model=encoder_model,
+        encoder_model=encoder.id,
         unverified=(doubt,) if doubt else (),
         run=RunContract(
             trained=datetime.now(timezone.utc).isoformat(timespec="seconds"),

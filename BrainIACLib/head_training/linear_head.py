@@ -12,7 +12,7 @@ from BrainIACLib.head_training import cox, logistic
 from BrainIACLib.head_training.folds import fold_count, stratified_folds
 from BrainIACLib.head_training.ridge import choose_ridge, fit_ridge
 from BrainIACLib.head_training.targets import Target
-from BrainIACLib.trust.space import Space, space_of
+from BrainIACLib.statistics.principal_space import Space, space_of
 
 INNER_FOLDS = 5
 SOLVERS = {"classification": "L2 logistic regression", "regression": "ridge regression", "survival": "ridge Cox model"}

@@ -22,7 +22,7 @@ from BrainIACLib.errors import Cancelled
 from BrainIACLib.head_training.cases import Cases
 from BrainIACLib.head_training.cox import martingale_residuals
 from BrainIACLib.head_training.ridge import fit_ridge, left_out_errors
-from BrainIACLib.trust.space import space_of
+from BrainIACLib.statistics.principal_space import space_of
 
 PENALTIES = np.logspace(-2, 3, 6)
 SIGNIFICANT = 0.05

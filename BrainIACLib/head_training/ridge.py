@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from BrainIACLib.trust.space import Space
+from BrainIACLib.statistics.principal_space import Space
 
 PENALTIES = np.logspace(-3, 4, 29)  # in units of the mean squared length of a case
 

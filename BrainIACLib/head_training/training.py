@@ -136,7 +136,7 @@ def train_head(
     report_progress("learning curve", 0.7)
     curve = learning_curve(cases, done, head, seed, balanced, cancelled)
     report_progress("report", 0.95)
-    solver = SOLVERS[cases.target.kind] if head == "linear" else "two-layer head (P-17)"
+    solver = SOLVERS[cases.target.kind] if head == "linear" else "two-layer head"
     report = make_report(
         cases, done, temperature, conformal, risk, coverage, balanced, chance, shuffles, curve, seed, cancelled
     )

@@ -16,7 +16,7 @@ from BrainIACLib.errors import Cancelled
 from BrainIACLib.head_training.folds import stratified_folds
 from BrainIACLib.head_training.logistic import balanced_weights
 from BrainIACLib.head_training.targets import Target
-from BrainIACLib.trust.space import Space, space_of
+from BrainIACLib.statistics.principal_space import Space, space_of
 
 MOST_EPOCHS, PATIENCE, BATCH, LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 100, 10, 64, 1e-3, 1e-2, 0.2
 

@@ -63,6 +63,21 @@ class OneOfSeveral(nn.Module):
         return self.model.head((self.model.encoder(x) + self.others) / self.count)
 
 
+def linked(logits: Tensor, link: str, temperature: float | None) -> Tensor:
+    """(..., outputs) -> (..., classes): calibrated probabilities; of a link of two classes those of both, (1 - p, p).
+
+    ``link`` is one of ``contracts.LINKS``; "cloglog" is 1 - exp(-exp(x)), the chance of an event under the cumulative
+    hazard exp(x); "identity" gives the outputs back as they are.
+    """
+    if link == "identity":
+        return logits
+    scaled = logits / (temperature or 1.0)
+    if link == "softmax":
+        return torch.softmax(scaled, dim=-1)
+    positive = -torch.expm1(-torch.exp(scaled)) if link == "cloglog" else torch.sigmoid(scaled)
+    return torch.cat([1 - positive, positive], dim=-1)
+
+
 def empty_head(head_type: str, embedding_size: int, outputs: int) -> nn.Module:
     """A head without memory for its weights: load with ``load_state_dict(..., assign=True)``."""
     with torch.device("meta"):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.predictor import Explanation, Prediction
 from BrainIACLib.preprocessing.pipeline import Standardised
+from BrainIACLib.publishing import publishing_set, write_text
 from BrainIACLib.reports.earlier_results import RESULT
 from BrainIACLib.reports.overview_picture import save_overview
 from BrainIACLib.scans import Scan, write_image, write_transform
@@ -41,14 +39,7 @@ def write_results(
         raise BrainIACError(
             f"Writing to '{out}' would overwrite the input '{scan.path.name}'; choose another --out folder."
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".brainiac-", dir=out))
-    except OSError as error:
-        raise BrainIACError(
-            f"The folder '{out}' cannot be written ({error.strerror}); choose another --out folder."
-        ) from None
-    try:
+    with publishing_set(out, tuple(FILES)) as staging:
         write_image(explanation.map, staging / SALIENCY)
         write_image(standardised.image, staging / BRAIN)
         write_image(standardised.native_mask, staging / MASK)
@@ -65,13 +56,5 @@ def write_results(
             "saliency": dict(explanation.parameters),
             "files": FILES,
         }
-        (staging / RESULT).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        for name in FILES:  # result.json last: its presence says that the set is complete
-            os.replace(staging / name, out / name)
-    except OSError as error:
-        raise BrainIACError(
-            f"Writing to '{out}' failed ({error.strerror}); free some space or choose another folder."
-        ) from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        write_text(json.dumps(document, indent=2) + "\n", staging / RESULT)
     return out / RESULT

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,14 +119,23 @@ class _File:
     slices: tuple[Slice, ...]
 
 
-def find_series(files: Iterable[Path]) -> tuple[list[Series], tuple[str, ...]]:
-    """The series among ``files``, ordered by UID, and what was left out: damaged files and copies."""
+def find_series(
+    files: Iterable[Path],
+    more_tags: Iterable[str] = (),
+    look: Callable[[Path, Dataset], None] | None = None,
+) -> tuple[list[Series], tuple[str, ...]]:
+    """The series among ``files``, ordered by UID, and what was left out: damaged files and copies.
+
+    Parameters
+    ----------
+    more_tags, look : what else to read of each header, and who looks at it (a file, its header) in the same pass.
+    """
     members: dict[str, dict[tuple[str, ...], tuple[Path, _File]]] = {}
     damaged = copies = 0
     for file in files:
         if not is_dicom(file):
             continue
-        header = _read_header(file)
+        header = _read_header(file, [*_TAGS, *more_tags], look)
         if header is None:
             damaged += 1
         elif header.uid:
@@ -151,13 +160,13 @@ def quiet_pydicom() -> Iterator[None]:
         yield
 
 
-def _read_header(file: Path) -> _File | None:
+def _read_header(file: Path, tags: list[str], look: Callable[[Path, Dataset], None] | None) -> _File | None:
     import pydicom
 
     with quiet_pydicom():
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-            return _File(
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
+            found = _File(
                 uid=str(header.get("SeriesInstanceUID") or ""),
                 # the UID alone does not do: some anonymisers give all files the same
                 instance=tuple(
@@ -168,6 +177,9 @@ def _read_header(file: Path) -> _File | None:
                 samples=int(header.get("SamplesPerPixel") or 1),
                 slices=tuple(_slices(file, header)),
             )
+            if look is not None:
+                look(file, header)
+            return found
         except PermissionError:
             raise
         except Exception:  # whatever a damaged file makes the parser stumble over
@@ -189,28 +201,28 @@ def _series(uid: str, members: list[tuple[Path, _File]]) -> Series:
 def _slices(file: Path, header: Dataset) -> Iterator[Slice]:
     if not header.get("Rows") or not header.get("Columns"):
         return
-    frames = _frames(header)
+    frames = frames_of(header)
     for frame, places in enumerate(frames):
-        image_type = _first(places, "FrameType") or _first(places, "ImageType") or ""
+        image_type = first_value(places, "FrameType") or first_value(places, "ImageType") or ""
         times = ("TemporalPositionIndex", "TemporalPositionIdentifier", "TriggerTime", "AcquisitionNumber")
         yield Slice(
             file=file,
             frame=frame,
             frames_in_file=len(frames),
             size=(int(header.Columns), int(header.Rows)),
-            position=_numbers(places, "ImagePositionPatient", 3),
-            orientation=_numbers(places, "ImageOrientationPatient", 6),
-            spacing=_numbers(places, "PixelSpacing", 2),
-            thickness=_number(places, "SliceThickness", None),
-            rescale=(_number(places, "RescaleSlope", 1.0), _number(places, "RescaleIntercept", 0.0)),
+            position=numbers_of(places, "ImagePositionPatient", 3),
+            orientation=numbers_of(places, "ImageOrientationPatient", 6),
+            spacing=numbers_of(places, "PixelSpacing", 2),
+            thickness=number_of(places, "SliceThickness", None),
+            rescale=(number_of(places, "RescaleSlope", 1.0), number_of(places, "RescaleIntercept", 0.0)),
             image_type=image_type if isinstance(image_type, str) else "\\".join(image_type),
-            echo_time=_number(places, "EffectiveEchoTime", None) or _number(places, "EchoTime", None),
-            b_value=_number(places, "DiffusionBValue", None),
-            order=(*(_number(places, time, 0.0) for time in times), _number(places, "InstanceNumber", 0.0), frame),
+            echo_time=number_of(places, "EffectiveEchoTime", None) or number_of(places, "EchoTime", None),
+            b_value=number_of(places, "DiffusionBValue", None),
+            order=(*(number_of(places, time, 0.0) for time in times), number_of(places, "InstanceNumber", 0.0), frame),
         )
 
 
-def _frames(header: Dataset) -> list[list[Dataset]]:
+def frames_of(header: Dataset) -> list[list[Dataset]]:
     """For each frame the datasets that describe it, the most specific first."""
     shared = [part for group in header.get("SharedFunctionalGroupsSequence") or () for part in _parts(group)]
     own = header.get("PerFrameFunctionalGroupsSequence")
@@ -224,13 +236,14 @@ def _parts(group: Dataset) -> list[Dataset]:
     return [element.value[0] for element in group if element.VR == "SQ" and element.value]
 
 
-def _first(places: list[Dataset], keyword: str) -> object:
+def first_value(places: list[Dataset], keyword: str) -> object:
+    """The value of the first dataset that has one."""
     return next((place.get(keyword) for place in places if place.get(keyword) not in (None, "")), None)
 
 
-def _numbers(places: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
+def numbers_of(places: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
     """``count`` finite numbers, or None where they are missing or malformed."""
-    value = _first(places, keyword)
+    value = first_value(places, keyword)
     try:
         numbers = np.atleast_1d(np.array(value, dtype=float))
     except (TypeError, ValueError):
@@ -238,6 +251,7 @@ def _numbers(places: list[Dataset], keyword: str, count: int) -> tuple[float, ..
     return tuple(numbers.tolist()) if numbers.shape == (count,) and np.isfinite(numbers).all() else None
 
 
-def _number(places: list[Dataset], keyword: str, default: float | None) -> float | None:
-    numbers = _numbers(places, keyword, 1)
+def number_of(places: list[Dataset], keyword: str, default: float | None) -> float | None:
+    """One finite number, or ``default``."""
+    numbers = numbers_of(places, keyword, 1)
     return numbers[0] if numbers else default

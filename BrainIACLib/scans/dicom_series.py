@@ -56,7 +56,11 @@ def read_series(files: Iterable[Path], series_uid: str | None, frame: int | None
     Refused : no DICOM, several series and none chosen, no MR volume, missing or doubled slices, damaged pixels.
     """
     found, warnings = find_series(files)
-    series = _choose(found, series_uid)
+    return volume_of(_choose(found, series_uid), frame, warnings)
+
+
+def volume_of(series: Series, frame: int | None, warnings: tuple[str, ...] = ()) -> Volume:
+    """One volume of a series that was found before; ``warnings`` are said of it first. Raises as ``read_series``."""
     _check_is_mr_volume(series)
     image_types = {piece for one in series.slices for piece in one.image_type.split("\\")}
     if "DERIVED" in image_types:

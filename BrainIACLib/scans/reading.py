@@ -12,8 +12,8 @@ from pathlib import Path
 from BrainIACLib.errors import ScanError
 from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.scans.archives import unpacked
-from BrainIACLib.scans.dicom_headers import find_series
-from BrainIACLib.scans.dicom_series import read_series, summarise_series
+from BrainIACLib.scans.dicom_headers import Series, find_series
+from BrainIACLib.scans.dicom_series import read_series, summarise_series, volume_of
 from BrainIACLib.scans.formats import SINGLE_FILE_SUFFIXES, is_dicom, recognise, suffix
 from BrainIACLib.scans.itk_volume import read_itk_volume
 from BrainIACLib.scans.nifti import read_nifti
@@ -39,7 +39,21 @@ def read_scan(path: Path | str, *, series_uid: str | None = None, frame: int | N
     path = Path(path)
     with _explained(path):
         volume, sha256 = _read(path, series_uid, frame)
-        image, warnings = check_voxels(volume.image, volume.modality)
+        return _scan(path, volume, sha256)
+
+
+def read_found_series(path: Path, series: Series, frame: int | None = None) -> Scan:
+    """A scan of one of the series that ``find_series`` found in ``path``, without looking for the others again.
+
+    Raises
+    ------
+    Refused : why it is no usable scan, without any name.
+    """
+    return _scan(path, *_hashed(volume_of(series, frame)))
+
+
+def _scan(path: Path, volume: Volume, sha256: str) -> Scan:
+    image, warnings = check_voxels(volume.image, volume.modality)
     name = Path(os.path.abspath(path)).name
     return Scan(
         image=image,
@@ -87,7 +101,7 @@ def _read(path: Path, series_uid: str | None, frame: int | None) -> tuple[Volume
     """The volume and the hash of its files."""
     _check_path(path)
     if path.is_dir():
-        return _hashed(read_series(_files_below(path), series_uid, frame))
+        return _hashed(read_series(files_below(path), series_uid, frame))
     kind = recognise(path)
     if kind == "zip":
         with unpacked(path) as files:
@@ -135,7 +149,7 @@ def _read_series_of(path: Path, series_uid: str | None, frame: int | None) -> Vo
 def _dicom_files(path: Path) -> Iterator[Sequence[Path]]:
     _check_path(path)
     if path.is_dir():
-        yield list(_files_below(path))
+        yield list(files_below(path))
     elif recognise(path) == "zip":
         with unpacked(path) as files:
             yield files
@@ -143,7 +157,7 @@ def _dicom_files(path: Path) -> Iterator[Sequence[Path]]:
         yield [file for file in path.parent.iterdir() if file.is_file()]
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """All plain files at any depth, in a fixed order; linked folders are not entered."""
 
     def refuse(error: OSError) -> None:

@@ -1,17 +1,17 @@
-"""Writing files so that a reader never meets half of one: under a temporary name beside it, then renamed."""
+"""Images and transforms in files that ITK and 3D Slicer open."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.publishing import replacing
 from BrainIACLib.scans.itk_files import itk_files
 
 IMAGE_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
@@ -48,34 +48,11 @@ def write_transform(transform: sitk.Transform, path: Path | str) -> None:
         sitk.WriteTransform(transform, str(temporary))
 
 
-def write_text(text: str, path: Path | str) -> None:
-    """Write ``text`` as UTF-8 with its line ends unchanged. Raises as ``write_image``."""
-    write_bytes(text.encode("utf-8"), path)
-
-
-def write_bytes(content: bytes, path: Path | str) -> None:
-    """Write a file of any kind. Raises as ``write_image``."""
-    path = Path(path)
-    with _replacing(path, (path.suffix,)) as temporary:
-        temporary.write_bytes(content)
-
-
 @contextlib.contextmanager
 def _replacing(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """A free name beside ``path`` to write to; becomes ``path`` at the end, or vanishes."""
+    """As ``publishing.replacing``, for a format that ITK tells by the end of the name."""
     known = next((one for one in suffixes if path.name.lower().endswith(one)), None)
     if known is None:
         raise BrainIACError(f"'{path}' cannot be written: its name must end in {' or '.join(suffixes)}.")
-    temporary = path.with_name(f".{uuid.uuid4().hex}{known}")
-    try:
-        with itk_files():
-            yield temporary
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # ITK raises RuntimeError for every reason
-        reason = getattr(error, "strerror", None) or "the folder is missing, write-protected or full"
-        raise BrainIACError(
-            f"'{path}' cannot be written ({reason}); choose another place or free some space."
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with replacing(path, known) as temporary, itk_files():
+        yield temporary

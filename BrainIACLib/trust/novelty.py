@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from BrainIACLib.errors import ModelError
-from BrainIACLib.trust.space import space_of
+from BrainIACLib.statistics.principal_space import space_of
 
 MOST_CASES = 1000
 FOLDS = 5

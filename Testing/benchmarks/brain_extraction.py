@@ -30,7 +30,7 @@ from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.preprocessing.brain_extraction import extract_brain
-from BrainIACLib.preprocessing.brain_extraction_bundled import brain_distance
+from BrainIACLib.preprocessing.brain_extraction.bundled import brain_distance
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
 from BrainIACLib.resources import resource

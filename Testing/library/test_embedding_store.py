@@ -14,12 +14,13 @@ from BrainIACLib.cli import main
 from BrainIACLib.embeddings.cohort import read_cohort
 from BrainIACLib.embeddings.csv_rows import read_rows
 from BrainIACLib.embeddings.files import read_table, write_table
+from BrainIACLib.embeddings.image_measures import BINS, MEASURES, measured_numbers, measures_of
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.embeddings.store import embed_cohort
 from BrainIACLib.embeddings.table import FACTS, table_of
 from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.predictor import Predictor
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised
 from BrainIACLib.worker.head_requests import HeadRequests
 
 
@@ -313,3 +314,31 @@ def test_what_is_no_table_is_refused_in_words(name, content, reason, tmp_path):
         read_table(tmp_path / name)
     with pytest.raises(BrainIACError, match="does not exist"):
         read_table(tmp_path / "absent.csv")
+
+
+def test_brain_volume_and_histogram_of_a_phantom_are_those_of_its_formula():
+    """A ball of radius 40 mm has 268.08 ml; intensities that are uniform from 0 to 1 fill all bins alike."""
+    grid = np.stack(np.meshgrid(*(np.arange(50) * 2 - 49.0 for _ in range(3)), indexing="ij"))
+    ball = (grid**2).sum(axis=0) <= 40**2
+    values = np.where(ball, np.random.default_rng(0).uniform(0.001, 1, ball.shape), 0).astype(np.float32)
+    image, mask = sitk.GetImageFromArray(values), sitk.GetImageFromArray(ball.astype(np.uint8))
+    for each in (image, mask):
+        each.SetSpacing((2, 2, 2))
+    texts = measures_of(Standardised(image, image, mask, mask, sitk.Euler3DTransform(), ()))
+    columns = {name: [text] for name, text in texts.items()}
+    assert measured_numbers(columns, "brain_ml") == pytest.approx(4 / 3 * np.pi * 4**3, rel=0.01)
+    shares = measured_numbers(columns, "intensity_histogram")[0]
+    assert shares == pytest.approx(np.full(BINS, 1 / BINS), abs=0.006)
+    assert measured_numbers({**columns, "brain_ml": [""]}, "brain_ml") is None
+
+
+def test_the_measures_of_a_scan_stay_with_its_row(manifest, store, tmp_path):
+    first = run(manifest, store, tmp_path / "t.csv").table
+    again = run(manifest, store, tmp_path / "t.csv")
+    assert again.computed == 0
+    for name in MEASURES:
+        assert measured_numbers(first.columns, name) is not None
+        assert list(again.table.columns[name]) == list(first.columns[name])
+    earlier = type(first)({k: v for k, v in first.columns.items() if k not in MEASURES}, first.embeddings)
+    write_table(earlier, tmp_path / "t.csv")  # of a version that did not measure: its embeddings are used all the same
+    assert run(manifest, store, tmp_path / "t.csv").computed == 0

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from BrainIACLib.head_training import cox
 from BrainIACLib.head_training.logistic import balanced_weights, fit_logistic, log_loss, probabilities
 from BrainIACLib.head_training.ridge import fit_ridge, left_out_errors
-from BrainIACLib.trust.space import LEAST_SCALE, space_of
+from BrainIACLib.statistics.principal_space import LEAST_SCALE, space_of
 
 
 def embeddings(cases: int, size: int, seed: int = 0) -> np.ndarray:

@@ -209,7 +209,7 @@ def test_saliency_of_one_scan_holds_the_others_constant(study):
         explanation = study.explain("idh", name, label, samples=1, scans=slots)
         assert explanation.map.GetSize() == (40, 44, 36)
         assert explanation.map.GetSpacing() == (4, 4, 4)
-        assert 0 < sitk.GetArrayFromImage(explanation.map).max() <= 1  # 1 on the finer grid of the model
+        assert sitk.GetArrayFromImage(explanation.map).max() == 1
         assert explanation.parameters["guided_relu_modules"] == 17
         assert explanation.parameters["target"] == f"logit of {label}"
 
@@ -219,6 +219,28 @@ def test_a_vit_is_explained_by_plain_smoothgrad_under_that_name(study):
     label = study.predict("mci", "a").label
     explanation = study.explain("mci", "a", label, samples=1)
     assert explanation.parameters["method"] == "SmoothGrad"
+
+
+def test_a_two_layer_head_on_a_vit_is_explained_by_plain_smoothgrad(store, study, tmp_path):
+    """The head's own ReLU does not make guided backpropagation of a ViT possible."""
+    model = installed(store, "mci")
+    folder = tmp_path / "two-layer" / model.contract.id
+    folder.mkdir(parents=True)
+    for path in model.folder.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    size = model.contract.encoder.embedding_size
+    tensors = {"hidden.weight": torch.eye(size), "hidden.bias": torch.zeros(size)}
+    save_file(
+        tensors | {"fc.weight": torch.ones(1, size), "fc.bias": torch.zeros(1)}, folder / model.contract.head.weights
+    )
+    sha256 = file_sha256(folder / model.contract.head.weights)
+    head = dataclasses.replace(model.contract.head, head_type="mlp", sha256=sha256)
+    (folder / "contract.json").write_text(contract_to_json(dataclasses.replace(model.contract, head=head)))
+    predictor = Predictor("cpu", folder.parent)
+    predictor.set_study({"a": scan("a", 0, tmp_path)}, preset="official")
+    explanation = predictor.explain("mci", "a", predictor.predict("mci", "a").label, samples=1)
+    assert explanation.parameters["method"] == "SmoothGrad"
+    assert sitk.GetArrayFromImage(explanation.map).max() == 1
 
 
 def test_a_regression_is_explained_by_its_output(store, tmp_path, study):

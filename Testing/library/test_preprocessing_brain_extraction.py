@@ -12,8 +12,16 @@ import SimpleITK as sitk
 
 from BrainIACLib.cli.scan_options import add_scan_options
 from BrainIACLib.errors import Cancelled, PreprocessingError
-from BrainIACLib.preprocessing import brain_extraction
-from BrainIACLib.preprocessing.brain_extraction import Network, chosen_backend, extract_brain, is_stripped
+from BrainIACLib.preprocessing.brain_extraction import (
+    BACKENDS,
+    Backend,
+    Finds,
+    RawMask,
+    choices,
+    chosen_backend,
+    extract_brain,
+    is_stripped,
+)
 from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.resources import resource
 
@@ -65,12 +73,35 @@ def test_a_head_on_a_black_background_is_no_stripped_brain(scale):
     assert not is_stripped(noisy)
 
 
-def test_the_command_line_offers_every_way():
-    """A mask has an option of its own."""
+def backend(name, find, **fields) -> Backend:
+    return Backend(name, f"The {name} way", f"brains by {name}", Finds.GUESS, find, **fields)
+
+
+def option():
     parser = argparse.ArgumentParser()
     add_scan_options(parser)
-    offered = next(action.choices for action in parser._actions if action.dest == "brain_extraction")
-    assert set(offered) == set(brain_extraction.choices()) - {"mask"}
+    return next(action for action in parser._actions if action.dest == "brain_extraction")
+
+
+def test_the_command_line_offers_every_way():
+    """A mask has an option of its own."""
+    assert set(option().choices) == set(choices()) - {"mask"}
+
+
+def test_a_back_end_is_one_function_and_one_entry(monkeypatch):
+    """It is offered, chosen, run, cleaned and recorded without another line."""
+
+    def bright(request):
+        request.report(0.5)
+        return RawMask(request.image > 100, {"level": 100}, ("Look at it.",))
+
+    monkeypatch.setitem(BACKENDS, "bright", backend("bright", bright))
+    assert "bright" in option().choices
+    assert "bright: brains by bright" in option().help
+    told = []
+    found = extract_brain(as_image(np.where(ball((66, 85, 62)) < 1, 120.0, 0.0)), "bright", report=told.append)
+    assert (found.backend, found.parameters, told) == ("bright", {"level": 100}, [0.5, 1.0])
+    assert "Look at it." in found.warnings
 
 
 def test_a_mask_and_a_way_to_find_one_are_a_wrong_command_line(capsys):
@@ -86,8 +117,8 @@ def test_a_mask_and_a_way_to_find_one_are_a_wrong_command_line(capsys):
     ("backend", "extra"), [("hd-bet", "hd-bet"), ("hd-bet-accurate", "hd-bet"), ("deepbet", "deepbet")]
 )
 def test_a_network_that_is_not_there_is_said_with_the_command_that_gets_it(backend, extra, monkeypatch):
-    missing = dataclasses.replace(brain_extraction.NETWORKS[backend], is_installed=lambda: False)
-    monkeypatch.setitem(brain_extraction.NETWORKS, backend, missing)
+    missing = dataclasses.replace(BACKENDS[backend], is_installed=lambda: False)
+    monkeypatch.setitem(BACKENDS, backend, missing)
     with pytest.raises(PreprocessingError, match=re.escape(f'pip install ".[{extra}]"')):
         extract_brain(head(), backend)
     pyproject = (resource().parent / "pyproject.toml").read_text(encoding="utf-8")
@@ -114,20 +145,24 @@ def test_every_real_scan_is_told_apart(shared_data):
 
 
 def test_auto_takes_a_mask_first_then_a_stripped_scan_then_the_first_that_is_installed(monkeypatch):
-    def network(installed, in_auto=True):
-        return Network("some-package", "get it", lambda: installed, lambda *_: None, lambda: "1", in_auto)
+    def network(name, installed, in_auto=True):
+        found = backend(name, lambda request: None, is_installed=lambda: installed, in_auto=in_auto)
+        return dataclasses.replace(found, needs="some-package", installation="get it")
 
-    monkeypatch.setattr(
-        brain_extraction,
-        "NETWORKS",
-        {"slow": network(True, in_auto=False), "absent": network(False), "there": network(True), "too": network(True)},
-    )
+    def remove(*names):
+        for name in names:
+            monkeypatch.setitem(BACKENDS, name, dataclasses.replace(BACKENDS[name], is_installed=lambda: False))
+
+    remove("hd-bet", "bundled")
+    for one in (network("slow", True, in_auto=False), network("absent", False), network("there", True)):
+        monkeypatch.setitem(BACKENDS, one.name, one)
+    monkeypatch.setitem(BACKENDS, "too", network("too", True))
     assert chosen_backend(brain(), mask=brain()) == "mask"
     assert chosen_backend(brain()) == "stripped"
     assert chosen_backend(head()) == "there"
     with pytest.raises(PreprocessingError, match="some-package"):
         extract_brain(head(), "absent")
-    monkeypatch.setattr(brain_extraction, "NETWORKS", {"absent": network(False)})
+    remove("there", "too")
     with pytest.raises(PreprocessingError, match="still shows the skull"):
         chosen_backend(head())
 
@@ -137,10 +172,8 @@ def test_a_networks_answer_is_cleaned_and_judged(monkeypatch):
     raw[30:34, 30:34, 30:34] = False  # a hole
     expected = ball((60, 60, 60)) < 1
     raw[1:14, 1:14, 1:14] = True  # a second piece
-    answer = Network(
-        "x", "y", lambda: True, lambda image, device, report: (as_image(raw) > 0.5, {"device": device}), str
-    )
-    monkeypatch.setitem(brain_extraction.NETWORKS, "fake", answer)
+    answer = backend("fake", lambda request: RawMask(as_image(raw) > 0.5, {"device": request.device}))
+    monkeypatch.setitem(BACKENDS, "fake", answer)
     found = extract_brain(head(), "fake", device="cpu")
     assert np.array_equal(sitk.GetArrayFromImage(found.mask), expected)
     assert found.quality["pieces"] == 2
@@ -160,8 +193,8 @@ def test_doubtful_masks_are_said_aloud(radii, shift, words):
 
 
 def test_no_brain_is_an_error_with_one_sentence(monkeypatch):
-    empty = Network("x", "y", lambda: True, lambda image, *_: (sitk.Cast(image, sitk.sitkUInt8) * 0, {}), str)
-    monkeypatch.setitem(brain_extraction.NETWORKS, "fake", empty)
+    empty = backend("fake", lambda request: RawMask(sitk.Cast(request.image, sitk.sitkUInt8) * 0))
+    monkeypatch.setitem(BACKENDS, "fake", empty)
     with pytest.raises(PreprocessingError, match="No brain was found"):
         extract_brain(head(), "fake")
     with pytest.raises(PreprocessingError, match="choose one of auto"):

@@ -287,7 +287,7 @@ def test_scans_are_embedded_once_and_cancel_keeps_what_is_done(trainer, store, s
     click(trainer, "addVolumesButton")
     parameters = trainer.logic.getParameterNode()
     parameters.biasField = False
-    parameters.brainExtraction = type(parameters.brainExtraction).off
+    parameters.brainExtraction = type(parameters.brainExtraction).none
     out = tmp_path / "new folder" / "table.npz"
     trainer.ui.tableFile.setCurrentPath(str(out))
     button(trainer, "embedButton").click()

@@ -29,7 +29,7 @@ from PySide6 import QtCore, QtWidgets
 from test_results import prediction
 
 from BrainIACLib.errors import Cancelled
-from BrainIACLib.preprocessing.brain_extraction import choices
+from BrainIACLib.preprocessing.brain_extraction import BACKENDS, choices
 from BrainIACLib.worker.conversation import WorkerError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,6 +47,7 @@ def test_steps_are_told_in_plain_numbers():
 
 def test_the_panel_offers_every_way_to_find_the_brain_but_the_slowest_and_the_one_for_t1():
     assert {way.value for way in BrainExtraction} == set(choices()) - {"mask", "deepbet", "hd-bet-accurate"}
+    assert BrainExtraction.bundled.label() == BACKENDS["bundled"].title
 
 
 def test_an_empty_scene_says_what_to_do(panel):
@@ -248,7 +249,7 @@ def test_a_real_scan_from_click_to_map_with_the_numbers_of_the_command_line(pane
     view = scene.addSliceView("Red", "Axial")
     panel.updatePanel()
     panel.ui.biasField.setChecked(False)
-    panel.ui.brainExtraction.setCurrentIndex(list(BrainExtraction).index(BrainExtraction.off))
+    panel.ui.brainExtraction.setCurrentIndex(list(BrainExtraction).index(BrainExtraction.none))
     panel.ui.samples.setValue(1)
     panel._parameterNode.saliencyScan = scan
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 
 from BrainIACLib.models.unet import UNet
-from BrainIACLib.preprocessing.brain_extraction_bundled import read_brain_extraction_contract
+from BrainIACLib.preprocessing.brain_extraction.bundled import read_brain_extraction_contract
 from Training.starter.brain_extraction import border, scenes, surroundings, training
 from Training.starter.brain_extraction.border import BorderedLabelMap
 from Training.starter.brain_extraction.export import export

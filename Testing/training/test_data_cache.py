@@ -134,7 +134,7 @@ def test_a_full_disk_leaves_nothing_half(tmp_path, table, volumes, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CacheError, match="No space left on device"):
         write_cache(tmp_path / "c", table, volumes)
     assert list((tmp_path / "c").iterdir()) == []

@@ -11,7 +11,7 @@ pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
 
 from BrainIACLib.checkpoints.importing import TRAINED_ON, import_folder
 from BrainIACLib.errors import TrainingError
-from BrainIACLib.head_training.export import export_folder
+from BrainIACLib.exports.model_folder import export_folder
 from BrainIACLib.models.encoders import encoder
 from Training.data.cache import Cache, write_cache
 from Training.data.fingerprints import fingerprints_of, read_fingerprints, seen_before, write_fingerprints

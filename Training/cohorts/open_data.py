@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from BrainIACLib.errors import ManifestError
-from BrainIACLib.scans.writing import write_text
+from BrainIACLib.publishing import write_text
 from BrainIACLib.sequences import STANDARD_NAMES
 from Training.data.manifest import read_manifest
 

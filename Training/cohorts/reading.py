@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from BrainIACLib.errors import ManifestError
-from BrainIACLib.scans.writing import write_text
+from BrainIACLib.publishing import write_text
 from Training.data.manifest import read_manifest
 
 BRATS_2021 = r"BraTS2021_\d{5}"

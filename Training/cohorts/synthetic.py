@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from BrainIACLib.errors import ManifestError
-from BrainIACLib.scans.writing import write_bytes
+from BrainIACLib.publishing import write_bytes
 from BrainIACLib.sequences import STANDARD_NAMES
 from Training.cohorts.simulated_patients import NOTE, draw_patient
 from Training.data.cache import INDEX, quantise, write_cache

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from BrainIACLib.errors import CacheError
+from BrainIACLib.errors import BrainIACError, CacheError
+from BrainIACLib.publishing import write_bytes
 
 FORMAT = 1
 INDEX, TABLE = "cache.json", "volumes.csv"
@@ -206,20 +206,11 @@ def make_folder(folder: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write under a temporary name, flush to the disk, rename. Raises CacheError and leaves nothing on failure."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Write a whole file. Raises CacheError and leaves nothing on failure."""
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise CacheError(
-            f"'{path}' cannot be written ({error.strerror}); free some space, then run the command again: what is "
-            "finished is kept."
-        ) from None
+        write_bytes(content, path)
+    except BrainIACError as error:
+        raise CacheError(f"{error} Then run the command again: what is finished is kept.") from None
 
 
 def _quantised(volumes: Iterable[np.ndarray], expected: int) -> Iterator[np.ndarray]:

@@ -269,8 +269,8 @@ def _read_record(folder: Path, path: Path) -> dict | None:
 
 
 def _remove_others(folder: Path, wanted: set[str]) -> None:
-    """Shards and records of an earlier manifest, and what killed writers left."""
-    for path in (*folder.glob("shard-*.npy"), *folder.glob("shard-*.json"), *folder.glob(".*.partial")):
+    """Shards and records of an earlier manifest."""
+    for path in (*folder.glob("shard-*.npy"), *folder.glob("shard-*.json")):
         if path.name not in wanted:
             path.unlink(missing_ok=True)
 

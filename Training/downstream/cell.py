@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 
 import BrainIACLib
-from BrainIACLib.scans.writing import write_bytes, write_text
+from BrainIACLib.publishing import write_bytes, write_text
 from Training.data.cache import Cache
 from Training.data.inventory import inventory
 from Training.downstream.one_training import Trained, train_once

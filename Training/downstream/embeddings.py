@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from BrainIACLib.scans.writing import write_bytes
+from BrainIACLib.publishing import write_bytes
 from Training.downstream.inputs import VolumeInputs, embed_volumes
 from Training.downstream.plan import Workbench
 from Training.evaluation.perturbations import Perturbation

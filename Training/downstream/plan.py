@@ -14,7 +14,7 @@ import pandas as pd
 from BrainIACLib.checkpoints.installed import file_sha256
 from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.errors import TrainingError
-from BrainIACLib.scans.writing import write_text
+from BrainIACLib.publishing import write_text
 from Training.data.cache import INDEX, Cache
 from Training.data.fingerprints import seen_before
 from Training.data.splits import refuse_overlaps

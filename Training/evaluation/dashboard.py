@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Template
 
 from BrainIACLib.errors import ResultsError, StatisticsError
-from BrainIACLib.scans.writing import write_text
+from BrainIACLib.publishing import write_text
 from Training.evaluation.measures import MEASURES
 from Training.evaluation.reading_runs import read_run
 from Training.evaluation.results import Cell, cell_folders, read_grid, read_json

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from BrainIACLib.checkpoints.installed import file_sha256
-from BrainIACLib.scans.writing import write_text
+from BrainIACLib.publishing import write_text
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.protocol_checklist import protocol_checklist
 from Training.evaluation.tripod_checklist import tripod_checklist

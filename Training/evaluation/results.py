@@ -72,7 +72,7 @@ import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import ResultsError
-from BrainIACLib.scans.writing import write_bytes, write_text
+from BrainIACLib.publishing import write_bytes, write_text
 
 LAYOUT_VERSION = 1
 TASKS = ("sequence", "age", "idh", "survival")

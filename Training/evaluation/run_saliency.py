@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from BrainIACLib.models.heads import EncoderWithHead, OneOfSeveral
+from BrainIACLib.publishing import write_bytes, write_text
 from BrainIACLib.saliency import guided_smoothgrad
-from BrainIACLib.scans.writing import write_bytes, write_text
 from BrainIACLib.statistics.saliency_distance import centre_of_mass_distance
 from Training.downstream.inputs import VolumeInputs
 from Training.downstream.plan import Workbench

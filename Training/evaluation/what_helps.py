@@ -28,7 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.scans.writing import write_bytes, write_text
+from BrainIACLib.publishing import write_bytes, write_text
 from BrainIACLib.statistics.metrics import mae
 from Training.cohorts.synthetic import SyntheticCohort, draw_cohort
 from Training.data.cache import Cache, make_folder

@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from BrainIACLib.scans.writing import write_bytes
+from BrainIACLib.publishing import write_bytes
 
 # Okabe and Ito's palette (Color Universal Design, 2008); line and marker say the same again without colour
 COLOURS = {"BrainIAC": "#0072B2", "MedicalNet": "#E69F00", "Scratch": "#009E73"}

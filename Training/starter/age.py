@@ -23,7 +23,7 @@ from BrainIACLib.embeddings.table import EmbeddingTable
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.training import TrainedHead, train_head
 from BrainIACLib.predictor import Predictor
-from BrainIACLib.scans import write_text
+from BrainIACLib.publishing import write_text
 
 TASK, TARGET, HIGHEST_P = "age-starter", "age_years", 0.05
 

@@ -23,7 +23,7 @@ from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.preprocessing.brain_extraction import NETWORKS
+from BrainIACLib.preprocessing.brain_extraction import network_of_auto
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
 from BrainIACLib.resources import resource
@@ -72,7 +72,7 @@ def answers(data: Path, model: InstalledModel, folders: list[str], cache: Path) 
     head, encoder = model.contract.head, model.contract.encoder
     options = {mode: PreprocessingOptions(brain_extraction=mode) for mode in MODES}
     recipes = {mode: preprocessing_sha256(asked, "standard", encoder) for mode, asked in options.items()}
-    network = next(name for name, known in NETWORKS.items() if known.in_auto and known.is_installed())
+    network = network_of_auto().name
     with (data / "MANIFEST.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["file"].split("/")[0] in folders]
     for row in rows:

@@ -21,8 +21,8 @@ import torch
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import contract_to_json, read_contract
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.publishing import write_text
 from BrainIACLib.resources import resource
-from BrainIACLib.scans import write_text
 from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.statistics.conformal import classification_scores
 from BrainIACLib.trust.conformal import conformal_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from BrainIACLib.scans.writing import write_text
+from BrainIACLib.publishing import write_text
 
 NOTHING = "-"
 """What stands where there is no number; the note of the table or its reason column says why."""

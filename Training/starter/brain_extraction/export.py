@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from BrainIACLib.models.unet import UNet
-from BrainIACLib.preprocessing.brain_extraction_bundled import FILE, BrainExtractionContract
+from BrainIACLib.preprocessing.brain_extraction.bundled import FILE, BrainExtractionContract
 from Training.starter.brain_extraction.scenes import CLIP_MM, SPACING_MM
 from Training.starter.brain_extraction.training import MM_PER_OUTPUT, Recipe
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from BrainIACLib.preprocessing.brain_extraction_bundled import normalised, resampled
+from BrainIACLib.preprocessing.brain_extraction.bundled import normalised, resampled
 from BrainIACLib.sequences import STANDARD_NAMES
 from Training.starter.brain_extraction.border import BorderedLabelMap
 from Training.starter.brain_extraction.surroundings import textured_outside, vary_contrast, vary_surroundings

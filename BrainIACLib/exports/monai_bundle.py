@@ -2,8 +2,9 @@
 
     python -m monai.bundle run --config_file DIR/configs/inference.json --bundle_root DIR --scans "['scan.nii.gz']"
 
-The network alone (input on the model's grid to raw outputs) needs MONAI only; reading and standardising a scan needs
-this library, since rigid registration and brain extraction are no MONAI transforms.
+The network alone (input on the model's grid to answers) needs MONAI only: temperature and link are inside, so that it
+gives the calibrated probabilities, or the number in the unit shown, that this library gives. Reading and standardising
+a scan needs this library, since rigid registration and brain extraction are no MONAI transforms.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pathlib import Path
 import numpy as np
 
 import BrainIACLib
+from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.checkpoints.installed import Folders, InstalledModel, load_model
-from BrainIACLib.contracts import ModelContract, read_contract
+from BrainIACLib.contracts import HeadContract, ModelContract, read_contract
 from BrainIACLib.errors import ModelError
-from BrainIACLib.head_training.export import write_whole_model
+from BrainIACLib.exports.model_folder import write_whole_model
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.scans import read_scan
@@ -28,7 +30,33 @@ from BrainIACLib.scans import read_scan
 if typing.TYPE_CHECKING:
     import torch
 
+    from BrainIACLib.models.heads import EncoderWithHead
+
 CHECKED_MONAI = "1.6.1"
+
+
+def answering(model: "EncoderWithHead", head: HeadContract) -> "torch.nn.Module":
+    """Inputs (scans, 1, X, Y, Z) to answers: probabilities (., classes), or the number (., 1) in the unit shown.
+
+    A head of one scan answers each scan; a head of several slots answers once, for the mean of the embeddings.
+    """
+    import torch
+
+    from BrainIACLib.models.heads import linked
+
+    class Answering(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, scans: torch.Tensor) -> torch.Tensor:
+            embeddings = self.model.encoder(scans)
+            if len(head.slots) > 1:
+                embeddings = embeddings.mean(dim=0, keepdim=True)
+            answers = linked(self.model.head(embeddings), head.link, head.temperature)
+            return answers * (head.conversion or 1.0) if head.link == "identity" else answers
+
+    return Answering().eval()
 
 
 class ScanToInput:
@@ -62,15 +90,15 @@ def export_monai_bundle(model: InstalledModel, out: Path, folders: Folders = Non
             for name in ("configs", "docs", "models/brainiac"):
                 (staging / name).mkdir(parents=True)
             write_whole_model(model, staging / "models" / "brainiac", folders)
-            net = load_model(model, folders)
-            example = torch.zeros(1, 1, *contract.encoder.input_size)
+            net = answering(load_model(model, folders), contract.head)
+            example = torch.zeros(len(contract.head.slots), 1, *contract.encoder.input_size)
             with warnings.catch_warnings(), torch.inference_mode():
                 warnings.simplefilter("ignore")  # TorchScript is old, and what MONAI's bundles hold
                 traced = torch.jit.trace(net, example, check_trace=False)
                 described = {"metadata.json": json.dumps(_metadata(contract))}  # where monai.bundle.load looks for it
                 torch.jit.save(traced, str(staging / "models" / "model.ts"), _extra_files=described)
             _write(staging / "configs" / "metadata.json", _metadata(contract))
-            _write(staging / "configs" / "inference.json", INFERENCE)
+            _write(staging / "configs" / "inference.json", INFERENCE | _outputs(contract.head))
             card = model.folder / "card.md"
             text = card.read_text(encoding="utf-8") if card.is_file() else f"# {contract.title}\n"
             (staging / "docs" / "README.md").write_text(text, encoding="utf-8")
@@ -90,19 +118,30 @@ INFERENCE = {
         "map_location": "@device",
     },
     "preprocessing": {
-        "_target_": "BrainIACLib.head_training.monai_bundle.ScanToInput",
+        "_target_": "BrainIACLib.exports.monai_bundle.ScanToInput",
         "model_folder": "$@bundle_root + '/models/brainiac'",
     },
-    "outputs": "$[@network_def(@preprocessing(scan)[None].to(@device))[0].tolist() for scan in @scans]",
     "run": ["$print(@outputs)"],
 }
 
 
+def _outputs(head: HeadContract) -> dict[str, str]:
+    """One answer a scan; of several slots one for all scans together, in the order of ``head.slots``."""
+    if len(head.slots) == 1:
+        return {"outputs": "$[@network_def(@preprocessing(scan)[None].to(@device))[0].tolist() for scan in @scans]"}
+    together = "__import__('torch').stack([@preprocessing(scan) for scan in @scans]).to(@device)"
+    return {"outputs": f"$[@network_def({together})[0].tolist()]"}
+
+
 def _metadata(contract: ModelContract) -> dict:
     head, encoder = contract.head, contract.encoder
-    channels = {str(i): label for i, label in enumerate(head.labels or (head.unit,))}
-    if head.link in ("sigmoid", "cloglog"):
-        channels = {"0": f"{head.link} of this is the probability of '{head.labels[1]}'"}
+    channels = {str(i): label for i, label in enumerate(head.display_labels or (head.display_unit or head.unit,))}
+    scans = f"One batch is one study: {', '.join(head.slots)}, in this order. " if len(head.slots) > 1 else ""
+    coarse = (
+        "Of scans with coarse voxels brainiac gives a share of T2 and FLAIR to 'other'; this network cannot. "
+        if head.task == SEQUENCE_TASK
+        else ""
+    )
     return {
         "version": contract.version,
         "changelog": {contract.version: "exported"},
@@ -112,7 +151,7 @@ def _metadata(contract: ModelContract) -> dict:
         "required_packages_version": {"brainiac-slicer": BrainIACLib.__version__},
         "name": contract.id,
         "task": head.task,
-        "description": f"{contract.title}. {head.valid_range} Research use only; not for diagnosis.",
+        "description": f"{contract.title}. {head.valid_range} {scans}{coarse}Research use only; not for diagnosis.",
         "authors": "see the model card",
         "copyright": contract.licence,
         "data_source": contract.training_data,
@@ -137,10 +176,10 @@ def _metadata(contract: ModelContract) -> dict:
                 "pred": {
                     "type": "probabilities" if head.labels else "image",
                     "format": "classes" if head.labels else "regression",
-                    "num_channels": head.outputs,
+                    "num_channels": len(channels),
                     "spatial_shape": [],
                     "dtype": "float32",
-                    "value_range": [],
+                    "value_range": [0, 1] if head.labels else [],
                     "is_patch_data": False,
                     "channel_def": channels,
                 }

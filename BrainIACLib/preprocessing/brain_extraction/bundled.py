@@ -12,7 +12,6 @@ import functools
 import hashlib
 import json
 import typing
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from BrainIACLib.errors import ModelError, PreprocessingError
+from BrainIACLib.preprocessing.brain_extraction.backend import MaskRequest, RawMask
 from BrainIACLib.resources import resource
 
 if typing.TYPE_CHECKING:
@@ -117,14 +117,11 @@ def version() -> str:
     return f"{contract.version} {contract.sha256} {contract.border_mm}"
 
 
-def segment(
-    image: sitk.Image, device: str, report: Callable[[float], None], border_mm: float | None = None
-) -> tuple[sitk.Image, dict]:
-    """The raw mask (uint8, on the grid of the scan) and what goes into the record.
+def find(request: MaskRequest, border_mm: float | None = None) -> RawMask:
+    """The brain by one pass of the network.
 
     Parameters
     ----------
-    report : gets the fraction done; may raise to stop.
     border_mm : where the distance is cut; positive is tighter, negative looser; the contract's level if not given.
 
     Raises
@@ -132,24 +129,24 @@ def segment(
     PreprocessingError : the scan is constant, too thin, or shows no brain.
     ModelError : the bundled network is missing or damaged.
     """
-    report(0.0)
-    found = brain_distance(image, device)
-    report(0.9)
+    request.report(0.0)
+    found = brain_distance(request.image, request.device)
+    request.report(0.9)
     border = found.contract.border_mm if border_mm is None else float(border_mm)
     parameters = {
         "network": f"{found.contract.id} {found.contract.version}",
         "sha256": found.contract.sha256,
         "border_mm": border,
-        "device": device,
+        "device": request.device,
         "sharpness": round(found.sharpness, 3),
     }
-    if found.sharpness < BELIEVABLE_SHARPNESS:
-        parameters["warnings"] = ("The network is not sure where the brain ends: look at the mask before using it.",)
-    return found.distance > border, parameters
+    unsure = found.sharpness < BELIEVABLE_SHARPNESS
+    warnings = ("The network is not sure where the brain ends: look at the mask before using it.",) if unsure else ()
+    return RawMask(found.distance > border, parameters, warnings)
 
 
 def brain_distance(image: sitk.Image, device: str = "cpu") -> BrainDistance:
-    """One pass of the network, brought back onto the scan's grid. Errors: as ``segment``."""
+    """One pass of the network, brought back onto the scan's grid. Errors: as ``find``."""
     import torch
 
     contract, net = _network(device)

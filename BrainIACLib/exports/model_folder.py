@@ -11,7 +11,7 @@ from pathlib import Path
 from BrainIACLib.checkpoints.installed import Folders, InstalledModel, encoder_file, verify_model
 from BrainIACLib.contracts import contract_to_json
 from BrainIACLib.errors import ModelError
-from BrainIACLib.scans import write_bytes
+from BrainIACLib.publishing import write_bytes
 
 
 def export_folder(model: InstalledModel, out: Path, folders: Folders = None) -> Path:

@@ -1,0 +1,72 @@
+"""What a long run has finished, one line each: a line that is damaged or cut off is not believed and costs itself."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from BrainIACLib.publishing.files import BINARY, NO_LINK, not_written, sync_folder, sync_handle
+from BrainIACLib.publishing.sets import is_own
+
+
+class Journal:
+    """Lines of JSON, each behind the first 16 digits of its sha256, each on the disk when ``add`` returns.
+
+    A file of another user, and a link, is not believed: it is removed, or the journal cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._begun = False
+
+    def rows(self) -> Iterator[dict]:
+        """The rows that are whole, oldest first."""
+        try:
+            if not is_own(self._path):
+                return
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise not_written(self._path, error) from None
+        for line in content.split(b"\n"):
+            digest, _, text = line.partition(b" ")
+            if text and digest == _digest(text):
+                with contextlib.suppress(ValueError):
+                    row = json.loads(text)
+                    if isinstance(row, dict):
+                        yield row
+
+    def add(self, row: dict) -> None:
+        """Raises BrainIACError if the disk is full or the folder cannot be written."""
+        text = json.dumps(row).encode("ascii")
+        try:
+            if not self._begun and os.path.lexists(self._path) and not is_own(self._path):
+                self._path.unlink()
+            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_LINK | BINARY, 0o666)
+            try:
+                line = b"\n" + _digest(text) + b" " + text  # the line break first: it ends a line that was cut off
+                if os.write(handle, line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                sync_handle(handle)
+            finally:
+                os.close(handle)
+            if not self._begun:
+                sync_folder(self._path.parent)
+        except OSError as error:
+            raise not_written(self._path, error) from None
+        self._begun = True
+
+    def remove(self) -> None:
+        """The run is finished."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest()[:16].encode("ascii")
