@@ -18,6 +18,7 @@ from Training.starter.anatomy.heads import SIZE, HeadStore
 from Training.starter.anatomy.rendering import render
 
 DICE_SMOOTHING = 20.0  # voxels
+STEPS_BETWEEN_CHECKPOINTS = 200
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def shares_loss(logits: Tensor, shares: Tensor) -> Tensor:
 
 
 def train(recipe: Recipe, heads: HeadStore, checkpoint: Path) -> AnatomyEncoder:
-    """Train, from ``checkpoint`` if it is there, and return the averaged net; rewritten every 200 steps."""
+    """Train, from ``checkpoint`` if it is there, and return the averaged net; rewritten as it goes."""
     torch.manual_seed(recipe.seed)
     net = AnatomyEncoder(recipe.width).to(memory_format=torch.channels_last_3d)
     average = copy.deepcopy(net).requires_grad_(False)
@@ -92,8 +93,9 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path) -> AnatomyEncoder:
             for mean, value in zip(average.parameters(), net.parameters(), strict=True):
                 mean.lerp_(value, 1 - keep)
         losses.append(float(loss.detach()))
-        if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
-            print(f"{step + 1}: loss {np.mean(losses[-200:]):.3f}, {time.monotonic() - started:.0f} s", flush=True)
+        if (step + 1) % STEPS_BETWEEN_CHECKPOINTS == 0 or step + 1 == recipe.steps:
+            lately = np.mean(losses[-STEPS_BETWEEN_CHECKPOINTS:])
+            print(f"{step + 1}: loss {lately:.3f}, {time.monotonic() - started:.0f} s", flush=True)
             partial = checkpoint.with_suffix(".partial")
             state = {name: part.state_dict() for name, part in parts.items()}
             torch.save({"step": step + 1, "recipe": dataclasses.asdict(recipe), **state}, partial)
