@@ -11,14 +11,16 @@ that is judged took no part in the fit. Writes ``probes.md`` and ``features.npz`
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 
 from BrainIACLib.checkpoints.installed import find_encoder, load_model
-from BrainIACLib.contracts import EncoderContract
+from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.linear_head import fit_linear_head
 from BrainIACLib.head_training.targets import Target
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES
@@ -26,7 +28,7 @@ from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from BrainIACLib.statistics.metrics import balanced_accuracy
-from Training.starter.open_scans import OpenScan, all_prepared, manifest_sha256, open_scans
+from Training.starter.open_scans import OpenScan, all_prepared, manifest_sha256, open_scans, prepared
 
 SEQUENCE_MODEL, ANATOMY_MODEL = "sequence-starter", "structure-volumes"
 REPRESENTATIONS = ("anatomy", "volumes", "sequence encoder", "random network", "histogram", "block averages")
@@ -53,52 +55,51 @@ class Features:
         return np.array([getattr(scan, name) for scan in self.scans])
 
 
-class Embedder:
-    """Every representation of one standardised scan."""
+@torch.inference_mode()
+def anatomy(images: Iterator[sitk.Image]) -> dict[str, np.ndarray]:
+    """The embeddings of the anatomy network, and the part of them that is volumes alone."""
+    model = find_encoder(model_id=ANATOMY_MODEL)
+    net = load_model(model).encoder
+    found = np.stack([net(model_input(image, model.contract.encoder))[0].numpy() for image in images])
+    return {"anatomy": found, "volumes": found[:, :GLOBAL]}
 
-    def __init__(self, seed: int = 0):
-        self._models: dict[str, tuple[EncoderContract, torch.nn.Module]] = {}
-        for name, model_id in (("anatomy", ANATOMY_MODEL), ("sequence encoder", SEQUENCE_MODEL)):
-            model = find_encoder(model_id=model_id)
-            self._models[name] = (model.contract.encoder, load_model(model).encoder)
-        contract = self._models["sequence encoder"][0]
-        torch.manual_seed(seed)
-        self._models["random network"] = (contract, ResNet(contract.architecture, contract.width).eval())
 
-    @property
-    def key(self) -> str:
-        """The weights that the representations come from."""
-        return "-".join(contract.sha256[:8] for contract, _ in self._models.values())
-
-    @torch.inference_mode()
-    def embed(self, image) -> dict[str, np.ndarray]:
-        """Representation -> (d,)."""
-        found = {}
-        for name, (contract, net) in self._models.items():
-            found[name] = net(model_input(image, contract))[0].numpy()
-        found["volumes"] = found["anatomy"][:GLOBAL]
-        volume = model_input(image, self._models["sequence encoder"][0])
+@torch.inference_mode()
+def baselines(images: Iterator[sitk.Image], seed: int = 0) -> dict[str, np.ndarray]:
+    """The sequence encoder, a random network of its shape, an intensity histogram and block averages."""
+    model = find_encoder(model_id=SEQUENCE_MODEL)
+    contract = model.contract.encoder
+    torch.manual_seed(seed)
+    nets = {
+        "sequence encoder": load_model(model).encoder,
+        "random network": ResNet(contract.architecture, contract.width).eval(),
+    }
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (*nets, "histogram", "block averages")}
+    for image in images:
+        volume = model_input(image, contract)
+        for name, net in nets.items():
+            found[name].append(net(volume)[0].numpy())
         inside = volume[volume != 0]
-        found["histogram"] = torch.histc(inside, 32, -3, 3).numpy() / max(inside.numel(), 1)
-        found["block averages"] = torch.nn.functional.adaptive_avg_pool3d(volume, BLOCKS).flatten().numpy()
-        return found
+        found["histogram"].append(torch.histc(inside, 32, -3, 3).numpy() / max(inside.numel(), 1))
+        found["block averages"].append(torch.nn.functional.adaptive_avg_pool3d(volume, BLOCKS).flatten().numpy())
+    return {name: np.stack(values) for name, values in found.items()}
 
 
 def features_of(data: Path, work: Path) -> Features:
-    """Of all open scans that can be standardised; kept, by the weights that they come from."""
-    embedder, scans = Embedder(), open_scans(data)
-    stored = work / f"features-{embedder.key}-{manifest_sha256(data)[:8]}.npz"
-    if stored.is_file():
+    """Of all open scans that can be standardised; kept by the weights that they come from."""
+    ready = [scan for scan, _ in all_prepared(open_scans(data), work / "standardised")]
+    of: dict[str, np.ndarray] = {}
+    for make, model_id in ((anatomy, ANATOMY_MODEL), (baselines, SEQUENCE_MODEL)):
+        sha256 = find_encoder(model_id=model_id).contract.encoder.sha256
+        stored = work / f"{make.__name__}-{sha256[:8]}-{manifest_sha256(data)[:8]}.npz"
+        if not stored.is_file():
+            images = (prepared(scan, work / "standardised").image for scan in ready)
+            np.savez(stored, scans=np.array([scan.sha256 for scan in ready]), **make(images))
         with np.load(stored) as kept:
-            known = {scan.sha256: scan for scan in scans}
-            return Features([known[key] for key in kept["scans"]], {name: kept[name] for name in REPRESENTATIONS})
-    found, embedded = [], []
-    for scan, prepared in all_prepared(scans, work / "standardised"):
-        found.append(scan)
-        embedded.append(embedder.embed(prepared.image))
-    of = {name: np.stack([one[name] for one in embedded]).astype(np.float64) for name in REPRESENTATIONS}
-    np.savez(stored, scans=np.array([scan.sha256 for scan in found]), **of)
-    return Features(found, of)
+            if kept["scans"].tolist() != [scan.sha256 for scan in ready]:
+                raise BrainIACError(f"'{stored}' holds other scans; delete it.")
+            of |= {name: kept[name].astype(np.float64) for name in kept.files if name != "scans"}
+    return Features(ready, of)
 
 
 def answers(values: np.ndarray, target: np.ndarray, fold: np.ndarray, groups: np.ndarray) -> np.ndarray:

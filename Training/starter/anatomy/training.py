@@ -15,6 +15,14 @@ from torch import Tensor
 
 from BrainIACLib.models.anatomy import AnatomyEncoder
 from Training.starter.anatomy.heads import SIZE, HeadStore
+from Training.starter.anatomy.real_scans import (
+    BOX,
+    LabelledScan,
+    MeasuredScan,
+    augmented,
+    label_loss,
+    volume_loss,
+)
 from Training.starter.anatomy.rendering import render
 
 DICE_SMOOTHING = 20.0  # voxels
@@ -35,6 +43,8 @@ class Recipe:
     width: float = 1.0
     crop: tuple[int, int, int] = (48, 80, 64)
     whole_every: int = 8  # every eighth step sees the whole grid
+    real_from: int = 1800  # from this step on, two of four see real scans
+    volume_weight: float = 0.5
 
 
 SMALL = Recipe(heads=2, first_heads=2, steps=4, width=1 / 3)
@@ -56,7 +66,15 @@ def shares_loss(logits: Tensor, shares: Tensor) -> Tensor:
     return entropy + (1 - overlap / whole).mean()
 
 
-def train(recipe: Recipe, heads: HeadStore, checkpoint: Path) -> AnatomyEncoder:
+@dataclass(frozen=True)
+class RealScans:
+    """What is trained on besides simulated heads; empty lists: nothing."""
+
+    measured: list[MeasuredScan]
+    labelled: list[LabelledScan]
+
+
+def train(recipe: Recipe, heads: HeadStore, checkpoint: Path, real: RealScans = RealScans([], [])) -> AnatomyEncoder:
     """Train, from ``checkpoint`` if it is there, and return the averaged net; rewritten as it goes."""
     torch.manual_seed(recipe.seed)
     net = AnatomyEncoder(recipe.width).to(memory_format=torch.channels_last_3d)
@@ -75,14 +93,13 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path) -> AnatomyEncoder:
     for step in range(first, recipe.steps):
         rng = np.random.default_rng((recipe.seed, 1, step))  # by step, so that a resumed run goes on alike
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        known = min(recipe.heads, recipe.first_heads + int(recipe.heads * step / (0.8 * recipe.steps)))
-        head = heads.get(int(rng.integers(known)))
-        image = render(head, rng, generator)
-        size = SIZE if step % recipe.whole_every == 0 else recipe.crop
-        image, shares = _part(image, head.shares, size, rng)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = net.unet(image)
-        loss = shares_loss(logits, shares)
+        kind = step % 4 if step >= recipe.real_from else 0
+        if kind == 1 and real.labelled:
+            loss = _loss_of_labels(net, recipe, real.labelled, rng, generator)
+        elif kind == 3 and real.measured:
+            loss = recipe.volume_weight * _loss_of_volumes(net, real.measured, rng, generator)
+        else:
+            loss = _loss_of_heads(net, recipe, step, heads, rng, generator)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -103,8 +120,51 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path) -> AnatomyEncoder:
     return average.eval()
 
 
+def _loss_of_heads(
+    net: AnatomyEncoder,
+    recipe: Recipe,
+    step: int,
+    heads: HeadStore,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+) -> Tensor:
+    known = min(recipe.heads, recipe.first_heads + int(recipe.heads * step / (0.8 * recipe.steps)))
+    head = heads.get(int(rng.integers(known)))
+    size = SIZE if step % recipe.whole_every == 0 else recipe.crop
+    image, shares = _part(render(head, rng, generator), head.shares, size, rng)
+    return shares_loss(_logits(net, image), shares.div_(8))
+
+
+def _loss_of_labels(
+    net: AnatomyEncoder,
+    recipe: Recipe,
+    scans: list[LabelledScan],
+    rng: np.random.Generator,
+    generator: torch.Generator,
+) -> Tensor:
+    scan = scans[int(rng.integers(len(scans)))]
+    image, shares = _part(augmented(scan.image, rng, generator), scan.shares, recipe.crop, rng)
+    return label_loss(_logits(net, image), shares.div_(255))
+
+
+def _loss_of_volumes(
+    net: AnatomyEncoder, scans: list[MeasuredScan], rng: np.random.Generator, generator: torch.Generator
+) -> Tensor:
+    scan = scans[int(rng.integers(len(scans)))]
+    image = augmented(scan.image, rng, generator)[BOX][None, None]
+    if rng.random() < 0.5:
+        image = image.flip(2)
+    logits = _logits(net, image.contiguous(memory_format=torch.channels_last_3d))
+    return volume_loss(logits.float().softmax(1), scan.ml)
+
+
+def _logits(net: AnatomyEncoder, image: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return net.unet(image)
+
+
 def _part(image: Tensor, shares: Tensor, size: tuple[int, int, int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """(1, 1, *size) and (1, structures, *size), a random part around the brain, mirrored and scaled at random."""
+    """(1, 1, *size) and (1, structures, *size), a random part around the brain, mirrored; brighter or darker."""
     starts = [
         int(np.clip(round((full - part) * rng.normal(middle, 0.25)), 0, full - part))
         for full, part, middle in zip(image.shape, size, (0.5, 0.4, 0.4), strict=True)
@@ -112,6 +172,6 @@ def _part(image: Tensor, shares: Tensor, size: tuple[int, int, int], rng: np.ran
     box = tuple(slice(start, start + part) for start, part in zip(starts, size, strict=True))
     mirror = [2] if rng.random() < 0.5 else []
     image = image[box][None, None].flip(mirror).contiguous(memory_format=torch.channels_last_3d)
-    shares = shares[(slice(None), *box)][None].float().div_(8).flip(mirror)
+    shares = shares[(slice(None), *box)][None].float().flip(mirror)
     inside = image != 0
     return (image * rng.uniform(0.85, 1.15) + rng.normal(0, 0.08)) * inside, shares
