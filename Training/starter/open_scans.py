@@ -9,7 +9,6 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +96,7 @@ def prepared(scan: OpenScan, cache: Path, brain_extraction: str = "auto") -> Pre
     ------
     BrainIACError : the scan cannot be read or standardised.
     """
-    stored = cache / f"{scan.sha256[:20]}-{brain_extraction}.npz"
+    stored = stored_at(scan, cache, brain_extraction)
     if not stored.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         done = standardise(read_scan(scan.path).image, PreprocessingOptions(brain_extraction=brain_extraction))
@@ -119,13 +118,22 @@ def prepared(scan: OpenScan, cache: Path, brain_extraction: str = "auto") -> Pre
     return Prepared(image_with_array(array, icbm152().image), inside / 1000, warnings)
 
 
-def all_prepared(scans: list[OpenScan], cache: Path) -> Iterator[tuple[OpenScan, Prepared]]:
-    """Those that can be standardised; the others are named."""
+def all_prepared(scans: list[OpenScan], cache: Path) -> list[OpenScan]:
+    """Those that can be standardised, which they are then; the others are named."""
+    ready = []
     for scan in scans:
         try:
-            yield scan, prepared(scan, cache)
+            if not stored_at(scan, cache).is_file():
+                prepared(scan, cache)
+            ready.append(scan)
         except BrainIACError as error:
             print(f"{scan.file}: {error}", flush=True)
+    return ready
+
+
+def stored_at(scan: OpenScan, cache: Path, brain_extraction: str = "auto") -> Path:
+    """Where a standardised scan is kept."""
+    return cache / f"{scan.sha256[:20]}-{brain_extraction}.npz"
 
 
 def manifest_sha256(data: Path) -> str:

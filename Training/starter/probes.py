@@ -87,7 +87,7 @@ def baselines(images: Iterator[sitk.Image], seed: int = 0) -> dict[str, np.ndarr
 
 def features_of(data: Path, work: Path) -> Features:
     """Of all open scans that can be standardised; kept by the weights that they come from."""
-    ready = [scan for scan, _ in all_prepared(open_scans(data), work / "standardised")]
+    ready = all_prepared(open_scans(data), work / "standardised")
     of: dict[str, np.ndarray] = {}
     for make, model_id in ((anatomy, ANATOMY_MODEL), (baselines, SEQUENCE_MODEL)):
         sha256 = find_encoder(model_id=model_id).contract.encoder.sha256

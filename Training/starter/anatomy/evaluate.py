@@ -1,6 +1,6 @@
 r"""The bundled volumes on real scans: against DLMUSE, under other contrasts, and after changes that should not matter.
 
-    python -m Training.starter.anatomy.evaluate --data ../shared/data --work runs/anatomy
+    python -m Training.starter.anatomy.evaluate --data ../shared/data --work runs/probes
 
 Correlations and Dice are of IXI persons that the network was not trained on (``real_scans.is_trained_on``); all other
 studies were never trained on. Writes ``volumes.csv`` (a row a scan) and ``evaluation.md``.
@@ -18,15 +18,16 @@ import torch
 
 from BrainIACLib.checkpoints.installed import find_encoder, load_model
 from BrainIACLib.contracts import EncoderContract
-from BrainIACLib.models.anatomy import VOXEL_ML, AnatomyEncoder
+from BrainIACLib.models.anatomy import SMALLEST_ML, VOXEL_ML, AnatomyEncoder
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.scans import read_scan
 from BrainIACLib.volumes.measurement import MODEL
-from BrainIACLib.volumes.structures import GREY_MATTER, INDEX, STRUCTURES, VENTRICLES, WHITE_MATTER
+from BrainIACLib.volumes.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
 from Training.starter.anatomy.real_scans import LABELLED_HELD_OUT, is_trained_on, ixi_scans, labelled_scans
 from Training.starter.anatomy.reference import COLUMNS, dlmuse_volumes, person_of
-from Training.starter.open_scans import OpenScan, all_prepared, open_scans
+from Training.starter.open_scans import OpenScan, prepared
+from Training.starter.probes import features_of
 
 TARGETS = {"ventricles": 0.9, "hippocampus": 0.9, "grey matter": 0.9, "white matter": 0.9}
 WITHIN = 0.05  # of the same head under other sequences
@@ -49,11 +50,21 @@ class Meter:
     def volumes(self, image: sitk.Image) -> dict[str, float]:
         """Structure or sum -> ml."""
         ml = (self.shares(image).sum((1, 2, 3)) * VOXEL_ML).numpy()
-        found = {structure.name: float(ml[index]) for index, structure in enumerate(STRUCTURES) if index}
-        found["intracranial"] = float(ml[1:].sum())
-        for name, parts in (("grey matter", GREY_MATTER), ("white matter", WHITE_MATTER), ("ventricles", VENTRICLES)):
-            found[name] = float(sum(ml[INDEX[part]] for part in parts))
-        return found
+        return with_sums(ml[1:], float(ml[1:].sum()))
+
+
+def with_sums(ml: np.ndarray, intracranial: float) -> dict[str, float]:
+    """Structure or sum -> ml, from (structures - 1,) ml."""
+    found = {structure.name: float(value) for structure, value in zip(STRUCTURES[1:], ml, strict=True)}
+    for name, parts in (("grey matter", GREY_MATTER), ("white matter", WHITE_MATTER), ("ventricles", VENTRICLES)):
+        found[name] = sum(found[part] for part in parts)
+    return {**found, "intracranial": intracranial}
+
+
+def volumes_in(embedding: np.ndarray) -> dict[str, float]:
+    """Structure or sum -> ml, from the embedding that ``models.anatomy.embedding_of`` made."""
+    whole = float(np.exp(embedding[0])) * 1000
+    return with_sums(np.exp(embedding[1 : len(STRUCTURES)]) * whole - SMALLEST_ML, whole)
 
 
 def against_dlmuse(rows: list[tuple[OpenScan, dict]], data: Path) -> list[str]:
@@ -169,14 +180,13 @@ def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv")
-    parser.add_argument("--work", type=Path, default=Path("runs/anatomy"), help="standardised scans and the report")
+    parser.add_argument("--work", type=Path, default=Path("runs/probes"), help="standardised scans and the report")
     arguments = parser.parse_args(argv)
     meter = Meter()
-    ready = all_prepared(open_scans(arguments.data), arguments.work / "standardised")
-    rows, mask_ml = [], []
-    for scan, prepared in ready:
-        rows.append((scan, meter.volumes(prepared.image)))
-        mask_ml.append(prepared.mask_ml)
+    features = features_of(arguments.data, arguments.work)
+    embeddings = features.of["anatomy"]
+    rows = [(scan, volumes_in(row)) for scan, row in zip(features.scans, embeddings, strict=True)]
+    mask_ml = [prepared(scan, arguments.work / "standardised").mask_ml for scan in features.scans]
     with (arguments.work / "volumes.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", "study", "sequence", "brain_mask", *rows[0][1]])

@@ -22,13 +22,17 @@ def export(net: AnatomyEncoder, folder: Path, recipe: Recipe, facts: dict) -> Mo
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.half().contiguous() for name, tensor in net.state_dict().items()}, folder / WEIGHTS)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    persons = {*facts.get("real_scans_with_volumes", ()), *facts.get("real_scans_with_label_maps", ())}
+    real, maps = len(persons), len(facts["label_maps"])
     contract = ModelContract(
         id=ID,
         title="Volumes of brain structures",
         version="1.0.0",
-        licence="Apache-2.0",
-        citation="BrainIAC for 3D Slicer, anatomy network; label maps: Billot et al. 2023, SynthSeg.",
-        training_data="Simulated MR images from 13 SynthSeg training label maps (Apache-2.0); no real scan.",
+        licence="CC BY-SA 3.0 (trained on IXI scans: share alike)" if real else "Apache-2.0",
+        citation="BrainIAC for 3D Slicer, anatomy network; label maps: Billot et al. 2023, SynthSeg; scans: IXI, "
+        "brain-development.org; their volumes: NiChart DLMUSE.",
+        training_data=f"Images simulated from {maps} SynthSeg training label maps (Apache-2.0)"
+        + (f"; {real} T1 scans of IXI (CC BY-SA 3.0) with volumes measured by DLMUSE." if real else "; no real scan."),
         intended_use="Research: volumes of brain structures, and an embedding that is made of them. Not for diagnosis.",
         encoder=anatomy_encoder_contract(digest, recipe.width),
         head=None,
