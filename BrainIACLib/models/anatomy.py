@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from BrainIACLib.models.unet import UNet
-from BrainIACLib.volumes.structures import INDEX, STRUCTURES
+from BrainIACLib.structures import INDEX, STRUCTURES
 
 WIDTHS = (24, 40, 64, 96)
 VOXEL_ML = (197 / 80) * (233 / 96) * (189 / 80) / 1000  # of the template grid, cut into the network's input

@@ -15,7 +15,7 @@ from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.models.anatomy import VOXEL_ML
 from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
 from BrainIACLib.preprocessing.pipeline import Standardised
-from BrainIACLib.volumes.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
+from BrainIACLib.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
 
 if typing.TYPE_CHECKING:
     import torch

@@ -15,8 +15,8 @@ from BrainIACLib.models.encoders import encoder
 from BrainIACLib.models.unet import UNet
 from BrainIACLib.preprocessing.pipeline import Standardised
 from BrainIACLib.preprocessing.template import icbm152
+from BrainIACLib.structures import INDEX, STRUCTURES
 from BrainIACLib.volumes.measurement import VolumeMeter
-from BrainIACLib.volumes.structures import INDEX, STRUCTURES
 
 SIZE = (80, 96, 80)
 

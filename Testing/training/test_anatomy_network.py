@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
-from BrainIACLib.volumes.structures import INDEX, STRUCTURES
+from BrainIACLib.structures import INDEX, STRUCTURES
 from Training.starter.anatomy.export import export
 from Training.starter.anatomy.growth import ventricle_displacement
 from Training.starter.anatomy.heads import FINE, HeadStore, draw_head

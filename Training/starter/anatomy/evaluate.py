@@ -22,8 +22,8 @@ from BrainIACLib.models.anatomy import SMALLEST_ML, VOXEL_ML, AnatomyEncoder
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.scans import read_scan
+from BrainIACLib.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
 from BrainIACLib.volumes.measurement import MODEL
-from BrainIACLib.volumes.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
 from Training.starter.anatomy.real_scans import LABELLED_HELD_OUT, is_trained_on, ixi_scans, labelled_scans
 from Training.starter.anatomy.reference import COLUMNS, dlmuse_volumes, person_of
 from Training.starter.open_scans import OpenScan, prepared

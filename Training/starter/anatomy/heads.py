@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from BrainIACLib.volumes.structures import INDEX, STRUCTURES
+from BrainIACLib.structures import INDEX, STRUCTURES
 from Training.starter.anatomy.growth import vary_structures, ventricle_displacement
 from Training.starter.anatomy.labelled import StructuredLabelMap
 from Training.starter.samples import draw_subject, template_grid

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from BrainIACLib.volumes.structures import INDEX
+from BrainIACLib.structures import INDEX
 from Training.synthesis.label_maps import LabelMap, load_label_map, read_labels
 
 STRIDE = 3  # of the distance map, in voxels of 1 mm

@@ -20,7 +20,7 @@ from BrainIACLib.preprocessing.intensity import model_input, normalise, ras_arra
 from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.scans import read_scan
-from BrainIACLib.volumes.structures import INDEX, STRUCTURES
+from BrainIACLib.structures import INDEX, STRUCTURES
 from Training.starter.anatomy.contract import anatomy_encoder_contract
 from Training.starter.anatomy.heads import GRID, SIZE
 from Training.starter.anatomy.reference import dlmuse_volumes, person_of, structures_of
