@@ -1,22 +1,25 @@
 """Volumes of structures: sums of shares against hand counts, sides, the label map on an oblique grid, the command."""
 
 import csv
+import hashlib
 import json
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from safetensors.torch import save
 
 from BrainIACLib.cli import main
 from BrainIACLib.cli.volumes import table_of
+from BrainIACLib.contracts import EncoderContract, ModelContract, contract_to_json
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES, SMALLEST_ML, VOXEL_ML, AnatomyEncoder, embedding_of
 from BrainIACLib.models.encoders import encoder
 from BrainIACLib.models.unet import UNet
 from BrainIACLib.preprocessing.pipeline import Standardised
 from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.structures import INDEX, STRUCTURES
-from BrainIACLib.volumes.measurement import VolumeMeter
+from BrainIACLib.volumes.measurement import MODEL, VolumeMeter
 
 SIZE = (80, 96, 80)
 
@@ -68,9 +71,30 @@ def test_the_encoder_is_made_by_its_name_and_gives_as_many_numbers_as_it_says():
 
 
 @pytest.fixture
-def meter(monkeypatch) -> VolumeMeter:
-    """The bundled meter whose network answers ``BRAIN`` to every scan."""
-    meter = VolumeMeter()
+def meter(tmp_path, monkeypatch) -> VolumeMeter:
+    """A meter whose network answers ``BRAIN`` to every scan."""
+    net = AnatomyEncoder(1 / 3)
+    folder = tmp_path / MODEL
+    folder.mkdir()
+    (folder / "encoder.safetensors").write_bytes(save(net.state_dict()))
+    digest = hashlib.sha256((folder / "encoder.safetensors").read_bytes()).hexdigest()
+    encoder_contract = EncoderContract(
+        architecture="anatomy_unet",
+        width=1 / 3,
+        embedding="volumes",
+        embedding_size=len(EMBEDDING_NAMES),
+        input_size=SIZE,
+        resize_mode="area-inside",
+        normalisation="nonzero-zscore",
+        clip_percentiles=(0.5, 99.5),
+        template="icbm152_2009a_sym_t1_brain",
+        skull_stripped="preferred",
+        weights="encoder.safetensors",
+        sha256=digest,
+    )
+    contract = ModelContract(MODEL, "toy", "1", "Apache-2.0", "none", "none", "none", encoder_contract, None)
+    (folder / "contract.json").write_text(contract_to_json(contract))
+    meter = VolumeMeter(folders=[tmp_path])
     monkeypatch.setattr(meter._encoder, "shares", lambda inputs: shares_of(BRAIN))
     return meter
 
@@ -127,7 +151,7 @@ def test_the_table_has_a_row_for_each_structure(meter):
     assert float(rows[0]["ml"]) == pytest.approx(40 * 60 * 50 * VOXEL_ML, abs=0.01)
 
 
-def test_the_command_goes_on_after_a_file_that_cannot_be_read(tmp_path, capsys):
+def test_the_command_names_a_file_that_cannot_be_read(tmp_path, capsys):
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"no image")
     assert main(["volumes", "--json", str(bad)]) == 1
