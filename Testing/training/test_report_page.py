@@ -82,7 +82,7 @@ def test_checklists_have_every_item(page, report):
     """P-01 to P-46, and the 27 items of TRIPOD+AI; each with evidence or what it waits for."""
     with (report / "report" / "tables" / "protocol_checklist.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["id"] for row in rows] == [f"P-{number}" for number in range(1, 47)]
+    assert [row["id"] for row in rows] == [f"P-{number:02d}" for number in range(1, 47)]
     here = {row["id"]: row["here"] for row in rows}
     assert here["P-35"] == "done on fabricated with SIMULATED LABELS; 1 cells missing"
     assert here["P-41"].startswith("Fig 3 internal waits for overall survival runs")

@@ -46,10 +46,11 @@ survival   ``time`` in months, ``event`` 1 died, 0 censored; ``truth`` 1 died wi
 ``embeddings.npz``: ``embedding`` (n, features) float and ``row`` (n,), the row in predictions.csv, counted from 0. Not
 in a cross-validation of whole networks, whose folds have features of their own.
 
-``stability.csv`` (P-42): ``perturbation`` (one of ``UNPERTURBED_LEVEL``), ``level``,
-``split``, ``metric`` (the task's primary measure), ``value``: of the whole split, in a cross-validation too, where each
-case is perturbed for the network of the fold that tests it. Levels at which nothing is perturbed are in it too, with
-the metric of predictions.csv. A split for which the metric is not defined (one class alone) is left out.
+``stability.csv`` (P-42): ``perturbation`` (one of ``UNPERTURBED_LEVEL``), ``level``, ``split``, ``metric`` (the
+task's primary measure), ``value``: of the whole split, in a cross-validation too, where each case is perturbed for
+the network of the fold that tests it; optional ``low`` and ``high``, its interval over cases. Levels at which nothing
+is perturbed are in it too, with the metric of predictions.csv. A split for which the metric is not defined (one class
+alone) is left out.
 
 ``saliency/``: of test cases, in a cross-validation by the network of the fold that tests them.
 ``saliency/centre_of_mass.csv`` (P-36): ``patient``, ``sequence``, ``distance_mm``, ``threshold``.

@@ -126,6 +126,9 @@ def _table(path: Path, kinds: dict[str, type]) -> pd.DataFrame | None:
 
 def _stability(path: Path) -> pd.DataFrame | None:
     table = _table(path, {"perturbation": str, "level": float, "metric": str, "value": float, "split": str})
+    if table is not None:
+        for end in {"low", "high"} & set(table.columns):
+            table[end] = pd.to_numeric(table[end], errors="coerce")
     if table is not None and (unknown := set(table["perturbation"]) - set(UNPERTURBED_LEVEL)):
         raise ResultsError(f"{path} has the perturbation '{min(unknown)}', not one of {', '.join(UNPERTURBED_LEVEL)}")
     return table

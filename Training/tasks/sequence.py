@@ -39,6 +39,7 @@ class SequenceTask(Task):
     kind = "classification"
     probabilistic = True
     grouped_by = "sequence"
+    chance = 1 / len(STANDARD_NAMES)
 
     def fitting(self, scans: pd.DataFrame) -> pd.Series:
         """Of any of the four sequences."""

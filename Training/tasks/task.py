@@ -74,6 +74,7 @@ class Task(ABC):
     kind : "regression" or "classification", of a linear head that is solved.
     classes : of a softmax, in the order of the outputs.
     two_class, probabilistic : the answer is one probability; or one, or several that sum to 1.
+    chance : the primary measure of any constant answer, where all have the same.
     grouped_by : what ``groups`` tells apart; None where a task has no groups.
     """
 
@@ -90,6 +91,7 @@ class Task(ABC):
     two_class = False
     probabilistic = False
     grouped_by: str | None = None
+    chance: float | None = None
 
     @property
     def title(self) -> str:
@@ -195,6 +197,7 @@ class TwoClassTask(Task):
     kind = "classification"
     two_class = True
     probabilistic = True
+    chance = 0.5
 
     def loss(self, outputs: Tensor, targets: Tensor, scale: TargetScale) -> Tensor:
         """Binary cross-entropy."""
