@@ -12,6 +12,7 @@ from BrainIACBridge.overlay import Overlay
 from BrainIACBridge.sample_data import registerSampleDataOnceStarted
 from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
+from BrainIACLib.worker.requests import Status
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
@@ -106,7 +107,7 @@ class BrainIACTest(ScriptedLoadableModuleTest):
             return
         worker = WorkerProcess()
         values, errors = [], []
-        worker.request("status", {"device": "cpu"}, values.append, errors.append, lambda step, fraction: None)
+        worker.request(Status("cpu"), values.append, errors.append, lambda step, fraction: None)
         folder = worker.folder
         worker.waitWhileBusy()
         worker.stop()
