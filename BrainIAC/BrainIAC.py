@@ -17,6 +17,8 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
+from BrainIACLib.worker.requests import Status
+
 
 class BrainIAC(ScriptedLoadableModule):
     """What the module is called, where it is found, and whom to thank."""

@@ -9,9 +9,9 @@ import qt
 from slicer.i18n import tr as _
 
 from BrainIACLib.errors import Cancelled
+from BrainIACLib.private_folder import new_private_folder, remove_private_folder
 from BrainIACLib.worker.client import LIBRARY_ROOT, MODULE, ended_unexpectedly
 from BrainIACLib.worker.conversation import Conversation, Reply, WorkerError
-from BrainIACLib.worker.private_folder import new_private_folder
 from BrainIACLib.worker.process_group import end_group
 
 
@@ -145,7 +145,7 @@ class WorkerProcess:
 
     def _removeFolder(self):
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_private_folder(self.folder)
             self.folder = None
 
     def _timer(self, milliseconds, act):

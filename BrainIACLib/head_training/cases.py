@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from BrainIACLib.embeddings.cohort import COMPUTED
-from BrainIACLib.embeddings.csv_rows import read_rows
 from BrainIACLib.embeddings.table import FACTS, EmbeddingTable
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.targets import LEAST_PATIENTS, LEAST_PER_CLASS, Target, read_target
+from BrainIACLib.manifests import read_rows
 from BrainIACLib.sequences import STUDY_ORDER
 
 ANY = "any"

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from BrainIACLib.foreign_text import without_mathematics
+
 DISPLAY_SPACING_MM = 1.0
 CONTOUR_LEVELS = (0.5, 0.75)  # fractions of the map's maximum in the field of view
 HEAD_THRESHOLD = 0.1  # fraction of the display window above which a voxel belongs to the head
@@ -71,8 +73,8 @@ def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str,
             if row == 0:
                 axis.set_title(("scan", "contours at 50 and 75 %", "heat map")[column], color="#d9e2ec", fontsize=10)
     fitting = min(15, 15 * 68 / max(len(title), 1))  # about 68 characters of size 15 fill the line
-    figure.text(0.02, 0.965, title, color="white", fontsize=fitting, va="center", weight="bold")
-    figure.text(0.02, 0.935, subtitle, color="#9fb3c8", fontsize=9.5, va="center")
+    figure.text(0.02, 0.965, without_mathematics(title), color="white", fontsize=fitting, va="center", weight="bold")
+    figure.text(0.02, 0.935, without_mathematics(subtitle), color="#9fb3c8", fontsize=9.5, va="center")
     figure.text(
         0.02, 0.03, "Research use only. Where the model looked is not why it is right.", color="#9fb3c8", fontsize=9
     )

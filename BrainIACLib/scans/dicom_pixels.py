@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from BrainIACLib.private_folder import temporary_folder
 from BrainIACLib.scans.dicom_headers import Slice, quiet_pydicom
 from BrainIACLib.scans.itk_files import itk_files
 from BrainIACLib.scans.scan import Refused
@@ -72,8 +72,8 @@ def _stored_frames(file: Path) -> np.ndarray:
     """
     import pydicom
 
-    with tempfile.TemporaryDirectory(prefix="brainiac-") as folder:
-        copy = Path(folder, "frames.dcm")
+    with temporary_folder() as folder:
+        copy = folder / "frames.dcm"
         try:
             with quiet_pydicom():
                 dataset = pydicom.dcmread(file, force=True, specific_tags=_PIXEL_TAGS)
