@@ -12,7 +12,6 @@ from BrainIACBridge.overlay import Overlay
 from BrainIACBridge.sample_data import registerSampleDataOnceStarted
 from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
-from BrainIACLib.worker.requests import Status
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest

@@ -6,14 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import SimpleITK as sitk
-from BrainIACLib.preprocessing.options import PreprocessingOptions
-from BrainIACLib.worker.requests import Examine, Explain, Predict, PrepareStudy, Steps
 from slicer.i18n import tr as _
 
 from BrainIACBridge.contents import stateOf
 from BrainIACBridge.flow import Ask
 from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.worker.conversation import WorkerError
+from BrainIACLib.worker.requests import Examine, Explain, Predict, PrepareStudy, Steps
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import slicer
 import slicer.util
-from BrainIACLib.preprocessing.options import PreprocessingOptions
-from BrainIACLib.worker.requests import DownloadModel, ImportCheckpoint, InspectCheckpoint
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
@@ -27,7 +25,9 @@ from BrainIACBridge.worker_process import WorkerProcess
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.checkpoints.store import remove
 from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.worker.conversation import WorkerError
+from BrainIACLib.worker.requests import DownloadModel, ImportCheckpoint, InspectCheckpoint
 
 PREPARING, ANSWERING = 0.6, 0.75  # of the time of an analysis: until then scans are prepared, then answers given
 
@@ -118,15 +118,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         targets : for each answer slot -> volume node.
         listener : a ``Listener``.
         """
-
-        def flow():
-            scans = self._scansOfStudy([node for target in targets for node in target.values()])
-            ready = yield from self._prepare(scans, 0.0, ANSWERING)
-            failed = yield from self._answer([(task, model, target) for target in targets], ready, ANSWERING, 1.0)
-            if len(targets) == len(failed):
-                raise failed[0]
-
-        follow(self.worker, flow(), listener)
+        follow(self.worker, self._predict(task, model, targets), listener)
 
     def analyze(self, contracts, told, listener):
         """The whole study by one click: prepare, name the sequences, ask all tasks that can be, explain one answer.
@@ -183,8 +175,12 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
 
     def renew(self, record, listener):
         """Give an answer again, for the scans as they are now."""
-        target = self._targetOf(record)
-        self.predict(record["task"], record["provenance"]["model"]["id"], [target], listener)
+
+        def flow():
+            target = self._targetOf(record)
+            yield from self._predict(record["task"], record["provenance"]["model"]["id"], [target])
+
+        follow(self.worker, flow(), listener)
 
     def loadSteps(self, scan, listener):
         """The brain in MNI space, its masks, and the transform from the scan, as nodes."""
@@ -267,6 +263,13 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         return (facts["task"], facts["label"]) if "task" in facts else None
 
     # Parts of the flows
+
+    def _predict(self, task, model, targets):
+        scans = self._scansOfStudy([node for target in targets for node in target.values()])
+        ready = yield from self._prepare(scans, 0.0, ANSWERING)
+        failed = yield from self._answer([(task, model, target) for target in targets], ready, ANSWERING, 1.0)
+        if len(targets) == len(failed):
+            raise failed[0]
 
     def _prepare(self, scans, first, last):
         return self._analysis.prepare(self._preparation(scans), self.study.setProblem, first, last)

@@ -44,7 +44,7 @@ class Kind(enum.Enum):
 class _BrainExtraction(enum.Enum):
     def label(self):
         """The text in the panel."""
-        return _(AUTO_TITLE if self.value == AUTO else BACKENDS[self.value].title)
+        return AUTO_TITLE if self.value == AUTO else BACKENDS[self.value].title
 
 
 _offered = [AUTO, *(name for name, backend in BACKENDS.items() if backend.in_panel)]

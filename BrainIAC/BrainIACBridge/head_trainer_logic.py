@@ -7,8 +7,6 @@ from pathlib import Path
 import SimpleITK as sitk
 import slicer
 import slicer.util
-from BrainIACLib.preprocessing.options import PreprocessingOptions
-from BrainIACLib.worker.requests import CaseFile, EmbedCases, InstallHead, TrainHead
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
@@ -22,6 +20,8 @@ from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
 from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.worker.requests import CaseFile, EmbedCases, InstallHead, TrainHead
 
 
 class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
