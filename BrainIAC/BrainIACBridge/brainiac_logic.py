@@ -13,6 +13,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from BrainIACBridge import settings
 from BrainIACBridge.analysis import Analysis, Preparation
+from BrainIACBridge.choices import forgetWayThatIsNotHere
 from BrainIACBridge.contents import Contents
 from BrainIACBridge.flow import Ask, Listener, follow
 from BrainIACBridge.model_list import ModelList
@@ -52,7 +53,9 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The parameters of this scene."""
-        return BrainIACParameterNode(super().getParameterNode())
+        node = super().getParameterNode()
+        forgetWayThatIsNotHere(node)
+        return BrainIACParameterNode(node)
 
     # Models
 

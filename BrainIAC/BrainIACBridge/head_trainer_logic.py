@@ -12,6 +12,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from BrainIACBridge import settings
 from BrainIACBridge.cases import Cases
+from BrainIACBridge.choices import forgetWayThatIsNotHere
 from BrainIACBridge.flow import Ask, follow
 from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.study import Study
@@ -41,7 +42,9 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The parameters of this scene."""
-        return BrainIACHeadTrainerParameterNode(super().getParameterNode())
+        node = super().getParameterNode()
+        forgetWayThatIsNotHere(node)
+        return BrainIACHeadTrainerParameterNode(node)
 
     def addVolumes(self):
         """Put the volumes of the scene into the list. Returns how many are new."""

@@ -28,7 +28,7 @@ from PySide6 import QtCore, QtWidgets
 from test_results import prediction
 
 from BrainIACLib.errors import Cancelled
-from BrainIACLib.preprocessing.brain_extraction import BACKENDS, choices
+from BrainIACLib.preprocessing.brain_extraction import AUTO, BACKENDS
 from BrainIACLib.worker.conversation import WorkerError
 from BrainIACLib.worker.requests import Examine, Forget, PrepareStudy, Status
 
@@ -45,9 +45,18 @@ def test_steps_are_told_in_plain_numbers():
     assert stepsInWords([step]) == "brain: 2.0 s, volume ml 1312, overlap 0.942\nWarning: Look."
 
 
-def test_the_panel_offers_every_way_to_find_the_brain_but_the_slowest_and_the_one_for_t1():
-    assert {way.value for way in BrainExtraction} == set(choices()) - {"mask", "deepbet", "hd-bet-accurate"}
-    assert BrainExtraction.bundled.label() == BACKENDS["bundled"].title
+def test_the_panel_offers_those_ways_to_find_the_brain_that_are_there():
+    assert {way.value for way in BrainExtraction} == {
+        AUTO, *(name for name, backend in BACKENDS.items() if backend.in_panel and backend.is_installed())
+    }  # fmt: skip
+    assert not {"mask", "deepbet"} & {way.value for way in BrainExtraction}
+
+
+def test_a_scene_that_names_a_way_that_is_not_here_opens_with_the_automatic_one(panel):
+    panel._parameterNode.node.SetParameter("brainExtraction", "elsewhere")
+    panel.exit()
+    panel.enter()
+    assert panel.logic.getParameterNode().brainExtraction is BrainExtraction.auto
 
 
 def test_an_empty_scene_says_what_to_do(panel):
