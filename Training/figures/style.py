@@ -17,7 +17,7 @@ from BrainIACLib.publishing import write_bytes
 # Okabe and Ito's palette (Color Universal Design, 2008); line and marker say the same again without colour
 COLOURS = {
     **{"BrainIAC": "#0072B2", "MedicalNet": "#E69F00", "Scratch": "#009E73", "Bundled": "#D55E00"},
-    **{"Blocks": "#CC79A7", "Histogram": "#56B4E9", "Constant": "#666666"},
+    **{"Blocks": "#882255", "Histogram": "#56B4E9", "Constant": "#000000"},
 }
 MARKERS = {
     **{"BrainIAC": "o", "MedicalNet": "s", "Scratch": "^", "Bundled": "D"},
