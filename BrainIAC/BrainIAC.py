@@ -16,6 +16,8 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
+from BrainIACLib.worker.requests import Status
+
 
 class BrainIAC(ScriptedLoadableModule):
     """What the module is called, where it is found, and whom to thank."""
@@ -106,7 +108,7 @@ class BrainIACTest(ScriptedLoadableModuleTest):
             return
         worker = WorkerProcess()
         values, errors = [], []
-        worker.request("status", {"device": "cpu"}, values.append, errors.append, lambda step, fraction: None)
+        worker.request(Status("cpu"), values.append, errors.append, lambda step, fraction: None)
         folder = worker.folder
         worker.waitWhileBusy()
         worker.stop()

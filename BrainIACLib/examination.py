@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from BrainIACLib.errors import Cancelled
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.preprocessing.intensity import image_with_array, model_input, ras_array
 from BrainIACLib.trust.perturbations import SWEEPS
 
@@ -28,8 +28,7 @@ def examine(
     label: str,
     *,
     model_id: str | None = None,
-    progress: Callable[[str, float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
 ) -> dict:
     """Spread under left-right flip and shifts by one voxel, and the stability curves of this case.
 
@@ -39,16 +38,13 @@ def examine(
     ``stability``: for each perturbation (level, number) pairs and the largest change; each with a sentence.
     """
     view = predictor.view(task, scans, model_id)
-    report = progress or (lambda step, fraction: None)
     steps = 1 + sum(len(levels) for _, levels in SWEEPS.values())
     done = 0
 
     def advance(step: str) -> None:
         nonlocal done
         done += 1
-        report(step, done / steps)
-        if cancelled is not None and cancelled():
-            raise Cancelled("Stopped as asked; nothing was written.")
+        job.report(step, done / steps)
 
     inputs = [model_input(image, view.encoder) for image in view.images]
     numbers = view.numbers([_variants(tensor) for tensor in inputs], label)

@@ -72,11 +72,11 @@ class WorkerProcess:
         models = ["--models", str(self._models)] if self._models else []
         self._process.start(self._python, ["-m", MODULE, str(self.folder), *models])
 
-    def request(self, action, arguments, done, failed, progress):
+    def request(self, request, done, failed, progress):
         """Ask the worker; ``done(value)`` or ``failed(error)`` is called later, ``progress(step, fraction)`` before."""
         self.start()
         self._silenceTimer.start()
-        self._conversation.request(action, arguments, Reply(done, failed, progress))
+        self._conversation.request(request, Reply(done, failed, progress))
 
     def cancel(self):
         """Stop what is running or waiting: politely first, by force if the worker does not obey in time."""

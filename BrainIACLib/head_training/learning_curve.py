@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from BrainIACLib.errors import StatisticsError
 from BrainIACLib.head_training.cases import Cases
 from BrainIACLib.head_training.cross_validation import CrossValidated, fit_on, held_out_outputs
 from BrainIACLib.head_training.performance import learning_verdict, main_figure
+from BrainIACLib.job import UNATTENDED, Job
 
 SHARES = (0.3, 0.5, 0.7)
 FEWEST = 10  # patients to fit on
@@ -21,7 +20,7 @@ def learning_curve(
     head: str,
     seed: int,
     balanced: bool,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
 ) -> dict:
     """``points``: (patients fitted on, figure) with the penalty of each fold kept; ``verdict`` in words."""
     name, metric, columns = main_figure(cases.target)
@@ -32,7 +31,7 @@ def learning_curve(
         try:
             for place, number in enumerate(np.unique(done.fold)):
                 rows = _some_patients(cases, np.flatnonzero(done.fold != number), share, rng)
-                fitted = fit_on(cases, rows, head, rng, balanced, penalty=done.penalties[place], cancelled=cancelled)
+                fitted = fit_on(cases, rows, head, rng, balanced, penalty=done.penalties[place], job=job)
                 outputs[done.fold == number] = held_out_outputs(fitted, cases, rows, done.fold == number)
                 fitted_on.append(len(set(cases.groups[rows])))
             if min(fitted_on) < FEWEST:

@@ -13,15 +13,13 @@ installed head, but of its sister. Source: Ojala and Garriga, Journal of Machine
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy.stats import rankdata
 
-from BrainIACLib.errors import Cancelled
 from BrainIACLib.head_training.cases import Cases
 from BrainIACLib.head_training.cox import martingale_residuals
 from BrainIACLib.head_training.ridge import fit_ridge, left_out_errors
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.statistics.principal_space import space_of
 
 PENALTIES = np.logspace(-2, 3, 6)
@@ -29,9 +27,7 @@ SIGNIFICANT = 0.05
 LEAST_DISTINCT = 20  # with fewer ways to label the cases, no p below SIGNIFICANT could be believed
 
 
-def permutation_p(
-    cases: Cases, folds: int, shuffles: int, seed: int, cancelled: Callable[[], bool] | None = None
-) -> float | None:
+def permutation_p(cases: Cases, folds: int, shuffles: int, seed: int, job: Job = UNATTENDED) -> float | None:
     """Share of shuffles, counting the labels as they are, whose labels are predicted at least as well.
 
     None where the shuffles give fewer than ``LEAST_DISTINCT`` different labellings: too few patients have equally many
@@ -51,8 +47,7 @@ def permutation_p(
     flat = columns.reshape(len(cases), -1)
     answers = np.empty_like(flat)
     for number in np.unique(fold):
-        if cancelled is not None and cancelled():
-            raise Cancelled("Stopped as asked; nothing was written.")
+        job.check()
         out = fold == number
         space = space_of(cases.embeddings[~out])
         penalties = PENALTIES * space.typical_square

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 import BrainIACLib
@@ -15,6 +13,7 @@ from BrainIACLib.head_training.performance import confusion, decisions, difficul
 from BrainIACLib.head_training.permutation import LEAST_DISTINCT, SIGNIFICANT
 from BrainIACLib.head_training.risk_calibration import RiskCalibration, reliability, unseen_probabilities
 from BrainIACLib.head_training.targets import Target
+from BrainIACLib.job import Job
 from BrainIACLib.predictor import RESEARCH_USE_ONLY
 from BrainIACLib.statistics.calibration import calibration_error
 from BrainIACLib.statistics.conformal import prediction_sets
@@ -41,7 +40,7 @@ def make_report(
     shuffles: int,
     curve: dict,
     seed: int,
-    cancelled: Callable[[], bool] | None,
+    job: Job,
 ) -> dict:
     """Everything that a person needs to judge a head. All numbers are of cases that the answering head had not seen."""
     target = cases.target
@@ -49,7 +48,7 @@ def make_report(
     notes = list(cases.notes)
     if patients < FEW_PATIENTS:
         notes.append(f"{patients} patients are very few: every figure here may change with the next few.")
-    method, places = embedding_map(cases.embeddings, cancelled)
+    method, places = embedding_map(cases.embeddings, job)
     answers = _answers(cases, done, temperature)
     hard = difficulty(cases, done.outputs)
     order = np.argsort(-hard, kind="stable")[:HARDEST]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from BrainIACLib.head_training.logistic import balanced_weights, probabilities
 from BrainIACLib.head_training.permutation import permutation_p
 from BrainIACLib.head_training.report import make_report
 from BrainIACLib.head_training.risk_calibration import RiskCalibration, calibrate_risk
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.statistics.conformal import classification_scores, regression_scores
 from BrainIACLib.trust.conformal import Conformal, conformal_of
 from BrainIACLib.trust.novelty import Novelty, novelty_of
@@ -78,8 +79,7 @@ def train_head(
     task: str,
     kind: str = "auto",
     seed: int = 0,
-    progress: Callable[[str, float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
     *,
     head: str = "linear",
     balanced: bool = True,
@@ -100,7 +100,7 @@ def train_head(
     event, endpoint : of survival: the column of events, and the time at which the probability is given, in the unit
         of the times; None is one year.
     slots : the sequences whose scans of a session are joined; see ``make_cases``.
-    progress : called with the step and the fraction of the whole, which never falls.
+    job : told each step and the fraction of the whole, which never falls.
 
     Raises
     ------
@@ -115,30 +115,27 @@ def train_head(
             f"{', '.join(RESERVED_TASKS)}."
         )
     started = time.perf_counter()
-    report_progress = progress or (lambda step, fraction: None)
     cases = make_cases(table, target, kind, event, slots)
     end = _endpoint(cases, endpoint)
-    done = cross_validate(
-        cases, head, seed, balanced, lambda part: report_progress("cross-validation", 0.6 * part), cancelled
-    )
+    done = cross_validate(cases, head, seed, balanced, job.part(0.0, 0.6))
     rng = np.random.default_rng([seed, 1])
-    report_progress("fit on all cases", 0.6)
-    fitted = fit_on(cases, np.arange(len(cases)), head, rng, balanced, cancelled=cancelled)
+    job.report("fit on all cases", 0.6)
+    fitted = fit_on(cases, np.arange(len(cases)), head, rng, balanced, job=job)
     risk = None
     if end is not None:
         risk = calibrate_risk(done.outputs[:, 0], cases.target.values, cases.target.events, end)
         fitted = _with_baseline(fitted, cases, risk)
     validated = time.perf_counter() - started
     temperature, conformal = calibrated(cases, done, coverage, balanced)
-    report_progress("permutation test", 0.65)
+    job.report("permutation test", 0.65)
     shuffles = SHUFFLES if len(cases) <= MANY else SHUFFLES_OF_MANY
-    chance = permutation_p(cases, len(set(done.fold)), shuffles, seed, cancelled)
-    report_progress("learning curve", 0.7)
-    curve = learning_curve(cases, done, head, seed, balanced, cancelled)
-    report_progress("report", 0.95)
+    chance = permutation_p(cases, len(set(done.fold)), shuffles, seed, job)
+    job.report("learning curve", 0.7)
+    curve = learning_curve(cases, done, head, seed, balanced, job)
+    job.report("report", 0.95)
     solver = SOLVERS[cases.target.kind] if head == "linear" else "two-layer head"
     report = make_report(
-        cases, done, temperature, conformal, risk, coverage, balanced, chance, shuffles, curve, seed, cancelled
+        cases, done, temperature, conformal, risk, coverage, balanced, chance, shuffles, curve, seed, job
     )
     report |= {"task": task, "solver": solver, "penalty": fitted.penalty, "endpoint": end, "balanced": balanced}
     report |= {"seconds": {"nested cross-validation and fit": validated, "all": time.perf_counter() - started}}

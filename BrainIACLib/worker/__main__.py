@@ -13,14 +13,16 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import BrainIACLib
 from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.job import Job
 from BrainIACLib.private_folder import PREFIX, use_private_folder
 from BrainIACLib.publishing import remove_unfinished
 from BrainIACLib.worker import protocol
 from BrainIACLib.worker.process_group import lead_own_group
+from BrainIACLib.worker.requests import Request
 
 
 class Worker:
@@ -28,7 +30,7 @@ class Worker:
 
     def __init__(self, folder: Path, answer, source, sink):
         self._folder = folder
-        self._answer = answer  # (action, arguments, progress, cancelled) -> value
+        self._answer = answer  # (action, arguments, job) -> value
         self._source, self._sink = source, sink
         self._sending = threading.Lock()
         self._requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
@@ -51,7 +53,8 @@ class Worker:
             if message["type"] == "request":
                 self._requests.put(message)
             elif message["type"] == "cancel":
-                self._cancelled.add(message.get("id"))
+                if isinstance(number := message.get("id"), int):
+                    self._cancelled.add(number)
             elif message["type"] == "shutdown":
                 break
         self._end()
@@ -68,7 +71,7 @@ class Worker:
         try:
             if cancelled():
                 raise Cancelled("Stopped before it began.")
-            value = self._answer(request.get("action"), request.get("arguments") or {}, progress, cancelled)
+            value = self._answer(request.get("action"), request.get("arguments"), Job(progress, cancelled))
             self._send(type="result", id=number, value=value)
         except BrainIACError as error:
             self._send(type="error", id=number, kind=type(error).__name__, message=str(error))
@@ -117,13 +120,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
 
-    def answer(*request):
+    def answer(action: object, arguments: object, job: Job) -> dict[str, Any]:
         nonlocal service
+        request = Request.from_json(action, arguments)
         if service is None:  # after the hello: torch takes seconds to import
             from BrainIACLib.worker.service import Service
 
             service = Service(options.folder, options.models)
-        return service.answer(*request)
+        return service.answer(request, job)
 
     service = None
     Worker(options.folder, answer, sys.stdin.buffer, sink).run()

@@ -24,7 +24,9 @@ from BrainIACLib.head_training.linear_head import LinearHead
 from BrainIACLib.head_training.logistic import probabilities
 from BrainIACLib.head_training.permutation import permutation_p
 from BrainIACLib.head_training.training import train_head
+from BrainIACLib.job import Job
 from BrainIACLib.predictor import Predictor
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.scans import read_scan
 from BrainIACLib.statistics.survival import kaplan_meier
 
@@ -271,7 +273,7 @@ def test_every_answer_of_a_head_that_is_no_better_than_chance_says_so(store):
     image.SetSpacing((4, 4, 4))
     sitk.WriteImage(image, str(folder / "a.nii"))
     predictor = Predictor("cpu", [folder])
-    predictor.set_study({"a": read_scan(folder / "a.nii")}, preset="official")
+    predictor.set_study({"a": read_scan(folder / "a.nii")}, PreprocessingOptions(preset="official"))
     for signal in (0.0, 8.0):
         table = changed(cohort(40, signal), encoder_sha256=[sha256] * 40, model=[model_id] * 40)
         trained = train_head(table, "label", "my-task")
@@ -302,7 +304,7 @@ def test_a_report_is_plain_json_and_sees_the_signal(target, kind, figure, least)
 
 def test_training_stops_when_asked():
     with pytest.raises(Cancelled):
-        train_head(cohort(30, size=20), "label", "my-task", cancelled=lambda: True)
+        train_head(cohort(30, size=20), "label", "my-task", job=Job(cancelled=lambda: True))
 
 
 @pytest.fixture
@@ -318,7 +320,7 @@ def test_the_progress_of_a_training_never_falls():
         cohort(30, size=20),
         "label",
         "my-task",
-        progress=lambda *told: (steps.append(told[0]), fractions.append(told[1])),
+        job=Job(lambda *told: (steps.append(told[0]), fractions.append(told[1]))),
     )
     assert fractions == sorted(fractions)
     assert 0 <= fractions[0] < fractions[-1] <= 1
