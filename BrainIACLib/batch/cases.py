@@ -59,10 +59,14 @@ def cases_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
     ManifestError : a manifest with rows that contradict each other, or nothing that could be a scan.
     """
     if source.is_dir() and (is_bids(source) or labels):
-        return [BatchCase(_without_end(row.facts["scan"]), str(row.path), row.facts) for row in bids_scans(source, labels)]
+        return [
+            BatchCase(_without_end(row.facts["scan"]), str(row.path), row.facts) for row in bids_scans(source, labels)
+        ]
     rows = list(_rows_of_folder(source)) if source.is_dir() else read_manifest(source)
     if not rows:
-        raise ManifestError(f"'{source}' holds no scan: no NIfTI, NRRD or MetaImage file, and no folder of DICOM files.")
+        raise ManifestError(
+            f"'{source}' holds no scan: no NIfTI, NRRD or MetaImage file, and no folder of DICOM files."
+        )
     refuse_problems(source, check_rows(rows))
     return [BatchCase(_id(row.facts), os.path.abspath(row.path), row.facts) for row in rows]
 
@@ -78,7 +82,9 @@ def input_state(path: str) -> str:
     """
     kind = suffix(Path(path))
     if os.path.isdir(path):
-        files: Sequence[str] = sorted(os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names)
+        files: Sequence[str] = sorted(
+            os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names
+        )
     elif kind in DETACHED or kind in ("", ".dcm", ".ima"):
         files = sorted(entry.path for entry in os.scandir(os.path.dirname(path) or ".") if entry.is_file())
     else:

@@ -43,7 +43,9 @@ class Settings:
         for task in self.tasks:
             model = find_model(task, self.folders)
             if model.contract.head is None or len(model.contract.head.slots) > 1:
-                raise BrainIACError(f"The task '{task}' needs several scans of one person; use 'brainiac analyze' for it.")
+                raise BrainIACError(
+                    f"The task '{task}' needs several scans of one person; use 'brainiac analyze' for it."
+                )
             found[task] = model
         return found
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import BrainIACLib
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.foreign_text import printable_output
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter of a file name shows its code
                 stream.reconfigure(errors="backslashreplace")
         try:
-            return _run(arguments)
+            with printable_output():
+                return _run(arguments)
         finally:
             if sys.stdout is not None:  # as where a program without a terminal starts this one
                 sys.stdout.flush()  # not first at Python's exit, where a closed pipe could only end in a traceback

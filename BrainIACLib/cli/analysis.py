@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from BrainIACLib.cli.progress_bar import ProgressBar
@@ -17,7 +18,7 @@ from BrainIACLib.cli.scan_options import (
     positive,
     print_json,
 )
-from BrainIACLib.cli.worker_study import set_study, worker
+from BrainIACLib.cli.worker_study import identity, set_study, worker
 from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
@@ -138,7 +139,7 @@ def _slots_of(texts: Sequence[str], head: HeadContract) -> dict[str, Path]:
 def _answer(options: argparse.Namespace, client, bar, paths: Mapping[str, Path], folders: Mapping[str, Path]) -> None:
     """One study: slot -> file, and slot -> folder of its map."""
     for slot, path in paths.items():
-        refuse_results_of_another_scan(path, slot, folders[slot])
+        refuse_results_of_another_scan(path, folders[slot], partial(identity, options, path))
     names = {slot: _name(path) if len(paths) == 1 else slot for slot, path in paths.items()}
     by_name = {names[slot]: path for slot, path in paths.items()}
     study = set_study(client, options, by_name, bar.job("preprocessing", 0.05, 0.6))
@@ -236,7 +237,7 @@ def result_folders(scans: Sequence[Path], out: Path) -> dict[Path, Path]:
         return {scans[0]: out}
     folders: dict[Path, Path] = {}
     for path in scans:
-        stem = path.name.split(".")[0] or "scan"
+        stem = _name(path)
         candidates = (out / (stem if number == 1 else f"{stem}_{number}") for number in range(1, len(scans) + 1))
         folders.setdefault(path, next(folder for folder in candidates if folder not in folders.values()))
     return folders

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from BrainIACLib.answers import fill_slots, missing_slots
@@ -17,7 +18,7 @@ from BrainIACLib.cli.scan_options import (
     positive,
     print_json,
 )
-from BrainIACLib.cli.worker_study import set_study, worker
+from BrainIACLib.cli.worker_study import identity, set_study, worker
 from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
@@ -110,7 +111,7 @@ def _answer(
         missing_slots(head, fill_slots(head, paths), options.accept_missing)
     folders = {slot: out if len(paths) == 1 else out / slot for slot in paths} if out else {}
     for slot, folder in folders.items():
-        refuse_results_of_another_scan(paths[slot], slot, folder)
+        refuse_results_of_another_scan(paths[slot], folder, partial(identity, options, paths[slot]))
     question = {
         "task": options.task,
         "scans": {slot: slot for slot in paths},  # in this study a scan is called by its slot

@@ -38,3 +38,10 @@ def set_study(client: Client, options: argparse.Namespace, scans: Mapping[str, P
         device=options.device,
     )
     return client.call(request, job)["scans"]
+
+
+def identity(options: argparse.Namespace, path: Path) -> str:
+    """``Scan.identity`` of a file, read as the command will read it."""
+    from BrainIACLib.scans import read_scan
+
+    return read_scan(path, series_uid=options.series, frame=options.frame).identity

@@ -16,11 +16,11 @@ from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.cli import main
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.job import Job
 from BrainIACLib.reports import result_files
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 from BrainIACLib.resources import resource
+from BrainIACLib.scans import read_scan
 
 SAMPLES = {name: resource("SampleData", f"simulated_{name}.nii.gz") for name in ("T1", "T2", "FLAIR", "T1CE")}
 FAST = ["--device", "cpu", "--brain-extraction", "bundled"]
@@ -191,22 +191,18 @@ def test_results_of_another_scan_are_never_replaced(analysed, tmp_path, capsys, 
         (out / result_files.RESULT).write_text("[]")
         assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(out), *FAST]) == 1
         assert "not BrainIAC's or cannot be read" in capsys.readouterr().err
-    refuse_results_of_another_scan(copy, "any", analysed)
-    refuse_results_of_another_scan(SAMPLES["FLAIR"], "T1", analysed)
+    refuse_results_of_another_scan(copy, analysed, lambda: read_scan(copy).identity)
+    refuse_results_of_another_scan(SAMPLES["FLAIR"], analysed, lambda: pytest.fail("the path is the same"))
 
 
-def test_results_of_one_slot_are_not_taken_for_those_of_another(tmp_path):
-    """Both scans were in the earlier study; its folder T1CE holds the results of one of them only."""
-    scans = {slot: tmp_path / f"{slot}.nii" for slot in ("T1CE", "FLAIR")}
-    for slot, scan in scans.items():
-        scan.write_text(slot)
-    inputs = {slot: {"sha256": file_sha256(scan)} for slot, scan in scans.items()}
+def test_results_without_an_identity_count_as_those_of_their_path_alone(tmp_path):
+    """As those that were written when a header of a detached image stood for the image."""
     (tmp_path / "out").mkdir()
-    document = {"file": str(scans["T1CE"]), "provenance": {"inputs": inputs}}
+    document = {"file": str(tmp_path / "a.mhd"), "provenance": {"inputs": {"any": {"sha256": "0"}}}}
     (tmp_path / "out" / result_files.RESULT).write_text(json.dumps(document))
-    refuse_results_of_another_scan(scans["T1CE"].rename(tmp_path / "moved.nii"), "T1CE", tmp_path / "out")
-    with pytest.raises(BrainIACError, match=r"holds the results of '.*T1CE.nii'; choose another --out"):
-        refuse_results_of_another_scan(scans["FLAIR"], "T1CE", tmp_path / "out")
+    refuse_results_of_another_scan(tmp_path / "a.mhd", tmp_path / "out", lambda: "identity")
+    with pytest.raises(BrainIACError, match=r"holds the results of '.*a.mhd'; choose another --out"):
+        refuse_results_of_another_scan(tmp_path / "b.mhd", tmp_path / "out", lambda: "identity")
 
 
 def test_a_scan_that_is_named_twice_is_one_scan(tmp_path, monkeypatch):
