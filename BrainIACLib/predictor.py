@@ -193,6 +193,13 @@ class Predictor:
             self._scans[name] = scans[name]
         return {name: self._standardised[name] for name in scans}
 
+    def set_prepared(
+        self, scans: Mapping[str, Scan], standardised: Mapping[str, Standardised], options: PreprocessingOptions
+    ) -> None:
+        """Set a study whose scans were prepared before with ``options``; forgets the study before."""
+        self._scans, self._standardised, self._embeddings = dict(scans), dict(standardised), {}
+        self._options, self._mask = options, None
+
     def predict(
         self,
         task: str,

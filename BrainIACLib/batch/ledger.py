@@ -47,9 +47,10 @@ class Ledger:
     Parameters
     ----------
     out : folder of the derivatives.
+    read : what is done already.
     """
 
-    def __init__(self, out: Path):
+    def __init__(self, out: Path, read: bool = True):
         self._room = out / ROOM
         self._journals, self._claims = self._room / "journals", self._room / "claims"
         for folder in (self._journals, self._claims):
@@ -62,7 +63,8 @@ class Ledger:
         self._index_state: tuple[int, int] | None = None
         self.done: set[int] = set()
         self.failed: set[int] = set()
-        self.refresh()
+        if read:
+            self.refresh()
 
     def refresh(self) -> None:
         """Take in what other processes have written since."""

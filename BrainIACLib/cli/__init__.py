@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     # Imported here, so that Ctrl+C in the moment that it takes is answered as at any other.
-    from BrainIACLib.cli import analysis, embed, models, serve, tasks, train_head
+    from BrainIACLib.cli import analysis, batch, embed, models, serve, tasks, train_head
     from BrainIACLib.cli.scan_options import print_json
 
     parser = _Parser(prog="brainiac", description="Brain MRI analysis with BrainIAC.")
@@ -57,6 +57,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     analysis.add_commands(commands)
     tasks.add_commands(commands)
     embed.add_commands(commands)
+    batch.add_commands(commands)
     train_head.add_commands(commands)
     models.add_commands(commands)
     serve.add_commands(commands)

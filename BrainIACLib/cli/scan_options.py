@@ -22,8 +22,15 @@ def add_scan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--frame", type=from_zero, metavar="N", help="the frame to read of a 4D file, from 0")
     brain = command.add_mutually_exclusive_group()
     brain.add_argument("--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain")
+    add_preprocessing_options(command, brain)
+
+
+def add_preprocessing_options(
+    command: argparse.ArgumentParser, brain: argparse._ActionsContainer | None = None
+) -> None:
+    """How to preprocess and compute; ``brain`` holds the ways to find the brain, of which one can be chosen."""
     for field in dataclasses.fields(PreprocessingOptions):
-        _add_option(brain if field.name == "brain_extraction" else command, field)
+        _add_option(brain or command if field.name == "brain_extraction" else command, field)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
