@@ -174,9 +174,6 @@ def _serve(pipe: Connection, out: Path, run: str, threads: int, retry_failed: bo
 
 
 def limit_threads(threads: int) -> None:
-    """Of torch and ITK, in this process."""
-    import SimpleITK as sitk
-    import torch
-
-    torch.set_num_threads(threads)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    """Of torch and ITK, in a process that has not computed with them yet."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ[name] = str(threads)

@@ -17,8 +17,7 @@ from pathlib import Path
 from BrainIACLib.batch.cases import BatchCase, input_state
 from BrainIACLib.batch.ledger import ROOM, Ledger, token_of
 from BrainIACLib.batch.settings import Settings, settings_from_json
-from BrainIACLib.embeddings.store import in_a_sentence, is_for_the_caller
-from BrainIACLib.errors import BrainIACError
+from BrainIACLib.errors import BrainIACError, in_a_sentence, is_for_the_caller
 from BrainIACLib.publishing import write_bytes, write_text
 
 if typing.TYPE_CHECKING:

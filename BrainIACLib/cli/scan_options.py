@@ -28,9 +28,14 @@ def add_scan_options(command: argparse.ArgumentParser) -> None:
 def add_preprocessing_options(
     command: argparse.ArgumentParser, brain: argparse._ActionsContainer | None = None
 ) -> None:
-    """How to preprocess and compute; ``brain`` holds the ways to find the brain, of which one can be chosen."""
+    """How scans are prepared and on what it is computed.
+
+    Parameters
+    ----------
+    brain : holds the ways to find the brain, where ``command`` has others than the option.
+    """
     for field in dataclasses.fields(PreprocessingOptions):
-        _add_option(brain or command if field.name == "brain_extraction" else command, field)
+        _add_option(brain if brain is not None and field.name == "brain_extraction" else command, field)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 

@@ -24,7 +24,7 @@ from BrainIACLib.embeddings.files import check_format, read_table, write_table
 from BrainIACLib.embeddings.image_measures import MEASURES, measures_of
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.embeddings.table import EmbeddingTable, table_of
-from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.errors import BrainIACError, Cancelled, in_a_sentence, is_for_the_caller
 from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions
@@ -138,21 +138,6 @@ def embed_cohort(
             write_table(table, out)
             journal.remove()
         return Embedded(table, computed, len(rows) - computed, failures)
-
-
-def is_for_the_caller(error: Exception, device: str) -> bool:
-    """A graphics processor without memory: whoever chose it tries another one. Anything else is the scan's own."""
-    return isinstance(error, RuntimeError) and device != "cpu" and "out of memory" in str(error).lower()
-
-
-def in_a_sentence(error: Exception) -> str:
-    """Why a scan failed, whatever it was: one bad scan must not end a cohort."""
-    if isinstance(error, BrainIACError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "It needs more memory than is free; close other programs and try again."
-    first = (str(error).splitlines() or [""])[0][:200]
-    return f"It failed unexpectedly ({type(error).__name__}{': ' + first if first else ''}); please report this."
 
 
 def _warnings(scan: Scan, found: Known) -> str:
