@@ -45,7 +45,7 @@ def answer_scans(
             print(f"brainiac: {_naming_the_scan(question, error)}", file=sys.stderr)
 
     questions = questions_of(texts, _head(options), options.out, options.accept_missing, report)
-    with Client(_model_folders(options)) as client:
+    with worker(options) as client:
         for question in questions:
             with ProgressBar(question.title) as bar:
                 try:
@@ -64,6 +64,11 @@ def answer_scans(
     if limits:
         print(limits)
     return 1 if failed else 0
+
+
+def worker(options: argparse.Namespace) -> Client:
+    """A client that starts the worker with its first request and ends it when closed; nothing is computed here."""
+    return Client(_model_folders(options))
 
 
 def _answer(options: argparse.Namespace, question: Question, client: Client, bar: ProgressBar) -> Answer:

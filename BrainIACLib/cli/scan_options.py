@@ -25,6 +25,13 @@ def add_scan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
+def add_preprocessing_options(command: argparse.ArgumentParser) -> None:
+    """How scans are prepared and on what it is computed, for commands that find their scans themselves."""
+    for field in dataclasses.fields(PreprocessingOptions):
+        _add_option(command, field)
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
 def _add_option(command: argparse._ActionsContainer, field: dataclasses.Field) -> None:
     flag, text = f"--{field.name.replace('_', '-')}", field.metadata["help"]
     if isinstance(field.default, bool):

@@ -147,6 +147,28 @@ class Save(Request):
 
 
 @dataclass(frozen=True)
+class AnalyzeStudy(Request):
+    """A whole study from its files to a report; answered by report, objects (paths), document (``studies.document``).
+
+    It has scans of its own: the study that is set stays as it is.
+    """
+
+    paths: tuple[Path, ...]  # one folder or zip, or the files of one person
+    out: Path
+    study: str | None = None  # which one, where there are several
+    use: Mapping[str, str] = field(default_factory=dict)  # slot -> series as the report calls it
+    tasks: tuple[str, ...] = ()  # all that can be answered if empty
+    samples: int = 10  # of each map; 0 for no maps
+    age_years: float | None = None  # from the header if None
+    identity: bool = False  # names, dates and descriptions into the report
+    dicom: bool = False  # also DICOM objects, which hold the identity
+    label: str = ""  # kept in the document: what the caller calls these files
+    notes: tuple[str, ...] = ()  # sentences for the report on how the files came
+    options: PreprocessingOptions = NO_OPTIONS
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
 class Steps(Request):
     """How a scan was prepared; answered by image, mask, native_mask, transform (paths)."""
 
