@@ -17,12 +17,12 @@ from BrainIACLib.checkpoints.installed import find_model, load_model, verify_mod
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.errors import BrainIACError, Cancelled, ModelError
 from BrainIACLib.exports.model_folder import export_folder
-from BrainIACLib.head_training.cases import make_cases, with_labels
+from BrainIACLib.head_training.cases import make_cases
 from BrainIACLib.head_training.cross_validation import cross_validate, fit_on, held_out_outputs
 from BrainIACLib.head_training.folds import stratified_folds
+from BrainIACLib.head_training.labels import with_labels
 from BrainIACLib.head_training.linear_head import LinearHead
 from BrainIACLib.head_training.logistic import probabilities
-from BrainIACLib.head_training.permutation import permutation_p
 from BrainIACLib.head_training.training import train_head
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.scans import read_scan
