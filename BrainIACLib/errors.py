@@ -17,6 +17,10 @@ class ModelError(BrainIACError):
     """A model folder, contract or weight file that is missing, damaged or of another kind than needed."""
 
 
+class RequestError(BrainIACError):
+    """A request to the worker that does not exist, or whose fields are missing, unknown or of another type."""
+
+
 class StatisticsError(BrainIACError):
     """Numbers from which the asked-for statistic is not defined (one class only, nobody at risk, too few cases)."""
 

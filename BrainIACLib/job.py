@@ -64,3 +64,6 @@ class Job:
             self.progress(f"{name}: {step}" if name else step, first + (last - first) * fraction)
 
         return Job(progress, self.cancelled)
+
+
+UNATTENDED = Job()  # the default: nobody is told and nobody can stop it

@@ -32,9 +32,11 @@ from BrainIACLib.answers import (
 from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, find_model, installed_models, load_model
 from BrainIACLib.contracts import AS_STORED, EncoderContract, ModelContract
 from BrainIACLib.errors import BrainIACError, ModelError
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
-from BrainIACLib.preprocessing.official_preset import take_as_stored
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised, standardise, to_native
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.preprocessing.pipeline import standardise, to_native
+from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.scans import Scan
 from BrainIACLib.trust.assessment import (
     age_doubt,
@@ -50,9 +52,6 @@ from BrainIACLib.trust.novelty import Novelty, read_novelty
 
 if typing.TYPE_CHECKING:
     import torch
-
-Progress = Callable[[str, float], None]
-PRESETS = ("standard", "official")
 
 
 @dataclass(frozen=True)
@@ -135,16 +134,36 @@ class Predictor:
         self._standardised: dict[str, Standardised] = {}
         self._embeddings: dict[tuple[str, str], torch.Tensor] = {}
         self._options = PreprocessingOptions()
-        self._preset = "standard"
+        self._mask: sitk.Image | None = None
         self._novelties: dict[str, Novelty] = {}
+
+    @property
+    def scans(self) -> Mapping[str, Scan]:
+        """The scans of the study, by name."""
+        return self._scans
+
+    @property
+    def standardised(self) -> Mapping[str, Standardised]:
+        """The scans of the study as they were prepared, by name."""
+        return self._standardised
+
+    @property
+    def options(self) -> PreprocessingOptions:
+        """How the study was prepared."""
+        return self._options
+
+    @property
+    def mask(self) -> sitk.Image | None:
+        """The brain that was given with the study."""
+        return self._mask
 
     def set_study(
         self,
         scans: Mapping[str, Scan],
         options: PreprocessingOptions | None = None,
-        progress: Progress | None = None,
-        cancelled: Callable[[], bool] | None = None,
-        preset: str = "standard",
+        job: Job = UNATTENDED,
+        *,
+        mask: sitk.Image | None = None,
     ) -> Mapping[str, Standardised]:
         """Standardise every scan of the study (name -> scan); forgets the study before.
 
@@ -152,31 +171,25 @@ class Predictor:
 
         Parameters
         ----------
-        progress : called with the step and the fraction of the whole study that is done.
-        preset : ``"standard"``, or ``"official"`` to take preprocessed scans as upstream's code does, in the array
-            order in which they are stored (``preprocessing.official_preset``; the options are not used then).
+        job : told the step and the fraction of the whole study that is done.
+        mask : the brain of every scan of the study; it is taken instead of extracting the brain.
 
         Raises
         ------
         PreprocessingError, Cancelled : from the pipeline; the scans that were ready by then make up the study.
         """
-        if preset not in PRESETS:
-            raise BrainIACError(f"The preset '{preset}' does not exist; choose one of: {', '.join(PRESETS)}.")
         options = options or PreprocessingOptions()
-        comparable = preset == self._preset and _same_options(options, self._options)
+        comparable = options == self._options and _same_image(mask, self._mask)
         kept = {name for name, scan in scans.items() if comparable and _same_scan(scan, self._scans.get(name))}
         self._scans = {name: scans[name] for name in kept}
         self._standardised = {name: self._standardised[name] for name in kept}
         self._embeddings = {key: embedding for key, embedding in self._embeddings.items() if key[0] in kept}
-        self._options, self._preset = options, preset
+        self._options, self._mask = options, mask
         new = [name for name in scans if name not in kept]
-        for name, scan in scans.items():
-            if name not in kept:
-                official, report = preset == "official", _part(progress, new.index(name), len(new))
-                self._standardised[name] = (
-                    take_as_stored(scan.image) if official else standardise(scan.image, options, report, cancelled)
-                )
-                self._scans[name] = scan
+        for number, name in enumerate(new):
+            part = job.part(number / len(new), (number + 1) / len(new))
+            self._standardised[name] = standardise(scans[name].image, options, part, mask=mask, device=self.device)
+            self._scans[name] = scans[name]
         return {name: self._standardised[name] for name in scans}
 
     def predict(
@@ -211,10 +224,10 @@ class Predictor:
         slots = fill_slots(head, scans)
         warnings = [warning for name in slots.values() for warning in self.warnings_of(name)]
         warnings += missing_slots(head, slots, accept_missing)
-        if model.contract.run is not None and model.contract.run.preset != self._preset:
+        if model.contract.run is not None and model.contract.run.preset != self._options.preset:
             warnings.append(
                 f"The head was trained with the preset '{model.contract.run.preset}', this scan was prepared with "
-                f"'{self._preset}': the answer may mean nothing."
+                f"'{self._options.preset}': the answer may mean nothing."
             )
         embedding = torch.stack([self._embedding(model, name) for name in slots.values()]).mean(dim=0)  # present scans
         started = time.perf_counter()
@@ -252,8 +265,7 @@ class Predictor:
         label: str,
         samples: int = 10,
         seed: int = 0,
-        progress: Callable[[float], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
+        job: Job = UNATTENDED,
         *,
         scans: Mapping[str, str] | None = None,
         model_id: str | None = None,
@@ -274,7 +286,7 @@ class Predictor:
         model = find_model(task, self.models_folder, model_id)
         head, encoder = model.contract.head, self._encoder_contract(model)
         slots = scans if scans is not None else scan
-        found = self.saliency(task, slots, scan, label, samples, seed, progress, cancelled, model_id=model_id)
+        found = self.saliency(task, slots, scan, label, samples, seed, job, model_id=model_id)
         peak = float(found.heat.max())
         if not peak > 0:
             raise BrainIACError(f"The saliency of '{label}' is zero everywhere: the model did not react to this scan.")
@@ -295,8 +307,7 @@ class Predictor:
         label: str,
         samples: int = 10,
         seed: int = 0,
-        progress: Callable[[float], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
+        job: Job = UNATTENDED,
         *,
         model_id: str | None = None,
         randomised: bool = False,
@@ -322,8 +333,7 @@ class Predictor:
             samples=samples,
             seed=seed,
             guided=encoder.architecture != "vit_b",  # whose head may hold a ReLU, but not its encoder
-            progress=progress,
-            cancelled=cancelled,
+            job=job,
         )
         everywhere, seen = saliency.map.cpu().numpy(), inputs[0, 0].numpy()
         heat = np.where(seen != 0, everywhere, 0)
@@ -391,7 +401,7 @@ class Predictor:
     def _encoder_contract(self, model: InstalledModel) -> EncoderContract:
         """Upstream's code takes the array order as stored; our own models always see the order of their contract."""
         contract = model.contract.encoder
-        if self._preset == "official" and contract.generation != "own":
+        if self._options.preset == "official" and contract.generation != "own":
             return dataclasses.replace(contract, orientation=AS_STORED)
         return contract
 
@@ -435,26 +445,16 @@ class Predictor:
             "versions": versions(),
             "device": self.device,
             "seed": self._options.seed,
-            "preset": self._preset,
+            "preset": self._options.preset,
             "orientation": encoder.orientation,
             "preprocessing": steps,
             "head_seconds": seconds,
         }
 
 
-def _part(progress: Progress | None, number: int, parts: int) -> Progress | None:
-    """The progress of one part as that of the whole."""
-    return progress and (lambda step, fraction: progress(step, (number + fraction) / parts))
-
-
 def _same_scan(scan: Scan, known: Scan | None) -> bool:
     """The hash names the file; the image may be another frame of it, or from other geometry."""
     return known is not None and scan.sha256 == known.sha256 and _same_image(scan.image, known.image)
-
-
-def _same_options(first: PreprocessingOptions, second: PreprocessingOptions) -> bool:
-    without_masks = [dataclasses.replace(options, mask=None) for options in (first, second)]
-    return without_masks[0] == without_masks[1] and _same_image(first.mask, second.mask)
 
 
 def _same_image(first: sitk.Image | None, second: sitk.Image | None) -> bool:

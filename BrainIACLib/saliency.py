@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from BrainIACLib.errors import Cancelled, ModelError
+from BrainIACLib.errors import ModelError
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.models.inference import prepare_for_inference
 from BrainIACLib.models.input_gradients import keep_little
 
@@ -47,8 +48,7 @@ def guided_smoothgrad(
     seed: int = 0,
     guided: bool = True,
     batch_size: int | None = None,
-    progress: Callable[[float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
 ) -> Saliency:
     """Root mean square, over noisy copies of the input, of the guided gradient of ``target`` at each voxel.
 
@@ -67,13 +67,13 @@ def guided_smoothgrad(
     batch_size : samples per pass; None takes one, and from then on as many as fit into ``BATCH_MEMORY`` by the size of
         the layers' outputs for that one. Compact networks gain most: torch's CPU convolution is several times slower on
         a single small volume than on two. Halved whenever the device runs out of memory.
-    progress, cancelled : called with the fraction done after, and asked before, every batch.
+    job : asked before every batch whether to stop, told after it the fraction that is done.
 
     Raises
     ------
     ModelError : guided, and the network has no ReLU module, or other activations than such modules; too little memory
         for one sample; a map that is not finite.
-    Cancelled : ``cancelled()`` was true.
+    Cancelled : as the job was.
     """
     if inputs.ndim != 5 or inputs.shape[:2] != (1, 1):
         raise ValueError(f"inputs must be (1, 1, X, Y, Z), not {tuple(inputs.shape)}")
@@ -92,8 +92,7 @@ def guided_smoothgrad(
         squares = torch.zeros_like(inputs[0, 0])
         done = 0
         while done < samples:
-            if cancelled is not None and cancelled():
-                raise Cancelled("The saliency map was cancelled.")
+            job.check()
             batches = math.ceil((samples - done) / limit)
             size = math.ceil((samples - done) / batches)  # of equal batches, since a last one of one sample is slow
             state = generator.get_state()
@@ -109,8 +108,7 @@ def guided_smoothgrad(
             for gradient in gradients[:, 0]:
                 squares.addcmul_(gradient, gradient)
             done += size
-            if progress is not None:
-                progress(done / samples)
+            job.progress("saliency", done / samples)
         heat = (squares / samples).sqrt()
     if not heat.isfinite().all():
         raise ModelError("The saliency map is not finite: the model's output cannot be differentiated at this scan.")

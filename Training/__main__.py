@@ -10,8 +10,8 @@ COMMANDS = {
     "pretrain": ("Training.ssl.pretrain", "SimCLR pretraining on a cache"),
     "smoke": ("Training.ssl.smoke", "the whole pretraining chain, small, on synthetic heads"),
     "finetune": ("Training.downstream.finetune", "train one task from one initialisation, or a grid of them"),
-    "evaluate": ("Training.evaluation.evaluate", "metrics, statistics, tables and figures of finished runs"),
-    "reproduce": ("Training.evaluation.reproduce", "the paper's experiments from data to report"),
+    "evaluate": ("Training.report.evaluate", "metrics, statistics, tables and figures of finished runs"),
+    "reproduce": ("Training.reproduction.reproduce", "the paper's experiments from data to report"),
 }
 
 

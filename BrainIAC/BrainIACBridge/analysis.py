@@ -10,17 +10,18 @@ import slicer.util
 import vtk
 
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.worker.requests import Examine, Explain, Predict, PrepareStudy, Steps
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """How a study is prepared; the names are those of the worker's "study" action, but ``mask`` is a node here."""
+class Preparation:
+    """Which volume nodes make up a study, and how they are prepared; ``mask`` is a node too, or None."""
 
-    device: str = "auto"
-    bias_field: bool = True
-    brain_extraction: str = "auto"
-    mask: object = None
-    seed: int = 0
+    scans: list
+    options: PreprocessingOptions
+    device: str
+    mask: object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Analysis:
         self._volumes = volumes
         self._handedOver = {}  # node ID -> (state of the volume, path of its file)
 
-    def predict(self, task, model, targets, study, options, onPrediction, listener):
+    def predict(self, task, model, targets, study, onPrediction, listener):
         """One answer for each target, a dictionary slot -> volume node; ``onPrediction(record, target)`` for each."""
 
         def ask(index):
@@ -60,12 +61,11 @@ class Analysis:
                 ask(index + 1)
 
             scans = {slot: node.GetID() for slot, node in target.items()}
-            arguments = {"task": task, "model": model, "scans": scans}
-            self._worker.request("predict", arguments, answered, listener.finished, listener.progress)
+            self._worker.request(Predict(task, scans, model), answered, listener.finished, listener.progress)
 
-        self._setStudy(study, options, lambda unused: ask(0), listener)
+        self._setStudy(study, lambda unused: ask(0), listener)
 
-    def explain(self, record, scan, samples, study, options, onMap, listener):
+    def explain(self, record, scan, samples, study, onMap, listener):
         """``onMap(image, parameters)`` with a map on the grid of ``scan``, for an answer given before."""
 
         def answered(value):
@@ -73,17 +73,17 @@ class Analysis:
                 onMap(sitk.ReadImage(value["map"]), value["parameters"])
             Path(value["map"]).unlink()
 
-        self._askAbout(record, "explain", {"samples": samples}, scan, study, options, answered, listener)
+        self._askAbout(Explain(**_about(record, scan, study), samples=samples), study, answered, listener)
 
-    def examine(self, record, scan, study, options, onFound, listener):
+    def examine(self, record, scan, study, onFound, listener):
         """``onFound(trust)``: does an answer given before hold under small changes, does its map need the model."""
 
         def answered(value):
             onFound(value["trust"])
 
-        self._askAbout(record, "examine", {}, scan, study, options, answered, listener)
+        self._askAbout(Examine(**_about(record, scan, study)), study, answered, listener)
 
-    def steps(self, scan, study, options, onSteps, listener):
+    def steps(self, scan, study, onSteps, listener):
         """``onSteps(images, transform, record)``: what the model saw of ``scan``, and how it was made."""
 
         def answered(paths, record):
@@ -94,62 +94,66 @@ class Analysis:
                 Path(path).unlink()
             listener.finished(None)
 
-        def ask(study):
-            record = study["scans"][scan.GetID()]["record"]
+        def ask(prepared):
+            record = prepared["scans"][scan.GetID()]["record"]
             self._worker.request(
-                "steps",
-                {"scan": scan.GetID()},
-                lambda paths: answered(paths, record),
-                listener.finished,
-                listener.progress,
+                Steps(scan.GetID()), lambda paths: answered(paths, record), listener.finished, listener.progress
             )
 
-        self._setStudy(study, options, ask, listener)
+        self._setStudy(study, ask, listener)
 
-    def _askAbout(self, record, action, more, scan, study, options, answered, listener):
-        task, scans = record["key"]
-        arguments = {
-            "task": task,
-            "model": record["provenance"]["model"]["id"],
-            "scans": scans,
-            "scan": scan.GetID(),
-            "label": record["label"],
-            "seed": options.seed,
-            **more,
-        }
-
+    def _askAbout(self, request, study, answered, listener):
         def finished(value):
             answered(value)
             listener.finished(None)
 
         def ask(unused):
-            self._worker.request(action, arguments, finished, listener.finished, listener.progress)
+            self._worker.request(request, finished, listener.finished, listener.progress)
 
-        self._setStudy(study, options, ask, listener)
+        self._setStudy(study, ask, listener)
 
-    def _setStudy(self, nodes, options, done, listener):
+    def _setStudy(self, study, done, listener):
         try:
             self._worker.start()
-            scans = {node.GetID(): self._handOver(node) for node in nodes}
-            arguments = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-            if options.mask is not None:
-                arguments["mask"] = str(self._worker.folder / "brain_mask.mha")
-                sitk.WriteImage(self._volumes.mask(options.mask), arguments["mask"])
+            scans = {node.GetID(): self._handOver(node) for node in study.scans}
+            mask = None
+            if study.mask is not None:
+                mask = self._worker.folder / "brain_mask.mha"
+                sitk.WriteImage(self._volumes.mask(study.mask), str(mask))
         except BrainIACError as error:
             listener.finished(error)
             return
-        originals = {node.GetID(): self._volumes.original(node) for node in nodes}
-        arguments |= {"scans": scans, "originals": originals}
-        self._worker.request("study", arguments, done, listener.finished, listener.progress)
+        originals = {node.GetID(): self._volumes.original(node) for node in study.scans}
+        request = PrepareStudy(
+            scans=scans,
+            options=study.options,
+            originals={name: Path(path) for name, path in originals.items() if path},
+            mask=mask,
+            device=study.device,
+        )
+        self._worker.request(request, done, listener.finished, listener.progress)
 
     def _handOver(self, node):
         state = (self._worker.folder, _state(node))
         known, path = self._handedOver.get(node.GetID(), (None, None))
         if state != known:
-            path = str(self._worker.folder / f"scan_{node.GetID()}.mha")
-            sitk.WriteImage(self._volumes.image(node), path)
+            path = self._worker.folder / f"scan_{node.GetID()}.mha"
+            sitk.WriteImage(self._volumes.image(node), str(path))
             self._handedOver[node.GetID()] = (state, path)
         return path
+
+
+def _about(record, scan, study):
+    """The fields of a request about an answer that was given before."""
+    task, scans = record["key"]
+    return {
+        "task": task,
+        "scans": scans,
+        "scan": scan.GetID(),
+        "label": record["label"],
+        "model": record["provenance"]["model"]["id"],
+        "seed": study.options.seed,
+    }
 
 
 def _state(node):

@@ -12,15 +12,17 @@ import slicer.util
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from BrainIACBridge.analysis import Analysis, Listener, Options
+from BrainIACBridge.analysis import Analysis, Listener, Preparation
+from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.overlay import Overlay
 from BrainIACBridge.parameters import BrainIACParameterNode
 from BrainIACBridge.results import PROVENANCE, Results, findResult, markResult, resultNode
 from BrainIACBridge.study import Study
 from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
-from BrainIACLib.checkpoints.installed import installed_models
 from BrainIACLib.checkpoints.store import remove
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.worker.requests import DownloadModel, ImportCheckpoint, InspectCheckpoint, ListSeries, LoadSeries
 
 
 class BrainIACLogic(ScriptedLoadableModuleLogic):
@@ -37,6 +39,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         self.volumes = VolumeNodes()
         self.study = Study()
         self.overlay = Overlay()
+        self._modelList = ModelList()
         self._analysis = Analysis(self.worker, self.volumes)
         self._shown = None  # how the overlay was last applied
 
@@ -46,7 +49,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
 
     def models(self):
         """The installed models, bundled ones first."""
-        return installed_models()
+        return self._modelList.models()
 
     def removeModel(self, model):
         """Delete an imported model from the disk. Raises ModelError for a bundled one."""
@@ -54,20 +57,15 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
 
     def downloadModel(self, name, listener):
         """Fetch and install the official model of that id, whose license the person has accepted."""
-        self.worker.request(
-            "download", {"id": name}, lambda value: listener.finished(None), listener.finished, listener.progress
-        )
+        self._requestFor(DownloadModel(name), listener)
 
     def inspectWeights(self, path, found, listener):
         """``found(value)`` with what a weight file is and the licenses of its possible tasks."""
-        self.worker.request("inspect", {"file": path}, found, listener.finished, listener.progress)
+        self.worker.request(InspectCheckpoint(Path(path)), found, listener.finished, listener.progress)
 
     def importWeights(self, path, task, listener):
         """Install a weight file whose license the person has accepted."""
-        arguments = {"file": path, "task": task}
-        self.worker.request(
-            "import", arguments, lambda value: listener.finished(None), listener.finished, listener.progress
-        )
+        self._requestFor(ImportCheckpoint(Path(path), task), listener)
 
     def process(self, task, target):
         """For scripts: answer and wait.
@@ -94,9 +92,8 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
 
     def listSeries(self, folder, found, listener):
         """``found(series)`` with the DICOM series in a folder."""
-        self.worker.request(
-            "series", {"folder": folder}, lambda value: found(value["series"]), listener.finished, listener.progress
-        )
+        request = ListSeries(Path(folder))
+        self.worker.request(request, lambda value: found(value["series"]), listener.finished, listener.progress)
 
     def loadSeries(self, folder, uids, listener):
         """Load DICOM series of a folder as volumes, one after the other."""
@@ -114,8 +111,8 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
                 Path(value["scan"]).unlink()
                 load(index + 1)
 
-            arguments = {"folder": folder, "series": uids[index]}
-            self.worker.request("load", arguments, loaded, listener.finished, listener.progress)
+            request = LoadSeries(Path(folder), uids[index])
+            self.worker.request(request, loaded, listener.finished, listener.progress)
 
         load(0)
 
@@ -140,7 +137,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
                 self.study.setSequence(target["any"], record["label"], record["confidence"], record["warnings"])
 
         scans = self._scansOfStudy([node for target in targets for node in target.values()])
-        self._analysis.predict(task, model, targets, scans, self._options(), store, listener)
+        self._analysis.predict(task, model, targets, self._preparation(scans), store, listener)
 
     def explain(self, task, scan, listener):
         """The map for an answer that is in the results table; over the scan, and beside it in the data tree."""
@@ -155,7 +152,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
             self._shown = None
 
         study = self._scansOfStudy([slicer.mrmlScene.GetNodeByID(name) for name in record["key"][1].values()])
-        self._analysis.explain(record, scan, samples, study, self._options(), store, listener)
+        self._analysis.explain(record, scan, samples, self._preparation(study), store, listener)
 
     def examine(self, task, scan, listener):
         """What small changes do to an answer that is in the results table; the findings become part of it."""
@@ -165,7 +162,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
             self.results().extend(record["key"], "trust", found)
 
         study = self._scansOfStudy([slicer.mrmlScene.GetNodeByID(name) for name in record["key"][1].values()])
-        self._analysis.examine(record, scan, study, self._options(), store, listener)
+        self._analysis.examine(record, scan, self._preparation(study), store, listener)
 
     def loadSteps(self, scan, listener):
         """The brain in MNI space, its masks, and the transform from the scan, as nodes."""
@@ -187,7 +184,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
             self.volumes.showTransform(transform, node)
             markResult(node, scan, "transform", {"preprocessing": record})
 
-        self._analysis.steps(scan, self._scansOfStudy([scan]), self._options(), store, listener)
+        self._analysis.steps(scan, self._preparation(self._scansOfStudy([scan])), store, listener)
 
     def stepsOf(self, scan):
         """How a scan was prepared, where its steps were loaded; else nothing."""
@@ -233,12 +230,12 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         included = self.study.included()
         return included + [node for node in needed if node not in included]
 
-    def _options(self):
+    def _requestFor(self, request, listener):
+        self.worker.request(request, lambda value: listener.finished(None), listener.finished, listener.progress)
+
+    def _preparation(self, scans):
         parameters = self.getParameterNode()
-        mask = parameters.brainMask
-        return Options(
-            device=parameters.device.value,
-            bias_field=parameters.biasField,
-            brain_extraction="mask" if mask is not None else parameters.brainExtraction.value,
-            mask=mask,
+        options = PreprocessingOptions(
+            bias_field=parameters.biasField, brain_extraction=parameters.brainExtraction.value
         )
+        return Preparation(scans, options, parameters.device.value, parameters.brainMask)

@@ -7,10 +7,11 @@ import shutil
 import qt
 from slicer.i18n import tr as _
 
+from BrainIACBridge.question import Question
 from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES
 
 
-class DownloadDialog:
+class DownloadDialog(Question):
     """Asks without blocking; ``onAccepted(id)`` is called if the person agrees.
 
     Parameters
@@ -19,11 +20,10 @@ class DownloadDialog:
     """
 
     def __init__(self, parent, folder, onAccepted):
+        super().__init__(parent, _("Download a model"))
         self._files = {file.id: file for file in OFFICIAL_FILES if file.hub}
         self._folder = folder
-        self._dialog = qt.QDialog(parent)
-        self._dialog.setWindowTitle(_("Download a model"))
-        layout = qt.QFormLayout(self._dialog)
+        layout = qt.QFormLayout(self.dialog)
         self._choice = qt.QComboBox()
         self._choice.setObjectName("downloadChoice")
         for file in self._files.values():
@@ -35,18 +35,10 @@ class DownloadDialog:
         self._facts.setWordWrap(True)
         layout.addRow(self._facts)
         layout.addRow(qt.QLabel(_("Research use only; not for diagnosis or treatment decisions.")))
-        buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
-        buttons.button(qt.QDialogButtonBox.Ok).setText(_("Accept license and download"))
-        buttons.accepted.connect(self._dialog.accept)
-        buttons.rejected.connect(self._dialog.reject)
-        layout.addRow(buttons)
+        accepted = _("Accept license and download")
+        layout.addRow(self.buttons(accepted, lambda: onAccepted(self._choice.property("currentData"))))
         self._choice.currentIndexChanged.connect(self._showFacts)
-        self._dialog.accepted.connect(lambda: onAccepted(self._choice.property("currentData")))
         self._showFacts()
-
-    def open(self):
-        """Show the question."""
-        self._dialog.open()
 
     def _showFacts(self, *unused):
         file = self._files[self._choice.property("currentData")]

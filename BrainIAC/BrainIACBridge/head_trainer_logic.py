@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from BrainIACBridge.cases import Cases
+from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.study import Study
 from BrainIACBridge.trainer_parameters import BrainIACHeadTrainerParameterNode
 from BrainIACBridge.volume_nodes import VolumeNodes
@@ -18,6 +19,8 @@ from BrainIACBridge.worker_process import WorkerProcess
 from BrainIACLib.checkpoints.installed import installed_models
 from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.worker.requests import CaseFile, EmbedCases, InstallHead, TrainHead
 
 
 class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
@@ -32,6 +35,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.worker = worker or WorkerProcess()
         self.cases = Cases()
+        self._modelList = ModelList()
         self._volumes = VolumeNodes()
 
     def getParameterNode(self):
@@ -45,7 +49,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
 
     def encoders(self):
         """The installed models whose encoder can be used, bundled ones first."""
-        return installed_models()
+        return self._modelList.models()
 
     def defaultTableFile(self):
         """Where embeddings are kept unless the person chooses another file."""
@@ -70,27 +74,29 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
             reason = _("'{file}' cannot be written ({reason}); choose another embeddings file.")
             listener.finished(BrainIACError(reason.format(file=tableFile, reason=error.strerror)))
             return
-        arguments = {
-            "cases": cases,
-            "out": str(tableFile),
-            "model": encoder,
-            "device": parameters.device.value,
-            "bias_field": parameters.biasField,
-            "brain_extraction": parameters.brainExtraction.value,
-        }
-        self._request("embed_cases", arguments, done, listener)
+        request = EmbedCases(
+            cases=tuple(cases),
+            out=Path(tableFile),
+            model=encoder,
+            options=PreprocessingOptions(
+                bias_field=parameters.biasField, brain_extraction=parameters.brainExtraction.value
+            ),
+            replace=True,  # the panel's list of cases is the table: who takes a case out there means it
+            device=parameters.device.value,
+        )
+        self._request(request, done, listener)
 
     def train(self, tableFile, done, listener):
         """Train on the embeddings with the labels as they are now; ``done(report)``."""
         parameters = self.getParameterNode()
-        arguments = {
-            "table": str(tableFile),
-            "facts": [case.facts for case in self.cases.all],
-            "target": parameters.labelColumn,
-            "task": parameters.taskName,
-            "kind": parameters.kind.value,
-        }
-        self._request("train_head", arguments, done, listener)
+        request = TrainHead(
+            table=Path(tableFile),
+            target=parameters.labelColumn,
+            task=parameters.taskName,
+            facts=tuple(case.facts for case in self.cases.all),
+            kind=parameters.kind.value,
+        )
+        self._request(request, done, listener)
 
     def earlierHead(self, task):
         """The title of a head for the task that was trained before, or None."""
@@ -104,7 +110,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
         ----------
         replace : take an earlier head for the same task away.
         """
-        self._request("install_head", {"replace": replace}, done, listener)
+        self._request(InstallHead(replace), done, listener)
 
     def show(self, scan):
         """The scan of a case in the slice views; loads its file if it is not in the scene yet.
@@ -126,16 +132,17 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
     def _handedOver(self, index, case):
         node = None if case.path else slicer.mrmlScene.GetNodeByID(case.nodeId)
         if case.path:
-            return {"path": case.path, "facts": case.facts}
+            return CaseFile(Path(case.path), case.facts)
         if node is None:
             raise BrainIACError(_("The scan '{name}' is no longer here.").format(name=case.facts["scan"]))
-        path = str(self.worker.folder / f"case_{index}.mha")
-        sitk.WriteImage(self._volumes.image(node), path)
-        return {"path": path, "original": self._volumes.original(node), "facts": case.facts}
+        path = self.worker.folder / f"case_{index}.mha"
+        sitk.WriteImage(self._volumes.image(node), str(path))
+        original = self._volumes.original(node)
+        return CaseFile(path, case.facts, Path(original) if original else None)
 
-    def _request(self, action, arguments, done, listener):
+    def _request(self, request, done, listener):
         def answered(value):
             done(value)
             listener.finished(None)
 
-        self.worker.request(action, arguments, answered, listener.finished, listener.progress)
+        self.worker.request(request, answered, listener.finished, listener.progress)

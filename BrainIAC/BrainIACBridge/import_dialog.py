@@ -5,10 +5,11 @@ from __future__ import annotations
 import qt
 from slicer.i18n import tr as _
 
+from BrainIACBridge.question import Question
 from BrainIACBridge.task_buttons import taskTitle
 
 
-class ImportDialog:
+class ImportDialog(Question):
     """Asks without blocking; ``onAccepted(task)`` is called if the person agrees.
 
     Parameters
@@ -17,10 +18,9 @@ class ImportDialog:
     """
 
     def __init__(self, parent, found, onAccepted):
+        super().__init__(parent, _("Import weights"))
         self._licenses = found["licences"]
-        self._dialog = qt.QDialog(parent)
-        self._dialog.setWindowTitle(_("Import weights"))
-        layout = qt.QFormLayout(self._dialog)
+        layout = qt.QFormLayout(self.dialog)
         layout.addRow(_("Recognized as:"), qt.QLabel(found["title"]))
         self._task = qt.QComboBox()
         for task in self._licenses:
@@ -34,18 +34,10 @@ class ImportDialog:
         layout.addRow(_("License:"), self._license)
         notice = qt.QLabel(_("Research use only; not for diagnosis or treatment decisions."))
         layout.addRow(notice)
-        buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
-        buttons.button(qt.QDialogButtonBox.Ok).setText(_("Accept license and import"))
-        buttons.accepted.connect(self._dialog.accept)
-        buttons.rejected.connect(self._dialog.reject)
-        layout.addRow(buttons)
+        accepted = _("Accept license and import")
+        layout.addRow(self.buttons(accepted, lambda: onAccepted(self._task.property("currentData"))))
         self._task.currentIndexChanged.connect(self._showLicense)
-        self._dialog.accepted.connect(lambda: onAccepted(self._task.property("currentData")))
         self._showLicense()
-
-    def open(self):
-        """Show the question."""
-        self._dialog.open()
 
     def _showLicense(self, *unused):
         self._license.setText(self._licenses[self._task.property("currentData")])

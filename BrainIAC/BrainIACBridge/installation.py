@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import platform
+import sys
 from pathlib import Path
 
 import qt
@@ -28,50 +30,90 @@ class Installation:
 
     def __init__(self, requirementsFile=REQUIREMENTS):
         self._requirementsFile = Path(requirementsFile)
+        self._complete = None  # what isComplete found; looking takes some milliseconds
 
     def torchState(self):
-        """'missing', 'broken' (half installed) or 'found'. Looks without importing: that would lock torch's files."""
+        """'missing', 'broken' (half installed), 'old' or 'found'. Does not import it: that would lock its files."""
         try:
             spec = importlib.util.find_spec("torch")
         except ModuleNotFoundError:  # an import hook may say so instead
             spec = None
         if spec is None:
             return "missing"
-        try:
-            return "found" if spec.origin and importlib.metadata.version("torch") else "broken"
-        except importlib.metadata.PackageNotFoundError:
+        if not spec.origin or self.torchVersion() is None:
             return "broken"
+        return "found" if _fulfilled("torch" + TORCH_VERSION) else "old"
+
+    def torchVersion(self):
+        """Of the torch that is installed, None without one."""
+        try:
+            return importlib.metadata.version("torch")
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    def unsupported(self):
+        """Why this computer cannot run BrainIAC, "" if it can."""
+        if platform.system() != "Darwin" or platform.machine() != "x86_64" or self.torchState() == "found":
+            return ""
+        return _(
+            "This Slicer is a program for Intel processors on macOS. PyTorch ends with version 2.2 there, and BrainIAC "
+            "needs {version}. On a Mac with an Apple processor install the Slicer that is made for it; a Mac with an "
+            "Intel processor cannot run BrainIAC."
+        ).format(version=TORCH_VERSION.removeprefix(">=") + "+")
 
     def missingPackages(self):
         """The lines of requirements.txt that are not fulfilled."""
         return [line for line in self._requirements() if not _fulfilled(line)]
 
     def isComplete(self):
-        """Whether an analysis can start."""
-        return self.torchState() == "found" and not self.missingPackages()
+        """Whether an analysis can start; looks once, and again after ``lookAgain`` or ``install``."""
+        if self._complete is None:
+            self._complete = self.torchState() == "found" and not self.missingPackages()
+        return self._complete
+
+    def lookAgain(self):
+        """Something may have been installed or removed since."""
+        self._complete = None
 
     def inWords(self):
         """The state as a sentence."""
+        if unsupported := self.unsupported():
+            return unsupported
         state = self.torchState()
         if state == "broken":
             return _("PyTorch is half installed. Set up removes it and installs it again.")
         if state == "missing":
             return _("PyTorch is not installed yet.")
+        if state == "old":
+            return _("PyTorch {found} is installed; BrainIAC needs {needed} or newer. Set up replaces it.").format(
+                found=self.torchVersion(), needed=TORCH_VERSION.removeprefix(">=")
+            )
         missing = self.missingPackages()
         if missing:
             return _("Still to be installed: {packages}.").format(packages=", ".join(missing))
         return _("Ready. Everything runs on this computer; no image leaves it.")
 
     def plan(self):
-        """What Set up will do, for the question before it: package, license, size, host."""
+        """What Set up will do, for the question before it: package, license, size, host, restart."""
         lines = []
-        if self.torchState() != "found":
+        state = self.torchState()
+        if state == "old":
+            lines.append(
+                _("PyTorch {found} is removed first; other extensions then use the newer one.").format(
+                    found=self.torchVersion()
+                )
+            )
+        if state != "found":
             lines.append(
                 _(
                     "PyTorch (BSD-3-Clause), through the PyTorch extension, from download.pytorch.org: about 0.2 GB to "
                     "download for the processor, about 3 GB for an NVIDIA graphics card; up to 7 GB on disk."
                 )
             )
+            if importlib.util.find_spec("PyTorchUtils") is None:
+                lines.append(
+                    _("The PyTorch extension, from extensions.slicer.org; Slicer then restarts, after asking you.")
+                )
         if self.missingPackages():
             lines.append(
                 _("{packages} (Apache-2.0), from pypi.org: about 1 MB.").format(
@@ -91,10 +133,26 @@ class Installation:
         -------
         "" when complete, else one sentence that says what to do next.
         """
-        if self.torchState() == "broken":
+        self.lookAgain()
+        if unsupported := self.unsupported():
+            return unsupported
+        inUse = "torch" in sys.modules  # another extension loaded it: the new one is seen after a restart only
+        if self.torchState() in ("broken", "old"):
             slicer.util.pip_uninstall("torch torchvision")
-        if wheels:
-            return self._installFromFolder(wheels)
+        problem = self._installFromFolder(wheels) if wheels else self._installFromNetwork()
+        self.lookAgain()
+        if problem:
+            return problem
+        return "" if self.isComplete() and not inUse else _("Restart Slicer to finish the installation.")
+
+    def takePending(self):
+        """Whether an installation was interrupted by a restart and can go on now; says so once."""
+        settings = qt.QSettings()
+        pending = bool(settings.value(PENDING))
+        settings.remove(PENDING)
+        return pending and importlib.util.find_spec("PyTorchUtils") is not None
+
+    def _installFromNetwork(self):
         if self.torchState() != "found":
             problem = self._installTorch()
             if problem:
@@ -102,12 +160,7 @@ class Installation:
         missing = self.missingPackages()
         if missing:
             slicer.util.pip_install(missing)
-        qt.QSettings().remove(PENDING)
-        return "" if self.isComplete() else _("Restart Slicer to finish the installation.")
-
-    def isPending(self):
-        """Whether an installation was interrupted by a restart and can go on now."""
-        return bool(qt.QSettings().value(PENDING)) and importlib.util.find_spec("PyTorchUtils") is not None
+        return ""
 
     def _installTorch(self):
         try:
@@ -124,14 +177,32 @@ class Installation:
         if model is None:
             return _("This Slicer has no Extensions Manager; install the PyTorch extension by hand.")
         if not model.isExtensionInstalled("PyTorch"):
-            settings = qt.QSettings()
-            settings.setValue(PENDING, "torch")  # before the call, which may restart Slicer
-            settings.sync()
-            model.interactive = False
-            if not model.installExtensionFromServer("PyTorch", True):
-                settings.remove(PENDING)
+            asks = model.interactive
+            model.interactive = False  # the person has agreed to the plan that names it
+            try:
+                installed = model.installExtensionFromServer(
+                    "PyTorch", False
+                )  # never restarts by itself: scenes are lost
+            finally:
+                model.interactive = asks
+            if not installed:
                 return _("The PyTorch extension could not be installed; install it in the Extensions Manager.")
-        return _("Restart Slicer; the installation then goes on by itself.")
+        return self._askForRestart()
+
+    def _askForRestart(self):
+        later = _("Restart Slicer, then click Set up again.")
+        if slicer.util.confirmYesNoDisplay(
+            _("Slicer has to restart now to load the PyTorch extension. Save the scene before?"), _("Set up BrainIAC")
+        ):
+            slicer.util.openSaveDataDialog()
+        question = _("Restart Slicer? What is not saved is lost. The installation goes on by itself afterwards.")
+        if not slicer.util.confirmOkCancelDisplay(question, _("Set up BrainIAC")):
+            return later
+        settings = qt.QSettings()
+        settings.setValue(PENDING, "torch")
+        settings.sync()
+        slicer.util.restart()
+        return later
 
     def _installFromFolder(self, wheels):
         wanted = self.missingPackages()
@@ -139,7 +210,8 @@ class Installation:
             wanted = ["torch" + TORCH_VERSION, *wanted]
         if wanted:
             slicer.util.pip_install(["--no-index", "--find-links", wheels, *wanted])
-        return "" if self.isComplete() else _("The folder does not hold all wheels; see the README for the list.")
+        self.lookAgain()
+        return "" if self.isComplete() else _("The folder does not hold all packages; see the README for the list.")
 
     def _requirements(self):
         lines = (line.strip() for line in self._requirementsFile.read_text(encoding="utf-8").splitlines())
@@ -151,6 +223,6 @@ def _fulfilled(requirement):
 
     wanted = Requirement(requirement)
     try:
-        return importlib.metadata.version(wanted.name) in wanted.specifier
+        return wanted.specifier.contains(importlib.metadata.version(wanted.name), prereleases=True)
     except importlib.metadata.PackageNotFoundError:
         return False

@@ -138,6 +138,7 @@ class Results:
                 column.InsertNextValue(row[index])
             self.node.AddColumn(column)
         self.node.SetUseColumnTitleAsColumnHeader(True)
+        self.node.SetLocked(True)  # what is typed into a cell would be shown and never exported
         self.node.EndModify(wasModifying)
 
     def _delimited(self, delimiter):

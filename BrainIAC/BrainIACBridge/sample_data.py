@@ -1,29 +1,40 @@
-"""The bundled simulated study in Slicer's Sample Data module; nothing is downloaded."""
+"""The bundled simulated study in Slicer's Sample Data module: one entry, four sequences; nothing is downloaded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
 from BrainIACLib.resources import resource
 
+STUDY = "BrainIACSimulatedStudy"
+
+
+def registerSampleDataOnceStarted():
+    """When Slicer has started; at once where it has, because the module was added at run time."""
+    window = slicer.util.mainWindow()
+    if window is not None and window.property("visible"):
+        registerSampleData()
+    else:
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
 
 def registerSampleData():
-    """Called once Slicer has started."""
+    """Add the study to Sample Data."""
     import SampleData
 
     if hasattr(SampleData.SampleDataLogic, "registerCustomSampleDataCategory"):  # Slicer 5.12
         SampleData.SampleDataLogic.registerCustomSampleDataCategory("BrainIAC", title=_("BrainIAC"))
-    for path in sorted(resource("SampleData").glob("*.nii.gz")):
-        name = path.name.removesuffix(".nii.gz")
-        SampleData.SampleDataLogic.registerCustomSampleDataSource(
-            category="BrainIAC",
-            sampleName=name,
-            uris=path.as_uri(),
-            fileNames=path.name,
-            nodeNames=name,
-            checksums="SHA256:" + slicer.util.computeChecksum("SHA256", str(path)),
-            thumbnailFileName=str(Path(__file__).parents[1] / "Resources" / "Icons" / "BrainIAC.png"),
-        )
+    paths = sorted(resource("SampleData").glob("*.nii.gz"))
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="BrainIAC",
+        sampleName=STUDY,
+        uris=[path.as_uri() for path in paths],
+        fileNames=[path.name for path in paths],
+        nodeNames=[path.name.removesuffix(".nii.gz") for path in paths],
+        checksums=["SHA256:" + slicer.util.computeChecksum("SHA256", str(path)) for path in paths],
+        thumbnailFileName=str(Path(__file__).parents[1] / "Resources" / "Icons" / "BrainIAC.png"),
+    )

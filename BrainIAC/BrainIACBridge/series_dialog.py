@@ -5,8 +5,10 @@ from __future__ import annotations
 import qt
 from slicer.i18n import tr as _
 
+from BrainIACBridge.question import Question
 
-class SeriesDialog:
+
+class SeriesDialog(Question):
     """Asks without blocking; ``onAccepted(uids)`` is called with what the person ticked.
 
     Parameters
@@ -15,9 +17,8 @@ class SeriesDialog:
     """
 
     def __init__(self, parent, series, onAccepted):
-        self._dialog = qt.QDialog(parent)
-        self._dialog.setWindowTitle(_("Load DICOM"))
-        layout = qt.QVBoxLayout(self._dialog)
+        super().__init__(parent, _("Load DICOM"))
+        layout = qt.QVBoxLayout(self.dialog)
         layout.addWidget(qt.QLabel(_("Series to load:")))
         self._boxes = {}
         for one in series:
@@ -28,16 +29,7 @@ class SeriesDialog:
             box.setToolTip(one["uid"] if one["volume"] else _("This series holds no image."))
             self._boxes[one["uid"]] = box
             layout.addWidget(box)
-        buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
-        buttons.button(qt.QDialogButtonBox.Ok).setText(_("Load"))
-        buttons.accepted.connect(self._dialog.accept)
-        buttons.rejected.connect(self._dialog.reject)
-        layout.addWidget(buttons)
-        self._dialog.accepted.connect(lambda: onAccepted(self.chosen()))
-
-    def open(self):
-        """Show the question."""
-        self._dialog.open()
+        layout.addWidget(self.buttons(_("Load"), lambda: onAccepted(self.chosen())))
 
     def chosen(self):
         """The UIDs that are ticked."""

@@ -18,11 +18,12 @@ class StudyTable:
     ----------
     widget : the QTableWidget of the panel.
     study : the scans of the scene.
+    wheelGuard : a ``WheelGuard`` for the choices in the rows.
     onChanged : called after the person changed something.
     """
 
-    def __init__(self, widget, study, onChanged):
-        self._widget, self._study, self._onChanged = widget, study, onChanged
+    def __init__(self, widget, study, wheelGuard, onChanged):
+        self._widget, self._study, self._wheelGuard, self._onChanged = widget, study, wheelGuard, onChanged
         self._nodes = []
         header = widget.horizontalHeader()
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
@@ -67,6 +68,7 @@ class StudyTable:
             choice.addItem(sequence)
         choice.setToolTip(_("Detected by Classify sequence. Choose another one to correct it."))
         choice.activated.connect(lambda *unused: self._onSequenceChosen(row))
+        self._wheelGuard.watch(choice)
         return choice
 
     def _onSequenceChosen(self, row):

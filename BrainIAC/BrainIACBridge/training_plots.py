@@ -39,6 +39,7 @@ class TrainingPlots:
         for column, name in enumerate(report.classes):
             table.AddColumn(_texts(name, [str(row[column]) for row in report.confusion]))
         table.SetUseColumnTitleAsColumnHeader(True)
+        table.SetLocked(True)  # counts are not to be typed over
         return table
 
     def answersChart(self, report):

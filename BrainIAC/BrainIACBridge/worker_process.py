@@ -9,9 +9,9 @@ import qt
 from slicer.i18n import tr as _
 
 from BrainIACLib.errors import Cancelled
+from BrainIACLib.private_folder import new_private_folder, remove_private_folder
 from BrainIACLib.worker.client import LIBRARY_ROOT, MODULE, ended_unexpectedly
 from BrainIACLib.worker.conversation import Conversation, Reply, WorkerError
-from BrainIACLib.worker.private_folder import new_private_folder
 from BrainIACLib.worker.process_group import end_group
 
 
@@ -72,11 +72,11 @@ class WorkerProcess:
         models = ["--models", str(self._models)] if self._models else []
         self._process.start(self._python, ["-m", MODULE, str(self.folder), *models])
 
-    def request(self, action, arguments, done, failed, progress):
+    def request(self, request, done, failed, progress):
         """Ask the worker; ``done(value)`` or ``failed(error)`` is called later, ``progress(step, fraction)`` before."""
         self.start()
         self._silenceTimer.start()
-        self._conversation.request(action, arguments, Reply(done, failed, progress))
+        self._conversation.request(request, Reply(done, failed, progress))
 
     def cancel(self):
         """Stop what is running or waiting: politely first, by force if the worker does not obey in time."""
@@ -145,7 +145,7 @@ class WorkerProcess:
 
     def _removeFolder(self):
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_private_folder(self.folder)
             self.folder = None
 
     def _timer(self, milliseconds, act):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from BrainIACLib.checkpoints.store import incoming_folder, install, remove
 from BrainIACLib.contracts import MODEL_FOLDER, ModelContract, SourceContract, contract_to_json, read_contract, shown
 from BrainIACLib.errors import ModelError
 from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.private_folder import temporary_folder
 from BrainIACLib.resources import resource
 
 MOST_FILES, MOST_BYTES = 20, 8 << 30  # of a zipped model
@@ -86,8 +86,7 @@ def unpacked_model(path: Path) -> Iterator[Path]:
     ------
     ModelError : not such a zip; files with paths or of absurd sizes are refused, not unpacked.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with temporary_folder() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [member for member in archive.infolist() if not member.is_dir()]

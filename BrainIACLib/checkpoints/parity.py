@@ -6,7 +6,6 @@ end. Inputs are made as by the preset ``official``: scans as stored, resize and 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from BrainIACLib.checkpoints.official_files import task_by_name
 from BrainIACLib.contracts import EMBEDDING_TASK
 from BrainIACLib.errors import BrainIACError, ModelError
 from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.private_folder import temporary_folder
 
 SAMPLES = {
     "00001_t2f": "82aed8546af5e6d8d94fd91c56227abdcf6120130390d1556c4342a208980604",
@@ -75,8 +75,8 @@ def run_parity(weights: Path, scans: Path) -> list[dict]:
     """
     found_scans = _found_scans(scans)
     rows = []
-    with tempfile.TemporaryDirectory(prefix="brainiac-parity-") as store:
-        models, notes = _converted(weights, Path(store))
+    with temporary_folder() as store:
+        models, notes = _converted(weights, store)
         for golden in GOLDEN:
             fitting = [m for m in models if (m.contract.encoder.generation, m.task) == (golden.generation, golden.task)]
             row = {"weights": f"{golden.generation} {golden.task}", "scans": " + ".join(golden.samples)}

@@ -10,17 +10,15 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from BrainIACLib.errors import ModelError
-from BrainIACLib.publishing import publish_folder
+from BrainIACLib.publishing import publish_folder, staging_folder
+from BrainIACLib.publishing.files import temporary_name
 from BrainIACLib.resources import resource
 
 ENVIRONMENT = "BRAINIAC_MODELS"  # one folder, or several with the system's separator; the first is written to
-STALE_AFTER = 24 * 3600  # seconds after which the remains of a killed import are removed
 
 
 def user_folders() -> list[Path]:
@@ -54,18 +52,14 @@ def incoming_folder(store: Path) -> Iterator[Path]:
     ------
     ModelError : the store cannot be written, or the disk is full.
     """
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        _remove_stale(store)
-        folder = Path(tempfile.mkdtemp(prefix=".incoming-", dir=store))
-    except OSError as error:
-        raise ModelError(
-            f"The model folder '{store}' cannot be written ({error.strerror}); choose another with --models-dir."
-        ) from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(staging_folder(store))
+        except OSError as error:
+            raise ModelError(
+                f"The model folder '{store}' cannot be written ({error.strerror}); choose another with --models-dir."
+            ) from None
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def install(folder: Path, store: Path, model_id: str) -> tuple[Path, bool]:
@@ -105,23 +99,15 @@ def remove(folder: Path) -> None:
         if folder.is_symlink():
             folder.unlink()
             return
-        hidden = folder.with_name(f".removed-{folder.name}-{os.getpid()}")
+        hidden = temporary_name(folder.parent)  # removed by the next one that writes there, if not by this one
         os.replace(folder, hidden)
     except OSError as error:
         raise ModelError(f"'{folder}' cannot be removed ({error.strerror}).") from None
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _remove_stale(store: Path) -> None:
-    for pattern in (".incoming-*", ".removed-*"):
-        for folder in store.glob(pattern):
-            with contextlib.suppress(OSError):
-                if time.time() - folder.stat().st_mtime > STALE_AFTER:
-                    shutil.rmtree(folder, ignore_errors=True)
-
-
 def _open_to_others(folder: Path) -> None:
-    """mkdtemp's folders and safetensors' files are for one person only; a shared store is for as many as umask says."""
+    """safetensors' files are for one person only; a shared store is for as many as umask says."""
     mask = os.umask(0)
     os.umask(mask)
     with contextlib.suppress(OSError):  # some network drives have no modes

@@ -22,6 +22,7 @@ from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 from BrainIACLib.sequences import STANDARD_NAMES
+from BrainIACLib.worker.requests import Predict, Save
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -72,8 +73,8 @@ def _sequence(options: argparse.Namespace) -> int:
     def classify(path: Path, client, bar) -> None:
         nonlocal notice
         name = _name(path)
-        set_study(client, options, {name: path}, bar.step("preprocessing", 0.05, 0.95))
-        prediction = client.call("predict", task="sequence", scans={"any": name})
+        set_study(client, options, {name: path}, bar.job("preprocessing", 0.05, 0.95))
+        prediction = client.call(Predict("sequence", {"any": name}))
         notice = prediction["notice"]
         bar.clear()
         if options.json:
@@ -140,24 +141,25 @@ def _answer(options: argparse.Namespace, client, bar, paths: Mapping[str, Path],
         refuse_results_of_another_scan(path, slot, folders[slot])
     names = {slot: _name(path) if len(paths) == 1 else slot for slot, path in paths.items()}
     by_name = {names[slot]: path for slot, path in paths.items()}
-    study = set_study(client, options, by_name, bar.step("preprocessing", 0.05, 0.6))
+    study = set_study(client, options, by_name, bar.job("preprocessing", 0.05, 0.6))
     results, prediction = {}, {}
     for number, (slot, name) in enumerate(names.items()):
         first = number == 0
         answer = client.call(
-            "save",
-            progress=bar.step("saliency", 0.6 + 0.4 * number / len(names), 0.6 + 0.4 * (number + 1) / len(names)),
-            folder=str(folders[slot].absolute()),
-            task=options.task,
-            scans=names,
-            scan=name,
-            model=options.model,
-            accept_missing=options.accept_missing,
-            samples=options.samples,
-            seed=options.seed,
-            age_years=options.age,
-            trust=options.trust and first,
-            sanity=options.sanity_check and first,
+            Save(
+                folder=folders[slot],
+                task=options.task,
+                scans=names,
+                scan=name,
+                model=options.model,
+                accept_missing=options.accept_missing,
+                samples=options.samples,
+                seed=options.seed,
+                age_years=options.age,
+                trust=options.trust and first,
+                sanity=options.sanity_check and first,
+            ),
+            bar.job("saliency", 0.6 + 0.4 * number / len(names), 0.6 + 0.4 * (number + 1) / len(names)),
         )
         prediction = prediction or answer["prediction"]
         results[slot] = str(folders[slot] / Path(answer["result"]).name)
@@ -204,7 +206,7 @@ def _for_each_scan(options: argparse.Namespace, act: Callable) -> int:
         for path in options.scans:
             with ProgressBar(path.name) as bar:
                 try:
-                    bar.step("reading", 0.0, 0.05)("file", 0.0)
+                    bar.job("reading", 0.0, 0.05).report("file", 0.0)
                     act(path, client, bar)
                 except BrainIACError as error:
                     failed += 1

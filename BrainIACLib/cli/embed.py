@@ -16,6 +16,7 @@ from BrainIACLib.cli.scan_options import (
     print_json,
 )
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.job import Job
 
 FORMATS = (".csv", ".npz", ".parquet")
 SECONDS_BETWEEN_LINES = 30  # where no terminal shows the progress bar
@@ -64,6 +65,7 @@ def _embed(options: argparse.Namespace) -> int:
     from BrainIACLib.embeddings.files import check_format
     from BrainIACLib.embeddings.store import embed_cohort
     from BrainIACLib.predictor import Predictor
+    from BrainIACLib.scans import read_scan
 
     if bool(options.scans) == bool(options.manifest):
         raise BrainIACError("Name the scans to embed, or a table of them with --manifest; one of both.")
@@ -95,12 +97,12 @@ def _embed(options: argparse.Namespace) -> int:
                 Predictor(options.device, folders),
                 model_id=options.model,
                 options=preprocessing_options(options),
-                preset=options.preset,
+                mask=read_scan(options.mask).image if options.mask else None,
                 series_uid=options.series,
                 frame=options.frame,
                 replace=options.replace,
                 done=done,
-                progress=lambda step, part: bar.step(step, ready / len(cases), (ready + 1) / len(cases))(step, part),
+                job=Job(lambda *told: bar.job("", ready / len(cases), (ready + 1) / len(cases)).report(*told)),
             )
         except KeyboardInterrupt:
             bar.clear()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+
+from BrainIACLib.job import Job
 
 
 class ProgressBar:
@@ -28,15 +29,15 @@ class ProgressBar:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def step(self, name: str, begin: float, end: float) -> Callable[[str, float], None]:
-        """A function (what, fraction of this step) that moves the bar between ``begin`` and ``end`` of the whole."""
+    def job(self, name: str, begin: float, end: float) -> Job:
+        """The job of a part of the work, which moves the bar between ``begin`` and ``end`` of the whole."""
 
         def report(what: str, fraction: float) -> None:
             self._bar.set_description_str(f"{self._title}: {name}, {what}", refresh=False)
             self._bar.n = 100 * (begin + (end - begin) * fraction)
             self._bar.refresh()
 
-        return report
+        return Job(report)
 
     def clear(self) -> None:
         """Make room for a line of output."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-from BrainIACLib.preprocessing.brain_extraction import AUTO, AUTO_HELP, BACKENDS
-
-if typing.TYPE_CHECKING:
-    from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 
 OLDEST = 130  # years
 SCAN_HELP = "NIfTI, NRRD, MHA, a DICOM folder, or a zip of DICOM"
@@ -23,33 +20,45 @@ def add_scan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
     command.add_argument("--series", metavar="UID", help="the DICOM series to read where a folder holds several")
     command.add_argument("--frame", type=from_zero, metavar="N", help="the frame to read of a 4D file, from 0")
-    ways = {AUTO: AUTO_HELP} | {way.name: way.help for way in BACKENDS.values() if not way.takes_mask}
     brain = command.add_mutually_exclusive_group()
-    brain.add_argument(
-        "--brain-extraction",
-        choices=ways,
-        default=AUTO,
-        help=f"how to find the brain ({'; '.join(f'{name}: {text}' for name, text in ways.items())})",
-    )
     brain.add_argument("--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain")
-    command.add_argument("--no-bias-field", action="store_true", help="skip the N4 bias-field correction")
+    for field in dataclasses.fields(PreprocessingOptions):
+        _add_option(brain if field.name == "brain_extraction" else command, field)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    command.add_argument("--seed", type=int, default=0, help="seed of every random act (default 0)")
+
+
+def add_preprocessing_options(command: argparse.ArgumentParser) -> None:
+    """How scans are prepared and on what it is computed, for commands that find their scans themselves."""
+    for field in dataclasses.fields(PreprocessingOptions):
+        _add_option(command, field)
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def _add_option(command: argparse._ActionsContainer, field: dataclasses.Field) -> None:
+    flag, text = f"--{field.name.replace('_', '-')}", field.metadata["help"]
+    if isinstance(field.default, bool):
+        command.add_argument(
+            flag,
+            action=argparse.BooleanOptionalAction,
+            default=field.default,
+            help=f"{text} (default: {'yes' if field.default else 'no'})",
+        )
+    else:
+        command.add_argument(
+            flag,
+            type=type(field.default),
+            default=field.default,
+            choices=field.metadata["choices"] or None,
+            help=f"{text} (default: {field.default})",
+        )
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:
-    """Which model, and whether to feed it as upstream does."""
+    """Which model, and where it lies."""
     command.add_argument(
         "--model", metavar="ID", help="which model, where several are installed (brainiac models list)"
     )
     add_models_dir(command, must_exist=True)
-    command.add_argument(
-        "--preset",
-        choices=("standard", "official"),
-        default="standard",
-        help="official: take scans that are already preprocessed, in the array order in which they are stored, as "
-        "upstream's code does (to reproduce its numbers)",
-    )
 
 
 def add_models_dir(command: argparse.ArgumentParser, must_exist: bool = False) -> None:
@@ -64,15 +73,8 @@ def add_models_dir(command: argparse.ArgumentParser, must_exist: bool = False) -
 
 def preprocessing_options(options: argparse.Namespace) -> PreprocessingOptions:
     """The library's options from the command line's."""
-    from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
-    from BrainIACLib.scans import read_scan
-
-    return PreprocessingOptions(
-        bias_field=not options.no_bias_field,
-        brain_extraction="mask" if options.mask else options.brain_extraction,
-        mask=read_scan(options.mask).image if options.mask else None,
-        seed=options.seed,
-    )
+    names = [field.name for field in dataclasses.fields(PreprocessingOptions)]
+    return PreprocessingOptions(**{name: getattr(options, name) for name in names})
 
 
 def positive(text: str) -> int:

@@ -22,8 +22,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from BrainIACLib.private_folder import new_private_folder
     from BrainIACLib.worker.__main__ import main
-    from BrainIACLib.worker.private_folder import new_private_folder
 
     models = [argument for folder in options.models or () for argument in ("--models", str(folder))]
     return main([str(new_private_folder()), *models])

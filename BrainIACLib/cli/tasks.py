@@ -23,6 +23,7 @@ from BrainIACLib.errors import BrainIACError
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 from BrainIACLib.sequences import STUDY_ORDER
 from BrainIACLib.worker.client import Client
+from BrainIACLib.worker.requests import Predict, Save
 
 ONE_SCAN = {
     "age": "brain age in years from a T1 scan",
@@ -117,18 +118,13 @@ def _answer(
         "accept_missing": options.accept_missing,
     }
     with ProgressBar(options.task) as bar:
-        set_study(client, options, paths, bar.step("preprocessing", 0.0, 0.6))
-        prediction, results = client.call("predict", **question), {}
+        set_study(client, options, paths, bar.job("preprocessing", 0.0, 0.6))
+        prediction, results = client.call(Predict(**question)), {}
         for number, (slot, folder) in enumerate(folders.items()):
             share = 0.4 / len(paths)
             answer = client.call(
-                "save",
-                progress=bar.step(slot, 0.6 + share * number, 0.6 + share * (number + 1)),
-                folder=str(folder.absolute()),
-                scan=slot,
-                samples=options.samples,
-                seed=options.seed,
-                **question,
+                Save(folder=folder, scan=slot, samples=options.samples, seed=options.seed, **question),
+                bar.job(slot, 0.6 + share * number, 0.6 + share * (number + 1)),
             )
             results[slot] = str(folder / Path(answer["result"]).name)
         bar.clear()

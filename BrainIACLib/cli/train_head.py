@@ -91,7 +91,7 @@ def _train(options: argparse.Namespace) -> int:
             options.task,
             options.kind,
             options.seed,
-            progress=lambda step, part: bar.step(step, 0.0, 1.0)(step, part),
+            bar.job("", 0.0, 1.0),
             head=options.head,
             balanced=options.class_weights == "balanced",
             coverage=options.coverage,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from BrainIACLib.checkpoints.store import model_folders
+from BrainIACLib.cli.scan_options import preprocessing_options
+from BrainIACLib.job import Job
 from BrainIACLib.worker.client import Client
+from BrainIACLib.worker.requests import PrepareStudy
 
 
 def worker(options: argparse.Namespace) -> Client:
@@ -15,9 +18,7 @@ def worker(options: argparse.Namespace) -> Client:
     return Client(model_folders(getattr(options, "models_dir", None)))
 
 
-def set_study(
-    client: Client, options: argparse.Namespace, scans: Mapping[str, Path], progress: Callable[[str, float], None]
-) -> dict[str, dict]:
+def set_study(client: Client, options: argparse.Namespace, scans: Mapping[str, Path], job: Job) -> dict[str, dict]:
     """Prepare the scans (name -> path) as the options say.
 
     Returns
@@ -28,17 +29,12 @@ def set_study(
     ------
     BrainIACError : what is wrong with which scan.
     """
-    answer = client.call(
-        "study",
-        progress=progress,
-        scans={name: str(path.absolute()) for name, path in scans.items()},
-        device=options.device,
-        bias_field=not options.no_bias_field,
-        brain_extraction="mask" if options.mask else options.brain_extraction,
-        mask=str(options.mask.absolute()) if options.mask else None,
-        seed=options.seed,
+    request = PrepareStudy(
+        scans=scans,
+        options=preprocessing_options(options),
+        mask=options.mask,
         series=options.series,
         frame=options.frame,
-        preset=getattr(options, "preset", "standard"),
+        device=options.device,
     )
-    return answer["scans"]
+    return client.call(request, job)["scans"]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from BrainIACLib.embeddings.csv_rows import read_rows
 from BrainIACLib.embeddings.image_measures import MEASURES
-from BrainIACLib.errors import BrainIACError
+from BrainIACLib.errors import ManifestError
+from BrainIACLib.manifests import read_manifest
 
 COMPUTED = ("sha256", "preprocessing_sha256", "model", "encoder_sha256", "preset", "warnings", *MEASURES)
 
@@ -27,26 +27,16 @@ def cases_of_files(paths: Sequence[Path]) -> list[Case]:
 
 
 def read_cohort(manifest: Path) -> list[Case]:
-    """The rows of a manifest: ``scan`` (relative to it), best with ``patient``; ``session``, ``sequence``, labels.
+    """The rows of a manifest (see ``BrainIACLib.manifests.rows``). A scan that is not there fails when its turn comes.
 
     Raises
     ------
-    BrainIACError : the file cannot be read, has no column ``scan``, or a row names no scan or one that is not there.
+    ManifestError : the file cannot be read, has no column ``scan``, columns that mean something else, or rows that
+        contradict each other.
     """
-    names, rows = read_rows(manifest, "The manifest")
-    if "scan" not in names:
-        raise BrainIACError(
-            f"The manifest '{manifest}' has no column 'scan'; its columns are {', '.join(names) or 'none'}."
-        )
+    rows = read_manifest(manifest)
+    names = list(rows[0].facts)
     reserved = sorted(set(names) & set(COMPUTED)) + [name for name in names if name[:1] == "e" and name[1:].isdigit()]
     if reserved:
-        raise BrainIACError(f"The manifest '{manifest}' has columns with names that mean something else: {reserved}.")
-    if not rows:
-        raise BrainIACError(f"The manifest '{manifest}' has no rows.")
-    cases = []
-    for number, facts in rows:
-        path = manifest.parent / facts["scan"]
-        if not facts["scan"] or not path.exists():
-            raise BrainIACError(f"Line {number} of '{manifest}': the scan '{facts['scan']}' does not exist.")
-        cases.append(Case(path, facts))
-    return cases
+        raise ManifestError(f"The manifest '{manifest}' has columns with names that mean something else: {reserved}.")
+    return [Case(row.path, row.facts) for row in rows]

@@ -11,6 +11,8 @@ import numpy as np
 
 from BrainIACLib.embeddings.table import FACTS, EmbeddingTable
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.foreign_text import spreadsheet_cell
+from BrainIACLib.manifests.csv_files import read_cells
 from BrainIACLib.publishing import write_bytes
 
 FORMATS = (".csv", ".npz", ".parquet")
@@ -71,23 +73,26 @@ def _number_columns(table: EmbeddingTable) -> list[str]:
 def _csv(table: EmbeddingTable) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*table.columns, *_number_columns(table)])
+    writer.writerow([*map(spreadsheet_cell, table.columns), *_number_columns(table)])
     for *facts, numbers in zip(*table.columns.values(), table.embeddings, strict=True):
-        writer.writerow([*facts, *(f"{number:.9g}" for number in numbers)])  # 9 digits give a float32 back exactly
+        writer.writerow(
+            [*map(spreadsheet_cell, facts), *(f"{number:.9g}" for number in numbers)]
+        )  # 9 digits give a float32 back exactly
     return text.getvalue().encode("utf-8")
 
 
 def _from_csv(path: Path) -> tuple[dict, np.ndarray]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        names = next(reader, [])
-        rows = list(reader)
-    if any(len(row) != len(names) for row in rows):
-        raise ValueError("its rows are of unequal length")
+    """Also where a spreadsheet program has saved it again, with other separators."""
+    names, lines = read_cells(path, "The table", _Unreadable)
+    rows = [cells for _, cells in lines]
     size = _size(names)
     first = len(names) - size
     columns = {name: [row[place] for row in rows] for place, name in enumerate(names[:first])}
     return columns, np.array([row[first:] for row in rows], np.float32).reshape(len(rows), size)
+
+
+class _Unreadable(BrainIACError, ValueError):
+    """A reason, to be told with the others."""
 
 
 def _npz(table: EmbeddingTable) -> bytes:

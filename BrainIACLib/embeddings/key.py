@@ -13,7 +13,7 @@ import SimpleITK as sitk
 import BrainIACLib
 from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.preprocessing.brain_extraction import network_version
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.template import icbm152
 
 LIBRARY = Path(BrainIACLib.__file__).parent
@@ -22,8 +22,8 @@ ROOMS = ("scans", "preprocessing", "models")  # the code between a file and its 
 
 def preprocessing_sha256(
     options: PreprocessingOptions,
-    preset: str,
     encoder: EncoderContract,
+    mask: sitk.Image | None = None,
     series_uid: str | None = None,
     frame: int | None = None,
 ) -> str:
@@ -33,11 +33,9 @@ def preprocessing_sha256(
     network that extracts the brain, which series or frame of a file is read, and the code itself, so that no update
     can leave a stale row.
     """
-    asked = {name: value for name, value in vars(options).items() if name not in ("mask", "device")}
     recipe = {
-        "options": asked,
-        "mask": None if options.mask is None else _image_sha256(options.mask),
-        "preset": preset,
+        "options": dataclasses.asdict(options),
+        "mask": None if mask is None else _image_sha256(mask),
         "read": [series_uid, frame],  # the hash of an image is that of its file, which may hold several
         "encoder": {k: v for k, v in dataclasses.asdict(encoder).items() if k not in ("weights", "sha256")},
         "template": icbm152().sha256,

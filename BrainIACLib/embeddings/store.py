@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.cohort import COMPUTED, Case
@@ -23,8 +24,9 @@ from BrainIACLib.embeddings.image_measures import MEASURES, measures_of
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.embeddings.table import EmbeddingTable, table_of
 from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.predictor import Predictor
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.scans import Scan, read_scan
 
 Key = tuple[str, str, str]  # sha256 of the image, of the preprocessing, of the encoder
@@ -56,14 +58,13 @@ def embed_cohort(
     *,
     model_id: str | None = None,
     options: PreprocessingOptions | None = None,
-    preset: str = "standard",
+    mask: sitk.Image | None = None,
     series_uid: str | None = None,
     frame: int | None = None,
     replace: bool = False,
     read: Callable[[Path], Scan] | None = None,
     done: Callable[[Case, str | None], None] | None = None,
-    progress: Callable[[str, float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
 ) -> Embedded:
     """Embed every case and write the table to ``out``; scans that cannot be embedded are left out and named.
 
@@ -74,7 +75,7 @@ def embed_cohort(
     series_uid, frame : which to read of files that hold several, as in ``read_scan``.
     read : another way to read a scan.
     done : called after each case with None or the reason of its failure.
-    progress : called with the step and its fraction, within one scan.
+    job : told the step and its fraction, within one scan.
 
     Raises
     ------
@@ -89,27 +90,26 @@ def embed_cohort(
         _check_nothing_lost(out, cases)
     options = options or PreprocessingOptions()
     contract = find_encoder(predictor.models_folder, model_id).contract
-    recipe = preprocessing_sha256(options, preset, contract.encoder, series_uid, frame)
+    recipe = preprocessing_sha256(options, contract.encoder, mask, series_uid, frame)
     read = read or partial(read_scan, series_uid=series_uid, frame=frame)
     journal = _Journal(out)
     known = {**_rows_of(out), **journal.rows}
     rows, vectors, failures = [], [], {}
     computed = 0
     for case in cases:
-        if cancelled is not None and cancelled():
-            raise Cancelled("Stopped as asked; the scans embedded so far are kept for the next run.")
         try:
+            job.check()
             scan = read(case.path)
             key = (scan.sha256, recipe, contract.encoder.sha256)
             if key not in known:
-                standardised = predictor.set_study({"scan": scan}, options, progress, cancelled, preset)["scan"]
+                standardised = predictor.set_study({"scan": scan}, options, job, mask=mask)["scan"]
                 vector, _ = predictor.embed("scan", model_id)
                 warnings = " ".join(predictor.warnings_of("scan"))
                 known[key] = Known(np.array(vector, np.float32), warnings, measures_of(standardised))
                 journal.add(key, known[key])
                 computed += 1
         except Cancelled:
-            raise
+            raise Cancelled("Stopped as asked; the scans embedded so far are kept for the next run.") from None
         except BrainIACError as error:
             failures[case.facts["scan"]] = str(error)
             if done is not None:
@@ -117,7 +117,7 @@ def embed_cohort(
             continue
         found = known[key]
         computed_facts = dict(zip(("sha256", "preprocessing_sha256", "encoder_sha256"), key, strict=True))
-        computed_facts |= {"model": contract.id, "preset": preset, "warnings": found.warnings, **found.measures}
+        computed_facts |= {"model": contract.id, "preset": options.preset, "warnings": found.warnings, **found.measures}
         rows.append({**case.facts, **computed_facts})
         vectors.append(found.vector)
         if done is not None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
 from BrainIACLib.checkpoints.installed import Folders, InstalledModel, encoder_file, verify_model
 from BrainIACLib.contracts import contract_to_json
 from BrainIACLib.errors import ModelError
-from BrainIACLib.publishing import write_bytes
+from BrainIACLib.publishing import publish_folder, replacing, staging_folder, write_bytes
 
 
 def export_folder(model: InstalledModel, out: Path, folders: Folders = None) -> Path:
@@ -23,22 +22,19 @@ def export_folder(model: InstalledModel, out: Path, folders: Folders = None) -> 
     """
     if out.exists():
         raise ModelError(f"'{out}' exists already; choose another name.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".exporting-") as temporary:
-        staging = Path(temporary) / model.contract.id
-        staging.mkdir()
-        try:
+    try:
+        with staging_folder(out.parent) as temporary:
+            staging = temporary / model.contract.id
+            staging.mkdir()
             write_whole_model(model, staging, folders)
             if out.suffix == ".zip":
-                archive = Path(temporary) / "model.zip"
-                with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+                with replacing(out) as archive, zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
                     for path in sorted(staging.iterdir()):
                         file.write(path, f"{model.contract.id}/{path.name}")
-                archive.replace(out)
             else:
-                staging.rename(out)
-        except OSError as error:
-            raise ModelError(f"'{out}' cannot be written ({error.strerror}); choose another place.") from None
+                publish_folder(staging, out)
+    except OSError as error:
+        raise ModelError(f"'{out}' cannot be written ({error.strerror}); choose another place.") from None
     return out
 
 

@@ -10,7 +10,6 @@ a scan needs this library, since rigid registration and brain extraction are no 
 from __future__ import annotations
 
 import json
-import tempfile
 import typing
 import warnings
 from pathlib import Path
@@ -25,6 +24,7 @@ from BrainIACLib.errors import ModelError
 from BrainIACLib.exports.model_folder import write_whole_model
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import standardise
+from BrainIACLib.publishing import publish_folder, staging_folder
 from BrainIACLib.scans import read_scan
 
 if typing.TYPE_CHECKING:
@@ -84,9 +84,7 @@ def export_monai_bundle(model: InstalledModel, out: Path, folders: Folders = Non
     if out.exists():
         raise ModelError(f"'{out}' exists already; choose another name.")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".exporting-") as temporary:
-            staging = Path(temporary) / "bundle"
+        with staging_folder(out.parent) as staging:
             for name in ("configs", "docs", "models/brainiac"):
                 (staging / name).mkdir(parents=True)
             write_whole_model(model, staging / "models" / "brainiac", folders)
@@ -102,7 +100,7 @@ def export_monai_bundle(model: InstalledModel, out: Path, folders: Folders = Non
             card = model.folder / "card.md"
             text = card.read_text(encoding="utf-8") if card.is_file() else f"# {contract.title}\n"
             (staging / "docs" / "README.md").write_text(text, encoding="utf-8")
-            staging.rename(out)
+            publish_folder(staging, out)
     except OSError as error:
         raise ModelError(f"'{out}' cannot be written ({error.strerror}); choose another place.") from None
     return out

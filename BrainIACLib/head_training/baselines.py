@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from BrainIACLib.head_training.labels import is_known
 from BrainIACLib.head_training.linear_head import fit_linear_head
 from BrainIACLib.head_training.performance import figure_of, gain_over, main_figure, means_of_others
 from BrainIACLib.head_training.report import Comparison
+from BrainIACLib.job import Job
 
 IN_WORDS = {BRAIN_ML: "the volume of the brain", HISTOGRAM: "a histogram of intensities"}
 MOST_LEVELS = 10  # of a covariate that is no number
@@ -101,7 +102,7 @@ def beside_covariates(
     head: str,
     seed: int,
     balanced: bool,
-    cancelled: Callable[[], bool] | None,
+    job: Job,
 ) -> tuple[Comparison, ...]:
     """Image alone, covariates alone, and both; the gain of each line is that of both over it: the other's own share.
 
@@ -118,7 +119,7 @@ def beside_covariates(
         image[out] = done.outputs[out]
         for part in np.unique(inner):
             rest, rows = seen[inner != part], seen[inner == part]
-            options = {"penalty": done.penalties[place], "cancelled": cancelled}
+            options = {"penalty": done.penalties[place], "job": job}
             image[rows] = held_out_outputs(fit_on(cases, rest, head, rng, balanced, **options), cases, rest, rows)
         inputs = np.hstack([image, covariates])
         fitted = fit_linear_head(inputs[seen], cases.target.rows(seen), cases.groups[seen], rng, balanced)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from BrainIACLib.head_training.cases import Cases
 from BrainIACLib.head_training.folds import fold_count, stratified_folds
 from BrainIACLib.head_training.linear_head import LinearHead, fit_linear_head
 from BrainIACLib.head_training.two_layer_head import TwoLayerHead, fit_two_layer_head
+from BrainIACLib.job import UNATTENDED, Job
 
 FITS = {"linear": fit_linear_head, "two-layer": fit_two_layer_head}
 Head = LinearHead | TwoLayerHead
@@ -35,8 +35,7 @@ def cross_validate(
     head: str,
     seed: int,
     balanced: bool = True,
-    progress: Callable[[float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
 ) -> CrossValidated:
     """Fit on all folds but one, with the penalty (or epochs) chosen inside them, and answer that one.
 
@@ -51,15 +50,14 @@ def cross_validate(
     numbers = np.unique(fold)
     for done, number in enumerate(numbers):
         out = fold == number
-        fitted = fit_on(cases, ~out, head, rng, balanced, cancelled=cancelled)
+        fitted = fit_on(cases, ~out, head, rng, balanced, job=job)
         answered = held_out_outputs(fitted, cases, ~out, out)
         outputs = np.zeros((len(cases), answered.shape[1])) if outputs is None else outputs
         outputs[out] = answered
         if high is not None:
             high[out] = answered[:, 0] > np.median(held_out_outputs(fitted, cases, ~out, ~out)[:, 0])
         penalties.append(fitted.penalty)
-        if progress is not None:
-            progress((done + 1) / len(numbers))
+        job.report("cross-validation", (done + 1) / len(numbers))
     return CrossValidated(outputs, fold, tuple(penalties), high)
 
 

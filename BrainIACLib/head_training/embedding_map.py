@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from BrainIACLib.errors import Cancelled
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.statistics.principal_space import space_of
 
 MOST_CASES = 1000
 AXES, STEPS, EXAGGERATED, EXAGGERATION = 30, 400, 100, 12.0
 
 
-def embedding_map(embeddings: np.ndarray, cancelled: Callable[[], bool] | None = None) -> tuple[str, np.ndarray]:
+def embedding_map(embeddings: np.ndarray, job: Job = UNATTENDED) -> tuple[str, np.ndarray]:
     """Which method, and (n, 2) coordinates of (n, d) embeddings."""
     space = space_of(embeddings)
     coordinates = space.coordinates[:, :AXES]
@@ -21,10 +19,10 @@ def embedding_map(embeddings: np.ndarray, cancelled: Callable[[], bool] | None =
         flat = np.zeros((len(coordinates), 2))
         flat[:, : min(2, coordinates.shape[1])] = coordinates[:, :2]
         return "principal axes", flat
-    return "t-SNE", tsne(coordinates, min(30.0, (len(coordinates) - 1) / 3), cancelled)
+    return "t-SNE", tsne(coordinates, min(30.0, (len(coordinates) - 1) / 3), job)
 
 
-def tsne(points: np.ndarray, perplexity: float, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
+def tsne(points: np.ndarray, perplexity: float, job: Job = UNATTENDED) -> np.ndarray:
     """Exact t-SNE, begun at the first two columns, so that it needs no random numbers.
 
     Source: van der Maaten and Hinton, Journal of Machine Learning Research 9, 2008; the start on principal axes: Kobak
@@ -35,8 +33,7 @@ def tsne(points: np.ndarray, perplexity: float, cancelled: Callable[[], bool] | 
     rate = max(len(points) / EXAGGERATION / 4, 50.0)
     velocity, gains = np.zeros_like(place), np.ones_like(place)
     for step in range(STEPS):
-        if cancelled is not None and cancelled():
-            raise Cancelled("Stopped as asked; nothing was written.")
+        job.check()
         early = step < EXAGGERATED
         squares = (place**2).sum(axis=1)
         kernel = 1 / (1 + np.maximum(squares[:, None] + squares[None, :] - 2 * place @ place.T, 0))

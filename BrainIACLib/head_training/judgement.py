@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from BrainIACLib.errors import StatisticsError
@@ -28,6 +26,7 @@ from BrainIACLib.head_training.report import (
 from BrainIACLib.head_training.risk_calibration import RiskCalibration as FittedRisk
 from BrainIACLib.head_training.risk_calibration import reliability, unseen_probabilities
 from BrainIACLib.head_training.targets import Target
+from BrainIACLib.job import Job
 from BrainIACLib.statistics.calibration import calibration_error
 from BrainIACLib.statistics.conformal import prediction_sets
 from BrainIACLib.statistics.repeatability import intraclass_correlation
@@ -55,9 +54,9 @@ def labels_of(target: Target) -> Labels:
     return Labels((), *spread, None if target.events is None else int(target.events.sum()))
 
 
-def map_of(cases: Cases, cancelled: Callable[[], bool] | None) -> EmbeddingMap:
+def map_of(cases: Cases, job: Job) -> EmbeddingMap:
     """For a picture."""
-    method, places = embedding_map(cases.embeddings, cancelled)
+    method, places = embedding_map(cases.embeddings, job)
     return EmbeddingMap(method, tuple((float(x), float(y)) for x, y in np.round(places, 4)))
 
 

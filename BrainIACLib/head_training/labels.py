@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from BrainIACLib.embeddings.cohort import COMPUTED
-from BrainIACLib.embeddings.csv_rows import read_rows
 from BrainIACLib.embeddings.table import FACTS, EmbeddingTable
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.patients import same_name
+from BrainIACLib.manifests import read_rows
 
 ABSENT = ("", "nan", "na", "n/a", "#n/a", "<na>", "null")  # what spreadsheets and pandas write for nothing
 MISSING_WORDS = ("?", "??", "-", "--", ".", "*", "unknown", "unk", "missing", "not available", "not known", "n.a.")

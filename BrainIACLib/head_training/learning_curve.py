@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from BrainIACLib.errors import StatisticsError
@@ -11,6 +9,7 @@ from BrainIACLib.head_training.cases import Cases
 from BrainIACLib.head_training.cross_validation import CrossValidated, fit_on, held_out_outputs
 from BrainIACLib.head_training.performance import gain_over, main_figure, negligible_gain
 from BrainIACLib.head_training.report import LearningCurve
+from BrainIACLib.job import UNATTENDED, Job
 
 SHARES = (0.3, 0.5, 0.7)
 FEWEST = 10  # patients to fit on
@@ -22,7 +21,7 @@ def learning_curve(
     head: str,
     seed: int,
     balanced: bool,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
 ) -> LearningCurve:
     """With the penalty of each fold kept; the gain is from the largest share that could be fitted to everybody."""
     _, metric, columns = main_figure(cases.target)
@@ -33,7 +32,7 @@ def learning_curve(
         try:
             for place, number in enumerate(np.unique(done.fold)):
                 rows = _some_patients(cases, np.flatnonzero(done.fold != number), share, rng)
-                fitted = fit_on(cases, rows, head, rng, balanced, penalty=done.penalties[place], cancelled=cancelled)
+                fitted = fit_on(cases, rows, head, rng, balanced, penalty=done.penalties[place], job=job)
                 outputs[done.fold == number] = held_out_outputs(fitted, cases, rows, done.fold == number)
                 fitted_on.append(len(set(cases.groups[rows])))
             if min(fitted_on) < FEWEST:

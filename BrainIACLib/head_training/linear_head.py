@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from BrainIACLib.errors import Cancelled
 from BrainIACLib.head_training import cox, logistic
 from BrainIACLib.head_training.folds import fold_count, stratified_folds
 from BrainIACLib.head_training.ridge import choose_ridge, fit_ridge
 from BrainIACLib.head_training.targets import Target
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.statistics.principal_space import Space, space_of
 
 INNER_FOLDS = 5
@@ -38,7 +37,7 @@ def fit_linear_head(
     rng: np.random.Generator,
     balanced: bool = True,
     penalty: float | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
 ) -> LinearHead:
     """Ridge, logistic or Cox regression on (n, d) embeddings.
 
@@ -47,8 +46,7 @@ def fit_linear_head(
     balanced : classes count the same, whatever their size.
     penalty : None chooses it among the solver's ``PENALTIES`` by patients left out.
     """
-    if cancelled is not None and cancelled():
-        raise Cancelled("Stopped as asked; nothing was written.")
+    job.check()
     space = space_of(embeddings)
     if target.kind == "regression":
         responses = target.values[:, None]

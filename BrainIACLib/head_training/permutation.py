@@ -13,11 +13,9 @@ Multiple Testing, 1993.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from BrainIACLib.errors import Cancelled, StatisticsError
+from BrainIACLib.errors import StatisticsError
 from BrainIACLib.head_training import cox, logistic
 from BrainIACLib.head_training.cases import Cases
 from BrainIACLib.head_training.performance import main_figure
@@ -26,6 +24,7 @@ from BrainIACLib.head_training.ridge import fit_ridge
 from BrainIACLib.head_training.targets import Target
 from BrainIACLib.head_training.two_layer_head import outputs_of_many
 from BrainIACLib.head_training.words import LEAST_DISTINCT
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.statistics.principal_space import space_of
 
 MOST_FOLDS = 5
@@ -47,7 +46,7 @@ def chance_of(
     folds: int,
     seed: int,
     balanced: bool,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
     shuffles: int | None = None,
 ) -> Chance:
     """p: the share of orders, counting the labels as they are, whose labels are answered at least as well.
@@ -76,10 +75,9 @@ def chance_of(
     targets = [cases.target.rows(order) for order in orders]
     found: list[np.ndarray] = []  # of each fold: (choices, orders, cases out, k)
     for number in np.unique(fold):
-        if cancelled is not None and cancelled():
-            raise Cancelled("Stopped as asked; nothing was written.")
+        job.check()
         out = fold == number
-        found.append(OUTPUTS[kind](cases.embeddings, targets, out, balanced, seed, cancelled))
+        found.append(OUTPUTS[kind](cases.embeddings, targets, out, balanced, seed, job))
     answers = np.empty((*found[0].shape[:2], len(cases), found[0].shape[3]))
     for number, of_fold in zip(np.unique(fold), found, strict=True):
         answers[:, :, fold == number] = of_fold
@@ -133,13 +131,12 @@ def _logistic(embeddings: np.ndarray, targets: list[Target], out: np.ndarray, ba
     return outputs.reshape(choices, orders, *outputs.shape[1:])
 
 
-def _cox(embeddings: np.ndarray, targets: list[Target], out: np.ndarray, _balanced, _seed, cancelled) -> np.ndarray:
+def _cox(embeddings: np.ndarray, targets: list[Target], out: np.ndarray, _balanced, _seed, job) -> np.ndarray:
     space = space_of(embeddings[~out])
     coordinates = space.project(embeddings[out])
     found = np.empty((len(COX_PENALTIES), len(targets), int(out.sum()), 1))
     for order, target in enumerate(targets):
-        if cancelled is not None and cancelled():
-            raise Cancelled("Stopped as asked; nothing was written.")
+        job.check()
         begin = None
         for place in reversed(range(len(COX_PENALTIES))):
             penalty = COX_PENALTIES[place] * space.typical_square

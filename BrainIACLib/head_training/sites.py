@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from BrainIACLib.errors import BrainIACError, Cancelled, StatisticsError
+from BrainIACLib.errors import BrainIACError, StatisticsError
 from BrainIACLib.head_training.baselines import compared
 from BrainIACLib.head_training.cases import Cases
 from BrainIACLib.head_training.cross_validation import CrossValidated, answers_under, fit_on, held_out_outputs
 from BrainIACLib.head_training.labels import is_known
 from BrainIACLib.head_training.performance import figure_of, main_figure
 from BrainIACLib.head_training.report import Comparison, Figure, Site, SitesLeftOut
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.statistics.combat import fit_combat
 
 LEAST_CASES = 2  # of a site, for ComBat
@@ -44,19 +43,18 @@ def sites_left_out(
     head: str,
     seed: int,
     balanced: bool,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
 ) -> SitesLeftOut:
     """Each case answered by a head that has seen neither its site nor its patient, wherever that patient was."""
     rng = np.random.default_rng([seed, 5])
     outputs, told = None, np.zeros(len(cases), bool)
     for name in np.unique(sites):
-        if cancelled is not None and cancelled():
-            raise Cancelled("Stopped as asked; nothing was written.")
+        job.check()
         out = sites == name
         seen = ~out & ~np.isin(cases.groups, cases.groups[out])
         if not _can_be_fitted(cases, seen):
             continue
-        fitted = fit_on(cases, seen, head, rng, balanced, cancelled=cancelled)
+        fitted = fit_on(cases, seen, head, rng, balanced, job=job)
         answered = held_out_outputs(fitted, cases, seen, out)
         outputs = np.zeros((len(cases), answered.shape[1])) if outputs is None else outputs
         outputs[out], told[out] = answered, True

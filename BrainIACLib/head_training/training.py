@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from BrainIACLib.head_training.permutation import chance_of
 from BrainIACLib.head_training.report import HeadReport
 from BrainIACLib.head_training.risk_calibration import RiskCalibration, calibrate_risk
 from BrainIACLib.head_training.sites import harmonised, site_of, sites_left_out
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.statistics.conformal import classification_scores, regression_scores
 from BrainIACLib.trust.conformal import Conformal, conformal_of
 from BrainIACLib.trust.novelty import Novelty, novelty_of
@@ -94,8 +95,7 @@ def train_head(
     task: str,
     kind: str = "auto",
     seed: int = 0,
-    progress: Callable[[str, float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
     *,
     head: str = "linear",
     balanced: bool = True,
@@ -125,7 +125,7 @@ def train_head(
         the head that is installed reads the image alone.
     site : the column of sites, each of which is also left out as a whole.
     shuffles : of the labels in the test of chance; None takes as many as the size of the data allows.
-    progress : called with the step and the fraction of the whole, which never falls.
+    job : told each step and the fraction of the whole, which never falls.
 
     Raises
     ------
@@ -140,18 +140,15 @@ def train_head(
             f"{', '.join(RESERVED_TASKS)}."
         )
     started = time.perf_counter()
-    report_progress = progress or (lambda step, fraction: None)
     cases = make_cases(table, target, kind, event, slots, missing, leave_out)
     notes = [*cases.notes, *few_patients(cases)]
     beside = design(cases, covariates, notes) if covariates else None
     places = site_of(cases, site) if site is not None else None
     end = _endpoint(cases, endpoint)
-    done = cross_validate(
-        cases, head, seed, balanced, lambda part: report_progress("cross-validation", 0.6 * part), cancelled
-    )
+    done = cross_validate(cases, head, seed, balanced, job.part(0.0, 0.6))
     rng = np.random.default_rng([seed, 1])
-    report_progress("fit on all cases", 0.6)
-    fitted = fit_on(cases, np.arange(len(cases)), head, rng, balanced, cancelled=cancelled)
+    job.report("fit on all cases", 0.6)
+    fitted = fit_on(cases, np.arange(len(cases)), head, rng, balanced, job=job)
     risk, threshold = None, None
     if end is not None:
         risk = calibrate_risk(done.outputs[:, 0], cases.target.values, cases.target.events, end)
@@ -159,21 +156,21 @@ def train_head(
         threshold = float(np.median(-np.expm1(-np.exp(fitted.outputs(cases.embeddings)[:, 0]))))
     validated = time.perf_counter() - started
     temperature, conformal = calibrated(cases, done, coverage, balanced)
-    report_progress("test of chance", 0.6)
-    chance = chance_of(cases, head, len(set(done.fold)), seed, balanced, cancelled, shuffles)
-    report_progress("learning curve", 0.8)
-    curve = learning_curve(cases, done, head, seed, balanced, cancelled)
-    report_progress("trivial answers", 0.85)
+    job.report("test of chance", 0.6)
+    chance = chance_of(cases, head, len(set(done.fold)), seed, balanced, job, shuffles)
+    job.report("learning curve", 0.8)
+    curve = learning_curve(cases, done, head, seed, balanced, job)
+    job.report("trivial answers", 0.85)
     trivial = baselines(cases, done, beside, seed, balanced)
     facts = facts_of_kind(cases, done, temperature, risk, threshold, balanced)
     if beside is not None:
-        report_progress("covariates", 0.9)
-        facts["covariates"] = beside_covariates(cases, done, beside, head, seed, balanced, cancelled)
+        job.report("covariates", 0.9)
+        facts["covariates"] = beside_covariates(cases, done, beside, head, seed, balanced, job)
     if places is not None:
-        report_progress("sites", 0.92)
-        facts["sites"] = sites_left_out(cases, places, str(site), head, seed, balanced, cancelled)
+        job.report("sites", 0.92)
+        facts["sites"] = sites_left_out(cases, places, str(site), head, seed, balanced, job)
         facts["harmonised"] = harmonised(cases, places, beside, done, seed, balanced)
-    report_progress("report", 0.95)
+    job.report("report", 0.95)
     report = HeadReport(
         notice=BrainIACLib.RESEARCH_USE_ONLY,
         library=BrainIACLib.__version__,
@@ -200,7 +197,7 @@ def train_head(
         learning_curve=curve,
         out_of_fold=answers_of(cases, done, temperature),
         hardest=hardest_of(cases, done),
-        map=map_of(cases, cancelled),
+        map=map_of(cases, job),
         conformal=coverage_of(cases, done, temperature, conformal, coverage),
         notes=tuple(notes),
         seconds={"nested cross-validation and fit": validated, "all": time.perf_counter() - started},

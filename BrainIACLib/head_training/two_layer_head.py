@@ -7,15 +7,14 @@ never leave the span of the cases.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from BrainIACLib.errors import Cancelled
 from BrainIACLib.head_training.folds import stratified_folds
 from BrainIACLib.head_training.logistic import balanced_weights
 from BrainIACLib.head_training.targets import Target
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.statistics.principal_space import Space, space_of
 
 MOST_EPOCHS, PATIENCE, BATCH, LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 100, 10, 64, 1e-3, 1e-2, 0.2
@@ -43,7 +42,7 @@ def fit_two_layer_head(
     rng: np.random.Generator,
     balanced: bool = True,
     penalty: float | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
 ) -> TwoLayerHead:
     """On (n, d) embeddings. ``penalty``: the epochs; None chooses them by early stopping on patients left out."""
     import torch
@@ -54,9 +53,9 @@ def fit_two_layer_head(
     epochs = penalty
     if epochs is None:
         out = stratified_folds(target, groups, 4, rng) == 0
-        epochs = _train(space, target, out, middle, spread, balanced, seed, MOST_EPOCHS, cancelled)[1]
+        epochs = _train(space, target, out, middle, spread, balanced, seed, MOST_EPOCHS, job)[1]
     nobody = np.zeros(len(embeddings), bool)
-    net, _ = _train(space, target, nobody, middle, spread, balanced, seed, int(epochs), cancelled)
+    net, _ = _train(space, target, nobody, middle, spread, balanced, seed, int(epochs), job)
     with torch.no_grad():
         first, last = net[0], net[3]
         hidden, hidden_bias = space.on_embeddings(
@@ -76,7 +75,7 @@ def outputs_of_many(
     out: np.ndarray,
     balanced: bool,
     seed: int,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
 ) -> np.ndarray:
     """Heads for several orders of the labels, trained side by side on the cases not ``out``.
 
@@ -89,10 +88,10 @@ def outputs_of_many(
     size = max(1, CASE_LAYERS // (len(space.coordinates) * width))
     parts = [targets[start : start + size] for start in range(0, len(targets), size)]
     coordinates = space.project(embeddings[out])
-    return np.concatenate([_train_many(space, part, coordinates, out, balanced, seed, cancelled) for part in parts], 1)
+    return np.concatenate([_train_many(space, part, coordinates, out, balanced, seed, job) for part in parts], 1)
 
 
-def _train_many(space: Space, targets: list[Target], coordinates, out, balanced: bool, seed: int, cancelled):
+def _train_many(space: Space, targets: list[Target], coordinates, out, balanced: bool, seed: int, job):
     import torch
 
     width, heads, inputs_size = len(space.mean), len(targets), space.coordinates.shape[1]
@@ -121,8 +120,7 @@ def _train_many(space: Space, targets: list[Target], coordinates, out, balanced:
     batch = len(inputs) if targets[0].kind == "survival" else BATCH
     found = []
     for epoch in range(1, EPOCHS_LOOKED_AT[-1] + 1):
-        if cancelled is not None and cancelled():
-            raise Cancelled("Stopped as asked; nothing was written.")
+        job.check()
         for rows in torch.randperm(len(inputs), generator=generator).split(batch):
             optimiser.zero_grad()
             active = torch.relu(inputs[rows] @ hidden + hidden_bias)
@@ -176,7 +174,7 @@ def _loss_of_many(targets: list[Target], middles, balanced: bool):
 
 
 def _train(
-    space: Space, target: Target, out, middle: float, spread: float, balanced: bool, seed: int, epochs, cancelled
+    space: Space, target: Target, out, middle: float, spread: float, balanced: bool, seed: int, epochs, job: Job
 ):
     """The net after ``epochs`` on the cases not ``out``, and after which epoch the loss on ``out`` was least."""
     import torch
@@ -198,8 +196,7 @@ def _train(
         batch = len(train) if target.kind == "survival" else BATCH
         best, best_epoch = np.inf, epochs
         for epoch in range(1, epochs + 1):
-            if cancelled is not None and cancelled():
-                raise Cancelled("Stopped as asked; nothing was written.")
+            job.check()
             net.train()
             for rows in train[torch.randperm(len(train), generator=generator)].split(batch):
                 optimiser.zero_grad()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import SimpleITK as sitk
 
-from BrainIACLib.preprocessing.pipeline import Standardised, StepRecord
+from BrainIACLib.preprocessing.standardised import Standardised, StepRecord
 
 
 def take_as_stored(image: sitk.Image) -> Standardised:

@@ -14,10 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import SimpleITK as sitk
 
-from BrainIACLib.errors import Cancelled, PreprocessingError
+from BrainIACLib.errors import PreprocessingError
+from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.preprocessing.bias_field import correct_bias_field
 from BrainIACLib.preprocessing.brain_extraction import BrainMask, chosen_backend, extract_brain
+from BrainIACLib.preprocessing.official_preset import take_as_stored
+from BrainIACLib.preprocessing.options import PRESETS, PreprocessingOptions
 from BrainIACLib.preprocessing.registration import register_to_template
+from BrainIACLib.preprocessing.standardised import Standardised, StepRecord
 from BrainIACLib.preprocessing.template import icbm152
 
 IN_PLACE_MM = 1.5
@@ -31,57 +35,22 @@ SHARES = {  # of the time, roughly, so that a progress bar moves evenly
 }
 
 
-@dataclass(frozen=True)
-class PreprocessingOptions:
-    """What to do with a scan; the defaults suit any brain MRI."""
-
-    bias_field: bool = True
-    brain_extraction: str = "auto"  # brain_extraction.choices()
-    mask: sitk.Image | None = None  # the brain, for brain_extraction "mask" or "auto"
-    seed: int = 0  # of the registration's sample points
-    device: str = "cpu"  # of the networks
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """One step as it was done. ``parameters`` and ``quality`` hold plain numbers, strings and lists."""
-
-    name: str
-    parameters: dict
-    seconds: float
-    quality: dict
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Standardised:
-    """A brain on the template grid, exactly 0 outside ``mask``, and the way back to the scan."""
-
-    native: sitk.Image  # the scan as it came
-    image: sitk.Image  # float32, template grid, bias field corrected
-    mask: sitk.Image  # uint8, template grid
-    native_mask: sitk.Image  # uint8, the scan's grid
-    transform: sitk.Euler3DTransform  # template points -> scan points, mm, LPS
-    record: tuple[StepRecord, ...]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """The warnings of all steps."""
-        return tuple(warning for step in self.record for warning in step.warnings)
-
-
 def standardise(
     image: sitk.Image,
     options: PreprocessingOptions | None = None,
-    progress: Callable[[str, float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    job: Job = UNATTENDED,
+    *,
+    mask: sitk.Image | None = None,
+    device: str = "cpu",
 ) -> Standardised:
     """Standardise one scan (3D, scalar, any pose, voxel size and contrast).
 
     Parameters
     ----------
-    progress : called with the name of the step and the fraction of the whole that is done, which never falls.
-    cancelled : polled between and inside the steps; once it answers True, ``Cancelled`` is raised.
+    job : told the name of each step and the fraction of the whole that is done, which never falls; asked between and
+        inside the steps whether to stop.
+    mask : the brain, on any grid; it is taken instead of extracting the brain.
+    device : the torch device of a network that extracts the brain.
 
     Raises
     ------
@@ -89,20 +58,23 @@ def standardise(
     Cancelled : the person asked to stop.
     """
     options = options or PreprocessingOptions()
+    if options.preset not in PRESETS:
+        raise PreprocessingError(f"The preset '{options.preset}' does not exist; choose one of: {', '.join(PRESETS)}.")
+    if options.preset == "official":
+        return take_as_stored(image)
     template = icbm152()
     steps = [name for name in SHARES if options.bias_field or name != "bias field"]
-    run = _Run(steps, progress, cancelled)
+    run = _Run(steps, job)
     with run.step("intensities") as step:
         scan = _usable_intensities(image, step)
-        backend = options.brain_extraction
-        if backend == "auto":
-            backend = chosen_backend(scan, options.mask)
+        asked = "mask" if mask is not None else options.brain_extraction
+        backend = chosen_backend(scan) if asked == "auto" else asked
     if backend == "stripped":  # before its constant background is changed
-        brain = _extract(run, scan, backend, options)
+        brain = _extract(run, scan, asked, backend, mask, device)
         corrected = _corrected(run, scan, brain.mask) if options.bias_field else scan
     else:
         corrected = _corrected(run, scan, None) if options.bias_field else scan
-        brain = _extract(run, corrected, backend, options)
+        brain = _extract(run, corrected, asked, backend, mask, device)
     with run.step("registration") as step:
         found = register_to_template(corrected, brain.mask, options.seed, backend == "none", step.report)
         step.parameters, step.warnings = found.parameters, found.warnings
@@ -157,10 +129,10 @@ def _corrected(run: _Run, image: sitk.Image, mask: sitk.Image | None) -> sitk.Im
     return result.image
 
 
-def _extract(run: _Run, image: sitk.Image, backend: str, options: PreprocessingOptions) -> BrainMask:
+def _extract(run: _Run, image: sitk.Image, asked: str, backend: str, mask: sitk.Image | None, device: str) -> BrainMask:
     with run.step("brain extraction") as step:
-        brain = extract_brain(image, backend, options.mask, options.device, step.report)
-        step.parameters = {"asked": options.brain_extraction, "backend": brain.backend, **brain.parameters}
+        brain = extract_brain(image, backend, mask, device, step.report)
+        step.parameters = {"asked": asked, "backend": brain.backend, **brain.parameters}
         step.parameters["already_stripped"] = brain.backend == "stripped"
         step.quality, step.warnings = brain.quality, brain.warnings
     return brain
@@ -186,13 +158,8 @@ class _Step:
 class _Run:
     """Times the steps, tells the progress, and stops when asked to."""
 
-    def __init__(
-        self,
-        steps: Sequence[str],
-        progress: Callable[[str, float], None] | None,
-        cancelled: Callable[[], bool] | None,
-    ):
-        self._progress, self._cancelled = progress, cancelled
+    def __init__(self, steps: Sequence[str], job: Job):
+        self._job = job
         self._whole = sum(SHARES[name] for name in steps)
         self.record: list[StepRecord] = []
 
@@ -201,10 +168,7 @@ class _Run:
         before = sum(SHARES[step.name] for step in self.record)
 
         def report(fraction: float) -> None:
-            if self._cancelled is not None and self._cancelled():
-                raise Cancelled("Stopped as asked; nothing was written.")
-            if self._progress is not None:
-                self._progress(name, (before + SHARES[name] * fraction) / self._whole)
+            self._job.report(name, (before + SHARES[name] * fraction) / self._whole)
 
         report(0.0)
         started = time.perf_counter()

@@ -15,6 +15,7 @@ from BrainIACLib.errors import BrainIACError
 from BrainIACLib.publishing.processes import is_gone, this_process
 
 TEMPORARY_PREFIX = ".brainiac-"  # of every name that is not finished; a leading dot, so that no pattern finds it
+COMMITTED = "committed.json"  # in a temporary folder: it is complete, and a set (see ``sets``)
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag, and links there need a privilege
 BINARY = getattr(os, "O_BINARY", 0)
 
@@ -48,7 +49,7 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     ------
     BrainIACError : the file cannot be written; nothing is left behind and an older file stays as it was.
     """
-    _sweep(path.parent)
+    sweep(path.parent)
     temporary = temporary_name(path.parent, suffix)
     try:
         begin(temporary)
@@ -70,7 +71,7 @@ def not_written(path: Path, error: Exception) -> BrainIACError:
 
 
 def temporary_name(folder: Path, suffix: str = "") -> Path:
-    """A name that nobody can guess, and that says whose it is: see ``_sweep``."""
+    """A name that nobody can guess, and that says whose it is: see ``sweep``."""
     return folder / f"{TEMPORARY_PREFIX}{this_process()}-{uuid.uuid4().hex}{suffix}"
 
 
@@ -109,16 +110,17 @@ def remove_unfinished() -> None:
         forget(temporary)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove the temporary files of processes that were killed; once a process, since a folder may be large."""
+def sweep(folder: Path) -> None:
+    """Remove what killed processes had begun to write there; once a process, since a folder may be large."""
     if folder in _swept:
         return
     _swept.add(folder)
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            owner = entry.name.removeprefix(TEMPORARY_PREFIX).rsplit("-", 1)[0]
-            if entry.name.startswith(TEMPORARY_PREFIX) and entry.is_file(follow_symlinks=False) and is_gone(owner):
-                Path(entry.path).unlink(missing_ok=True)
+        names = [entry.name for entry in entries if entry.name.startswith(TEMPORARY_PREFIX)]
+        for path in map(folder.joinpath, names):
+            owner = path.name.removeprefix(TEMPORARY_PREFIX).rsplit("-", 1)[0]
+            if is_gone(owner) and not path.is_symlink() and not (path / COMMITTED).exists():
+                forget(path)
 
 
 def sync_file(path: Path) -> None:

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from BrainIACLib.publishing.files import sync_file, sync_folder
+from BrainIACLib.publishing.files import begin, forget, sweep, sync_file, sync_folder, temporary_name
+
+
+@contextlib.contextmanager
+def staging_folder(parent: Path) -> Iterator[Path]:
+    """A new hidden folder in ``parent`` to build something in, for ``publish_folder``; what is left of it is removed.
+
+    Raises
+    ------
+    OSError : ``parent`` cannot be made or written.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep(parent)
+    folder = temporary_name(parent)
+    try:
+        begin(folder)
+        folder.mkdir()
+        yield folder
+    finally:
+        forget(folder)
 
 
 def publish_folder(staging: Path, target: Path) -> None:

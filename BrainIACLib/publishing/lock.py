@@ -47,7 +47,7 @@ def locked(file: Path, busy: str, wait: float = 0.0) -> Iterator[None]:
     """
     until = time.monotonic() + wait
     try:
-        while (release := _try(file)) is None:
+        while (release := try_lock(file)) is None:
             if time.monotonic() >= until:
                 raise Busy(busy)
             time.sleep(SECONDS_BETWEEN_TRIES)
@@ -59,8 +59,8 @@ def locked(file: Path, busy: str, wait: float = 0.0) -> Iterator[None]:
         release()
 
 
-def _try(file: Path) -> Callable[[], None] | None:
-    """A function that lets go of the lock, or None where it is held."""
+def try_lock(file: Path) -> Callable[[], None] | None:
+    """A function that lets go of the lock, or None where it is held. OSError where no file can be made there."""
     handle = _open(file)
     try:
         if not _lock(handle):

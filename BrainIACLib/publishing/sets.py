@@ -18,6 +18,7 @@ from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.publishing.files import (
+    COMMITTED,
     TEMPORARY_PREFIX,
     begin,
     forget,
@@ -30,7 +31,6 @@ from BrainIACLib.publishing.files import (
 )
 from BrainIACLib.publishing.lock import locked
 
-COMMITTED = "committed.json"
 LOCK = ".brainiac.lock"
 SECONDS_TO_WAIT = 120.0  # for another writer, which holds the lock while its files are written
 

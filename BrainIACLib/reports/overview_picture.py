@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from BrainIACLib.foreign_text import without_mathematics
+
 DISPLAY_SPACING_MM = 1.0
 CONTOUR_LEVELS = (0.5, 0.75)  # fractions of the map's maximum in the field of view
 HEAD_THRESHOLD = 0.1  # fraction of the display window above which a voxel belongs to the head
@@ -32,7 +34,7 @@ def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str,
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no global state, no display needed
     from matplotlib.figure import Figure
 
-    volume, heat_volume = (_upright(image, scan) for image in (scan, heat))
+    volume, heat_volume = (upright(image, scan) for image in (scan, heat))
     low, high = np.percentile(volume[volume > volume.min()], (1, 99.5))
     head = _bounding_box(volume > low + HEAD_THRESHOLD * (high - low))
     volume, heat_volume = volume[head], heat_volume[head]
@@ -45,8 +47,8 @@ def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str,
         3, 3, gridspec_kw={"hspace": 0.02, "wspace": 0.02, "top": 0.89, "bottom": 0.075, "left": 0.01, "right": 0.99}
     )
     for row, (name, cut, horizontal, vertical, labels) in enumerate(PLANES):
-        grey = _slice(volume, cut, horizontal, vertical, centre[cut])
-        hot = _slice(heat_volume, cut, horizontal, vertical, centre[cut])
+        grey = plane_of(volume, cut, horizontal, vertical, centre[cut])
+        hot = plane_of(heat_volume, cut, horizontal, vertical, centre[cut])
         for column, axis in enumerate(axes[row]):
             axis.imshow(grey, cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
             if column == 1 and hot.max() > CONTOUR_LEVELS[0] * peak:
@@ -71,8 +73,8 @@ def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str,
             if row == 0:
                 axis.set_title(("scan", "contours at 50 and 75 %", "heat map")[column], color="#d9e2ec", fontsize=10)
     fitting = min(15, 15 * 68 / max(len(title), 1))  # about 68 characters of size 15 fill the line
-    figure.text(0.02, 0.965, title, color="white", fontsize=fitting, va="center", weight="bold")
-    figure.text(0.02, 0.935, subtitle, color="#9fb3c8", fontsize=9.5, va="center")
+    figure.text(0.02, 0.965, without_mathematics(title), color="white", fontsize=fitting, va="center", weight="bold")
+    figure.text(0.02, 0.935, without_mathematics(subtitle), color="#9fb3c8", fontsize=9.5, va="center")
     figure.text(
         0.02, 0.03, "Research use only. Where the model looked is not why it is right.", color="#9fb3c8", fontsize=9
     )
@@ -82,7 +84,7 @@ def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str,
     figure.savefig(path, facecolor=figure.get_facecolor(), format="png")
 
 
-def _upright(image: sitk.Image, reference: sitk.Image) -> np.ndarray:
+def upright(image: sitk.Image, reference: sitk.Image) -> np.ndarray:
     """(X, Y, Z) in RAS order on an isotropic axis-aligned grid around ``reference``; outside the scan: its minimum."""
     size = np.array(reference.GetSize())
     corners = np.array(
@@ -111,7 +113,7 @@ def _centre_of_hottest(heat: np.ndarray) -> tuple[int, int, int]:
     return tuple(np.median(hottest, axis=0).astype(int))
 
 
-def _slice(volume: np.ndarray, cut: int, horizontal: int, vertical: int, index: int) -> np.ndarray:
+def plane_of(volume: np.ndarray, cut: int, horizontal: int, vertical: int, index: int) -> np.ndarray:
     """A plane as rows from top to bottom: superior or anterior up; right on the left, anterior on the left."""
     plane = np.take(volume, index, axis=cut)
     if horizontal > vertical:

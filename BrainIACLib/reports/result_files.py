@@ -9,7 +9,7 @@ from BrainIACLib.errors import BrainIACError
 from BrainIACLib.predictor import Explanation, Prediction
 from BrainIACLib.preprocessing.pipeline import Standardised
 from BrainIACLib.publishing import publishing_set, write_text
-from BrainIACLib.reports.earlier_results import RESULT
+from BrainIACLib.reports.earlier_results import RESULT, refuse_results_of_another_scan
 from BrainIACLib.reports.overview_picture import save_overview
 from BrainIACLib.scans import Scan, write_image, write_transform
 
@@ -32,7 +32,7 @@ def write_results(
 
     Raises
     ------
-    BrainIACError : ``out`` cannot be written, or would overwrite the scan itself.
+    BrainIACError : ``out`` cannot be written, holds the results of another scan, or would overwrite the scan itself.
     """
     out = Path(out)
     if any((out / name).resolve() == scan.path.resolve() for name in FILES):
@@ -40,6 +40,7 @@ def write_results(
             f"Writing to '{out}' would overwrite the input '{scan.path.name}'; choose another --out folder."
         )
     with publishing_set(out, tuple(FILES)) as staging:
+        refuse_results_of_another_scan(scan.path, out, lambda: scan.identity)  # that came since this one was begun
         write_image(explanation.map, staging / SALIENCY)
         write_image(standardised.image, staging / BRAIN)
         write_image(standardised.native_mask, staging / MASK)
@@ -52,6 +53,7 @@ def write_results(
         )
         document = {
             "file": str(scan.path),
+            "identity": scan.identity,
             **prediction.to_json(),
             "saliency": dict(explanation.parameters),
             "files": FILES,

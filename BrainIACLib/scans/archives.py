@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from BrainIACLib.private_folder import temporary_folder
 from BrainIACLib.scans.formats import suffix
 from BrainIACLib.scans.scan import Refused
 
@@ -29,10 +29,10 @@ def unpacked(path: Path) -> Iterator[list[Path]]:
     ------
     Refused : damaged, encrypted, of an unknown compression, or larger than any study.
     """
-    with tempfile.TemporaryDirectory(prefix="brainiac-") as folder:
+    with temporary_folder() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
-                files = _unpack(archive, Path(folder))
+                files = _unpack(archive, folder)
         except (zipfile.BadZipFile, zlib.error, EOFError):
             raise Refused("is a damaged zip archive; copy or download it again.") from None
         except NotImplementedError:

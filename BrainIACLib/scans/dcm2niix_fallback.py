@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from BrainIACLib.private_folder import temporary_folder
 from BrainIACLib.scans.scan import Refused
 
 TIMEOUT_SECONDS = 600
@@ -32,8 +32,8 @@ def converted_to_nifti(files: Sequence[Path]) -> Iterator[Path]:
             "has pixel data that is damaged or that only dcm2niix can read; install it (pip install dcm2niix) and try "
             "again, or export the series uncompressed."
         ) from None
-    with tempfile.TemporaryDirectory(prefix="brainiac-") as folder:
-        source, output = Path(folder, "dicom"), Path(folder, "nifti")
+    with temporary_folder() as folder:
+        source, output = folder / "dicom", folder / "nifti"
         source.mkdir()
         output.mkdir()
         for number, file in enumerate(files):

@@ -9,11 +9,8 @@ Source: nifti.nimh.nih.gov, ``nifti1.h`` and ``nifti2.h``.
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import SimpleITK as sitk
@@ -22,6 +19,7 @@ from BrainIACLib.scans.formats import suffix
 from BrainIACLib.scans.grid import check_spacing, fit_grid, largest_distance
 from BrainIACLib.scans.scan import Refused, Volume
 from BrainIACLib.scans.usability import check_extent, check_kind, check_matrix, choose_frame
+from BrainIACLib.scans.voxel_data import Encoding, Part, decompressed, read_voxels
 
 # name -> (NumPy type, byte offset in NIfTI-1, type, byte offset in NIfTI-2)
 _FIELDS = {
@@ -45,7 +43,6 @@ _COMPLEX, _COLOURS = (32, 1792, 2048), {128: 3, 2304: 4}
 _UNITS_MM = {1: 1e3, 2: 1.0, 3: 1e-3}  # metres, millimetres, micrometres; anything else is taken as millimetres
 _SCANNER = 1  # the code of a transform to scanner coordinates
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_LARGEST_GZIP_RATIO = 1032  # a limit of the deflate format
 
 
 @dataclass(frozen=True)
@@ -64,27 +61,28 @@ class NiftiHeader:
     sform_code: int
 
 
-def read_nifti(path: Path, frame: int | None) -> Volume:
+def read_nifti(path: Path, frame: int | None, files: tuple[Path, Path] | None = None) -> Volume:
     """The volume in ``path``, of which the header is checked before any voxel is read.
+
+    Parameters
+    ----------
+    files : header and voxel file of a pair, where they do not lie beside each other under one name.
 
     Raises
     ------
     Refused : not NIfTI, truncated, damaged, not a 3D scan of real numbers, or a geometry that cannot be used.
     """
-    header_file, voxel_file = _files(path)
-    try:
-        header = _read_header(header_file)
-        check_matrix(header.size)
-        matrix, warnings = choose_orientation(header)
-        grid = fit_grid(_RAS_TO_LPS @ matrix, header.size)
-        check_extent(grid)
-        voxels = _read_voxels(voxel_file, header, choose_frame(header.frames, frame))
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise Refused("is truncated or damaged; copy or download it again.") from None
+    header_file, voxel_file = files or _files(path)
+    header = _read_header(header_file)
+    check_matrix(header.size)
+    matrix, warnings = choose_orientation(header)
+    grid = fit_grid(_RAS_TO_LPS @ matrix, header.size)
+    check_extent(grid)
+    voxels, odd = _read_voxels(voxel_file, header, choose_frame(header.frames, frame))
     image = sitk.GetImageFromArray(voxels)
     grid.put_on(image)
-    files = (header_file,) if voxel_file == header_file else (header_file, voxel_file)
-    return Volume(image, "NIfTI", files, warnings=(*warnings, *grid.warnings))
+    read = (header_file,) if voxel_file == header_file else (header_file, voxel_file)
+    return Volume(image, "NIfTI", read, warnings=(*warnings, *odd, *grid.warnings))
 
 
 def _files(path: Path) -> tuple[Path, Path]:
@@ -103,17 +101,23 @@ def _files(path: Path) -> tuple[Path, Path]:
     return pair[0], pair[1]
 
 
-def _open(path: Path) -> BinaryIO:
-    """The content of ``path``, decompressed if its first bytes say so; many files have the wrong suffix."""
+def _encoding(path: Path) -> Encoding:
+    """As the first bytes say; many files have the wrong suffix."""
     with path.open("rb") as stream:
-        compressed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")
+        return Encoding.DEFLATE if stream.read(2) == b"\x1f\x8b" else Encoding.RAW
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    found = b""
+    for piece in decompressed(Part(path, _encoding(path))):
+        found += piece
+        if len(found) >= count:
+            break
+    return found[:count]
 
 
 def _read_header(path: Path) -> NiftiHeader:
-    with _open(path) as stream:
-        block = stream.read(540)
-    found = _unpack(block)
+    found = _unpack(_first_bytes(path, 540))
     if found is None:
         raise Refused(f"is not a NIfTI image, whatever its suffix {suffix(path)} says; give the image itself.")
     fields, byte_order = found
@@ -237,30 +241,16 @@ def _angle_degrees(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.clip((axes[0] * axes[1]).sum(0), -1, 1)).max()))
 
 
-def _read_voxels(path: Path, header: NiftiHeader, frame: int) -> np.ndarray:
-    """One frame, scaled, in native byte order, shape (z, y, x)."""
+def _read_voxels(path: Path, header: NiftiHeader, frame: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """One frame, scaled, in native byte order, shape (z, y, x), and what is odd about the file."""
     count = int(np.prod(header.size))
     length = count * header.dtype.itemsize
-    start = header.offset + frame * length
-    voxels = np.empty(count, header.dtype)
-    buffer = memoryview(voxels).cast("B")
-    with _open(path) as stream:
-        ratio = _LARGEST_GZIP_RATIO if isinstance(stream, gzip.GzipFile) else 1
-        if start + length > ratio * path.stat().st_size:
-            raise EOFError
-        stream.seek(start)
-        filled = 0
-        while filled < length:
-            chunk = stream.read(min(length - filled, 1 << 22))
-            if not chunk:
-                raise EOFError
-            buffer[filled : filled + len(chunk)] = chunk
-            filled += len(chunk)
-        stream.read(1)  # lets gzip compare its checksum where the voxels end the file
+    part = Part(path, _encoding(path), skip=header.offset)
+    voxels, odd = read_voxels([part], header.frames * length, header.dtype, frame * length, count)
     voxels = voxels.astype(header.dtype.newbyteorder("="), copy=False).reshape(header.size[::-1])
     if (header.slope, header.intercept) == (1.0, 0.0):
-        return voxels
+        return voxels, odd
     scaled = voxels.astype(np.result_type(voxels.dtype, np.float32))
     scaled *= header.slope
     scaled += header.intercept
-    return scaled
+    return scaled, odd

@@ -12,11 +12,13 @@ from pathlib import Path
 from BrainIACLib.errors import ScanError
 from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.scans.archives import unpacked
-from BrainIACLib.scans.dicom_headers import Series, find_series
+from BrainIACLib.scans.companions import beside
+from BrainIACLib.scans.dicom_headers import Series, find_series, is_directory
 from BrainIACLib.scans.dicom_series import read_series, summarise_series, volume_of
 from BrainIACLib.scans.formats import SINGLE_FILE_SUFFIXES, is_dicom, recognise, suffix
-from BrainIACLib.scans.itk_volume import read_itk_volume
+from BrainIACLib.scans.metaimage import read_metaimage
 from BrainIACLib.scans.nifti import read_nifti
+from BrainIACLib.scans.nrrd import read_nrrd
 from BrainIACLib.scans.scan import Refused, Scan, SeriesSummary, Volume
 from BrainIACLib.scans.usability import check_voxels
 
@@ -37,7 +39,7 @@ def read_scan(path: Path | str, *, series_uid: str | None = None, frame: int | N
     ScanError : one sentence that names ``path``, says what is wrong and what to do.
     """
     path = Path(path)
-    with _explained(path):
+    with explained(path):
         volume, sha256 = _read(path, series_uid, frame)
         return _scan(path, volume, sha256)
 
@@ -54,7 +56,7 @@ def read_found_series(path: Path, series: Series, frame: int | None = None) -> S
 
 def _scan(path: Path, volume: Volume, sha256: str) -> Scan:
     image, warnings = check_voxels(volume.image, volume.modality)
-    name = Path(os.path.abspath(path)).name
+    name = os.fsencode(os.path.basename(os.path.abspath(path))).decode("utf-8", "replace")
     return Scan(
         image=image,
         name=name[: len(name) - len(suffix(path))] or "scan",
@@ -74,7 +76,7 @@ def list_series(path: Path | str) -> list[SeriesSummary]:
     ScanError : ``path`` cannot be read, or holds no DICOM files.
     """
     path = Path(path)
-    with _explained(path), _dicom_files(path) as files:
+    with explained(path), _dicom_files(path) as files:
         found = summarise_series(files)
         if not found:
             raise Refused("holds no DICOM files; give a DICOM folder or a zip of DICOM files.")
@@ -82,7 +84,7 @@ def list_series(path: Path | str) -> list[SeriesSummary]:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn everything that can be expected to go wrong into one sentence about ``path``."""
     try:
         yield
@@ -110,7 +112,10 @@ def _read(path: Path, series_uid: str | None, frame: int | None) -> tuple[Volume
         return _hashed(_read_series_of(path, series_uid, frame))
     if series_uid is not None:
         raise Refused(f"is a {kind} file and has no DICOM series; leave --series out.")
-    return _hashed(read_nifti(path, frame) if kind == "NIfTI" else read_itk_volume(path, kind, frame))
+    if kind == "NIfTI":
+        return _hashed(read_nifti(path, frame))
+    read = read_nrrd if kind == "NRRD" else read_metaimage
+    return _hashed(read(path, frame, beside(path)))
 
 
 def _check_path(path: Path) -> None:
@@ -134,13 +139,15 @@ def _read_unpacked(files: Sequence[Path], series_uid: str | None, frame: int | N
 
 def _read_series_of(path: Path, series_uid: str | None, frame: int | None) -> Volume:
     """The series that a single DICOM file belongs to: the file itself if multi-frame, else with those beside it."""
+    if is_directory(path):
+        return read_series(files_below(path.parent), series_uid, frame)
     found, _ = find_series([path])
     if not found:
-        raise Refused("is a damaged DICOM file, or one without a series; copy or export it again.")
+        raise Refused("is a damaged DICOM file, or one without an image; copy or export it again.")
     if len(found[0].slices) > 1:
         return read_series([path], series_uid, frame)
-    beside = (file for file in sorted(path.parent.iterdir()) if file.is_file())
-    volume = read_series(beside, series_uid or found[0].uid, frame)
+    neighbors = (file for file in sorted(path.parent.iterdir()) if file.is_file())
+    volume = read_series(neighbors, series_uid or found[0].uid, frame)
     said = f"One file was named; all {len(volume.files)} files of its series in that folder were read."
     return dataclasses.replace(volume, warnings=(said, *volume.warnings))
 
@@ -153,6 +160,8 @@ def _dicom_files(path: Path) -> Iterator[Sequence[Path]]:
     elif recognise(path) == "zip":
         with unpacked(path) as files:
             yield files
+    elif is_directory(path):
+        yield list(files_below(path.parent))
     else:
         yield [file for file in path.parent.iterdir() if file.is_file()]
 

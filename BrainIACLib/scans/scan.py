@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 
@@ -13,8 +16,9 @@ class Scan:
     """One 3D volume of a brain MRI as it was stored, and where it came from.
 
     ``image`` is three-dimensional, real and finite, in LPS millimetres. ``name`` is the file or folder name without
-    its suffix. ``sha256`` identifies the content: of the one file, or of the sorted per-file hashes joined together,
-    so a DICOM series has the same hash in a folder, in a zip and under other file names. ``warnings`` are sentences.
+    its suffix. ``sha256`` is that of the one file, or of the sorted per-file hashes joined together, so a DICOM series
+    has the same hash in a folder, in a zip and under other file names; whether two scans are the same is asked of
+    ``identity``. ``warnings`` are sentences.
     """
 
     image: sitk.Image
@@ -24,6 +28,25 @@ class Scan:
     modality: str | None  # as the DICOM header says
     sha256: str
     warnings: tuple[str, ...]
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """What was read, whatever files it was in: see ``image_identity``. 0.1 s for 50 MB, once."""
+        return image_identity(self.image)
+
+
+def image_identity(image: sitk.Image) -> str:
+    """sha256 of the voxels, their type and their grid (size, spacing, origin, direction), to the last bit.
+
+    Two files with it in common give the same answers. The bytes of one file would not do: a header whose voxels lie in
+    another file (``.hdr``, ``.mhd``, ``.nhdr``) may be the same for two persons, and one file may hold several volumes.
+    """
+    grid = (*image.GetSize(), *image.GetSpacing(), *image.GetOrigin(), *image.GetDirection())
+    digest = hashlib.sha256(image.GetPixelIDTypeAsString().encode())
+    digest.update(np.array(grid, "<f8").tobytes())
+    voxels = sitk.GetArrayViewFromImage(image)
+    digest.update(np.ascontiguousarray(voxels).reshape(-1).view(np.uint8))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ T1_WEIGHTING = 1.05  # flip angle over the Ernst angle
 MANY_REPEATS = 10  # time points of a dynamic series
 LEAST_WEIGHTING = 50.0  # s/mm²; lower b-values are called b0, as on scanners that cannot make 0
 
-_SCREENS = ("SCREEN SAVE", "SCREENSHOT", "SECONDARY", "MONTAGE", "REPORT", "COLLAGE")
-_PARAMETER_MAPS = {
+SCREENS = ("SCREEN SAVE", "SCREENSHOT", "MONTAGE", "REPORT", "COLLAGE")
+PARAMETER_MAPS = {
     "FA": "fractional anisotropy",
     "TENSOR": "diffusion tensor",
     "EADC": "exponential ADC",
@@ -100,7 +100,7 @@ def _by_image_type(facts: HeaderFacts) -> HeaderClass | None:
     kinds = set(facts.image_type)
     if "ADC" in kinds:
         return _is(sequences.ADC, "ImageType ADC")
-    for name, meaning in _PARAMETER_MAPS.items():
+    for name, meaning in PARAMETER_MAPS.items():
         if name in kinds:
             return HeaderClass(OTHER, f"{meaning}, ImageType {name}")
     if kinds & {"TRACEW", "TRACE", "ISOTROPIC"}:

@@ -13,13 +13,16 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import BrainIACLib
 from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.job import Job
+from BrainIACLib.private_folder import PREFIX, use_private_folder
+from BrainIACLib.publishing import remove_unfinished
 from BrainIACLib.worker import protocol
-from BrainIACLib.worker.private_folder import PRIVATE_PREFIX
 from BrainIACLib.worker.process_group import lead_own_group
+from BrainIACLib.worker.requests import Request
 
 
 class Worker:
@@ -27,7 +30,7 @@ class Worker:
 
     def __init__(self, folder: Path, answer, source, sink):
         self._folder = folder
-        self._answer = answer  # (action, arguments, progress, cancelled) -> value
+        self._answer = answer  # (action, arguments, job) -> value
         self._source, self._sink = source, sink
         self._sending = threading.Lock()
         self._requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
@@ -50,7 +53,8 @@ class Worker:
             if message["type"] == "request":
                 self._requests.put(message)
             elif message["type"] == "cancel":
-                self._cancelled.add(message.get("id"))
+                if isinstance(number := message.get("id"), int):
+                    self._cancelled.add(number)
             elif message["type"] == "shutdown":
                 break
         self._end()
@@ -67,7 +71,7 @@ class Worker:
         try:
             if cancelled():
                 raise Cancelled("Stopped before it began.")
-            value = self._answer(request.get("action"), request.get("arguments") or {}, progress, cancelled)
+            value = self._answer(request.get("action"), request.get("arguments"), Job(progress, cancelled))
             self._send(type="result", id=number, value=value)
         except BrainIACError as error:
             self._send(type="error", id=number, kind=type(error).__name__, message=str(error))
@@ -90,6 +94,7 @@ class Worker:
 
     def _end(self) -> NoReturn:
         # At once, whatever the other thread computes: results are files that appear whole or not at all.
+        remove_unfinished()
         shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 
@@ -106,21 +111,23 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         help="folder of installed models, repeatable (default: bundled and imported ones)",
     )
     options = parser.parse_args(arguments)
-    if not options.folder.is_dir() or not options.folder.name.startswith(PRIVATE_PREFIX):
-        parser.error(f"'{options.folder}' must be a folder named '{PRIVATE_PREFIX}...': it is removed at the end")
+    if not options.folder.is_dir() or not options.folder.name.startswith(PREFIX):
+        parser.error(f"'{options.folder}' must be a folder named '{PREFIX}...': it is removed at the end")
     lead_own_group()
+    use_private_folder(options.folder)
     # The protocol keeps the real standard output to itself; whatever libraries print goes to standard error.
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
 
-    def answer(*request):
+    def answer(action: object, arguments: object, job: Job) -> dict[str, Any]:
         nonlocal service
+        request = Request.from_json(action, arguments)
         if service is None:  # after the hello: torch takes seconds to import
             from BrainIACLib.worker.service import Service
 
             service = Service(options.folder, options.models)
-        return service.answer(*request)
+        return service.answer(request, job)
 
     service = None
     Worker(options.folder, answer, sys.stdin.buffer, sink).run()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,13 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import BrainIACLib
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.job import UNATTENDED, Job
+from BrainIACLib.private_folder import new_private_folder, remove_private_folder
 from BrainIACLib.worker import protocol
 from BrainIACLib.worker.conversation import Conversation, Reply, WorkerError
-from BrainIACLib.worker.private_folder import new_private_folder
 from BrainIACLib.worker.process_group import end_group
+from BrainIACLib.worker.requests import Request
 
 LIBRARY_ROOT = Path(BrainIACLib.__file__).resolve().parents[1]  # the worker's working directory: where -m finds us
 MODULE = "BrainIACLib.worker"
@@ -61,23 +63,20 @@ class Client:
 
     def call(
         self,
-        action: str,
-        progress: Callable[[str, float], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
-        **arguments: object,
-    ) -> dict:
+        request: Request,
+        job: Job = UNATTENDED,
+    ) -> dict[str, Any]:
         """The value of one request.
 
         Raises
         ------
         WorkerError : the process ended, hung or could not start; the next call starts a new one.
-        BrainIACError : what the worker answered; ``Cancelled`` after ``cancelled()`` became true.
+        BrainIACError : what the worker answered; ``Cancelled`` after the job was.
         """
         if self.pid is None:
             self._start()
         outcome: list[dict | BrainIACError] = []
-        reply = Reply(outcome.append, outcome.append, progress or (lambda step, fraction: None))
-        self._conversation.request(action, arguments, reply)
+        self._conversation.request(request, Reply(outcome.append, outcome.append, job.progress))
         heard, asked_to_stop = time.monotonic(), None
         while not outcome:
             with contextlib.suppress(queue.Empty):
@@ -89,7 +88,7 @@ class Client:
                     self._conversation.fail(self._ended())
             if outcome:
                 break
-            if asked_to_stop is None and cancelled is not None and cancelled():
+            if asked_to_stop is None and job.cancelled():
                 asked_to_stop = time.monotonic()
                 self._conversation.cancel()
             if asked_to_stop is not None and time.monotonic() - asked_to_stop > self._grace:
@@ -115,7 +114,7 @@ class Client:
             self._process.wait(self._grace)
         except subprocess.TimeoutExpired:
             self._end()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_private_folder(self.folder)
         self._process = None
 
     def _start(self) -> None:
@@ -132,7 +131,7 @@ class Client:
                 start_new_session=True,
             )
         except OSError as error:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_private_folder(self.folder)
             raise WorkerError(
                 f"The analysis process could not be started ({error.strerror}: {self._command[0]})."
             ) from None

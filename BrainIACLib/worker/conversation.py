@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from BrainIACLib import errors
 from BrainIACLib.worker import protocol
+from BrainIACLib.worker.requests import Request
 
 
 class WorkerError(errors.BrainIACError):
@@ -48,11 +49,11 @@ class Conversation:
         """Whether an answer is still to come."""
         return bool(self._open)
 
-    def request(self, action: str, arguments: dict, reply: Reply) -> int:
+    def request(self, request: Request, reply: Reply) -> int:
         """Send a request; its id is for ``cancel``."""
         number = next(self._ids)
         self._open[number] = reply
-        self._write(protocol.encode({"type": "request", "id": number, "action": action, "arguments": arguments}))
+        self._write(protocol.encode({"type": "request", "id": number, **request.to_json()}))
         return number
 
     def cancel(self) -> None:
@@ -106,5 +107,5 @@ class Conversation:
 
 
 def _error(message: dict) -> errors.BrainIACError:
-    known = getattr(errors, str(message.get("kind")), errors.BrainIACError)
-    return known(str(message.get("message")))
+    known = {cls.__name__: cls for cls in errors.BrainIACError.__subclasses__()}
+    return known.get(str(message.get("kind")), errors.BrainIACError)(str(message.get("message")))

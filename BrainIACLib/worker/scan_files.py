@@ -13,7 +13,7 @@ from BrainIACLib.scans import Scan, read_scan
 
 
 def read_handed_over(
-    path: str, original: str | None, series: str | None = None, frame: int | None = None
+    path: Path, original: Path | None, series: str | None = None, frame: int | None = None
 ) -> tuple[Scan, sitk.Image]:
     """The scan, and the image as handed over, on whose grid the client wants its maps.
 

@@ -32,7 +32,7 @@ from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.preprocessing.brain_extraction import extract_brain
 from BrainIACLib.preprocessing.brain_extraction.bundled import brain_distance
 from BrainIACLib.preprocessing.intensity import model_input
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
+from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.resources import resource
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -247,7 +247,7 @@ def _sequence_answer(image: sitk.Image, mask: np.ndarray, model: InstalledModel)
 
     brain = sitk.GetImageFromArray(mask.astype(np.uint8))
     brain.CopyInformation(image)
-    standardised = standardise(image, PreprocessingOptions(brain_extraction="mask", mask=brain))
+    standardised = standardise(image, mask=brain)
     net = load_model(model)
     with torch.inference_mode():
         embedding = net.encoder(model_input(standardised.image, model.contract.encoder))

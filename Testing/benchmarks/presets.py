@@ -19,7 +19,8 @@ import numpy as np
 from BrainIACLib.checkpoints.importing import import_checkpoint
 from BrainIACLib.checkpoints.installed import InstalledModel, installed_models
 from BrainIACLib.checkpoints.store import model_folders
-from BrainIACLib.predictor import PRESETS, Predictor
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.preprocessing.options import PRESETS, PreprocessingOptions
 from BrainIACLib.scans import read_scan
 from Testing.benchmarks.checkpoints import released_v1, released_v2
 
@@ -67,7 +68,7 @@ def embed(models: list[InstalledModel], store: Path, data: Path, preset: str) ->
     found: dict[str, list[np.ndarray]] = {model.contract.id: [] for model in models}
     predictor = Predictor("cpu", model_folders(store))
     for file in SCANS:
-        predictor.set_study({"scan": read_scan(data / file)}, preset=preset)
+        predictor.set_study({"scan": read_scan(data / file)}, PreprocessingOptions(preset=preset))
         for model_id, rows in found.items():
             rows.append(np.array(predictor.embed("scan", model_id)[0]))
     return found

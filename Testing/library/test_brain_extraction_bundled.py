@@ -29,7 +29,7 @@ from BrainIACLib.preprocessing.brain_extraction import (
 )
 from BrainIACLib.preprocessing.brain_extraction import bundled as bundled
 from BrainIACLib.preprocessing.brain_extraction.bundled import brain_distance
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.resampling import with_spacing
 from BrainIACLib.resources import resource
 
@@ -208,7 +208,7 @@ def test_other_weights_or_another_level_make_other_embeddings(tmp_path, monkeypa
     monkeypatch.setattr(bundled, "resource", lambda *parts: tmp_path)
     for change in ({}, {"sha256": "1" * 64}, {"border_mm": 0.5}):
         (tmp_path / bundled.FILE).write_text(json.dumps({**dataclasses.asdict(CONTRACT), **change}))
-        keys.add(preprocessing_sha256(options, "standard", encoder))
+        keys.add(preprocessing_sha256(options, encoder))
     assert len(keys) == 3
 
 

@@ -12,16 +12,21 @@ from small_encoder import install_small_encoder
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.cli import main
 from BrainIACLib.embeddings.cohort import read_cohort
-from BrainIACLib.embeddings.csv_rows import read_rows
 from BrainIACLib.embeddings.files import read_table, write_table
 from BrainIACLib.embeddings.image_measures import BINS, MEASURES, measured_numbers, measures_of
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.embeddings.store import embed_cohort
 from BrainIACLib.embeddings.table import FACTS, table_of
 from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.job import Job
+from BrainIACLib.manifests import read_rows
 from BrainIACLib.predictor import Predictor
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised
-from BrainIACLib.worker.head_requests import HeadRequests
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.preprocessing.standardised import Standardised
+from BrainIACLib.worker.requests import CaseFile, EmbedCases
+from BrainIACLib.worker.service import Service
+
+OFFICIAL = PreprocessingOptions(preset="official")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,8 @@ def counted(monkeypatch):
 
 
 def run(manifest, store, out, **options):
-    return embed_cohort(read_cohort(manifest), out, Predictor("cpu", [store]), preset="official", **options)
+    options = {"options": OFFICIAL, **options}
+    return embed_cohort(read_cohort(manifest), out, Predictor("cpu", [store]), **options)
 
 
 def test_each_image_is_embedded_once_and_the_table_says_what_it_is_of(manifest, store, tmp_path, monkeypatch):
@@ -80,21 +86,17 @@ def test_a_changed_image_or_preprocessing_is_embedded_anew(manifest, store, tmp_
     after = run(manifest, store, out)
     assert (len(done), after.computed) == (0, 0)  # the image is b's, which is known
     assert np.array_equal(after.table.embeddings[0], before.embeddings[1])
-    assert run(manifest, store, out, options=PreprocessingOptions(seed=1)).computed == 3 - 1
+    assert run(manifest, store, out, options=dataclasses.replace(OFFICIAL, seed=1)).computed == 3 - 1
     contract = find_encoder([store]).contract.encoder
     keys = {
-        preprocessing_sha256(PreprocessingOptions(), "standard", contract),
-        preprocessing_sha256(PreprocessingOptions(), "official", contract),
-        preprocessing_sha256(PreprocessingOptions(bias_field=False), "standard", contract),
-        preprocessing_sha256(PreprocessingOptions(mask=sitk.Image(4, 4, 4, sitk.sitkUInt8)), "standard", contract),
-        preprocessing_sha256(PreprocessingOptions(mask=sitk.Image(4, 4, 5, sitk.sitkUInt8)), "standard", contract),
-        preprocessing_sha256(
-            PreprocessingOptions(), "standard", dataclasses.replace(contract, resize_mode="trilinear")
-        ),
+        preprocessing_sha256(PreprocessingOptions(), contract),
+        preprocessing_sha256(OFFICIAL, contract),
+        preprocessing_sha256(PreprocessingOptions(bias_field=False), contract),
+        preprocessing_sha256(PreprocessingOptions(), contract, sitk.Image(4, 4, 4, sitk.sitkUInt8)),
+        preprocessing_sha256(PreprocessingOptions(), contract, sitk.Image(4, 4, 5, sitk.sitkUInt8)),
+        preprocessing_sha256(PreprocessingOptions(), dataclasses.replace(contract, resize_mode="trilinear")),
     }
     assert len(keys) == 6
-    same = dataclasses.replace(PreprocessingOptions(), device="cuda")
-    assert preprocessing_sha256(same, "standard", contract) in keys
 
 
 def test_another_frame_of_the_same_file_is_another_image(store, tmp_path):
@@ -113,7 +115,7 @@ def test_another_frame_of_the_same_file_is_another_image(store, tmp_path):
 def test_a_stopped_run_goes_on_where_it_was(cut, manifest, store, tmp_path, monkeypatch):
     done, out = counted(monkeypatch), tmp_path / "t.npz"
     with pytest.raises(Cancelled):
-        run(manifest, store, out, cancelled=lambda: len(done) >= 2)
+        run(manifest, store, out, job=Job(cancelled=lambda: len(done) >= 2))
     assert not out.exists()
     journal = tmp_path / ".t.npz.partial"
     journal.write_bytes(journal.read_bytes()[: len(journal.read_bytes()) - cut])  # a kill in the middle of a line
@@ -168,11 +170,11 @@ def test_a_file_that_is_no_embedding_table_is_not_overwritten_unless_told(manife
 
 
 def test_the_panel_drops_what_a_person_took_out_of_its_list(manifest, store, tmp_path):
-    embed = HeadRequests([store], lambda name, act: act(name)).actions["embed_cases"]
-    cases = [{"path": str(tmp_path / f"{name}.nii"), "facts": {"scan": name}} for name in "ab"]
-    more = {"out": str(tmp_path / "t.npz"), "device": "cpu", "bias_field": False, "brain_extraction": "none"}
-    assert embed(lambda *_: None, None, cases=cases, **more)["scans"] == 2
-    assert embed(lambda *_: None, None, cases=cases[1:], **more) == {
+    service = Service(tmp_path, [store])
+    cases = tuple(CaseFile(tmp_path / f"{name}.nii", {"scan": name}) for name in "ab")
+    both = EmbedCases(cases, tmp_path / "t.npz", options=OFFICIAL, replace=True, device="cpu")
+    assert service.answer(both)["scans"] == 2
+    assert service.answer(dataclasses.replace(both, cases=cases[1:])) == {
         "scans": 1, "computed": 0, "reused": 1, "failures": {},
     }  # fmt: skip
 
@@ -252,7 +254,9 @@ def test_every_format_gives_back_the_table_to_the_bit(suffix, tmp_path):
         ("scan,label,label\na.nii,x,y\n", "has the column 'label' twice"),
         ("", "has no column 'scan'; its columns are none"),
         ("scan,label\n", "has no rows"),
-        ("scan,label\nmissing.nii,x\n", "Line 2 .* 'missing.nii' does not exist"),
+        ("scan,label\n,x\n", "line 2: scan is empty"),
+        ("scan,label\na.nii,x\nb.nii,x\n./a.nii,y\n", "line 4: the scan '\\./a.nii' stands in line 2 already"),
+        ("scan,patient\na.nii,sub-1\nb.nii,SUB-1\n", "line 3: the patient 'SUB-1' is spelled 'sub-1' in line 2"),
         ("scan,label\na.nii,x,y\n", "Line 2 .* another number of cells"),
         ("scan,sha256\na.nii,x\n", "mean something else"),
         ("scan,e0\na.nii,x\n", "mean something else"),
@@ -303,6 +307,7 @@ def test_a_manifest_that_is_missing_or_in_another_encoding_says_what_to_do(manif
     [
         ("t.csv", b"scan,e0\na,1\n", "lacks the columns"),
         ("t.csv", b"scan,label\na,1\n", "not a readable embedding table"),
+        ("t.csv", b"scan,e0,e1\na,1\n", "not a readable embedding table"),
         ("t.csv", b"scan,e0\na,word\n", "not a readable embedding table"),
         ("t.npz", b"PK nothing", "not a readable embedding table"),
         ("t.txt", b"", "must end in"),

@@ -17,6 +17,7 @@ from BrainIACLib.cli import main
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.job import Job
 from BrainIACLib.reports import result_files
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 from BrainIACLib.resources import resource
@@ -70,9 +71,9 @@ def test_the_progress_bar_never_falls(tmp_path, monkeypatch):
     places = []
 
     class Watched(ProgressBar):
-        def step(self, name, begin, end):
-            move = super().step(name, begin, end)
-            return lambda what, part: (places.append(begin + (end - begin) * part), move(what, part))
+        def job(self, name, begin, end):
+            job = super().job(name, begin, end)
+            return Job(lambda what, part: (places.append(begin + (end - begin) * part), job.progress(what, part)))
 
     monkeypatch.setattr("BrainIACLib.cli.analysis.ProgressBar", Watched)
     options = ["--out", str(tmp_path), "--samples", "2", "--trust", "--sanity-check", *FAST]
@@ -152,21 +153,19 @@ def test_two_runs_give_the_same_numbers_to_the_last_bit(analysed, tmp_path):
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     """In the worker's own service, so that the disk can be made to look full."""
+    from BrainIACLib.preprocessing.options import PreprocessingOptions
+    from BrainIACLib.worker.requests import PrepareStudy, Save
     from BrainIACLib.worker.service import Service
 
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    def progress(step, fraction):
-        pass
-
     monkeypatch.setattr(result_files, "write_transform", full_disk)
     out, service = tmp_path / "results", Service(tmp_path)
-    study = {"scans": {"a": str(SAMPLES["FLAIR"])}, "device": "cpu", "bias_field": False, "brain_extraction": "none"}
-    service.answer("study", study, progress, lambda: False)
-    question = {"folder": str(out), "task": "sequence", "scans": {"any": "a"}, "scan": "a", "samples": 1}
+    options = PreprocessingOptions(bias_field=False, brain_extraction="none")
+    service.answer(PrepareStudy({"a": SAMPLES["FLAIR"]}, options, device="cpu"))
     with pytest.raises(BrainIACError, match="No space left"):
-        service.answer("save", question, progress, lambda: False)
+        service.answer(Save(out, "sequence", {"any": "a"}, "a", samples=1))
     assert list(out.iterdir()) == []
 
 

@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 from BrainIACLib.checkpoints.installed import InstalledModel, file_sha256, find_model, load_model
 from BrainIACLib.contracts import contract_to_json
 from BrainIACLib.errors import BrainIACError, Cancelled, ModelError
+from BrainIACLib.job import Job
 from BrainIACLib.models.heads import EncoderWithHead, LinearHead, OneOfSeveral
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.official_preset import take_as_stored
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.scans import Scan
 
 
@@ -59,7 +60,7 @@ def store(tmp_path_factory):
 def study(store, tmp_path):
     predictor = Predictor("cpu", store)
     scans = {name: scan(name, seed, tmp_path) for seed, name in enumerate(("a", "b", "c", "d"))}
-    predictor.set_study(scans, preset="official")
+    predictor.set_study(scans, PreprocessingOptions(preset="official"))
     return predictor
 
 
@@ -79,7 +80,7 @@ def with_output(store, task, bias, tmp_path) -> Predictor:
     head = dataclasses.replace(model.contract.head, sha256=file_sha256(folder / "head.safetensors"))
     (folder / "contract.json").write_text(contract_to_json(dataclasses.replace(model.contract, head=head)))
     predictor = Predictor("cpu", folder.parent)
-    predictor.set_study({"a": scan("a", 0, tmp_path)}, preset="official")
+    predictor.set_study({"a": scan("a", 0, tmp_path)}, PreprocessingOptions(preset="official"))
     return predictor
 
 
@@ -130,10 +131,10 @@ def test_a_second_head_on_the_same_encoder_reads_only_its_head(tmp_path):
     for task in ("age", "mci"):
         install(official, task, tmp_path)
     predictor = Predictor("cpu", tmp_path)
-    predictor.set_study({"a": scan("a", 0, tmp_path)}, preset="official")
+    predictor.set_study({"a": scan("a", 0, tmp_path)}, PreprocessingOptions(preset="official"))
     predictor.predict("age", "a")
     expected = Predictor("cpu", tmp_path)
-    expected.set_study({"a": scan("a", 0, tmp_path)}, preset="official")
+    expected.set_study({"a": scan("a", 0, tmp_path)}, PreprocessingOptions(preset="official"))
     alone = expected.predict("mci", "a")
     (find_model("mci", tmp_path).folder / "encoder.safetensors").unlink()
     assert predictor.predict("mci", "a").probabilities == alone.probabilities
@@ -237,7 +238,7 @@ def test_a_two_layer_head_on_a_vit_is_explained_by_plain_smoothgrad(store, study
     head = dataclasses.replace(model.contract.head, head_type="mlp", sha256=sha256)
     (folder / "contract.json").write_text(contract_to_json(dataclasses.replace(model.contract, head=head)))
     predictor = Predictor("cpu", folder.parent)
-    predictor.set_study({"a": scan("a", 0, tmp_path)}, preset="official")
+    predictor.set_study({"a": scan("a", 0, tmp_path)}, PreprocessingOptions(preset="official"))
     explanation = predictor.explain("mci", "a", predictor.predict("mci", "a").label, samples=1)
     assert explanation.parameters["method"] == "SmoothGrad"
     assert sitk.GetArrayFromImage(explanation.map).max() == 1
@@ -284,18 +285,18 @@ def test_an_encoder_without_a_head_only_embeds(study, store):
 
 def test_an_unknown_preset_is_refused(store, tmp_path):
     with pytest.raises(BrainIACError, match="standard, official"):
-        Predictor("cpu", store).set_study({"a": scan("a", 0, tmp_path)}, preset="other")
+        Predictor("cpu", store).set_study({"a": scan("a", 0, tmp_path)}, PreprocessingOptions(preset="other"))
 
 
 def test_the_progress_of_a_study_is_that_of_all_its_scans(store, tmp_path, monkeypatch):
-    def instead_of_preprocessing(image, options, progress, cancelled):
-        progress("registration", 0.5)
+    def instead_of_preprocessing(image, options, job, **unused):
+        job.report("registration", 0.5)
         return take_as_stored(image)
 
     monkeypatch.setattr("BrainIACLib.predictor.standardise", instead_of_preprocessing)
     fractions = []
     scans = {name: scan(name, seed, tmp_path) for seed, name in enumerate("ab")}
-    Predictor("cpu", store).set_study(scans, progress=lambda step, fraction: fractions.append(fraction))
+    Predictor("cpu", store).set_study(scans, job=Job(lambda step, fraction: fractions.append(fraction)))
     assert fractions == [0.25, 0.75]
 
 
@@ -305,10 +306,9 @@ def test_only_what_is_new_in_a_study_is_prepared(store, tmp_path, monkeypatch):
 
     prepared = []
 
-    def instead_of_preprocessing(image, options, progress, cancelled):
+    def instead_of_preprocessing(image, options, job, **unused):
         prepared.append(image)
-        if cancelled is not None and cancelled():
-            raise Cancelled("Stopped.")
+        job.check()
         return take_as_stored(image)
 
     monkeypatch.setattr(module, "standardise", instead_of_preprocessing)
@@ -316,9 +316,9 @@ def test_only_what_is_new_in_a_study_is_prepared(store, tmp_path, monkeypatch):
     predictor = Predictor("cpu", store)
     mask = brain(0) > 0
 
-    def images_prepared(scans, **options):
+    def images_prepared(scans, mask=None, seed=0):
         prepared.clear()
-        done = predictor.set_study(scans, PreprocessingOptions(**options))
+        done = predictor.set_study(scans, PreprocessingOptions(seed=seed), mask=mask)
         assert list(done) == list(scans)
         return prepared
 
@@ -336,7 +336,7 @@ def test_only_what_is_new_in_a_study_is_prepared(store, tmp_path, monkeypatch):
     assert images_prepared({"a": a}, mask=brain(0) > 0) == []
     assert images_prepared({"a": a}, mask=mask, seed=1) == [a.image]
     with pytest.raises(Cancelled):
-        predictor.set_study({"a": a, "c": c}, PreprocessingOptions(mask=mask, seed=1), cancelled=lambda: True)
+        predictor.set_study({"a": a, "c": c}, PreprocessingOptions(seed=1), Job(cancelled=lambda: True), mask=mask)
     with pytest.raises(KeyError):
         predictor.predict("age", "c")
     assert images_prepared({"a": a, "c": c}, mask=mask, seed=1) == [c.image]

@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from BrainIACLib.errors import Cancelled, PreprocessingError
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, Standardised, standardise, to_native
+from BrainIACLib.job import Job
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.preprocessing.pipeline import standardise, to_native
 from BrainIACLib.preprocessing.registration import Motion, _turn
 from BrainIACLib.preprocessing.resampling import index_to_point
+from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.preprocessing.template import icbm152
 
 
@@ -53,7 +56,7 @@ def middle_of(image: sitk.Image, level: float) -> np.ndarray:
 def done():
     image, blob = scan()
     steps: list[tuple[str, float]] = []
-    result = standardise(image, progress=lambda name, fraction: steps.append((name, fraction)))
+    result = standardise(image, job=Job(lambda name, fraction: steps.append((name, fraction))))
     return image, blob, result, steps
 
 
@@ -182,7 +185,7 @@ def test_stops_in_every_step(last):
     image, _ = scan(spacing=(3.0, 3.0, 5.0))
     reached: list[str] = []
     with pytest.raises(Cancelled):
-        standardise(image, progress=lambda name, _: reached.append(name), cancelled=lambda: last in reached)
+        standardise(image, job=Job(lambda name, _: reached.append(name), lambda: last in reached))
     assert reached[-1] == last
 
 

@@ -17,6 +17,7 @@ from networks import as_after_training
 from torch import Tensor, nn
 
 from BrainIACLib.errors import Cancelled, ModelError
+from BrainIACLib.job import Job
 from BrainIACLib.models.heads import EncoderWithHead, LinearHead, MlpHead
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.saliency import guided_smoothgrad, randomised_copy
@@ -322,7 +323,11 @@ def test_says_so_when_not_even_one_sample_fits(scan):
 
 def test_reports_progress_and_can_be_cancelled(model, scan):
     fractions = []
-    guided_smoothgrad(model, scan, first_logit, samples=4, batch_size=2, progress=fractions.append)
+
+    def told(step, fraction):
+        fractions.append(fraction)
+
+    guided_smoothgrad(model, scan, first_logit, samples=4, batch_size=2, job=Job(told))
     assert fractions == [0.5, 1.0]
     fractions.clear()
     with pytest.raises(Cancelled):
@@ -332,8 +337,7 @@ def test_reports_progress_and_can_be_cancelled(model, scan):
             first_logit,
             samples=4,
             batch_size=1,
-            progress=fractions.append,
-            cancelled=lambda: len(fractions) == 2,
+            job=Job(told, lambda: len(fractions) == 2),
         )
     assert fractions == [0.25, 0.5]
 

@@ -13,12 +13,14 @@ from small_encoder import install_small_encoder
 
 from BrainIACLib.checkpoints.installed import find_model
 from BrainIACLib.embeddings.table import table_of
+from BrainIACLib.examination import examine, sanity_check
 from BrainIACLib.head_training.training import train_head
+from BrainIACLib.job import Job
 from BrainIACLib.predictor import Predictor
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import Scan
 from BrainIACLib.trust.assessment import age_doubt, sequence_doubt
-from BrainIACLib.trust.examination import examine, sanity_check
 
 
 def brain(seed: int, contrast: float = 20.0) -> sitk.Image:
@@ -42,7 +44,8 @@ def predictor(tmp_path_factory):
     predictor = Predictor("cpu", [folder])
     contrasts = [5.0 if i % 2 else 40.0 for i in range(24)]
     predictor.set_study(
-        {f"s{i}": scan(f"s{i}", brain(i, c), folder) for i, c in enumerate(contrasts)}, preset="official"
+        {f"s{i}": scan(f"s{i}", brain(i, c), folder) for i, c in enumerate(contrasts)},
+        PreprocessingOptions(preset="official"),
     )
     rows, vectors = [], []
     for i, contrast in enumerate(contrasts):
@@ -63,7 +66,7 @@ def predictor(tmp_path_factory):
         train_head(table, task, task, "auto", coverage=0.8).install(folder, folders=[folder])
     predictor.set_study(
         {"new": scan("new", brain(99, 40.0), folder), "odd": scan("odd", 1000 - brain(7, 300.0), folder)},
-        preset="official",
+        PreprocessingOptions(preset="official"),
     )
     return predictor
 
@@ -83,7 +86,7 @@ def test_a_class_comes_with_its_set_and_its_distance(predictor):
 
 def test_another_preset_than_that_of_the_training_warns(predictor, monkeypatch):
     assert not any("preset" in warning for warning in predictor.predict("kind", "new").warnings)
-    monkeypatch.setattr(predictor, "_preset", "standard")
+    monkeypatch.setattr(predictor, "_options", PreprocessingOptions())
     assert any("trained with the preset 'official'" in text for text in predictor.predict("kind", "new").warnings)
 
 
@@ -134,7 +137,7 @@ def test_an_examination_starts_from_the_answer_itself(predictor):
     for task in ("kind", "strength"):
         prediction = predictor.predict(task, "new")
         steps = []
-        found = examine(predictor, task, "new", prediction.label, progress=lambda step, part, to=steps: to.append(part))
+        found = examine(predictor, task, "new", prediction.label, job=Job(lambda step, part, to=steps: to.append(part)))
         number = prediction.confidence if task == "kind" else prediction.value
         assert found["spread"]["numbers"][0] == pytest.approx(number, rel=1e-3, abs=1e-4)
         assert len(found["spread"]["numbers"]) == len(found["spread"]["variants"]) == 8

@@ -8,6 +8,7 @@ import torch
 from BrainIACLib import predictor
 from BrainIACLib.answers import classification, probabilities_of
 from BrainIACLib.checkpoints.installed import find_model
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.scans import Scan
 from BrainIACLib.trust.echo_planar import allow_for_echo_planar, is_coarse
 
@@ -73,7 +74,7 @@ def test_the_predictor_looks_at_the_voxels_of_the_scan_itself_and_so_does_its_vi
     path = tmp_path / "a.nii.gz"
     study = predictor.Predictor("cpu")
     scan = Scan(image=image, name="a", path=path, format="NIfTI", modality="MR", sha256="0" * 64, warnings=())
-    study.set_study({"a": scan}, preset="official")
+    study.set_study({"a": scan}, PreprocessingOptions(preset="official"))
     doubted, view = study.predict("sequence", "a"), study.view("sequence", "a")
     monkeypatch.setattr(predictor, "is_coarse", lambda image: False)
     plain, plain_view = study.predict("sequence", "a"), study.view("sequence", "a")

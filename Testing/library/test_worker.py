@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,14 +16,17 @@ import pytest
 import SimpleITK as sitk
 
 from BrainIACLib.errors import BrainIACError, Cancelled, ModelError, ScanError
+from BrainIACLib.job import Job
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.private_folder import new_private_folder
 from BrainIACLib.worker import protocol
 from BrainIACLib.worker.client import LIBRARY_ROOT, Client
 from BrainIACLib.worker.conversation import Conversation, Reply, WorkerError
 from BrainIACLib.worker.device import Device
-from BrainIACLib.worker.private_folder import new_private_folder
+from BrainIACLib.worker.requests import Explain, Forget, Predict, PrepareStudy, Status, Steps
 
-QUICK = {"device": "cpu", "bias_field": False, "brain_extraction": "none"}
-SLOW = {"device": "cpu", "bias_field": True, "brain_extraction": "none"}
+QUICK = PreprocessingOptions(bias_field=False, brain_extraction="none")
+SLOW = PreprocessingOptions(brain_extraction="none")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 posix_only = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
@@ -40,6 +44,11 @@ def head(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("scans") / "head.nii.gz"
     sitk.WriteImage(image, str(path))
     return str(path)
+
+
+def study(path, options=QUICK) -> PrepareStudy:
+    """One scan, called "a"."""
+    return PrepareStudy({"a": Path(path)}, options, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +110,7 @@ def conversation_with_one_request():
     sent, log, outcome, steps = [], [], [], []
     conversation = Conversation(sent.append, log.append)
     reply = Reply(outcome.append, outcome.append, lambda step, fraction: steps.append((step, fraction)))
-    number = conversation.request("status", {}, reply)
+    number = conversation.request(Status(), reply)
     return conversation, number, log, outcome, steps
 
 
@@ -137,46 +146,41 @@ def test_another_version_of_the_protocol_is_refused():
 
 
 def test_the_worker_tells_its_device_and_why(client):
-    status = client.call("status", device="cpu")
+    status = client.call(Status("cpu"))
     assert (status["device"], status["reason"]) == ("cpu", "chosen by you")
     assert {"torch", "SimpleITK", "BrainIACLib"} <= status["versions"].keys()
 
 
 def test_mistakes_are_answered_and_the_worker_goes_on(client, tmp_path):
-    client.call("status", device="cpu")
+    client.call(Status("cpu"))
     pid = client.pid
-    with pytest.raises(BrainIACError, match="Unknown action 'dance'"):
-        client.call("dance")
-    with pytest.raises(BrainIACError, match="unexpectedly"):
-        client.call("predict", nonsense=1)
-    assert any("nonsense" in line for line in client.log)
     with pytest.raises(ScanError):
-        client.call("study", scans={"a": str(tmp_path / "missing.nii.gz")}, **QUICK)
-    client.call("forget")
+        client.call(study(tmp_path / "missing.nii.gz"))
+    client.call(Forget())
     with pytest.raises(BrainIACError, match="No study"):
-        client.call("predict", task="sequence", scans={"any": "a"})
+        client.call(Predict("sequence", {"any": "a"}))
     assert client.pid == pid
 
 
 def test_a_study_is_prepared_once_and_forgotten_when_told(client, head, tmp_path):
-    client.call("forget")
-    assert client.call("study", scans={"a": head}, **QUICK)["reused"] is False
+    client.call(Forget())
+    assert client.call(study(head))["reused"] is False
     started = time.perf_counter()
-    assert client.call("study", scans={"a": head}, **QUICK)["reused"] is True
+    assert client.call(study(head))["reused"] is True
     assert time.perf_counter() - started < 1.0
     copy = tmp_path / "elsewhere.nii.gz"
     copy.write_bytes(Path(head).read_bytes())
-    assert client.call("study", scans={"a": str(copy)}, **QUICK)["reused"] is True
+    assert client.call(study(copy))["reused"] is True
     with pytest.raises(ModelError, match="'no-such-task'"):
-        client.call("predict", task="no-such-task", scans={"any": "a"})
-    client.call("forget")
+        client.call(Predict("no-such-task", {"any": "a"}))
+    client.call(Forget())
     with pytest.raises(BrainIACError, match="No study"):
-        client.call("predict", task="sequence", scans={"any": "a"})
+        client.call(Predict("sequence", {"any": "a"}))
 
 
 def test_steps_come_as_files_that_agree_with_each_other(client, head):
-    client.call("study", scans={"a": head}, **QUICK)
-    paths = client.call("steps", scan="a")
+    client.call(study(head))
+    paths = client.call(Steps("a"))
     assert all(Path(path).parent == client.folder for path in paths.values())
     native, mask = sitk.ReadImage(head), sitk.ReadImage(paths["mask"])
     to_native = sitk.ReadTransform(paths["transform"])
@@ -189,32 +193,32 @@ def test_steps_come_as_files_that_agree_with_each_other(client, head):
 
 @linux_only
 def test_there_is_no_socket_and_the_folder_is_private(client):
-    client.call("status", device="cpu")
+    client.call(Status("cpu"))
     links = [os.readlink(entry) for entry in Path(f"/proc/{client.pid}/fd").iterdir()]
     assert not [link for link in links if link.startswith("socket:")]
     assert client.folder.stat().st_mode & 0o077 == 0
 
 
 def test_stopping_leaves_no_process_and_no_folder(client):
-    client.call("status", device="cpu")
+    client.call(Status("cpu"))
     pid, folder = client.pid, client.folder
     client.stop()
     assert gone(pid)
     assert not folder.exists()
-    assert client.call("status", device="cpu")["device"] == "cpu"  # and a new one starts when asked
+    assert client.call(Status("cpu"))["device"] == "cpu"  # and a new one starts when asked
 
 
 # One process, badly treated
 
 
 def test_cancel_stops_the_work_and_keeps_the_worker(client, head):
-    client.call("status", device="cpu")
+    client.call(Status("cpu"))
     pid, watch = client.pid, Watch()
     with pytest.raises(Cancelled):
-        client.call("study", scans={"a": head}, **SLOW, progress=watch.progress, cancelled=watch.cancelled)
+        client.call(study(head, SLOW), Job(watch.progress, watch.cancelled))
     assert client.pid == pid
     with pytest.raises(BrainIACError, match="No study"):
-        client.call("steps", scan="a")
+        client.call(Steps("a"))
 
 
 @posix_only
@@ -222,19 +226,19 @@ def test_a_worker_that_does_not_obey_a_cancel_is_ended(head):
     with Client(grace=0.5) as client:
         watch = Watch(lambda: os.kill(client.pid, signal.SIGSTOP))
         with pytest.raises(Cancelled, match="had to be ended"):
-            client.call("study", scans={"a": head}, **SLOW, progress=watch.progress, cancelled=watch.cancelled)
+            client.call(study(head, SLOW), Job(watch.progress, watch.cancelled))
         assert client.pid is None
-        assert client.call("status", device="cpu")["device"] == "cpu"
+        assert client.call(Status("cpu"))["device"] == "cpu"
 
 
 @posix_only
 def test_a_hung_worker_is_noticed_and_ended(head):
     with Client() as client:
-        client.call("forget")  # imports of several seconds are behind it now
+        client.call(Forget())  # imports of several seconds are behind it now
         client.silence_limit = 5.0
         watch = Watch(lambda: os.kill(client.pid, signal.SIGSTOP))
         with pytest.raises(WorkerError, match="no sign of life"):
-            client.call("study", scans={"a": head}, **SLOW, progress=watch.progress)
+            client.call(study(head, SLOW), Job(watch.progress))
         assert client.pid is None
 
 
@@ -242,20 +246,20 @@ def test_a_hung_worker_is_noticed_and_ended(head):
 def test_a_killed_worker_is_reported_and_replaced(client, head):
     watch = Watch(lambda: os.kill(client.pid, signal.SIGKILL))
     with pytest.raises(WorkerError, match="code -9"):
-        client.call("study", scans={"a": head}, **SLOW, progress=watch.progress)
+        client.call(study(head, SLOW), Job(watch.progress))
     folder = client.folder
-    assert client.call("status", device="cpu")["device"] == "cpu"
+    assert client.call(Status("cpu"))["device"] == "cpu"
     assert not folder.exists()
 
 
 def test_a_python_that_cannot_start_is_reported(tmp_path):
     with Client(command=(str(tmp_path / "no-python"),)) as client, pytest.raises(WorkerError, match="no-python"):
-        client.call("status")
+        client.call(Status())
     with (
         Client(command=(sys.executable, "-m", "no_such_module")) as client,
         pytest.raises(WorkerError, match="No module named no_such_module"),
     ):
-        client.call("status")
+        client.call(Status())
 
 
 @posix_only
@@ -273,7 +277,7 @@ def test_a_launcher_in_front_of_the_interpreter_does_not_shield_it(tmp_path, hea
 
         watch = Watch(stop)
         with pytest.raises(Cancelled):
-            client.call("study", scans={"a": head}, **SLOW, progress=watch.progress, cancelled=watch.cancelled)
+            client.call(study(head, SLOW), Job(watch.progress, watch.cancelled))
         assert gone(interpreters[0])
 
 
@@ -330,11 +334,15 @@ def test_a_worker_in_the_middle_of_its_work_ends_when_its_parent_is_killed(head)
     """Slicer crashed: no process and no copy of a scan stays behind."""
     program = f"""
 import sys
+from pathlib import Path
+from BrainIACLib.job import Job
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.worker.client import Client
+from BrainIACLib.worker.requests import PrepareStudy
 client = Client()
 def progress(step, fraction):
     print(client.pid, client.folder, flush=True)
-client.call("study", scans={{"a": {head!r}}}, progress=progress, **{SLOW!r})
+client.call(PrepareStudy({{"a": Path({head!r})}}, {SLOW!r}, device="cpu"), Job(progress))
 """
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=LIBRARY_ROOT, stdout=subprocess.PIPE, text=True)
     pid, folder = parent.stdout.readline().split()
@@ -352,7 +360,8 @@ def test_out_of_memory_goes_to_the_cpu_with_a_note(tmp_path, monkeypatch, head):
     """A stand-in for a device whose memory is too small at first for the study, then only for the map."""
     import torch
 
-    from BrainIACLib.worker import service as service_module
+    from BrainIACLib.worker import session
+    from BrainIACLib.worker.service import Service
 
     class Prediction:
         def to_json(self):
@@ -362,7 +371,9 @@ def test_out_of_memory_goes_to_the_cpu_with_a_note(tmp_path, monkeypatch, head):
         def __init__(self, device, models):
             self.device = device
 
-        def set_study(self, scans, options, progress, cancelled, preset):
+        scans, options, mask, standardised = {}, None, None, {}
+
+        def set_study(self, scans, options, job, mask):
             if self.device == "cuda" and "too big" in scans:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return {}
@@ -372,19 +383,20 @@ def test_out_of_memory_goes_to_the_cpu_with_a_note(tmp_path, monkeypatch, head):
                 raise ModelError("too little memory") from torch.OutOfMemoryError("CUDA out of memory")
             return Prediction()
 
-    monkeypatch.setattr(service_module, "Predictor", SmallDevicePredictor)
-    monkeypatch.setattr(service_module, "pick_device", lambda requested: Device("cuda", "test"))
+    monkeypatch.setattr(session, "Predictor", SmallDevicePredictor)
+    monkeypatch.setattr(session, "pick_device", lambda requested: Device("cuda", "test"))
 
     for name in ("fits", "too big"):
-        service = service_module.Service(tmp_path)
-        service.answer("study", {"scans": {name: head}}, None, None)
-        answer = service.answer("predict", {"task": "sequence", "scans": {"any": name}}, None, None)
+        service = Service(tmp_path)
+        service.answer(PrepareStudy({name: Path(head)}))
+        answer = service.answer(Predict("sequence", {"any": name}))
         assert answer["label"] == "T1"
         assert "computed on the CPU instead" in answer["note"]
 
 
 def test_an_error_that_is_not_about_memory_is_not_repeated_on_the_cpu(tmp_path, monkeypatch, head):
-    from BrainIACLib.worker import service as service_module
+    from BrainIACLib.worker import session
+    from BrainIACLib.worker.service import Service
 
     devices = []
 
@@ -392,13 +404,13 @@ def test_an_error_that_is_not_about_memory_is_not_repeated_on_the_cpu(tmp_path, 
         def __init__(self, device, models):
             devices.append(device)
 
-        def set_study(self, *unused):
+        def set_study(self, *unused, mask):
             raise RuntimeError("CUDA error: device-side assert triggered")
 
-    monkeypatch.setattr(service_module, "Predictor", BrokenPredictor)
-    monkeypatch.setattr(service_module, "pick_device", lambda requested: Device("cuda", "test"))
+    monkeypatch.setattr(session, "Predictor", BrokenPredictor)
+    monkeypatch.setattr(session, "pick_device", lambda requested: Device("cuda", "test"))
     with pytest.raises(RuntimeError, match="assert"):
-        service_module.Service(tmp_path).answer("study", {"scans": {"a": head}}, None, None)
+        Service(tmp_path).answer(study(head))
     assert devices == ["cuda"]
 
 
@@ -419,24 +431,23 @@ def test_the_original_file_is_taken_only_where_it_is_the_same_image(head, tmp_pa
     for name, copy in copies.items():
         path = str(tmp_path / f"{name}.mha")
         sitk.WriteImage(copy, path)
-        scan, grid = read_handed_over(path, head)
+        scan, grid = read_handed_over(Path(path), Path(head))
         assert (str(scan.path) == head) == (name == "reversed"), name
         assert np.allclose(grid.GetOrigin(), copy.GetOrigin(), atol=1e-5)
     on_copy = sitk.GetArrayFromImage(on_grid(image, copies["reversed"]))
     assert (on_copy == sitk.GetArrayFromImage(copies["reversed"])).all()
-    assert str(read_handed_over(path, str(tmp_path / "missing.nii.gz"))[0].path) == path
+    assert str(read_handed_over(Path(path), tmp_path / "missing.nii.gz")[0].path) == path
 
 
 def test_worker_command_line_and_library_give_the_same_bits(client, shared_data, tmp_path, capsys):
     """ARCHITECTURE law 3, with the bundled starter: ``brainiac analyze`` is the worker, the worker is the library."""
     from BrainIACLib.cli import main
     from BrainIACLib.predictor import Predictor
-    from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
     from BrainIACLib.scans import read_scan, write_image
 
     path = shared_data / "scans" / "IXI012-HH-1211_T1w_2mm.nii.gz"
     predictor = Predictor("cpu")
-    predictor.set_study({"a": read_scan(path)}, PreprocessingOptions(bias_field=False, brain_extraction="none"))
+    predictor.set_study({"a": read_scan(path)}, QUICK)
     prediction = predictor.predict("sequence", "a")
     write_image(predictor.explain("sequence", "a", prediction.label, samples=1).map, tmp_path / "reference.nii.gz")
     reference = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "reference.nii.gz")))
@@ -448,14 +459,14 @@ def test_worker_command_line_and_library_give_the_same_bits(client, shared_data,
     written = sitk.ReadImage(str(tmp_path / "out" / "saliency.nii.gz"))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(written), reference)
 
-    client.call("study", scans={"a": str(path)}, **QUICK)
-    by_worker = client.call("predict", task="sequence", scans={"any": "a"})
+    client.call(study(path))
+    by_worker = client.call(Predict("sequence", {"any": "a"}))
     assert by_worker["probabilities"] == prediction.probabilities
-    explained = client.call("explain", task="sequence", scans={"any": "a"}, scan="a", label="T1", samples=1)
+    explained = client.call(Explain("sequence", {"any": "a"}, "a", "T1", samples=1))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(explained["map"])), reference)
     started = time.perf_counter()
-    client.call("study", scans={"a": str(path)}, **QUICK)
-    assert client.call("predict", task="sequence", scans={"any": "a"})["probabilities"] == by_worker["probabilities"]
+    client.call(study(path))
+    assert client.call(Predict("sequence", {"any": "a"}))["probabilities"] == by_worker["probabilities"]
     assert time.perf_counter() - started < 1.0
 
 
@@ -463,13 +474,13 @@ def test_adding_a_scan_prepares_that_scan_only(client, head, tmp_path):
     """The time that the steps of a kept scan took is that of the first time."""
     other = tmp_path / "other.nii.gz"
     sitk.WriteImage(sitk.ReadImage(head) + 1, str(other))
-    client.call("forget")
-    first = client.call("study", scans={"a": head}, **QUICK)["scans"]["a"]
-    both = client.call("study", scans={"a": head, "b": str(other)}, **QUICK)
+    client.call(Forget())
+    first = client.call(study(head))["scans"]["a"]
+    both = client.call(PrepareStudy({"a": Path(head), "b": other}, QUICK, device="cpu"))
     assert both["reused"] is False
     assert list(both["scans"]) == ["a", "b"]
     assert both["scans"]["a"] == first
-    again = client.call("study", scans={"a": head}, **{**QUICK, "seed": 1})["scans"]["a"]
+    again = client.call(study(head, dataclasses.replace(QUICK, seed=1)))["scans"]["a"]
     assert again != first
 
 

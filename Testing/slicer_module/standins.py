@@ -15,6 +15,7 @@ import types
 import typing
 from pathlib import Path
 
+import pythonqt
 import slicer
 import slicer.util
 import vtk
@@ -383,8 +384,7 @@ def installModules():
     """Make ``qt`` and the application's Python modules importable."""
     QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
     qt = sys.modules["qt"] = types.ModuleType("qt")
-    for module in (QtCore, QtGui, QtWidgets):
-        vars(qt).update({name: getattr(module, name) for name in dir(module) if name.startswith("Q")})
+    vars(qt).update(pythonqt.classesOf(QtCore, QtGui, QtWidgets))
     qt.Qt = QtCore.Qt
     slicer.util.loadUI, slicer.util.childWidgetVariables = loadUI, childWidgetVariables
     slicer.util.tryWithErrorDisplay = lambda *unused, **alsoUnused: contextlib.nullcontext()
@@ -424,7 +424,7 @@ def useScene(scene):
     logics = {name.lower(): types.SimpleNamespace(logic=lambda name=name: scene.logics[name]) for name in scene.logics}
     slicer.modules = types.SimpleNamespace(**logics)
     slicer.util.infoDisplay = slicer.util.errorDisplay = slicer.util.warningDisplay = dialogs.show
-    slicer.util.confirmOkCancelDisplay = dialogs.ask
+    slicer.util.confirmOkCancelDisplay = slicer.util.confirmYesNoDisplay = dialogs.ask
     return dialogs
 
 

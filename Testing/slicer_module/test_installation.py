@@ -106,35 +106,99 @@ def test_a_folder_of_wheels_needs_no_network(computer):
     assert call[1][3:] == ["torch>=2.6", "safetensors>=0.5", "example>=1.0"]
 
 
-def test_a_restart_for_the_pytorch_extension_is_remembered_before_it_happens(computer, monkeypatch):
+class Manager:
+    """An Extensions Manager that remembers what it is asked."""
+
+    def __init__(self, computer):
+        self.interactive, self._computer = True, computer
+
+    def isExtensionInstalled(self, name):
+        return False
+
+    def installExtensionFromServer(self, name, restart):
+        self._computer.calls.append((name, restart, self.interactive))
+        return True
+
+
+@pytest.fixture
+def without_extension(computer, monkeypatch):
+    """The PyTorch extension is not there; what Slicer and the person then do is remembered in ``calls``."""
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)  # importing it fails
-
-    class Manager:
-        interactive = True
-
-        def isExtensionInstalled(self, name):
-            return False
-
-        def installExtensionFromServer(self, name, restart):
-            computer.calls.append((name, restart, dict(computer.settings)))
-            return True
-
-    application = types.SimpleNamespace(extensionsManagerModel=Manager)
+    computer.manager, computer.answers = Manager(computer), {"Save": True, "Restart": True}
+    application = types.SimpleNamespace(extensionsManagerModel=lambda: computer.manager)
     monkeypatch.setattr(slicer, "app", application, raising=False)
+    saved, restarted = (lambda: computer.calls.append("save")), (lambda: computer.calls.append("restart"))
+    monkeypatch.setattr(slicer.util, "openSaveDataDialog", saved)
+    monkeypatch.setattr(slicer.util, "restart", restarted)
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *unused: computer.answers["Save"])
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *unused: computer.answers["Restart"])
+    return computer
+
+
+def test_slicer_restarts_only_after_a_yes_with_the_scene_saved_and_the_rest_remembered(without_extension):
+    computer = without_extension
     assert "Restart" in computer.installation.install()
-    assert computer.calls[-1] == ("PyTorch", True, {PENDING: "torch"})
+    assert computer.calls == [("PyTorch", False, False), "save", ("sync", {PENDING: "torch"}), "restart"]
+    assert computer.manager.interactive  # as it was
 
 
-def test_a_pending_installation_goes_on_only_once_the_extension_is_there(computer, monkeypatch):
-    assert not computer.installation.isPending()
+def test_a_restart_that_was_declined_leaves_nothing_behind(without_extension):
+    computer = without_extension
+    computer.answers = {"Save": False, "Restart": False}
+    assert "Restart" in computer.installation.install()
+    assert computer.calls == [("PyTorch", False, False)]
+    assert computer.settings == {}
+
+
+def test_the_plan_names_the_restart(without_extension, monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    assert "restarts, after asking you" in without_extension.installation.plan()
+
+
+def test_a_pending_installation_goes_on_once_and_only_where_the_extension_came(computer, monkeypatch):
+    assert not computer.installation.takePending()
     computer.settings[PENDING] = "torch"
     found = {"PyTorchUtils": None}
     monkeypatch.setattr(module.importlib.util, "find_spec", found.get)
-    assert not computer.installation.isPending()
+    assert not computer.installation.takePending()
     found["PyTorchUtils"] = object()
-    assert computer.installation.isPending()
-    computer.installation.install()
-    assert not computer.installation.isPending()
+    assert not computer.installation.takePending()  # asked once: no question at every start
+    computer.settings[PENDING] = "torch"
+    assert computer.installation.takePending()
+    assert computer.settings == {}
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [("2.2.2", "old"), ("2.5.1+cpu", "old"), ("2.6.0", "found"), ("2.13.0a0+cu126", "found")]
+)
+def test_an_old_torch_of_another_extension_is_not_ready(version, state, monkeypatch, tmp_path):
+    (tmp_path / "requirements.txt").write_text("")
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: types.SimpleNamespace(origin="torch.py"))
+    monkeypatch.setattr(module.importlib.metadata, "version", lambda name: version)
+    installation = Installation(tmp_path / "requirements.txt")
+    assert installation.torchState() == state
+    assert installation.isComplete() == (state == "found")
+    assert ("Ready" in installation.inWords()) == (state == "found")
+    if state == "old":
+        assert version in installation.inWords()
+        assert version in installation.plan()
+
+
+def test_an_old_torch_is_replaced_and_a_restart_named_where_it_was_in_use(computer, monkeypatch):
+    computer.torch = "old"
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    assert "Restart" in computer.installation.install()
+    assert computer.calls[:2] == [("uninstall", "torch torchvision"), ("torch", True)]
+
+
+def test_a_mac_that_torch_no_longer_serves_is_told_so_before_anything_is_installed(computer, monkeypatch):
+    monkeypatch.setattr(module.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(module.platform, "machine", lambda: "x86_64")
+    assert "Apple processor" in computer.installation.inWords()
+    assert computer.installation.install() == computer.installation.unsupported()
+    assert computer.calls == []
+    monkeypatch.setattr(module.platform, "machine", lambda: "arm64")
+    assert computer.installation.unsupported() == ""
 
 
 def test_torch_state_is_found_without_importing_it(monkeypatch, tmp_path):

@@ -17,6 +17,7 @@ from PySide6 import QtWidgets
 
 from BrainIACLib.contracts import contract_to_json, read_contract
 from BrainIACLib.resources import resource
+from BrainIACLib.worker.requests import DownloadModel
 
 STARTER = resource("Models", "sequence-starter")
 
@@ -82,7 +83,7 @@ def test_a_download_states_size_host_folder_and_license_and_contacts_nobody_befo
     monkeypatch.setitem(sys.modules, "huggingface_hub", types.ModuleType("huggingface_hub"))
     sys.modules["huggingface_hub"].__spec__ = object()
     asked = []
-    monkeypatch.setattr(panel.logic.worker, "request", lambda action, arguments, *unused: asked.append(arguments))
+    monkeypatch.setattr(panel.logic.worker, "request", lambda request, *unused: asked.append(request))
     button(panel, "downloadButton").click()
     dialog = openDialog()
     choice = dialog.findChild(QtWidgets.QComboBox, "downloadChoice")
@@ -93,7 +94,7 @@ def test_a_download_states_size_host_folder_and_license_and_contacts_nobody_befo
     assert asked == []
     button(panel, "downloadButton").click()
     accept(openDialog())
-    assert asked == [{"id": "brainiac-v1-hugging-face"}]
+    assert asked == [DownloadModel("brainiac-v1-hugging-face")]
 
 
 def test_the_download_package_is_installed_only_after_a_yes(store, panel, scene, monkeypatch):

@@ -7,7 +7,6 @@ import pytest
 pytest.importorskip("slicer", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
-import inspect
 import json
 import os
 import signal
@@ -31,6 +30,7 @@ from test_results import prediction
 from BrainIACLib.errors import Cancelled
 from BrainIACLib.preprocessing.brain_extraction import BACKENDS, choices
 from BrainIACLib.worker.conversation import WorkerError
+from BrainIACLib.worker.requests import Examine, Forget, PrepareStudy, Status
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SEQUENCE_MODEL = REPOSITORY / "Resources" / "Models" / "sequence-starter" / "contract.json"
@@ -144,14 +144,14 @@ def worker(scene):
     worker.stop()
 
 
-def ask(worker, action, **arguments):
+def ask(worker, request):
     outcome = []
-    worker.request(action, arguments, outcome.append, outcome.append, lambda step, fraction: None)
+    worker.request(request, outcome.append, outcome.append, lambda step, fraction: None)
     return outcome
 
 
 def test_a_request_is_answered_while_the_window_lives(worker):
-    outcome, ticks = ask(worker, "status", device="cpu"), []
+    outcome, ticks = ask(worker, Status("cpu")), []
     timer = QtCore.QTimer()
     timer.timeout.connect(lambda: ticks.append(time.monotonic()))
     timer.start(20)
@@ -162,25 +162,25 @@ def test_a_request_is_answered_while_the_window_lives(worker):
 
 
 def test_a_killed_worker_is_reported_and_replaced(worker):
-    first = ask(worker, "forget")
+    first = ask(worker, Forget())
     wait(lambda: first)
     folder, pid = worker.folder, worker._conversation.pid
-    outcome = ask(worker, "status", device="cpu")
+    outcome = ask(worker, Status("cpu"))
     os.kill(pid, signal.SIGKILL)
     wait(lambda: outcome)
     assert isinstance(outcome[0], WorkerError)
     assert not folder.exists()
-    again = ask(worker, "forget")
+    again = ask(worker, Forget())
     wait(lambda: again)
     assert again == [{}]
 
 
 def test_a_worker_that_does_not_obey_a_cancel_is_ended(worker):
-    first = ask(worker, "forget")
+    first = ask(worker, Forget())
     wait(lambda: first)
     pid = worker._conversation.pid
     os.kill(pid, signal.SIGSTOP)
-    outcome = ask(worker, "status", device="cpu")
+    outcome = ask(worker, Status("cpu"))
     worker.cancel()
     wait(lambda: outcome)
     assert isinstance(outcome[0], Cancelled)
@@ -189,11 +189,11 @@ def test_a_worker_that_does_not_obey_a_cancel_is_ended(worker):
 
 def test_a_hung_worker_is_noticed(scene):
     worker = WorkerProcess(python=sys.executable, silenceLimit=30_000)
-    first = ask(worker, "forget")
+    first = ask(worker, Forget())
     wait(lambda: first)
     worker._silenceTimer.setInterval(500)
     os.kill(worker._conversation.pid, signal.SIGSTOP)
-    outcome = ask(worker, "status", device="cpu")
+    outcome = ask(worker, Status("cpu"))
     wait(lambda: outcome)
     assert "no sign of life" in str(outcome[0])
     worker.stop()
@@ -201,14 +201,14 @@ def test_a_hung_worker_is_noticed(scene):
 
 def test_a_python_that_does_not_exist_is_reported(scene, tmp_path):
     worker = WorkerProcess(python=str(tmp_path / "no-python"))
-    outcome = ask(worker, "status")
+    outcome = ask(worker, Status())
     wait(lambda: outcome)
     assert "no-python" in str(outcome[0])
     worker.stop()
 
 
 def test_stopping_ends_requests_process_and_folder(worker):
-    outcome = ask(worker, "status", device="cpu")
+    outcome = ask(worker, Status("cpu"))
     folder = worker.folder
     worker.stop()
     assert isinstance(outcome[0], Cancelled)
@@ -216,26 +216,22 @@ def test_stopping_ends_requests_process_and_folder(worker):
 
 
 def test_the_findings_of_an_examination_become_part_of_the_answer(panel, scene, oblique, monkeypatch):
-    """Examining takes half a minute of computing; the worker is a stand-in that takes only what the real one takes."""
-    from BrainIACLib.worker.service import Service
-
+    """Examining takes half a minute of computing; a stand-in for the worker notes what it is asked."""
     scan = scene.load(oblique)
     panel._parameterNode.saliencyScan = scan
     panel.logic.results().add(prediction(), {"any": scan})
     panel.updatePanel()
-    asked = {}
+    asked = []
 
-    def request(action, arguments, done, failed, progress):
-        act = Service(Path("unused"))._actions[action]
-        inspect.signature(act).bind(lambda step, fraction: None, lambda: False, **arguments)
-        asked[action] = arguments
-        done({} if action == "study" else {"trust": {"spread": {"meaning": "Shifts change nothing."}}})
+    def request(request, done, failed, progress):
+        asked.append(request)
+        done({"trust": {"spread": {"meaning": "Shifts change nothing."}}} if isinstance(request, Examine) else {})
 
     monkeypatch.setattr(panel.logic.worker, "request", request)
     click(panel, "examineButton")
-    assert list(asked) == ["study", "examine"]
-    assert asked["examine"]["scans"] == {"any": scan.GetID()}
-    assert asked["examine"]["label"] == "T1"
+    assert [type(one) for one in asked] == [PrepareStudy, Examine]
+    assert asked[1].scans == {"any": scan.GetID()}
+    assert asked[1].label == "T1"
     assert "Shifts change nothing." in panel.ui.answerText.toPlainText()
 
 

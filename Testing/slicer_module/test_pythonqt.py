@@ -16,6 +16,21 @@ PROPERTIES = {
 }  # fmt: skip
 
 
+# Methods without another overload that a number fits: flags may be joined there, and only there.
+TAKE_FLAGS = {"setFlags", "setStandardButtons", "setTextInteractionFlags", "setAlignment"}
+PYTHONS_OWN = {
+    "format",
+    "open",
+    "sort",
+    "update",
+    "show",
+    "index",
+    "mkdir",
+    "text",
+    "contains",
+}  # also names of Qt's methods
+
+
 def trees():
     return [pytest.param(ast.parse(path.read_text(encoding="utf-8")), id=path.name) for path in SOURCES]
 
@@ -58,3 +73,86 @@ def test_only_literals_are_translated(tree):
 def test_no_signals_of_our_own_and_no_style_sheets(tree):
     names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert not names & {"Signal", "setStyleSheet", "processEvents"}
+
+
+def calls(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def isQt(node):
+    return ast.unparse(node).startswith("qt.")
+
+
+@pytest.mark.parametrize("tree", trees())
+def test_flags_are_joined_only_where_a_number_has_one_meaning(tree):
+    """PythonQt makes a plain number of joined flags, which fits constructors and overloads that were not meant."""
+    joined = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp) and (isQt(node.left) or isQt(node.right))]
+    allowed = [
+        part
+        for call in calls(tree)
+        if isinstance(call.func, ast.Attribute) and call.func.attr in TAKE_FLAGS and len(call.args) == 1
+        for part in ast.walk(call.args[0])
+    ]
+    assert [node.lineno for node in joined if node not in allowed] == []
+
+
+@pytest.mark.parametrize("tree", trees())
+def test_constructors_of_qt_get_no_enums_and_no_keywords(tree):
+    made = [call for call in calls(tree) if ast.unparse(call.func).startswith(("qt.Q", "ctk.ctk", "slicer.qMRML"))]
+    made = [call for call in made if ast.unparse(call.func).count(".") == 1]
+    assert [call.lineno for call in made if call.keywords] == []
+    enums = [call for call in made for argument in call.args if ast.unparse(argument).startswith("qt.")]
+    enums = [call for call in enums if not any(isinstance(argument, ast.Call) for argument in call.args)]
+    assert [call.lineno for call in enums] == []
+
+
+@pytest.mark.parametrize("tree", trees())
+def test_methods_of_qt_get_no_keywords(tree):
+    """C++ has none; PythonQt says so only when the line runs."""
+    QtWidgets = pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+    classes = [value for name, value in vars(QtWidgets).items() if name.startswith("Q") and isinstance(value, type)]
+    methods = {name for cls in classes for name in dir(cls) if not name.startswith("_")} - PYTHONS_OWN
+    named = [call for call in calls(tree) if isinstance(call.func, ast.Attribute) and call.keywords]
+    named = [call for call in named if not ast.unparse(call.func).startswith(("slicer.", "json.", "importlib."))]
+    ours = {node.name for tree in (ast.parse(path.read_text("utf-8")) for path in SOURCES) for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef)}  # fmt: skip
+    assert [ast.unparse(call) for call in named if call.func.attr in methods - ours] == []
+
+
+@pytest.mark.parametrize("tree", trees())
+def test_slots_have_no_default_that_a_signal_could_fill(tree):
+    """``clicked`` sends whether the button is down, also to a slot that only has a default for something else."""
+    methods = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    wrong = []
+    for call in calls(tree):
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "connect":
+            slot = call.args[-1]
+            if isinstance(slot, ast.Attribute) and slot.attr in methods:
+                slot = methods[slot.attr]
+            if isinstance(slot, (ast.Lambda, ast.FunctionDef)) and slot.args.defaults:
+                wrong.append(call.lineno)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("tree", trees())
+def test_nothing_is_deleted_by_cpp_while_python_still_holds_it(tree):
+    """A deleted object raises in PySide6 and PythonQt alike, but at another moment: widgets are hidden, not deleted."""
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not names & {"deleteLater", "takeAt", "WA_DeleteOnClose"}
+
+
+def test_the_stand_in_for_qt_refuses_what_pythonqt_takes_for_something_else():
+    """The box of buttons with its flags was such a constructor: every dialog failed in Slicer."""
+    pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+    import qt
+    from pythonqt import Habit
+
+    flags = qt.QDialogButtonBox.StandardButton.Ok | qt.QDialogButtonBox.StandardButton.Cancel
+    with pytest.raises(Habit):
+        qt.QDialogButtonBox(flags)
+    with pytest.raises(Habit):
+        qt.QSlider(qt.Qt.Orientation.Horizontal)
+    with pytest.raises(Habit):
+        qt.QLabel(text="a")
+    assert qt.QLabel("a").text() == "a"
+    assert isinstance(qt.QLabel("a"), qt.QWidget)

@@ -60,6 +60,12 @@ def test_a_repeated_answer_replaces_the_first_and_another_scan_adds_a_row(scene,
     assert results.node.GetCellText(1, 2) == "FLAIR"
 
 
+def test_cells_cannot_be_typed_over(results, scan):
+    """What is exported is the stored answer: a cell that shows something else would be a lie."""
+    results.add(prediction(), {"any": scan})
+    assert results.node.GetLocked()
+
+
 def test_measurements_have_a_unit_and_no_probability(results, scan):
     age = prediction("41.2 years", None, task="age", value=41.23, unit="years", probabilities={})
     results.add(age, {"any": scan})

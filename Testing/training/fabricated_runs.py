@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from Training.evaluation import results
-from Training.evaluation.results import FRACTIONS, INITIALISATIONS, PRIMARY_METRIC, TASKS, Cell
+from Training.runs import layout as results
+from Training.runs.cell import FRACTIONS, INITIALISATIONS, Cell
+from Training.tasks import TASKS
 
 CLASSES = ("T1", "T2", "FLAIR", "T1CE")
 FABRICATED_SKILL = {"BrainIAC": 1.0, "MedicalNet": 0.6, "Scratch": 0.3}
@@ -80,7 +81,7 @@ def fabricate_random_runs(
             split: {"patients": int(rows["patient"].nunique()), "scans": len(rows), "sequences": {"T1": len(rows)}}
             for split, rows in table.groupby("split")
         }
-        validation = {"metric": PRIMARY_METRIC[cell.task], "value": 0.5, "epoch": 0}
+        validation = {"metric": TASKS[cell.task].primary.name, "value": 0.5, "epoch": 0}
         results.write_metrics(path, counts=counts, validation=validation, seconds=1.0, finished="2026-01-01T00:00:00")
     return cells
 
@@ -134,7 +135,7 @@ def _embeddings(table: pd.DataFrame, skill: float, generator: np.random.Generato
 
 def _write_stability(folder: Path, cell: Cell, skill: float) -> None:
     start = {"balanced_accuracy": 0.25 + 0.7 * skill, "mae": 8 - 5 * skill, "auc": 0.5 + 0.4 * skill}
-    metric = PRIMARY_METRIC[cell.task]
+    metric = TASKS[cell.task].primary.name
     rows = []
     for perturbation, levels, none in (
         ("contrast", (0.5, 1.0, 1.5, 2.0), 1.0),

@@ -13,9 +13,9 @@ from Training.cohorts.open_data import write_open_manifest
 from Training.cohorts.simulated_patients import MUTANT_SHARE, draw_patient, survival_of, widen_ventricles
 from Training.cohorts.synthetic import SyntheticCohort, draw_cohort, usable_label_maps
 from Training.data.manifest import read_manifest
-from Training.starter.samples import template_grid
 from Training.synthesis.label_maps import label_map_files, label_map_name
 from Training.synthesis.sequences import SEQUENCES
+from Training.synthesis.template_grid import template_grid
 from Training.synthesis.tissue_parameters import CLASS
 
 SIZE = (32, 38, 30)

@@ -41,7 +41,7 @@ def test_a_good_manifest_keeps_ids_and_further_columns(tmp_path):
     ("lines", "told"),
     [
         (["a.nii,p,d,T9,,,,,,"], "line 2: sequence is 'T9'"),
-        (["a.nii,p,d,T1,,,,,,", "b.nii,,d,T1,,,,,,"], "line 3: patient is ''"),
+        (["a.nii,p,d,T1,,,,,,", "b.nii,,d,T1,,,,,,"], "line 3: patient is empty"),
         (["a.nii,p,d,T1,130,,,,,"], "line 2: age_years is '130.0', but must lie between 0 and 120"),
         (["a.nii,p,d,T1,old,,,,,"], "line 2: age_years is 'old', which is no number"),
         (["a.nii,p,d,T1,,boss,,,,"], "role is 'boss'"),
@@ -65,7 +65,7 @@ def test_unreadable_tables_are_refused(tmp_path):
     with pytest.raises(ManifestError, match="does not exist"):
         read_manifest(tmp_path / "none.csv")
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00scan")
-    with pytest.raises(ManifestError, match="cannot be read"):
+    with pytest.raises(ManifestError, match="no text in UTF-8"):
         read_manifest(tmp_path / "x.csv")
     (tmp_path / "y.csv").write_text("scan,dataset\na,b\n")
     with pytest.raises(ManifestError, match="no column 'patient'"):

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from BrainIACLib.errors import TrainingError
-from Training.downstream.fractions import fold_columns, nested_order, split_column, strata
+from Training.downstream.fractions import fold_columns, nested_order, split_column
 from Training.downstream.plan import Plan
 from Training.downstream.studies import studies
-from Training.downstream.survival_labels import DAYS_PER_MONTH, horizon_labels
-from Training.downstream.tasks import TASKS
+from Training.tasks import TASKS
+from Training.tasks.survival import DAYS_PER_MONTH, horizon_labels
+from Training.tasks.task import Settings
 
 SHARES = {"hold_out": 0.2, "validation": 0.2}
 FRACTIONS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -72,7 +73,7 @@ def test_fractions_are_nested_stratified_and_apart_from_the_hold_out(task):
     before: dict[str, set] = {}
     hold_outs = []
     for fraction in FRACTIONS:
-        split = split_column(table, task, fraction=fraction, seed=3, **SHARES)
+        split = split_column(table, TASKS[task], fraction=fraction, seed=3, **SHARES)
         parts = {name: set(table["patient"][split == name]) for name in ("train", "validation", "test")}
         assert not parts["train"] & parts["validation"]
         assert not (parts["train"] | parts["validation"]) & parts["test"]
@@ -88,9 +89,9 @@ def test_fractions_are_nested_stratified_and_apart_from_the_hold_out(task):
             assert abs(share - table["target"].mean()) < 0.5 * table["target"].mean()
     assert all(one == hold_outs[0] for one in hold_outs)
     assert len(hold_outs[0]) == 30
-    again = split_column(table, task, fraction=0.4, seed=3, **SHARES)
-    other = split_column(table, task, fraction=0.4, seed=4, **SHARES)
-    assert (again == split_column(table, task, fraction=0.4, seed=3, **SHARES)).all()
+    again = split_column(table, TASKS[task], fraction=0.4, seed=3, **SHARES)
+    other = split_column(table, TASKS[task], fraction=0.4, seed=4, **SHARES)
+    assert (again == split_column(table, TASKS[task], fraction=0.4, seed=3, **SHARES)).all()
     assert not (again == other).all()
 
 
@@ -112,7 +113,7 @@ def test_patients_with_one_sequence_do_not_crowd_out_the_others():
     scans = cohort(60)
     scans = scans[(scans["sequence"] == "T1") | (scans["patient"] < "p015")].reset_index(drop=True)
     table = studies(scans, TASKS["sequence"]).table
-    for split in fold_columns(table, "sequence", folds=5, fraction=0.4, seed=0, validation=0.2):
+    for split in fold_columns(table, TASKS["sequence"], folds=5, fraction=0.4, seed=0, validation=0.2):
         complete = {name: set(scans["sequence"][split == name]) for name in ("train", "test")}
         assert complete == {"train": {"T1", "T2", "FLAIR", "T1CE"}, "test": {"T1", "T2", "FLAIR", "T1CE"}}
 
@@ -122,7 +123,7 @@ def test_roles_and_external_datasets_win_over_drawing():
     role = lambda n: "test" if n < 10 else "validation" if n < 20 else "pretrain" if n < 30 else ""  # noqa: E731
     table = studies(cohort(80, role=role, dataset=lambda n: "away" if n >= 70 else "here"), TASKS["age"]).table
     for fraction in (0.2, 1.0):
-        split = split_column(table, "age", fraction=fraction, seed=0, external=("away",), **SHARES)
+        split = split_column(table, TASKS["age"], fraction=fraction, seed=0, external=("away",), **SHARES)
         number = table["patient"].str[1:].astype(int)
         assert (split[number < 10] == "test").all()
         assert (split[(number >= 10) & (number < 20)] == "validation").all()
@@ -141,7 +142,7 @@ def test_one_scan_with_a_role_speaks_for_its_person():
     scans.loc[first & (number == 55), "role"] = "pretrain"
     scans["same_person_as"] = np.where(number == 56, "p040", "")  # an external person who is in the pool, too
     table = studies(scans, TASKS["age"]).table
-    split = split_column(table, "age", fraction=1.0, seed=0, external=("away",), **SHARES)
+    split = split_column(table, TASKS["age"], fraction=1.0, seed=0, external=("away",), **SHARES)
     number = table["scan"].str.extract(r"p(\d+)")[0].astype(int)
     assert (split[number < 10] == "test").all()
     assert (split[number.between(10, 19)] == "validation").all()
@@ -153,14 +154,14 @@ def test_one_scan_with_a_role_speaks_for_its_person():
 def test_all_seeds_have_the_same_hold_out():
     """P-14: evaluation averages seeds case by case."""
     table = studies(cohort(50), TASKS["idh"]).table
-    first, second = (split_column(table, "idh", fraction=0.6, seed=seed, **SHARES) for seed in (1, 2))
+    first, second = (split_column(table, TASKS["idh"], fraction=0.6, seed=seed, **SHARES) for seed in (1, 2))
     assert ((first == "test") == (second == "test")).all()
     assert not (first == second).all()
 
 
 def test_folds_leave_out_who_was_pretrained_on():
     table = studies(cohort(40, role=lambda n: "pretrain" if n < 10 else ""), TASKS["age"]).table
-    columns = fold_columns(table, "age", folds=5, fraction=1.0, seed=0, validation=0.2)
+    columns = fold_columns(table, TASKS["age"], folds=5, fraction=1.0, seed=0, validation=0.2)
     pretrained = table["role"] == "pretrain"
     assert all((split[pretrained] == "").all() and (split[~pretrained] != "").all() for split in columns)
 
@@ -175,8 +176,8 @@ def test_folds_and_external_datasets_exclude_each_other():
 def test_every_fold_has_its_share_of_each_stratum(task, folds):
     """Five folds of five age strata, too: no fold may be tested on an age that it never saw."""
     table = studies(cohort(61), TASKS[task]).table
-    stratum = pd.Series(strata(table, task))
-    columns = fold_columns(table, task, folds=folds, fraction=1.0, seed=0, validation=0.2)
+    stratum = pd.Series(TASKS[task].strata(table))
+    columns = fold_columns(table, TASKS[task], folds=folds, fraction=1.0, seed=0, validation=0.2)
     tested = [stratum[sorted(set(table["patient"][split == "test"]))].value_counts() for split in columns]
     tested = pd.DataFrame(tested).fillna(0)
     assert (tested.max() - tested.min() <= 1).all()
@@ -187,7 +188,7 @@ def test_every_fold_has_its_share_of_each_stratum(task, folds):
 def test_a_tenth_of_sixty_patients_has_someone_to_validate_with(task):
     """As in the open cohort: six of 61, of five age strata."""
     table = studies(cohort(76), TASKS[task]).table
-    for split in fold_columns(table, task, folds=5, fraction=0.1, seed=0, validation=0.2):
+    for split in fold_columns(table, TASKS[task], folds=5, fraction=0.1, seed=0, validation=0.2):
         patients = {name: table["patient"][split == name].nunique() for name in ("train", "validation")}
         assert patients["train"] + patients["validation"] == 6
         assert 1 <= patients["validation"] <= 2
@@ -195,12 +196,12 @@ def test_a_tenth_of_sixty_patients_has_someone_to_validate_with(task):
 
 def test_every_case_is_in_the_test_split_of_one_fold():
     table = studies(cohort(40), TASKS["sequence"]).table
-    columns = fold_columns(table, "sequence", folds=5, fraction=1.0, seed=0, validation=0.2)
+    columns = fold_columns(table, TASKS["sequence"], folds=5, fraction=1.0, seed=0, validation=0.2)
     assert (sum((split == "test").astype(int) for split in columns) == 1).all()
     for split in columns:
         assert not set(table["patient"][split == "test"]) & set(table["patient"][split != "test"])
     with pytest.raises(TrainingError, match="too few"):
-        fold_columns(table, "sequence", folds=30, fraction=1.0, seed=0, validation=0.2)
+        fold_columns(table, TASKS["sequence"], folds=30, fraction=1.0, seed=0, validation=0.2)
 
 
 def test_studies_of_several_scans_mark_what_is_missing():
@@ -226,7 +227,9 @@ def test_censored_patients_are_counted_and_have_no_truth():
 
 
 def test_ages_are_learnt_in_the_declared_unit():
-    years, months = (studies(cohort(5), TASKS["age"], age_unit=unit).table["target"] for unit in ("years", "months"))
+    years, months = (
+        studies(cohort(5), TASKS["age"], Settings(age_unit=unit)).table["target"] for unit in ("years", "months")
+    )
     np.testing.assert_allclose(months, 12 * years)
 
 
@@ -242,4 +245,4 @@ def test_too_few_cases_are_said_in_words():
     with pytest.raises(TrainingError, match="needs T1 scans with age_years"):
         studies(cohort(3, age_years=lambda n: np.nan), TASKS["age"])
     with pytest.raises(TrainingError, match="larger fraction"):
-        split_column(studies(cohort(8), TASKS["age"]).table, "age", fraction=0.1, seed=0, **SHARES)
+        split_column(studies(cohort(8), TASKS["age"]).table, TASKS["age"], fraction=0.1, seed=0, **SHARES)

@@ -31,9 +31,9 @@ from Training.downstream.finetune import main
 from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.queue import REPOSITORY, is_finished, work_in_processes, work_through
 from Training.evaluation.feature_clusters import feature_clusters
-from Training.evaluation.reading_runs import read_run, read_runs
-from Training.evaluation.results import Cell
 from Training.evaluation.risk_groups import risk_groups
+from Training.runs.cell import Cell
+from Training.runs.reading import read_run, read_runs
 
 SIZE = (16, 16, 16)
 NET = {"architecture": "resnet10", "width": 0.0625, "like": ""}

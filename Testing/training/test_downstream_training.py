@@ -11,12 +11,13 @@ pytest.importorskip("pandera", reason="needs the 'training' extra")
 from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.errors import Cancelled, ModelError, TrainingError
 from BrainIACLib.models.resnet import ResNet
-from Training.downstream.fitting import fit, predict, validation_score
+from Training.downstream.fitting import fit, predict
 from Training.downstream.initialisation import load_initialisation
 from Training.downstream.inputs import EmbeddingInputs
 from Training.downstream.network import StudyNet, absorb_input_scale, absorb_output_scale, masked_mean, new_head
 from Training.downstream.recipe import Optimisation, Recipe, load_recipe, recipe_names
-from Training.downstream.tasks import TASKS, TargetScale, loss, scores
+from Training.tasks import TASKS
+from Training.tasks.task import TargetScale
 
 LIKE = EncoderContract(
     architecture="resnet10",
@@ -72,16 +73,16 @@ def test_losses_are_the_paper_s_equations():
     logits, labels = rng.normal(size=(5, 4)), np.array([0, 3, 1, 2, 2.0])
     exps = np.exp(logits)
     expected = -np.mean(np.log(exps[np.arange(5), labels.astype(int)] / exps.sum(1)))
-    assert float(loss(TASKS["sequence"], *_tensors(logits, labels), TargetScale())) == pytest.approx(expected)
+    assert float(TASKS["sequence"].loss(*_tensors(logits, labels), TargetScale())) == pytest.approx(expected)
     out, ages = rng.normal(size=(5, 1)), rng.uniform(20, 60, 5)
     scale = TargetScale(40.0, 10.0)
     expected = np.mean((ages - (out[:, 0] * 10 + 40)) ** 2) / 10**2
-    assert float(loss(TASKS["age"], *_tensors(out, ages), scale)) == pytest.approx(expected)
+    assert float(TASKS["age"].loss(*_tensors(out, ages), scale)) == pytest.approx(expected)
     truth = np.array([0, 1, 1, 0, 1.0])
     p = 1 / (1 + np.exp(-out[:, 0]))
     expected = -np.mean(truth * np.log(p) + (1 - truth) * np.log(1 - p))
-    assert float(loss(TASKS["idh"], *_tensors(out, truth), TargetScale())) == pytest.approx(expected)
-    np.testing.assert_allclose(scores(TASKS["idh"], torch.from_numpy(out), TargetScale()), p)
+    assert float(TASKS["idh"].loss(*_tensors(out, truth), TargetScale())) == pytest.approx(expected)
+    np.testing.assert_allclose(TASKS["idh"].scores(torch.from_numpy(out), TargetScale()), p)
 
 
 def _tensors(*arrays):
@@ -202,11 +203,11 @@ def train(task: str, recipe: Recipe = QUICK, **more):
 def test_the_best_validation_checkpoint_is_kept(task):
     """P-15: the model holds the weights with the best validation score of all epochs, and it has learnt the task."""
     head, inputs, targets, validation, fitted = train(task)
-    metric = [row[TASKS[task].metric] for row in fitted.history]
-    assert fitted.score == (max(metric) if TASKS[task].higher_is_better else min(metric))
+    metric = [row[TASKS[task].primary.name] for row in fitted.history]
+    assert fitted.score == (min(metric) if TASKS[task].primary.lower_is_better else max(metric))
     assert metric[fitted.epoch - 1] == fitted.score
-    predicted = scores(TASKS[task], predict(head, inputs, validation, 16), fitted.scale)
-    assert validation_score(TASKS[task], targets[validation], predicted) == pytest.approx(fitted.score)
+    predicted = TASKS[task].scores(predict(head, inputs, validation, 16), fitted.scale)
+    assert TASKS[task].validation_score(targets[validation], predicted) == pytest.approx(fitted.score)
     good_enough = {"age": fitted.score < 3, "sequence": fitted.score > 0.65}  # by chance 8 years, and 0.25
     assert good_enough.get(task, fitted.score > 0.8)
 
@@ -245,5 +246,5 @@ def test_a_training_that_cannot_be_is_refused_in_words():
 
 
 def test_one_class_only_has_a_defined_score():
-    assert validation_score(TASKS["idh"], np.zeros(3), np.array([0.1, 0.2, 0.3])) == 0.5
-    assert validation_score(TASKS["sequence"], np.zeros(2), np.eye(4)[[0, 1]]) == 0.5
+    assert TASKS["idh"].validation_score(np.zeros(3), np.array([0.1, 0.2, 0.3])) == 0.5
+    assert TASKS["sequence"].validation_score(np.zeros(2), np.eye(4)[[0, 1]]) == 0.5

@@ -15,10 +15,11 @@ from fabricated_runs import fabricate_random_runs
 
 from Training.__main__ import main as training
 from Training.evaluation.evaluation import evaluate
-from Training.evaluation.protocol_checklist import protocol_checklist
-from Training.evaluation.report import PRINTED
-from Training.evaluation.results import Cell, write_config, write_grid, write_status
 from Training.figures.catalogue import all_figures
+from Training.report.protocol_checklist import protocol_checklist
+from Training.report.report import PRINTED
+from Training.runs.cell import Cell
+from Training.runs.layout import write_config, write_grid, write_status
 
 
 class Page(HTMLParser):

@@ -11,8 +11,9 @@ import pytest
 from fabricated_runs import fabricate_random_runs
 
 from BrainIACLib.errors import ResultsError
-from Training.evaluation.reading_runs import read_run, read_runs
-from Training.evaluation.results import Cell, paper_grid, read_grid, write_status
+from Training.runs.cell import Cell, paper_grid
+from Training.runs.layout import read_grid, write_status
+from Training.runs.reading import read_run, read_runs
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,12 @@ pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
 
 from BrainIACLib.resources import resource
 from Training.data import prepare
-from Training.evaluation import evaluate, reproduce
-from Training.evaluation.presets import PRESETS
-from Training.evaluation.reading_runs import read_runs
-from Training.evaluation.results import FRACTIONS, Cell, read_grid
+from Training.report import evaluate
+from Training.reproduction import reproduce
+from Training.reproduction.presets import PRESETS
+from Training.runs.cell import FRACTIONS, Cell
+from Training.runs.layout import read_grid
+from Training.runs.reading import read_runs
 
 
 def test_ci_preset_from_label_map_to_report(label_map, tmp_path, tmp_path_factory, shared_data, monkeypatch, capsys):

@@ -14,15 +14,15 @@ from BrainIACLib.preprocessing.intensity import normalise
 from BrainIACLib.saliency import guided_smoothgrad
 from Training.data.cache import Cache, write_cache
 from Training.downstream.one_training import train_once
+from Training.downstream.perturbations import SWEEPS
 from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.queue import work_through
 from Training.downstream.recipe import load_recipe
 from Training.evaluation.evaluation import evaluate
-from Training.evaluation.perturbations import SWEEPS
-from Training.evaluation.protocol_checklist import protocol_checklist
-from Training.evaluation.reading_runs import read_run
-from Training.evaluation.results import Cell
 from Training.figures.catalogue import all_figures
+from Training.report.protocol_checklist import protocol_checklist
+from Training.runs.cell import Cell
+from Training.runs.reading import read_run
 
 SIZE, FOLDS = (16, 16, 16), 3
 LEVELS = {"contrast": [0.5, 1.0], "gibbs": [0.0, 0.4], "motion": [0.0, 0.3]}

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.preprocessing.intensity import normalise
-from Training.evaluation import perturbations
-from Training.evaluation.perturbations import FEW_LEVELS, SWEEPS
+from Training.downstream import perturbations
+from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
 
 SHAPE = (20, 25, 18)
 

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from BrainIACLib.checkpoints.installed import InstalledModel
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.predictor import Predictor
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
 from Training.starter import evaluate

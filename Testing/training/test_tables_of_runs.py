@@ -13,13 +13,12 @@ from fabricated_runs import FABRICATED_SKILL, fabricate_random_runs
 from sklearn.metrics import balanced_accuracy_score, mean_absolute_error, roc_auc_score
 
 from Training.evaluation.evaluation import evaluate, holm
-from Training.evaluation.measures import TITLES
-from Training.evaluation.results import TASKS
 from Training.tables.beside_the_paper import NO_RUN
 from Training.tables.catalogue import all_tables
 from Training.tables.features import agreement_table
 from Training.tables.published import PUBLISHED
 from Training.tables.table import Table, interval_text, p_text
+from Training.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +129,7 @@ def test_recipes_are_told_once(tables):
     recipes = tables["recipes"].cells
     assert recipes["settings"].tolist() == ["epochs 0"]
     assert len(recipes) == 1
-    assert set(recipes["tasks"][0].split(", ")) == {TITLES[task] for task in TASKS}
+    assert set(recipes["tasks"][0].split(", ")) == {task.title for task in TASKS.values()}
 
 
 def test_simulated_labels_are_marked_in_every_format(tables):

@@ -11,7 +11,8 @@ from Training.__main__ import COMMANDS
 from Training.__main__ import main as training
 from Training.data import prepare
 from Training.downstream import finetune, queue
-from Training.evaluation import evaluate, reproduce
+from Training.report import evaluate
+from Training.reproduction import reproduce
 from Training.ssl import pretrain, smoke
 
 

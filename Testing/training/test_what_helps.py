@@ -11,8 +11,8 @@ pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
 
 from Training.data.cache import write_cache
 from Training.data.standardising import Standardising
-from Training.evaluation import what_helps
-from Training.evaluation.presets import PRESETS
+from Training.reproduction import what_helps
+from Training.reproduction.presets import PRESETS
 from Training.ssl.callbacks import Stopped
 from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining, as_plain
 

@@ -26,8 +26,8 @@ from BrainIACLib.sequences import STANDARD_NAMES
 from Training.cohorts.simulated_patients import NOTE, draw_patient
 from Training.data.cache import INDEX, quantise, write_cache
 from Training.data.standardising import Standardising
-from Training.starter.samples import template_grid
 from Training.synthesis.label_maps import LABEL_MAPS, LabelMap, label_map_files, load_label_map
+from Training.synthesis.template_grid import template_grid
 
 ROLES = ("pretrain", "train", "test")
 TUMOURS = "tumours.npz"

@@ -17,7 +17,7 @@ from Training.cohorts.reading import (
     one_row_each,
     remark,
 )
-from Training.downstream.survival_labels import DAYS_PER_MONTH
+from Training.tasks.survival import DAYS_PER_MONTH
 
 NAME = re.compile(r"(TCGA-\w{2}-\w{4})_(\d{4}\.\d{2}\.\d{2})_(t1|t1Gd|t2|flair)\.nii(?:\.gz)?")
 TABLES = ("clinical.tsv",)

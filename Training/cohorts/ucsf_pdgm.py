@@ -7,7 +7,7 @@ from pathlib import Path
 
 from BrainIACLib.sequences import sequence_named
 from Training.cohorts.reading import BRATS_2021, Found, clinical_table, files_matching, number, one_row_each, remark
-from Training.downstream.survival_labels import DAYS_PER_MONTH
+from Training.tasks.survival import DAYS_PER_MONTH
 
 NAME = re.compile(r"(UCSF-PDGM-\d{3,4}(?:_FU\d+d)?)_(T1|T1c|T2|FLAIR)\.nii(?:\.gz)?")
 EXAM = re.compile(r"UCSF-PDGM-0*(\d+)(?:_(FU\d+d))?")

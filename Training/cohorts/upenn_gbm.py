@@ -17,7 +17,7 @@ from Training.cohorts.reading import (
     one_row_each,
     remark,
 )
-from Training.downstream.survival_labels import DAYS_PER_MONTH
+from Training.tasks.survival import DAYS_PER_MONTH
 
 NAME = re.compile(r"(UPENN-GBM-\d{5})_(\d{2})_(T1|T1GD|T2|FLAIR)\.nii(?:\.gz)?")  # not ..._unstripped
 TABLES = ("UPENN-GBM_clinical_info*.csv",)

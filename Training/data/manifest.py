@@ -8,6 +8,7 @@ other datasets, separated by ";") joins people in every split and overlap check 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,16 @@ import pandas as pd
 import pandera.pandas as pa
 
 from BrainIACLib.errors import ManifestError
+from BrainIACLib.manifests import read_manifest as read_rows_of
+from BrainIACLib.manifests import refuse_problems
 from BrainIACLib.sequences import ALL_NAMES, OTHER
+from Training.tasks import TASKS
+from Training.tasks.task import LabelColumn
 
 SEQUENCES = (*ALL_NAMES, OTHER)
 ROLES = ("pretrain", "train", "validation", "test")
 REQUIRED = ("scan", "patient", "dataset")
 TEXT_COLUMNS = (*REQUIRED, "session", "sequence", "role")
-NUMBER_COLUMNS = ("age_years", "idh", "survival_months", "event")
-REASONS_SHOWN = 3
 
 
 def read_manifest(path: Path | str, *, check_files: bool = True) -> pd.DataFrame:
@@ -43,30 +46,23 @@ def read_manifest(path: Path | str, *, check_files: bool = True) -> pd.DataFrame
         in two roles; with the line of the file.
     """
     path = Path(path)
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ManifestError(f"'{path}' does not exist; check the spelling of the path.") from None
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise ManifestError(
-            f"'{path}' cannot be read as a CSV table ({reason}); save it as comma-separated UTF-8."
-        ) from None
-    table = check_manifest(table, str(path))
+    rows = read_rows_of(path, REQUIRED)
+    table = check_manifest(pd.DataFrame([row.facts for row in rows]), str(path), [row.line for row in rows])
     folder = path.resolve().parent
     table["scan"] = [str(folder / scan) for scan in table["scan"]]
     if check_files:
-        _refuse(path, [(row, f"the file '{scan}' does not exist") for row, scan in _missing(table)])
+        refuse_problems(path, [(rows[row].line, f"the file '{scan}' does not exist") for row, scan in _missing(table)])
     return table
 
 
-def check_manifest(table: pd.DataFrame, name: str) -> pd.DataFrame:
+def check_manifest(table: pd.DataFrame, name: str, lines: Sequence[int] | None = None) -> pd.DataFrame:
     """A copy with every column of the right type, or ManifestError with the line of each problem.
 
     Parameters
     ----------
     table : cells of any type, as read from a CSV file or made by a program.
     name : how messages call the table.
+    lines : of the file, one a row; by default the rows follow a first line that names the columns.
     """
     absent = [column for column in REQUIRED if column not in table]
     if absent:
@@ -76,22 +72,24 @@ def check_manifest(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if table.empty:
         raise ManifestError(f"'{name}' has no rows; add one line a scan.")
     table = table.reset_index(drop=True).copy()
+    lines = lines or range(2, len(table) + 2)
     problems: list[tuple[int, str]] = []
     for column in TEXT_COLUMNS:
         table[column] = _cells(table, column)
-    for column in NUMBER_COLUMNS:
+    labels = label_columns()
+    for column in labels:
         cells = _cells(table, column)
         table[column] = pd.to_numeric(cells.mask(cells == ""), errors="coerce").astype(float)
         broken = (table[column].isna() & (cells != "")) | np.isinf(table[column])
         problems += [(row, f"{column} is '{cells[row]}', which is no number") for row in table.index[broken]]
     try:
-        SCHEMA.validate(table, lazy=True)
+        _schema(labels).validate(table, lazy=True)
     except pa.errors.SchemaErrors as found:
         for case in found.failure_cases.itertuples():
             row = 0 if case.index is None else int(case.index)
             problems.append((row, f"{case.column} is '{case.failure_case}', but {case.check}"))
-    problems += _contradictions(table)
-    _refuse(name, problems)
+    problems += _contradictions(table, lines)
+    refuse_problems(name, [(lines[row], text) for row, text in problems])
     return table
 
 
@@ -111,25 +109,35 @@ def _one_of(allowed: tuple[str, ...]) -> pa.Check:
 
 
 FILLED = pa.Check(lambda cells: cells != "", error="must not be empty")
-YES_OR_NO = pa.Check.isin([0.0, 1.0], error="must be 0 or 1")
-SCHEMA = pa.DataFrameSchema(
-    {
-        **{column: _column(str, FILLED) for column in REQUIRED},
-        "sequence": _column(str, _one_of(SEQUENCES)),
-        "role": _column(str, _one_of(ROLES)),
-        "age_years": _column(float, pa.Check.in_range(0, 120, error="must lie between 0 and 120 years")),
-        "idh": _column(float, YES_OR_NO),
-        "survival_months": _column(float, pa.Check.ge(0, error="must not be negative")),
-        "event": _column(float, YES_OR_NO),
-    }
-)
 
 
-def _contradictions(table: pd.DataFrame) -> list[tuple[int, str]]:
+def label_columns() -> dict[str, LabelColumn]:
+    """The columns of numbers that the tasks bring, by name."""
+    return {column.name: column for task in TASKS.values() for column in task.columns}
+
+
+def _schema(labels: dict[str, LabelColumn]) -> pa.DataFrameSchema:
+    return pa.DataFrameSchema(
+        {
+            **{column: _column(str, FILLED) for column in REQUIRED},
+            "sequence": _column(str, _one_of(SEQUENCES)),
+            "role": _column(str, _one_of(ROLES)),
+            **{name: _column(float, _allowed(column)) for name, column in labels.items()},
+        }
+    )
+
+
+def _allowed(column: LabelColumn) -> pa.Check:
+    if column.values is not None:
+        return pa.Check.isin(column.values, error=column.says)
+    return pa.Check.in_range(column.low, column.high, error=column.says)
+
+
+def _contradictions(table: pd.DataFrame, lines: Sequence[int]) -> list[tuple[int, str]]:
     problems = []
     for row in table.index[table["scan"].duplicated() & (table["scan"] != "")]:
         first = int((table["scan"] == table["scan"][row]).idxmax())
-        problems.append((row, f"the scan '{table['scan'][row]}' stands in line {_line(first)} already"))
+        problems.append((row, f"the scan '{table['scan'][row]}' stands in line {lines[first]} already"))
     with_role = table[(table["role"] != "") & (table["patient"] != "")]
     for patient, rows in with_role.groupby("patient", sort=False):
         if rows["role"].nunique() > 1:
@@ -139,7 +147,7 @@ def _contradictions(table: pd.DataFrame) -> list[tuple[int, str]]:
                 (
                     int(other.index[0]),
                     f"the patient '{patient}' has the role {other['role'].iloc[0]}, but {first} in line "
-                    f"{_line(int(rows.index[0]))}; one patient must not be in two roles",
+                    f"{lines[int(rows.index[0])]}; one patient must not be in two roles",
                 )
             )
     half = table["survival_months"].isna() != table["event"].isna()
@@ -149,16 +157,3 @@ def _contradictions(table: pd.DataFrame) -> list[tuple[int, str]]:
 
 def _missing(table: pd.DataFrame) -> list[tuple[int, str]]:
     return [(row, scan) for row, scan in enumerate(table["scan"]) if not Path(scan).exists()]
-
-
-def _line(row: int) -> int:
-    return row + 2  # the first line of the file names the columns
-
-
-def _refuse(name: Path | str, problems: list[tuple[int, str]]) -> None:
-    if not problems:
-        return
-    problems = sorted(problems)
-    shown = "; ".join(f"line {_line(row)}: {text}" for row, text in problems[:REASONS_SHOWN])
-    more = f"; {len(problems) - REASONS_SHOWN} more" if len(problems) > REASONS_SHOWN else ""
-    raise ManifestError(f"'{name}' cannot be used: {shown}{more}. Correct the table and run the command again.")

@@ -1,6 +1,6 @@
 """One cell of the grid, from its data to its folder: train, predict, perturb, write (PROTOCOL P-13 to P-19, P-42).
 
-The folder's layout is that of ``Training.evaluation.results``; ``metrics.json`` is written last.
+The folder's layout is that of ``Training.runs.layout``; ``metrics.json`` is written last.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from Training.downstream.one_training import Trained, train_once
 from Training.downstream.plan import Workbench
 from Training.downstream.predictions import predictions_table
 from Training.downstream.recipe import load_recipe, recipe_facts
+from Training.downstream.run_saliency import write_saliency
+from Training.downstream.stability import stability_table
 from Training.downstream.studies import Studies
-from Training.downstream.tasks import TASKS, Task, display_factor
-from Training.evaluation.results import Cell, write_config, write_metrics, write_predictions, write_status
-from Training.evaluation.run_saliency import write_saliency
-from Training.evaluation.stability import stability_table
+from Training.runs.cell import Cell
+from Training.runs.layout import write_config, write_metrics, write_predictions, write_status
+from Training.tasks import TASKS
 
 CHECKPOINT = "checkpoint.safetensors"
 SECONDS_BETWEEN_STATUS = 1.0
@@ -60,9 +61,7 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
         simulated_note=plan.simulated_note,
         folds=plan.folds,
         left_out=data.left_out,
-        **({"classes": list(task.classes)} if task.classes else {}),
-        **(_age_meaning(task, plan.age_unit) if cell.task == "age" else {}),
-        **({"horizon_months": plan.horizon} if cell.task == "survival" else {}),
+        **task.facts(plan.settings),
     )
 
     told = time.monotonic()
@@ -100,8 +99,8 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
         folder,
         counts=_counts(data, bench.cache.table["sequence"], splits),
         validation={
-            "metric": task.metric,
-            "value": float(np.mean([one.score for one in best])) * display_factor(task, plan.age_unit),
+            "metric": task.primary.name,
+            "value": float(np.mean([one.score for one in best])) * task.display_factor(plan.settings),
             "epoch": int(np.median([one.epoch for one in best])),
         },
         seconds=round(time.monotonic() - started, 2),
@@ -138,10 +137,6 @@ def _history(trainings: list[Trained]) -> str:
     return pd.concat([pd.DataFrame(one.fitted.history).assign(fold=fold) for fold, one in enumerate(trainings)]).to_csv(
         index=False
     )
-
-
-def _age_meaning(task: Task, age_unit: str) -> dict:
-    return {"unit": age_unit, "display_unit": "years", "conversion": display_factor(task, age_unit)}
 
 
 def _provenance(bench: Workbench, encoder: dict) -> dict:

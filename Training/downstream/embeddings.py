@@ -13,8 +13,8 @@ from filelock import FileLock
 
 from BrainIACLib.publishing import write_bytes
 from Training.downstream.inputs import VolumeInputs, embed_volumes
+from Training.downstream.perturbations import Perturbation
 from Training.downstream.plan import Workbench
-from Training.evaluation.perturbations import Perturbation
 
 FOLDER = ".embeddings"
 

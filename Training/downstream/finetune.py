@@ -15,13 +15,15 @@ from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError, TrainingError
 from Training.downstream.hardware_options import add_hardware_options
+from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
 from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import is_finished, work_in_processes, work_through
 from Training.downstream.recipe import recipe_names
-from Training.downstream.survival_labels import ONE_YEAR
-from Training.downstream.tasks import AGE_UNITS, TASKS
-from Training.evaluation.perturbations import FEW_LEVELS, SWEEPS
-from Training.evaluation.results import FRACTIONS, INITIALISATIONS, MODES, Cell, write_grid
+from Training.runs.cell import FRACTIONS, INITIALISATIONS, MODES, Cell
+from Training.runs.layout import write_grid
+from Training.tasks import TASKS
+from Training.tasks.age import AGE_UNITS
+from Training.tasks.task import ONE_YEAR
 
 SWEEP_CHOICES = {"none": {}, "few": FEW_LEVELS, "paper": {sweep.name: list(sweep.levels) for sweep in SWEEPS}}
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 
 from BrainIACLib.errors import Cancelled, TrainingError
 from Training.downstream.inputs import in_batches
 from Training.downstream.recipe import Optimisation, Recipe
-from Training.downstream.tasks import TargetScale, Task, loss, scores
+from Training.tasks.task import TargetScale, Task
 
 
 class Inputs(typing.Protocol):
@@ -67,7 +66,7 @@ def fit(
             f"'{task.name}', and both need one; take a larger fraction."
         )
     rng = np.random.default_rng((seed, 4))
-    scale = TargetScale.of(task, targets[train])
+    scale = task.scale(targets[train])
     model.to(device)
     batches = max(1, len(train) // recipe.batch_size)
     optimisation = Optimisation(recipe, model.parameters(), rate, batches)
@@ -85,19 +84,19 @@ def fit(
                 raise TrainingError(f"The loss is not finite in epoch {epoch}; take a recipe with a lower rate.")
             outputs = predict(model, inputs, validation, recipe.batch_size)
             truth = torch.from_numpy(targets[validation])
-            validation_loss = float(loss(task, outputs, truth, scale))
-            score = validation_score(task, targets[validation], scores(task, outputs, scale))
+            validation_loss = float(task.loss(outputs, truth, scale))
+            score = task.validation_score(targets[validation], task.scores(outputs, scale))
             history.append(
                 {
                     "epoch": epoch,
                     "training_loss": training_loss,
                     "validation_loss": validation_loss,
-                    task.metric: score,
+                    task.primary.name: score,
                     "learning_rate": optimisation.rate,
                 }
             )
             optimisation.end_epoch(validation_loss)
-            rank = (score if task.higher_is_better else -score, -validation_loss)
+            rank = (-score if task.primary.lower_is_better else score, -validation_loss)
             if best is None or rank > best:
                 best, best_epoch, best_state = rank, epoch, copy.deepcopy(model.state_dict())
             if progress is not None:
@@ -105,7 +104,7 @@ def fit(
             if epoch - best_epoch >= patience:
                 break
     model.load_state_dict(best_state)
-    return Fitted(best_epoch, history[best_epoch - 1][task.metric], scale, history)
+    return Fitted(best_epoch, history[best_epoch - 1][task.primary.name], scale, history)
 
 
 @torch.inference_mode()
@@ -113,18 +112,6 @@ def predict(model: nn.Module, inputs: Inputs, rows: np.ndarray, batch_size: int)
     """Raw outputs (len(rows), outputs) on the CPU, in evaluation mode."""
     model.eval()
     return torch.cat([model(*inputs.batch(part)).float().cpu() for part in in_batches(rows, batch_size)])
-
-
-def validation_score(task: Task, truth: np.ndarray, predicted: np.ndarray) -> float:
-    """The task's metric; 0.5 for an area under the curve where the validation cases are all of one class."""
-    if task.name == "sequence":
-        classes = np.unique(truth)
-        if len(classes) == 1:
-            return float(np.mean(predicted.argmax(1) == truth))
-        return float(balanced_accuracy_score(truth, predicted.argmax(1)))
-    if task.name == "age":
-        return float(np.mean(np.abs(predicted - truth)))
-    return float(roc_auc_score(truth, predicted)) if len(np.unique(truth)) == 2 else 0.5
 
 
 def _one_epoch(
@@ -148,7 +135,7 @@ def _one_epoch(
         mixed = recipe.mixed_precision and device.type == "cuda"
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):  # float16 would need a gradient scaler
             outputs = model(*inputs.batch(part))
-        value = loss(task, outputs.float(), torch.from_numpy(targets[part]).to(device), scale)
+        value = task.loss(outputs.float(), torch.from_numpy(targets[part]).to(device), scale)
         optimisation.step(value)
         total += float(value.detach())
     return total / len(batches)

@@ -12,22 +12,10 @@ import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import TrainingError
+from Training.tasks.task import Task
 
-AGE_STRATA = 5
 HOLD_OUT_SEED = 0  # one hold-out for all seeds: their answers are compared case by case (P-14)
 _HOLD_OUT_STREAM, _ORDER_STREAM, _FOLD_STREAM = 1, 2, 3  # so that one seed gives unrelated draws
-
-
-def strata(table: pd.DataFrame, task_name: str) -> dict[str, str]:
-    """A stratum for each patient: label (IDH, survival), fifth of the age, or which sequences there are of the patient.
-    Where a patient has several labels the first counts."""
-    first = table.groupby("patient", sort=True).first()
-    if task_name == "sequence":
-        return table.groupby("patient")["sequence"].agg(lambda names: "+".join(sorted(set(names)))).to_dict()
-    if task_name == "age":
-        ranks = first["target"].rank(method="first")
-        return np.ceil(ranks / len(ranks) * AGE_STRATA).astype(int).astype(str).to_dict()
-    return first["target"].fillna(-1).astype(int).astype(str).to_dict()
 
 
 def nested_order(stratum_of: Mapping[str, str], seed: int, stream: int = _ORDER_STREAM) -> list[str]:
@@ -51,7 +39,7 @@ def _shuffled(stratum_of: Mapping[str, str], seed: int, stream: int) -> list[tup
 
 def split_column(
     table: pd.DataFrame,
-    task_name: str,
+    task: Task,
     *,
     fraction: float,
     seed: int,
@@ -81,7 +69,7 @@ def split_column(
     split[table["dataset"].isin(external) & ~pretrained] = "external"
     split[(split == "") & (table["role"] == "test")] = "test"
     pool = table[~table["patient"].isin(table["patient"][pretrained | (split != "")])]
-    stratum = strata(pool, task_name)
+    stratum = task.strata(pool)
     if not (split == "test").any():
         order = nested_order(stratum, HOLD_OUT_SEED, _HOLD_OUT_STREAM)
         held_out = order[: round(hold_out * len(order))]
@@ -91,7 +79,7 @@ def split_column(
 
 
 def fold_columns(
-    table: pd.DataFrame, task_name: str, *, folds: int, fraction: float, seed: int, validation: float
+    table: pd.DataFrame, task: Task, *, folds: int, fraction: float, seed: int, validation: float
 ) -> list[pd.Series]:
     """One split column for each fold of a cross-validation by patient; every study is in the test split of one.
 
@@ -99,7 +87,7 @@ def fold_columns(
     Patients of the role ``pretrain`` are left out.
     """
     open_to_all = table[table["role"] != "pretrain"]
-    stratum = strata(open_to_all, task_name)
+    stratum = task.strata(open_to_all)
     order = [patient for _, members in _shuffled(stratum, seed, _FOLD_STREAM) for patient in members]
     if len(order) < 2 * folds:
         raise TrainingError(f"{len(order)} patients are too few for {folds} folds; take fewer folds.")

@@ -71,7 +71,7 @@ class Initialisation:
 
 
 def load_initialisation(name: str, source: Path | None, like: EncoderContract) -> Initialisation:
-    """The start called ``name`` (of ``Training.evaluation.results.INITIALISATIONS``).
+    """The start called ``name`` (of ``Training.runs.cell.INITIALISATIONS``).
 
     Parameters
     ----------

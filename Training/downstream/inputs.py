@@ -14,7 +14,7 @@ from BrainIACLib.models.inference import prepare_for_inference
 from BrainIACLib.preprocessing.intensity import normalise
 from Training.data.cache import Cache
 from Training.downstream.network import masked_mean
-from Training.evaluation.perturbations import Perturbation
+from Training.downstream.perturbations import Perturbation
 
 SCANS_AT_ONCE = 32
 

@@ -16,11 +16,12 @@ from Training.downstream.embeddings import embeddings_of
 from Training.downstream.fitting import Fitted, fit, predict
 from Training.downstream.inputs import EmbeddingInputs, VolumeInputs, pool_studies
 from Training.downstream.network import StudyNet, absorb_input_scale, absorb_output_scale, new_head
+from Training.downstream.perturbations import Perturbation
 from Training.downstream.plan import Workbench, with_truth
 from Training.downstream.recipe import Recipe
-from Training.downstream.tasks import TASKS, TargetScale
-from Training.evaluation.perturbations import Perturbation
-from Training.evaluation.results import HELD_OUT, Cell
+from Training.runs.cell import HELD_OUT, Cell
+from Training.tasks import TASKS
+from Training.tasks.task import TargetScale
 
 
 class Outputs(typing.Protocol):

@@ -22,9 +22,10 @@ from Training.downstream.fractions import fold_columns, split_column
 from Training.downstream.initialisation import NO_DIGEST, Initialisation, load_initialisation
 from Training.downstream.recipe import load_recipe
 from Training.downstream.studies import Studies, studies
-from Training.downstream.survival_labels import ONE_YEAR
-from Training.downstream.tasks import TASKS
-from Training.evaluation.results import HELD_OUT, LABELS, Cell, read_json
+from Training.runs.cell import HELD_OUT, Cell
+from Training.runs.layout import LABELS, read_json
+from Training.tasks import TASKS
+from Training.tasks.task import ONE_YEAR, Settings
 
 PLAN = "plan.json"
 
@@ -68,6 +69,11 @@ class Plan:
             raise TrainingError("External datasets are never trained on, but folds train on all; give one of the two.")
         object.__setattr__(self, "external", tuple(self.external))
         object.__setattr__(self, "spacing_mm", tuple(self.spacing_mm))
+
+    @property
+    def settings(self) -> Settings:
+        """What the plan chose of the tasks."""
+        return Settings(self.age_unit, self.horizon)
 
 
 def write_plan(plan: Plan, runs: Path) -> None:
@@ -132,7 +138,7 @@ class Workbench:
     @functools.cache  # noqa: B019 -- lives as long as the process
     def studies(self, task: str) -> Studies:
         """The studies of a task."""
-        return studies(self.cache.table, TASKS[task], age_unit=self.plan.age_unit, horizon=self.plan.horizon)
+        return studies(self.cache.table, TASKS[task], self.plan.settings)
 
     @functools.cache  # noqa: B019
     def initialisation(self, name: str) -> Initialisation:
@@ -164,7 +170,7 @@ class Workbench:
         if self.plan.folds:
             return fold_columns(
                 table,
-                cell.task,
+                TASKS[cell.task],
                 folds=self.plan.folds,
                 fraction=cell.fraction,
                 seed=cell.seed,
@@ -173,7 +179,7 @@ class Workbench:
         return [
             split_column(
                 table,
-                cell.task,
+                TASKS[cell.task],
                 fraction=cell.fraction,
                 seed=cell.seed,
                 hold_out=hold_out,

@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 from BrainIACLib.errors import BrainIACError, Cancelled
 from Training.downstream.cell import run_cell
 from Training.downstream.plan import Workbench, read_plan
-from Training.evaluation.results import Cell, write_status
+from Training.runs.cell import Cell
+from Training.runs.layout import write_status
 
 LOCKS = ".locks"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from BrainIACLib.errors import TrainingError
 from Training.downstream.queue import is_finished, work_through
-from Training.evaluation.results import Cell
+from Training.runs.cell import Cell
 
 
 def submit(

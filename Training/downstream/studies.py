@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import TrainingError
-from BrainIACLib.sequences import STANDARD_NAMES
 from Training.data.splits import persons
-from Training.downstream.survival_labels import ONE_YEAR, horizon_labels
-from Training.downstream.tasks import AGE_UNITS, Task
+from Training.tasks.task import USUAL, Settings, Task
 
 
 @dataclass(frozen=True)
@@ -19,8 +17,7 @@ class Studies:
     """The studies of one task.
 
     table : one row a study: ``patient``, ``scan`` (a name), ``dataset``, ``role``, ``target`` (class number, age in the
-        chosen unit, 0 or 1; NaN where the truth is not known, as for the censored), for survival ``time`` in months and
-        ``event``.
+        chosen unit, 0 or 1; NaN where the truth is not known, as for the censored), and the task's columns.
     volumes : int64 (n, slots), rows of the table of scans; -1 where a study lacks a scan.
     left_out : how many scans or studies were left out, by reason.
     """
@@ -31,7 +28,7 @@ class Studies:
     left_out: dict[str, int]
 
 
-def studies(scans: pd.DataFrame, task: Task, *, age_unit: str = "years", horizon: float = ONE_YEAR) -> Studies:
+def studies(scans: pd.DataFrame, task: Task, settings: Settings = USUAL) -> Studies:
     """The studies of ``task`` in a table of scans (columns of a manifest; the index is not used).
 
     Raises
@@ -45,35 +42,28 @@ def studies(scans: pd.DataFrame, task: Task, *, age_unit: str = "years", horizon
     builder = _single if len(task.slots) == 1 else _several
     table, volumes, left_out = builder(scans, task)
     if len(table):
-        table["target"] = _targets(table, task, age_unit, horizon)
+        table["target"] = task.targets(table, settings)
     if not len(table) or table["target"].isna().all():
-        needed = {
-            "sequence": f"scans with sequence {', '.join(STANDARD_NAMES)}",
-            "age": "T1 scans with age_years",
-            "idh": "T1CE or FLAIR scans with idh",
-            "survival": "scans with survival_months and event",
-        }[task.name]
-        raise TrainingError(f"The manifest has nothing for the task '{task.name}': it needs {needed}.")
+        raise TrainingError(f"The manifest has nothing for the task '{task.name}': it needs {task.needs}.")
     censored = int(table["target"].isna().sum())
     if censored:
-        left_out[f"censored before {horizon:g} months (not trained on, no AUC)"] = censored
+        left_out[task.left_out_in_words(settings)] = censored
     return Studies(task, table, volumes, left_out)
 
 
 def _single(scans: pd.DataFrame, task: Task):
-    """One study a scan: of any of the four sequences, or of the task's own."""
-    fitting = scans["sequence"].isin(task.classes or task.slots)
-    known = fitting & (scans["age_years"].notna() if task.name == "age" else True)
+    """One study a scan."""
+    fitting = task.fitting(scans)
+    known = fitting & task.known(scans)
     left_out = {"of another sequence": int((~fitting).sum()), "without the label": int((fitting & ~known).sum())}
     rows = np.flatnonzero(known)
-    return _named(scans, rows, scans["scan"].iloc[rows]), rows[:, None], _some(left_out)
+    return _named(scans, task, rows, scans["scan"].iloc[rows]), rows[:, None], _some(left_out)
 
 
 def _several(scans: pd.DataFrame, task: Task):
     """One study a patient and session, with the first scan of each slot."""
-    label = "idh" if task.name == "idh" else "survival_months"
-    fitting = scans["sequence"].isin(task.slots)
-    known = fitting & scans[label].notna()
+    fitting = task.fitting(scans)
+    known = fitting & task.known(scans)
     left_out = {"of another sequence": int((~fitting).sum()), "without the label": int((fitting & ~known).sum())}
     first_rows, volumes, names, repeated = [], [], [], 0
     for (patient, session), group in scans[known].groupby(["patient", "session"], sort=True):
@@ -85,24 +75,14 @@ def _several(scans: pd.DataFrame, task: Task):
     volumes = np.array(volumes, np.int64).reshape(-1, len(task.slots))
     left_out["second scan of the same kind"] = repeated
     left_out["studies that lack a scan (kept: masked mean)"] = int((volumes < 0).any(1).sum())
-    return _named(scans, np.array(first_rows, int), names), volumes, _some(left_out)
+    return _named(scans, task, np.array(first_rows, int), names), volumes, _some(left_out)
 
 
-def _named(scans: pd.DataFrame, rows: np.ndarray, names) -> pd.DataFrame:
-    columns = ["patient", "dataset", "role", "sequence", "age_years", "idh", "survival_months", "event"]
+def _named(scans: pd.DataFrame, task: Task, rows: np.ndarray, names) -> pd.DataFrame:
+    columns = ["patient", "dataset", "role", "sequence", *(column.name for column in task.columns)]
     table = scans.loc[rows, columns].reset_index(drop=True)
     table.insert(1, "scan", list(names))
-    return table.rename(columns={"survival_months": "time"})
-
-
-def _targets(table: pd.DataFrame, task: Task, age_unit: str, horizon: float) -> np.ndarray:
-    if task.name == "sequence":
-        return table["sequence"].map({name: number for number, name in enumerate(task.classes)}).to_numpy(float)
-    if task.name == "age":
-        return table["age_years"].to_numpy(float) * AGE_UNITS[age_unit]
-    if task.name == "idh":
-        return table["idh"].to_numpy(float)
-    return horizon_labels(table["time"].to_numpy(), table["event"].to_numpy(), horizon)
+    return table
 
 
 def _some(counts: dict[str, int]) -> dict[str, int]:

@@ -1,1 +1,1 @@
-"""The paper's experiments as finished runs: their layout, their statistics, and the report made from them."""
+"""Statistics of finished runs: every number of the tables and figures, computed once."""

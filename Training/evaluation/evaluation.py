@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import StatisticsError
-from Training.evaluation.measures import MEASURES, PAIRS, Measure
-from Training.evaluation.reading_runs import read_runs
-from Training.evaluation.results import HELD_OUT, INITIALISATIONS, TASKS, Cell, Run, read_grid
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, Cell
+from Training.runs.layout import read_grid
+from Training.runs.reading import Run, read_runs
+from Training.tasks import TASKS
+from Training.tasks.measure import Measure
 
 NUMBER_COLUMNS = [
     *("task", "split", "subset", "measure", "initialisation", "fraction", "value", "low", "high"),
@@ -113,7 +115,7 @@ def measure_runs(mode: str, runs: list[Run], wanted: list[Cell], resamples: int)
         for fraction, split in itertools.product(fractions, HELD_OUT):
             seeds = {name: _seeds(runs, task, name, fraction) for name in INITIALISATIONS}
             there = {name: found for name, found in seeds.items() if found and len(found[0].rows(split))}
-            for measure in MEASURES[task]:
+            for measure in TASKS[task].measures:
                 for found in there.values():
                     numbers += _numbers(measure, found, split, resamples)
                 comparisons += _comparisons(measure, there, split, resamples)
@@ -163,11 +165,9 @@ def _columns(measure: Measure, tables: list[pd.DataFrame]) -> tuple[list[np.ndar
 def _subsets(measure: Measure, task: str, table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     """(name, mask of rows): all cases, then for the primary measure pairs of classes and data sets (P-26, P-32)."""
     yield "", np.ones(len(table), bool)
-    if measure is not MEASURES[task][0]:
+    if measure is not TASKS[task].primary:
         return
-    if task == "sequence":
-        for a, b in PAIRS:
-            yield f"{a} v {b}", table["truth"].isin((a, b)).to_numpy()
+    yield from TASKS[task].subsets(table)
     if "dataset" in table and table["dataset"].nunique() > 1:
         for name in sorted(table["dataset"].unique()):
             yield str(name), (table["dataset"] == name).to_numpy()

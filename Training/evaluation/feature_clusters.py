@@ -6,7 +6,6 @@ its index is of the clusters or of the classes; both are given, on the embedding
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +14,8 @@ from sklearn.manifold import TSNE
 
 from BrainIACLib.errors import StatisticsError
 from BrainIACLib.statistics.clusters import davies_bouldin
-from Training.evaluation.results import Run
-
-AGE_BINS = (0, 10, 20, 30, 40)
-"""Limits of the paper's age bins in years (Fig 5B, D)."""
+from Training.runs.reading import Run
+from Training.tasks import TASKS
 
 _CLUSTERS = 4  # K of the paper, for sequences and for age bins
 _FEWEST_CASES = 8  # below that, four clusters of embeddings mean nothing
@@ -36,7 +33,7 @@ class FeatureClusters:
 
 
 def feature_clusters(run: Run, split: str, seed: int = 0) -> FeatureClusters:
-    """Cluster the embeddings of a split; labels are the sequences, or the age bins (older than 40: "40+").
+    """Cluster the embeddings of a split; labels are those of the task: sequences, or age bins.
 
     Raises
     ------
@@ -52,21 +49,13 @@ def feature_clusters(run: Run, split: str, seed: int = 0) -> FeatureClusters:
     if len(rows) < _FEWEST_CASES:
         raise StatisticsError(f"{len(rows)} embeddings in the {split} split are too few for {_CLUSTERS} clusters")
     embedding = run.embeddings.loc[rows.index].to_numpy(dtype=float)
-    labels = rows["truth"].to_numpy() if run.cell.task == "sequence" else age_bins(rows["truth"].to_numpy())
+    labels = TASKS[run.cell.task].groups(rows)
+    if labels is None:
+        raise StatisticsError(f"cases of the task {run.cell.task} have no label to compare clusters with")
     k_means = KMeans(_CLUSTERS, n_init=10, random_state=seed).fit_predict(embedding)
     return FeatureClusters(
         embedding, labels, k_means, davies_bouldin(embedding, k_means), davies_bouldin(embedding, labels)
     )
-
-
-def age_bins(years: np.ndarray) -> np.ndarray:
-    """The bin of each age, (cases,), as text.
-
-    >>> age_bins(np.array([9.9, 10.0, 55.0])).tolist()
-    ['0-10', '10-20', '40+']
-    """
-    names = [f"{low}-{high}" for low, high in itertools.pairwise(AGE_BINS)] + [f"{AGE_BINS[-1]}+"]
-    return np.array(names)[np.digitize(years, AGE_BINS[1:])]
 
 
 def tsne_plane(embedding: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from BrainIACLib.errors import StatisticsError
 from BrainIACLib.statistics.survival import KaplanMeier, LogRank, kaplan_meier, log_rank, median_split
-from Training.evaluation.results import Run
+from Training.runs.reading import Run
 
 
 @dataclass(frozen=True)

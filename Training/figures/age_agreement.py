@@ -9,11 +9,12 @@ from BrainIACLib.errors import StatisticsError
 from BrainIACLib.statistics.agreement import agreement
 from Training.evaluation.evaluation import Evaluation
 from Training.figures.style import COLOURS, WaitsFor, drawing
+from Training.tasks import AGE
 
 
 def age_scatter(evaluation: Evaluation, split: str, initialisation: str = "BrainIAC") -> Figure:
     """The largest model's cases with their regression line; dashed is where predicted and true age are the same."""
-    run = evaluation.largest("age", initialisation)
+    run = evaluation.largest(AGE.name, initialisation)
     if run is None or run.rows(split).empty:
         raise WaitsFor(f"a {initialisation} run of brain age with the {split} set")
     rows = run.rows(split)

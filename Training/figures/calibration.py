@@ -7,17 +7,15 @@ from matplotlib.figure import Figure
 from BrainIACLib.errors import StatisticsError
 from BrainIACLib.statistics.calibration import decision_curve, reliability_curve
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import TITLES
-from Training.evaluation.results import INITIALISATIONS
 from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing
-from Training.tables.features import right_and_probability
-
-_CLASSIFIERS = ("sequence", "idh", "survival")
+from Training.runs.cell import INITIALISATIONS
+from Training.tasks import TASKS
+from Training.tasks.task import Task
 
 
 def reliability(evaluation: Evaluation, split: str = "test") -> Figure:
     """How often what was predicted with a probability is so; above the diagonal the model is too modest."""
-    found = _cases(evaluation, _CLASSIFIERS, split)
+    found = _cases(evaluation, [task for task in TASKS.values() if task.probabilistic], split)
     tasks = list(dict.fromkeys(task for task, _ in found))
     simulated = any(evaluation.simulated(task) for task in tasks)
     with drawing(1, len(tasks), simulated=simulated, height=3.0) as (figure, axes):
@@ -29,14 +27,14 @@ def reliability(evaluation: Evaluation, split: str = "test") -> Figure:
                 curve = reliability_curve(labels, probabilities)
                 style = {"color": COLOURS[name], "marker": MARKERS[name], "linestyle": LINES[name]}
                 axis.plot(curve.predicted, curve.observed, label=name, markersize=4, **style)
-            axis.set(title=TITLES[task], xlabel="predicted probability", ylabel="observed share", aspect="equal")
+            axis.set(title=TASKS[task].title, xlabel="predicted probability", ylabel="observed share", aspect="equal")
         axes[0, 0].legend()
     return figure
 
 
 def net_benefit(evaluation: Evaluation, split: str = "test") -> Figure:
     """Decision curves of the two-class tasks: net benefit against acting on everybody or nobody."""
-    found = _cases(evaluation, ("idh", "survival"), split)
+    found = _cases(evaluation, [task for task in TASKS.values() if task.two_class], split)
     tasks = list(dict.fromkeys(task for task, _ in found))
     simulated = any(evaluation.simulated(task) for task in tasks)
     with drawing(1, len(tasks), simulated=simulated, height=3.0) as (figure, axes):
@@ -53,23 +51,25 @@ def net_benefit(evaluation: Evaluation, split: str = "test") -> Figure:
                 axis.plot(curve.thresholds, curve.everybody, color="0.5", linewidth=0.8)
                 lowest = max(curve.model.max(), lowest)
             axis.axhline(0, color="0.2", linewidth=0.8)
-            axis.set(title=TITLES[task], xlabel="threshold", ylabel="net benefit", ylim=(-0.1, lowest * 1.15 + 0.02))
+            axis.set(
+                title=TASKS[task].title, xlabel="threshold", ylabel="net benefit", ylim=(-0.1, lowest * 1.15 + 0.02)
+            )
         axes[0, 0].legend(title="grey: everybody")
     return figure
 
 
-def _cases(evaluation: Evaluation, tasks: tuple[str, ...], split: str) -> dict:
+def _cases(evaluation: Evaluation, tasks: list[Task], split: str) -> dict:
     """(0/1 outcomes, probabilities) by (task, initialisation)."""
     found = {}
     for task in tasks:
         for name in INITIALISATIONS:
-            run = evaluation.largest(task, name)
+            run = evaluation.largest(task.name, name)
             rows = None if run is None else run.rows(split).dropna(subset=["truth"])
             if rows is None or rows.empty:
                 continue
-            labels, probabilities = right_and_probability(run, rows)
+            labels, probabilities = task.outcome(rows)
             if probabilities.min() >= 0 and probabilities.max() <= 1:
-                found[task, name] = (labels, probabilities)
+                found[task.name, name] = (labels, probabilities)
     if not found:
         raise WaitsFor("finished classifiers that give probabilities")
     return found

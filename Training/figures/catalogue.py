@@ -8,7 +8,6 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import PAIRS
 from Training.figures.age_agreement import age_scatter
 from Training.figures.calibration import net_benefit, reliability
 from Training.figures.embeddings import feature_plane
@@ -20,12 +19,23 @@ from Training.figures.stability import EXTRAS, perturbations
 from Training.figures.study_design import split_diagram
 from Training.figures.study_overview import data_inventory, preparation_and_pretraining, tasks_overview
 from Training.figures.style import Drawn, WaitsFor
+from Training.tasks import AGE, IDH, SEQUENCE, SURVIVAL, TASKS
+from Training.tasks.sequence import PAIRS
+from Training.tasks.task import Task
 
 _Draw = Callable[[Evaluation], Figure]
 
 
-def _saliency(task: str) -> _Draw:
-    return partial(task_saliency, task=task)
+def _curve(task: Task, split: str) -> _Draw:
+    return partial(primary_curve, task=task.name, split=split)
+
+
+def _plane(task: Task, split: str) -> _Draw:
+    return partial(feature_plane, task=task.name, split=split)
+
+
+def _saliency(task: Task) -> _Draw:
+    return partial(task_saliency, task=task.name)
 
 
 FIGURES: tuple[tuple[str, str, _Draw], ...] = (
@@ -42,31 +52,43 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     ),
     ("Fig 1C", "The tasks: what a case is, and how many of whom there are.", tasks_overview),
     ("Fig 1D", "All tasks at three amounts of training data.", bars_at_three_fractions),
-    ("Fig 2A", "Sequence: balanced accuracy by training data.", partial(primary_curve, task="sequence", split="test")),
+    (
+        "Fig 2A",
+        "Sequence: balanced accuracy by training data.",
+        _curve(SEQUENCE, "test"),
+    ),
     (
         "Fig 2B",
         "Sequence: features of the largest BrainIAC model.",
-        partial(feature_plane, task="sequence", split="test"),
+        _plane(SEQUENCE, "test"),
     ),
     ("Fig 2C", "Sequence: T1 against T1CE.", partial(sequence_pairs, pairs=PAIRS[:1])),
-    ("Fig 2D", "Brain age: error on the internal set.", partial(primary_curve, task="age", split="test")),
-    ("Fig 2E", "Brain age: error on the external set.", partial(primary_curve, task="age", split="external")),
-    ("Fig 2F", "IDH mutation: AUC by training data.", partial(primary_curve, task="idh", split="test")),
+    ("Fig 2D", "Brain age: error on the internal set.", _curve(AGE, "test")),
+    ("Fig 2E", "Brain age: error on the external set.", _curve(AGE, "external")),
+    ("Fig 2F", "IDH mutation: AUC by training data.", _curve(IDH, "test")),
     ("Fig 2G", "IDH mutation: distance of saliency from the tumour.", com_distance_boxes),
-    ("Fig 2H", "Overall survival: AUC on the internal set.", partial(primary_curve, task="survival", split="test")),
-    ("Fig 2I", "Overall survival: AUC on the external set.", partial(primary_curve, task="survival", split="external")),
+    ("Fig 2H", "Overall survival: AUC on the internal set.", _curve(SURVIVAL, "test")),
+    (
+        "Fig 2I",
+        "Overall survival: AUC on the external set.",
+        _curve(SURVIVAL, "external"),
+    ),
     ("Fig 3 internal", "Survival of high and low risk, internal set.", partial(survival_grid, split="test")),
     ("Fig 3 external", "Survival of high and low risk, external set.", partial(survival_grid, split="external")),
     ("Fig 4", "Perturbed images: contrast, Gibbs artefact, bias field.", perturbations),
     ("Fig 5A", "Brain age: predicted against true, internal set.", partial(age_scatter, split="test")),
-    ("Fig 5B", "Brain age: features by age bin, internal set.", partial(feature_plane, task="age", split="test")),
+    ("Fig 5B", "Brain age: features by age bin, internal set.", _plane(AGE, "test")),
     ("Fig 5C", "Brain age: predicted against true, external set.", partial(age_scatter, split="external")),
-    ("Fig 5D", "Brain age: features by age bin, external set.", partial(feature_plane, task="age", split="external")),
+    (
+        "Fig 5D",
+        "Brain age: features by age bin, external set.",
+        _plane(AGE, "external"),
+    ),
     ("Fig 5E-F", "Brain age: error on each external data set.", datasets),
-    ("Fig 6A", "Saliency: sequence.", _saliency("sequence")),
-    ("Fig 6B", "Saliency: brain age.", _saliency("age")),
-    ("Fig 6C", "Saliency: IDH mutation.", _saliency("idh")),
-    ("Fig 6D", "Saliency: overall survival.", _saliency("survival")),
+    ("Fig 6A", "Saliency: sequence.", _saliency(SEQUENCE)),
+    ("Fig 6B", "Saliency: brain age.", _saliency(AGE)),
+    ("Fig 6C", "Saliency: IDH mutation.", _saliency(IDH)),
+    ("Fig 6D", "Saliency: overall survival.", _saliency(SURVIVAL)),
     ("Extended Data Fig 1", "How the data are split.", split_diagram),
     ("Extended Data Fig 2", "Sequence: three more pairs.", sequence_pairs),
     ("Extended Data Fig 3", "Saliency of the backbone, BrainIAC and MedicalNet.", backbone_saliency),
@@ -80,10 +102,18 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
 def all_figures(evaluation: Evaluation) -> Iterator[Drawn]:
     """Every figure in turn; one that cannot be drawn says what it waits for."""
     suffix = "" if evaluation.mode == "finetune" else f"_{evaluation.mode}"
-    for number, caption, draw in FIGURES:
+    for number, caption, draw in (*FIGURES, *_beyond_the_paper()):
         name = number.replace("Extended Data Fig", "extended_data").replace("Fig", "figure").replace("Extra", "extra")
         name = name.replace(" ", "_")
         try:
             yield Drawn(name + suffix, number, caption, draw(evaluation))
         except WaitsFor as reason:
             yield Drawn(name + suffix, number, caption, None, str(reason))
+
+
+def _beyond_the_paper() -> Iterator[tuple[str, str, _Draw]]:
+    """The primary measure of each task that the paper does not have."""
+    ours = [task for task in TASKS.values() if task not in (SEQUENCE, AGE, IDH, SURVIVAL)]
+    for number, task in enumerate(ours, start=4):
+        caption = f"{task.title}: {task.primary.title} by training data."
+        yield f"Extra {number}", caption, _curve(task, "test")

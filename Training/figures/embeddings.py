@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from BrainIACLib.errors import StatisticsError
+from BrainIACLib.foreign_text import without_mathematics
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.feature_clusters import feature_clusters, tsne_plane
-from Training.evaluation.measures import NAMES, TITLES
 from Training.figures.style import CATEGORIES, WaitsFor, drawing
+from Training.tasks import TASKS
 
 _FEWEST_FOR_A_CONTOUR = 5
 _MARKERS = "os^DvP"
@@ -21,7 +22,7 @@ def feature_plane(evaluation: Evaluation, task: str, split: str, initialisation:
     """The features of the largest model of one initialisation on one set, coloured by sequence or age bin."""
     run = evaluation.largest(task, initialisation)
     if run is None or run.rows(split).empty:
-        raise WaitsFor(f"a {initialisation} run of {NAMES[task]} with the {split} set")
+        raise WaitsFor(f"a {initialisation} run of {TASKS[task].says} with the {split} set")
     try:
         found = feature_clusters(run, split)
     except StatisticsError as error:
@@ -32,12 +33,13 @@ def feature_plane(evaluation: Evaluation, task: str, split: str, initialisation:
         for k, label in enumerate(np.unique(found.labels)):
             points = plane[found.labels == label]
             style = {"color": CATEGORIES[k % len(CATEGORIES)], "marker": _MARKERS[k % len(_MARKERS)]}
-            axis.scatter(*points.T, s=12, alpha=0.8, linewidths=0, label=f"{label} (n = {len(points)})", **style)
+            said = without_mathematics(f"{label} (n = {len(points)})")
+            axis.scatter(*points.T, s=12, alpha=0.8, linewidths=0, label=said, **style)
             _contours(axis, points, style["color"])
         axis.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
-        axis.legend(title="years" if task == "age" else None)
+        axis.legend(title=TASKS[task].grouped_by)
         axis.set_title(
-            f"{TITLES[task]}, {initialisation}, {split} set\n"
+            f"{TASKS[task].title}, {initialisation}, {split} set\n"
             f"Davies-Bouldin {found.index_k_means:.2f} (k-means), {found.index_labels:.2f} (labels)",
             fontsize=9,
         )

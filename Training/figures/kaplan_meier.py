@@ -9,30 +9,32 @@ from matplotlib.figure import Figure
 from BrainIACLib.errors import StatisticsError
 from BrainIACLib.statistics.survival import KaplanMeier, at_risk
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.results import INITIALISATIONS, Run
 from Training.evaluation.risk_groups import RiskGroups, risk_groups
 from Training.figures.style import HIGH_RISK, LOW_RISK, WaitsFor, drawing
+from Training.runs.cell import INITIALISATIONS
+from Training.runs.reading import Run
 from Training.tables.table import p_text, percent
+from Training.tasks import SURVIVAL
 
 
 def survival_grid(evaluation: Evaluation, split: str) -> Figure:
     """Initialisations down, fractions across: two curves, numbers at risk and the log-rank p in each panel."""
-    fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == "survival"})
-    runs = [run for run in evaluation.of("survival") if len(run.rows(split))]
+    fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == SURVIVAL.name})
+    runs = [run for run in evaluation.of(SURVIVAL.name) if len(run.rows(split))]
     if not runs:
         raise WaitsFor(f"overall survival runs with the {split} set")
     groups = {run.cell: _groups(run, split) for run in runs}
     if all(isinstance(found, str) for found in groups.values()):
         raise WaitsFor(f"overall survival runs that split into groups ({groups[runs[0].cell]})")
-    simulated = evaluation.simulated("survival")
-    wanted = {cell.initialisation for cell in evaluation.wanted if cell.task == "survival"}
+    simulated = evaluation.simulated(SURVIVAL.name)
+    wanted = {cell.initialisation for cell in evaluation.wanted if cell.task == SURVIVAL.name}
     names = [name for name in INITIALISATIONS if name in wanted]
     with drawing(len(names), len(fractions), simulated=simulated, width=2.6, height=2.5) as (figure, axes):
         for row, name in enumerate(names):
             for column, fraction in enumerate(fractions):
                 axis = axes[row, column]
                 axis.set_title(f"{name}, {percent(fraction)}", fontsize=8)
-                own = evaluation.of("survival", name, fraction)
+                own = evaluation.of(SURVIVAL.name, name, fraction)
                 found = groups.get(own[0].cell, "no such set") if own else "missing"
                 if isinstance(found, str):
                     _say(axis, found)

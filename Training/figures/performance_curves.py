@@ -10,9 +10,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import MEASURES, NAMES, PAIRS, TITLES, Measure
-from Training.evaluation.results import INITIALISATIONS, TASKS
 from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, legend_below
+from Training.runs.cell import INITIALISATIONS
+from Training.tasks import AGE, SEQUENCE, TASKS
+from Training.tasks.measure import Measure
+from Training.tasks.sequence import PAIRS, pair_name
 
 _OFFSETS = {"BrainIAC": -1.0, "MedicalNet": 0.0, "Scratch": 1.0}  # per cent, so that error bars do not hide each other
 
@@ -20,10 +22,10 @@ _OFFSETS = {"BrainIAC": -1.0, "MedicalNet": 0.0, "Scratch": 1.0}  # per cent, so
 def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:
     """The primary measure of a task on one set, with 95 % intervals (Fig 2A, 2D, 2E, 2F, 2H, 2I)."""
     rows = _rows(evaluation, task, split, "")
-    measure = MEASURES[task][0]
+    measure = TASKS[task].primary
     with drawing(1, 1, simulated=evaluation.simulated(task), width=4.6, height=3.4) as (figure, axes):
         _curves(axes[0, 0], rows, measure)
-        axes[0, 0].set_title(f"{TITLES[task]}, {split} set (n = {int(rows['cases'].max())})")
+        axes[0, 0].set_title(f"{TASKS[task].title}, {split} set (n = {int(rows['cases'].max())})")
         axes[0, 0].legend()
         _note_missing(axes[0, 0], evaluation, task)
     return figure
@@ -31,28 +33,28 @@ def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:
 
 def sequence_pairs(evaluation: Evaluation, pairs: tuple[tuple[str, str], ...] = PAIRS[1:]) -> Figure:
     """Balanced accuracy on pairs of sequences (Fig 2C: the first of ``PAIRS``; Extended Data Fig 2: the others)."""
-    tables = [_rows(evaluation, "sequence", "test", f"{a} v {b}") for a, b in pairs]
-    measure = MEASURES["sequence"][0]
+    tables = [_rows(evaluation, SEQUENCE.name, "test", pair_name(pair)) for pair in pairs]
+    measure = SEQUENCE.primary
     size = {"width": 4.6, "height": 3.4} if len(pairs) == 1 else {}
-    with drawing(1, len(pairs), simulated=evaluation.simulated("sequence"), **size) as (figure, axes):
-        for axis, rows, (a, b) in zip(axes[0], tables, pairs, strict=True):
+    with drawing(1, len(pairs), simulated=evaluation.simulated(SEQUENCE.name), **size) as (figure, axes):
+        for axis, rows, pair in zip(axes[0], tables, pairs, strict=True):
             _curves(axis, rows, measure)
-            axis.set_title(f"{a} v {b} (n = {int(rows['cases'].max())})")
+            axis.set_title(f"{pair_name(pair)} (n = {int(rows['cases'].max())})")
         legend_below(figure, axes[0, 0])
     return figure
 
 
-def datasets(evaluation: Evaluation, task: str = "age", split: str = "external") -> Figure:
+def datasets(evaluation: Evaluation, task: str = AGE.name, split: str = "external") -> Figure:
     """The error on each data set of the external set (Fig 5E, F)."""
     table = evaluation.numbers
     table = table[(table["task"] == task) & (table["split"] == split) & (table["subset"] != "")]
     if table.empty:
-        raise WaitsFor(f"{NAMES[task]} on the {split} set of at least two data sets")
+        raise WaitsFor(f"{TASKS[task].says} on the {split} set of at least two data sets")
     names = sorted(table["subset"].unique())
     with drawing(1, len(names), simulated=evaluation.simulated(task)) as (figure, axes):
         for axis, name in zip(axes[0], names, strict=True):
             rows = table[table["subset"] == name]
-            _curves(axis, rows, MEASURES[task][0])
+            _curves(axis, rows, TASKS[task].primary)
             axis.set_title(f"{name} (n = {int(rows['cases'].max())})")
         legend_below(figure, axes[0, 0])
     return figure
@@ -67,7 +69,7 @@ def bars_at_three_fractions(evaluation: Evaluation) -> Figure:
     empty = False
     with drawing(1, len(tasks), simulated=simulated, width=2.8) as (figure, axes):
         for axis, task in zip(axes[0], tasks, strict=True):
-            measure = MEASURES[task][0]
+            measure = TASKS[task].primary
             for k, name in enumerate(INITIALISATIONS):
                 for place, fraction in enumerate((0.1, 0.4, 1.0)):
                     number = evaluation.number(task, "test", measure.name, name, fraction)
@@ -81,7 +83,7 @@ def bars_at_three_fractions(evaluation: Evaluation) -> Figure:
                     axis.bar(place + (k - 1) * 0.27, value, yerr=reach, **style)
             axis.set_xticks(range(3), ("10 %", "40 %", "100 %"))
             axis.set_xlim(-0.5, 2.5)  # also where the first has no bar
-            axis.set(title=TITLES[task], ylabel=measure.title)
+            axis.set(title=TASKS[task].title, ylabel=measure.title)
         key = [Patch(color=COLOURS[name], label=name) for name in INITIALISATIONS]  # also of one that has no bar
         cross = {"color": "0.3", "marker": "x", "linestyle": "", "markersize": 5}
         key += [Line2D([], [], label="no value", **cross)] if empty else []
@@ -91,7 +93,7 @@ def bars_at_three_fractions(evaluation: Evaluation) -> Figure:
 
 def _rows(evaluation: Evaluation, task: str, split: str, subset: str) -> pd.DataFrame:
     table = evaluation.numbers
-    measure = MEASURES[task][0].name
+    measure = TASKS[task].primary.name
     rows = table[
         (table["task"] == task)
         & (table["split"] == split)
@@ -100,7 +102,7 @@ def _rows(evaluation: Evaluation, task: str, split: str, subset: str) -> pd.Data
         & (table["reason"] == "")
     ]
     if rows.empty:
-        raise WaitsFor(f"{NAMES[task]} runs with an answer to the {split} set{' of ' + subset if subset else ''}")
+        raise WaitsFor(f"{TASKS[task].says} runs with an answer to the {split} set{' of ' + subset if subset else ''}")
     return rows
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.results import INITIALISATIONS
 from Training.figures.style import COLOURS, WaitsFor, drawing
+from Training.runs.cell import INITIALISATIONS
+from Training.tasks import IDH
 
 
-def com_distance_boxes(evaluation: Evaluation, task: str = "idh") -> Figure:
+def com_distance_boxes(evaluation: Evaluation, task: str = IDH.name) -> Figure:
     """One box an initialisation for each sequence: quartiles, whiskers to 1.5 times their range, every patient."""
     runs = {name: evaluation.largest(task, name) for name in INITIALISATIONS}
     runs = {name: run for name, run in runs.items() if run is not None and run.centre_of_mass is not None}

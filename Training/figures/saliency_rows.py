@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from BrainIACLib.errors import ResultsError
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import NAMES, TITLES
-from Training.evaluation.results import Run
 from Training.figures.style import WaitsFor, drawing
+from Training.runs.reading import Run
+from Training.tasks import SEQUENCE, TASKS
 
 _MOST_ROWS = 8
 
@@ -71,17 +71,17 @@ def task_saliency(evaluation: Evaluation, task: str, initialisation: str = "Brai
     run = evaluation.largest(task, initialisation)
     rows = _rows(run, "task")
     if not rows:
-        raise WaitsFor(f"saliency of a {initialisation} run of {NAMES[task]}")
+        raise WaitsFor(f"saliency of a {initialisation} run of {TASKS[task].says}")
     with drawing(len(rows), 3, simulated=run.simulated, width=2.2, height=2.2) as (figure, axes):
         for line, row in zip(axes, rows, strict=True):
             _draw(line, row, row.title)
-        figure.supylabel(f"{TITLES[task]}, {initialisation}", fontsize=9)
+        figure.supylabel(f"{TASKS[task].title}, {initialisation}", fontsize=9)
     return figure
 
 
 def backbone_saliency(evaluation: Evaluation) -> Figure:
     """Maps of a scalar of the embedding, BrainIAC beside MedicalNet (Extended Data Fig 3)."""
-    runs = {name: evaluation.largest("sequence", name) for name in ("BrainIAC", "MedicalNet")}
+    runs = {name: evaluation.largest(SEQUENCE.name, name) for name in ("BrainIAC", "MedicalNet")}
     rows = {name: {row.sequence: row for row in _rows(run, "backbone")} for name, run in runs.items()}
     sequences = sorted(set(rows["BrainIAC"]) & set(rows["MedicalNet"]))
     if not sequences:

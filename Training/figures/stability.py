@@ -5,9 +5,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import MEASURES, TITLES
-from Training.evaluation.results import INITIALISATIONS, TASKS, UNPERTURBED_LEVEL
 from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, legend_below
+from Training.runs.cell import INITIALISATIONS
+from Training.runs.layout import UNPERTURBED_LEVEL
+from Training.tasks import TASKS
 
 PAPER = ("contrast", "gibbs", "bias_field")
 EXTRAS = ("motion", "noise", "resolution")
@@ -41,7 +42,7 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Fig
     simulated = any(evaluation.simulated(task) for task in tasks)
     with drawing(len(tasks), len(kinds), simulated=simulated, width=2.9, height=2.2) as (figure, axes):
         for row, task in enumerate(tasks):
-            measure = MEASURES[task][0]
+            measure = TASKS[task].primary
             for column, kind in enumerate(kinds):
                 axis = axes[row, column]
                 for name in INITIALISATIONS:
@@ -56,6 +57,6 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Fig
                     band = (own[end] * measure.factor for end in ("low", "high"))
                     axis.fill_between(own["level"], *band, color=COLOURS[name], alpha=0.12, linewidth=0)
                 axis.axvline(UNPERTURBED_LEVEL[kind], color="0.4", linestyle=":", linewidth=1)
-                axis.set(title=TITLES[task], xlabel=_AXES[kind], ylabel=measure.title)
+                axis.set(title=TASKS[task].title, xlabel=_AXES[kind], ylabel=measure.title)
         legend_below(figure, axes[0, 0])
     return figure

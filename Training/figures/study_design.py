@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import TITLES
-from Training.evaluation.results import TASKS, Run
 from Training.figures.style import COLOURS, WaitsFor, drawing
+from Training.runs.reading import Run
 from Training.tables.table import percent
+from Training.tasks import TASKS
 
 
 def split_diagram(evaluation: Evaluation) -> Figure:
@@ -44,7 +44,7 @@ def split_diagram(evaluation: Evaluation) -> Figure:
             folds = next(iter(runs.values())).config.get("folds", 0)
             left = "for training and validation" + (" in the first fold" if folds else "")
             right = f"each tested once in {folds} folds" if folds else "held out"
-            axis.set_title(f"{TITLES[task]}: patients {left} (left), {right} (right)", fontsize=8)
+            axis.set_title(f"{TASKS[task].title}: patients {left} (left), {right} (right)", fontsize=8)
     return figure
 
 

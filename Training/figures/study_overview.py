@@ -10,23 +10,19 @@ import textwrap
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from BrainIACLib.foreign_text import without_mathematics
 from BrainIACLib.sequences import OTHER, STANDARD_OR_OTHER
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import TITLES
-from Training.evaluation.results import INITIALISATIONS, TASKS, Run
 from Training.figures.style import CATEGORIES, COLOURS, WaitsFor, drawing
+from Training.runs.cell import INITIALISATIONS
+from Training.runs.reading import Run
+from Training.tasks import TASKS
 
 SPLITS = {"train": "training", "validation": "validation", "test": "test", "external": "external"}
 _STEPS = {
     "standard": "bias field (N4),\nbrain extraction,\nrigid registration,\nresampling",
     "drawn": "drawn by simulation\nfrom label maps",
     "stored": "taken as stored\n(standardised before)",
-}
-_ENDS = {
-    "sequence": ("one scan of\nany sequence", "four classes"),
-    "age": ("one T1", "years"),
-    "idh": ("T1CE, FLAIR", "probability of\nmutation"),
-    "survival": ("T1CE, FLAIR,\nT1, T2", "risk of death"),
 }
 
 
@@ -47,7 +43,9 @@ def data_inventory(evaluation: Evaluation) -> Figure:
                 axis.barh(row, counts[sequence], left=left, color=colour, label=sequence if row == 0 else None)
                 left += counts[sequence]
             axis.text(left, row, f" {left}", va="center", fontsize=7)
-        axis.set_yticks(range(len(bars)), [", ".join(filter(None, name)) for name in bars], fontsize=7)
+        axis.set_yticks(
+            range(len(bars)), [without_mathematics(", ".join(filter(None, name))) for name in bars], fontsize=7
+        )
         axis.invert_yaxis()
         total, sets = data["total"], len({name for name, _ in bars})
         of = _plural(sets, "data set")
@@ -97,10 +95,10 @@ def tasks_overview(evaluation: Evaluation) -> Figure:
         for axis, (task, run) in zip(axes[:, 0], runs.items(), strict=True):
             recipe = run.config["recipe"]
             encoder = "encoder,\nfrozen" if evaluation.mode == "probe" else "encoder,\ntuned"
-            mean = "" if task in ("sequence", "age") else "mean of the\nembeddings, "
-            scans, answer = _ENDS[task]
+            mean = "mean of the\nembeddings, " if len(TASKS[task].slots) > 1 else ""
+            scans, answer = TASKS[task].in_brief
             _flow(axis, "0.85", scans, encoder, f"{mean}{recipe.get('head', '')} head".strip(), answer)
-            axis.set_title(TITLES[task], fontsize=8, loc="left")
+            axis.set_title(TASKS[task].title, fontsize=8, loc="left")
             axis.text(0.5, -0.02, _counted(run), ha="center", va="top", fontsize=6.5, color="0.3")  # below the boxes
     return figure
 

@@ -18,11 +18,11 @@ from torch import Tensor
 from BrainIACLib.preprocessing.intensity import ras_array
 from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.sequences import STANDARD_NAMES
-from Training.starter.samples import template_grid
 from Training.synthesis.acquisition import bias_field, rician_noise, signal_image
 from Training.synthesis.anatomy import Pose, build_anatomy, draw_tumours, smooth_noise
 from Training.synthesis.label_maps import label_map_files, load_label_map
 from Training.synthesis.sequences import draw_contrast
+from Training.synthesis.template_grid import template_grid
 from Training.synthesis.tissue_parameters import draw_tissues
 
 LABEL_MAPS = 2  # of those at hand; preparing each takes longer than all else in the smoke run

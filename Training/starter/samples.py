@@ -35,13 +35,13 @@ from Training.synthesis.brain_masks import draw_brain_mask
 from Training.synthesis.label_maps import LabelMap
 from Training.synthesis.non_brain import draw_non_brain
 from Training.synthesis.sequences import OTHER, SEQUENCES, Contrast, draw_contrast
+from Training.synthesis.template_grid import template_grid
 from Training.synthesis.tissue_parameters import draw_tissues
 
 LABELS = STANDARD_OR_OTHER
 INPUT_SIZE = (66, 78, 63)
 CLIP_PERCENTILES = (0.5, 99.5)
 N4_VOXEL_MM = 6.0  # half the resolution of the input: a twentieth of a second
-TEMPLATE_SIZE, TEMPLATE_FIRST_VOXEL = (197, 233, 189), (-98.0, -134.0, -72.0)  # ICBM152 2009a: 1 mm, RAS mm
 OTHER_SHARES = (0.18, 0.14, 0.16, 0.12, 0.10, 0.09, 0.08, 0.13)  # in the order of OTHER
 
 
@@ -52,13 +52,6 @@ class Sample:
     volume: Tensor
     label: str
     detail: str
-
-
-def template_grid(size: tuple[int, int, int]) -> Grid:
-    """The whole ICBM152 template grid cut into ``size`` voxels."""
-    spacing = tuple(n / m for n, m in zip(TEMPLATE_SIZE, size, strict=True))
-    origin = tuple(first - 0.5 + step / 2 for first, step in zip(TEMPLATE_FIRST_VOXEL, spacing, strict=True))
-    return Grid(size, spacing, origin)
 
 
 MODEL_GRID = template_grid(INPUT_SIZE)

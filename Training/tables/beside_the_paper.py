@@ -8,11 +8,12 @@ from BrainIACLib.errors import StatisticsError
 from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.feature_clusters import feature_clusters
-from Training.evaluation.measures import MEASURES, TITLES
-from Training.evaluation.results import INITIALISATIONS, Run
 from Training.evaluation.risk_groups import risk_groups
+from Training.runs.cell import INITIALISATIONS
+from Training.runs.reading import Run
 from Training.tables.published import COHORTS, LOG_RANK, PUBLISHED, Published, Value
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
+from Training.tasks import SURVIVAL, TASKS
 
 NO_RUN, NO_SET = "no run", "no such set"
 
@@ -23,7 +24,7 @@ def beside_the_paper(evaluation: Evaluation) -> Table:
     rows += [
         {
             "id": row_id,
-            "task": TITLES["survival"],
+            "task": SURVIVAL.title,
             "set": split,
             "measure": "log-rank on the median split",
             "training data": "all",
@@ -32,7 +33,7 @@ def beside_the_paper(evaluation: Evaluation) -> Table:
             "ours": _log_rank(evaluation, split, name),
             "paper's p": "",
             "our p": "",
-            "what differs": differences(evaluation, "survival", split),
+            "what differs": differences(evaluation, SURVIVAL.name, split),
         }
         for (row_id, split), says in LOG_RANK.items()
         for name in INITIALISATIONS
@@ -54,7 +55,7 @@ def beside_the_paper(evaluation: Evaluation) -> Table:
 def differences(evaluation: Evaluation, task: str, split: str) -> str:
     """In words: the paper's data and ours for a task and set; empty only where both cohorts have one name."""
     runs = evaluation.of(task)
-    paper = COHORTS[task].get(split, "")
+    paper = COHORTS.get(task, {}).get(split, "")
     if not runs:
         return f"paper: {paper}; ours: waits for that cohort"
     run = runs[0]
@@ -79,7 +80,7 @@ def _rows(evaluation: Evaluation, published: Published) -> list[dict]:
         rows.append(
             {
                 "id": published.id,
-                "task": TITLES[published.task],
+                "task": TASKS[published.task].title,
                 "set": published.split,
                 "measure": _title(published) + subset,
                 "training data": percent(published.fraction),
@@ -101,7 +102,7 @@ def _ours(evaluation: Evaluation, published: Published, name: str) -> tuple[str,
         return _davies_bouldin(_run_at(evaluation, task, name, published.fraction), split), NOTHING
     if published.measure == "com_distance":
         return _com_distance(evaluation, published, name)
-    measure = next(one for one in MEASURES[task] if one.name == published.measure)
+    measure = next(one for one in TASKS[task].measures if one.name == published.measure)
     number = evaluation.number(task, split, measure.name, name, published.fraction)
     if number is None:
         return NO_RUN, NOTHING
@@ -154,7 +155,7 @@ def _com_distance(evaluation: Evaluation, published: Published, name: str) -> tu
 
 def _log_rank(evaluation: Evaluation, split: str, name: str) -> str:
     """The p value at each fraction."""
-    parts, runs = [], evaluation.of("survival", name)
+    parts, runs = [], evaluation.of(SURVIVAL.name, name)
     if runs and all(run.rows(split).empty for run in runs):
         return NO_SET
     for run in runs:
@@ -167,7 +168,7 @@ def _log_rank(evaluation: Evaluation, split: str, name: str) -> str:
 
 def _title(published: Published) -> str:
     titles = {"davies_bouldin": "Davies-Bouldin index", "com_distance": "ComDIST"}
-    known = {measure.name: measure.title for measure in MEASURES[published.task]}
+    known = {measure.name: measure.title for measure in TASKS[published.task].measures}
     return titles.get(published.measure) or known[published.measure]
 
 

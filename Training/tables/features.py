@@ -14,10 +14,12 @@ from BrainIACLib.statistics.calibration import brier_score, calibration_error
 from BrainIACLib.statistics.survival import auc_at
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.feature_clusters import feature_clusters
-from Training.evaluation.measures import TITLES, most_probable_class
-from Training.evaluation.results import HELD_OUT, INITIALISATIONS, TASKS, UNPERTURBED_LEVEL, Run
 from Training.evaluation.risk_groups import risk_groups
+from Training.runs.cell import HELD_OUT, INITIALISATIONS
+from Training.runs.layout import UNPERTURBED_LEVEL
+from Training.runs.reading import Run
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
+from Training.tasks import AGE, SURVIVAL, TASKS
 
 _CONSTANT = "MAE of a constant answer (years)"
 
@@ -25,7 +27,7 @@ _CONSTANT = "MAE of a constant answer (years)"
 def cluster_table(evaluation: Evaluation) -> Table | None:
     """Davies-Bouldin indices of the largest models (T-03, T-05, T-06); lower is better separated."""
     rows = []
-    for task, split, name, run in _largest(evaluation, ("sequence", "age")):
+    for task, split, name, run in _largest(evaluation, _with_groups()):
         row = {"task": task, "split": split, "initialisation": name, "fraction": percent(run.cell.fraction)}
         try:
             found = feature_clusters(run, split)
@@ -35,13 +37,13 @@ def cluster_table(evaluation: Evaluation) -> Table | None:
         indices = {"k-means labels": f"{found.index_k_means:.3f}", "true labels": f"{found.index_labels:.3f}"}
         rows.append(row | indices | {"cases": str(len(found.labels)), "why not": ""})
     note = "On the embeddings, k-means with K = 4; true labels are the sequences, or bins of ten years."
-    return _table("davies_bouldin", "Davies-Bouldin index of the features", rows, note, evaluation, ("sequence", "age"))
+    return _table("davies_bouldin", "Davies-Bouldin index of the features", rows, note, evaluation, _with_groups())
 
 
 def com_distance_table(evaluation: Evaluation) -> Table | None:
     """Mean distance of saliency and tumour (T-09, T-10), with its interval over patients."""
     rows, intervals = [], []
-    for task, _, name, run in _largest(evaluation, ("idh", "survival"), ("test",)):
+    for task, _, name, run in _largest(evaluation, tuple(TASKS), ("test",)):
         if run.centre_of_mass is None:
             continue
         for (sequence, threshold), found in run.centre_of_mass.groupby(["sequence", "threshold"]):
@@ -59,7 +61,7 @@ def com_distance_table(evaluation: Evaluation) -> Table | None:
                 }
             )
     note = f"The paper states neither unit, threshold nor averaging. {no_width_note(intervals)}".strip()
-    return _table("com_distance", "Distance of saliency from the tumour", rows, note, evaluation, ("idh", "survival"))
+    return _table("com_distance", "Distance of saliency from the tumour", rows, note, evaluation, tuple(TASKS))
 
 
 def stability_table(evaluation: Evaluation) -> Table | None:
@@ -71,7 +73,7 @@ def stability_table(evaluation: Evaluation) -> Table | None:
             if table is None:
                 continue
             for (split, perturbation, metric), levels in table.groupby(["split", "perturbation", "metric"]):
-                lower_is_better = metric == "mae"
+                lower_is_better = TASKS[task].primary.lower_is_better
                 worst = levels.loc[levels["value"].idxmax() if lower_is_better else levels["value"].idxmin()]
                 none = levels.loc[(levels["level"] - UNPERTURBED_LEVEL[perturbation]).abs().idxmin()]
                 rows.append(
@@ -92,14 +94,14 @@ def stability_table(evaluation: Evaluation) -> Table | None:
         rows,
         "Means over the seeds. All levels: the figures.",
         evaluation,
-        TASKS,
+        tuple(TASKS),
     )
 
 
 def agreement_table(evaluation: Evaluation) -> Table | None:
     """Predicted against true age of the largest models (P-31)."""
     rows = []
-    for _, split, name, run in _largest(evaluation, ("age",)):
+    for _, split, name, run in _largest(evaluation, (AGE.name,)):
         cases = run.rows(split)
         row = {"split": split, "initialisation": name, "fraction": percent(run.cell.fraction)}
         try:
@@ -120,7 +122,7 @@ def agreement_table(evaluation: Evaluation) -> Table | None:
         }
         rows.append(row | numbers | {"why not": ""})
     note = "A model that has learnt something beats the constant answer: the median age of those it could learn from."
-    return _table("age_agreement", "Predicted against true age", rows, note, evaluation, ("age",))
+    return _table("age_agreement", "Predicted against true age", rows, note, evaluation, (AGE.name,))
 
 
 def _error_of_the_median(run: Run, cases: pd.DataFrame) -> str:
@@ -136,11 +138,11 @@ def _error_of_the_median(run: Run, cases: pd.DataFrame) -> str:
 def calibration_table(evaluation: Evaluation) -> Table | None:
     """Calibration of the largest classifiers: an extra, the paper gives none."""
     rows = []
-    for task, split, name, run in _largest(evaluation, ("sequence", "idh", "survival")):
+    for task, split, name, run in _largest(evaluation, _with_probabilities()):
         cases = run.rows(split).dropna(subset=["truth"])
         if cases.empty:
             continue
-        labels, probabilities = right_and_probability(run, cases)
+        labels, probabilities = TASKS[task].outcome(cases)
         row = {"task": task, "split": split, "initialisation": name, "cases": str(len(cases))}
         try:
             error, brier = calibration_error(labels, probabilities), brier_score(labels, probabilities)
@@ -149,13 +151,13 @@ def calibration_table(evaluation: Evaluation) -> Table | None:
             continue
         rows.append(row | {"calibration error": f"{error:.3f}", "Brier score": f"{brier:.3f}", "why not": ""})
     note = "Ten bins; for the sequence, of the most probable class and whether it is right."
-    return _table("calibration", "Calibration", rows, note, evaluation, ("sequence", "idh", "survival"))
+    return _table("calibration", "Calibration", rows, note, evaluation, _with_probabilities())
 
 
 def survival_table(evaluation: Evaluation) -> Table | None:
     """Log-rank tests on the median split for each cell and set (T-15, T-16), and the censoring-weighted AUC (P-38)."""
     rows = []
-    for run in evaluation.of("survival"):
+    for run in evaluation.of(SURVIVAL.name):
         for split in HELD_OUT:
             cases = run.rows(split)
             if cases.empty:
@@ -192,15 +194,15 @@ def survival_table(evaluation: Evaluation) -> Table | None:
                 }
             )
     note = "Groups split at the median risk of the training cases; median survival in months, high/low risk."
-    return _table("survival_log_rank", "Survival of high and low risk", rows, note, evaluation, ("survival",))
+    return _table("survival_log_rank", "Survival of high and low risk", rows, note, evaluation, (SURVIVAL.name,))
 
 
-def right_and_probability(run: Run, cases: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(0/1 outcome, its probability): of class 1, or for the sequence of the most probable class being right."""
-    if run.cell.task == "sequence":
-        right = most_probable_class(cases) == cases["truth"].to_numpy()
-        return right.astype(float), cases[[f"score_{name}" for name in run.classes]].to_numpy().max(axis=1)
-    return cases["truth"].to_numpy(dtype=float), cases["score"].to_numpy()
+def _with_groups() -> tuple[str, ...]:
+    return tuple(name for name, task in TASKS.items() if task.grouped_by)
+
+
+def _with_probabilities() -> tuple[str, ...]:
+    return tuple(name for name, task in TASKS.items() if task.probabilistic)
 
 
 def _horizon(run: Run) -> float:
@@ -231,5 +233,5 @@ def _table(
     if "why not" in cells and (cells["why not"] == "").all():
         cells = cells.drop(columns="why not")
     if "task" in cells:
-        cells["task"] = cells["task"].map(TITLES)
+        cells["task"] = cells["task"].map(lambda name: TASKS[name].title)
     return Table(name, title, cells, note, any(evaluation.simulated(task) for task in tasks))

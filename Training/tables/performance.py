@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import MEASURES, TITLES, Measure
-from Training.evaluation.results import HELD_OUT, INITIALISATIONS, TASKS
+from Training.runs.cell import HELD_OUT, INITIALISATIONS
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
+from Training.tasks import TASKS
+from Training.tasks.measure import Measure
 
 MISSING = "missing"
 """What stands for a cell that was wanted and is not finished."""
@@ -19,7 +20,7 @@ def performance_tables(evaluation: Evaluation) -> list[Table]:
         _performance(evaluation, task, split, measure)
         for task in TASKS
         for split in HELD_OUT
-        for measure in MEASURES[task]
+        for measure in TASKS[task].measures
         if _has(evaluation, task, split) or (split == "test" and _wanted(evaluation, task))
     ]
 
@@ -31,7 +32,7 @@ def comparison_tables(evaluation: Evaluation) -> list[Table]:
         rows = evaluation.comparisons[evaluation.comparisons["task"] == task]
         if rows.empty:
             continue
-        digits = {measure.name: (measure.factor, measure.digits) for measure in MEASURES[task]}
+        digits = {measure.name: (measure.factor, measure.digits) for measure in TASKS[task].measures}
         cells = pd.DataFrame(
             {
                 "split": rows["split"],
@@ -52,7 +53,7 @@ def comparison_tables(evaluation: Evaluation) -> list[Table]:
             "split and measure; the paper corrects nothing. "
             + no_width_note(zip(rows["low"], rows["high"], strict=True))
         ).strip()
-        title = f"{TITLES[task]}: pairs of initialisations"
+        title = f"{TASKS[task].title}: pairs of initialisations"
         tables.append(Table(f"{task}_comparisons", title, cells, note, evaluation.simulated(task)))
     return tables
 
@@ -60,7 +61,7 @@ def comparison_tables(evaluation: Evaluation) -> list[Table]:
 def verdict_table(evaluation: Evaluation) -> Table | None:
     """Where pretraining helps, harms, or shows no difference: BrainIAC against Scratch in each primary measure."""
     table = evaluation.comparisons
-    primary = {task: MEASURES[task][0] for task in TASKS}
+    primary = {task: TASKS[task].primary for task in TASKS}
     rows, intervals = [], []
     for row in table[(table["a"] == INITIALISATIONS[0]) & (table["b"] == INITIALISATIONS[2])].itertuples():
         measure = primary[row.task]
@@ -70,7 +71,7 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
         intervals.append((row.low, row.high))
         rows.append(
             {
-                "task": TITLES[row.task],
+                "task": TASKS[row.task].title,
                 "set": row.split,
                 "training data": percent(row.fraction),
                 "BrainIAC - Scratch (95 % CI)": f"{measure.title}: {difference}",
@@ -89,15 +90,14 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
 def _verdict(difference: float, p: float, measure: Measure) -> str:
     if not p < 0.05:
         return "no difference shown"
-    lower_is_better = measure.name == "mae"
-    return "helps" if (difference < 0) == lower_is_better else "harms"
+    return "helps" if (difference < 0) == measure.lower_is_better else "harms"
 
 
 def subset_tables(evaluation: Evaluation) -> list[Table]:
     """Pairs of sequences (Fig 2C, Extended Data Fig 2) and data sets (Fig 5E, F)."""
     tables = []
     for task in TASKS:
-        measure = MEASURES[task][0]
+        measure = TASKS[task].primary
         rows = evaluation.numbers[(evaluation.numbers["task"] == task) & (evaluation.numbers["subset"] != "")]
         if rows.empty:
             continue
@@ -117,7 +117,9 @@ def subset_tables(evaluation: Evaluation) -> list[Table]:
             }
         ).sort_values(["split", "subset", "fraction"], key=_numeric, kind="stable")
         note = no_width_note(zip(rows["low"], rows["high"], strict=True))
-        tables.append(Table(f"{task}_subsets", f"{TITLES[task]}: subsets", cells, note, evaluation.simulated(task)))
+        tables.append(
+            Table(f"{task}_subsets", f"{TASKS[task].title}: subsets", cells, note, evaluation.simulated(task))
+        )
     return tables
 
 
@@ -162,5 +164,5 @@ def _performance(evaluation: Evaluation, task: str, split: str, measure: Measure
     note = f"95 % CI: {' and '.join(methods)}; {counts}; seeds a cell: {seeds}." if methods else ""
     note = " ".join([note, *sorted(reasons), no_width_note(zip(own["low"], own["high"], strict=True))]).strip()
     name = f"{task}_{split}_{measure.name}"
-    title = f"{TITLES[task]}, {split} set: {measure.title}"
+    title = f"{TASKS[task].title}, {split} set: {measure.title}"
     return Table(name, title, pd.DataFrame(rows), note, evaluation.simulated(task))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
-from Training.evaluation.measures import TITLES
-from Training.evaluation.results import SPLITS
+from Training.runs.cell import SPLITS
 from Training.tables.table import NOTHING, Table, percent
+from Training.tasks import TASKS
 
 _NOT_OF_THE_RECIPE = ("name", "learning_rate")  # the rate in use depends on the start
 
@@ -38,7 +38,7 @@ def run_tables(evaluation: Evaluation) -> list[Table]:
         recipe = run.config["recipe"]
         settings = ", ".join(f"{key} {value}" for key, value in recipe.items() if key not in _NOT_OF_THE_RECIPE)
         name = str(recipe.get("name", NOTHING))
-        recipes.setdefault((name, settings), {})[TITLES[run.cell.task]] = None
+        recipes.setdefault((name, settings), {})[TASKS[run.cell.task].title] = None
         training.append(
             head
             | {

@@ -1,6 +1,5 @@
 """Zip archives: read like a folder, never trusted, always cleaned up."""
 
-import tempfile
 import zipfile
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 from scan_phantoms import phantom, refusal, same_in_space, write_nifti, write_series
 
+from BrainIACLib import private_folder
 from BrainIACLib.scans import archives, list_series, read_scan
 
 
@@ -16,7 +16,7 @@ def temporary_folder(tmp_path, monkeypatch):
     """Where archives are unpacked; empty again after every test, refused or read."""
     folder = tmp_path / "temporary"
     folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(private_folder, "_used", folder)
     yield folder
     assert list(folder.iterdir()) == []
 

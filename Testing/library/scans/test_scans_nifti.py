@@ -1,5 +1,6 @@
 """NIfTI: voxels and places against nibabel, the choice of orientation against ITK, and everything that is refused."""
 
+import contextlib
 import gzip
 import struct
 import time
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from scan_phantoms import matrix_of, phantom, phantoms, refusal, same_in_space, values_of, write_nifti
 from scipy.spatial.transform import Rotation
 
+from BrainIACLib.errors import ScanError
 from BrainIACLib.scans import read_scan
 from BrainIACLib.scans.grid import largest_distance
 
@@ -207,6 +209,33 @@ def test_a_flipped_bit_in_compressed_voxels_is_noticed(tmp_path):
     content[-1000] ^= 1  # stored, not deflated: only the checksum can tell
     path.write_bytes(content)
     assert "truncated or damaged" in refusal(path)
+
+
+@pytest.mark.parametrize("longer", [0, 64])
+def test_no_flipped_bit_of_a_compressed_file_gives_other_voxels(tmp_path, longer):
+    """Even where the stream goes on behind the voxels, so that they end before its check sum."""
+    scan = phantom()
+    plain = write_nifti(tmp_path / "scan.nii", scan).read_bytes() + bytes(longer)
+    whole = gzip.compress(plain, compresslevel=1)
+    path, rng = tmp_path / "scan.nii.gz", np.random.default_rng(longer)
+    for place in rng.integers(0, len(whole), 200):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with contextlib.suppress(ScanError):
+            found = read_scan(path)
+            assert np.array_equal(values_of(found.image), scan.voxels)
+            assert bool(found.warnings) == bool(longer)
+
+
+def test_streams_one_after_another_are_one_file(tmp_path):
+    """As bgzip and pigz write them; the padding of a tape does no harm."""
+    content = write_nifti(tmp_path / "scan.nii", phantom()).read_bytes()
+    pieces = [gzip.compress(content[start : start + 5000]) for start in range(0, len(content), 5000)]
+    (tmp_path / "scan.nii.gz").write_bytes(b"".join(pieces) + bytes(700))
+    assert same_in_space(read_scan(tmp_path / "scan.nii.gz").image, phantom())
+    (tmp_path / "scan.nii.gz").write_bytes(b"".join(pieces[:-1]))
+    assert "truncated or damaged" in refusal(tmp_path / "scan.nii.gz")
 
 
 @pytest.mark.parametrize(("packed", "content"), [(False, b"Dear colleague, " * 100), (True, gzip.compress(b"x" * 999))])

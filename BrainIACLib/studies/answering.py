@@ -1,0 +1,145 @@
+"""Ask every installed model whose slots the study fills, and where it looked; what cannot be answered says why."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from BrainIACLib import sequences
+from BrainIACLib.answers import SEQUENCE_TASK
+from BrainIACLib.checkpoints.installed import find_model, installed_models
+from BrainIACLib.contracts import EMBEDDING_TASK, HeadContract
+from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.job import Job
+from BrainIACLib.predictor import Explanation, Prediction, Predictor
+from BrainIACLib.studies.document import AgeGap, Answer, Interval
+
+if typing.TYPE_CHECKING:
+    from BrainIACLib.studies.analysis import StudyOptions
+
+ANY = "any"
+_FOR_ANY = (sequences.T1.name, sequences.T1CE.name, sequences.T2.name, sequences.FLAIR.name)  # in order of preference
+_YEARS = {"years": 1.0, "months": 1 / 12}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answers, the maps (name of the answer -> slot -> map), and why other tasks have none."""
+
+    answers: tuple[Answer, ...]
+    maps: Mapping[str, Mapping[str, Explanation]]
+    not_answered: Mapping[str, str]
+
+
+def ask_all(
+    predictor: Predictor, slots: Mapping[str, str], options: StudyOptions, age_years: float | None, job: Job
+) -> Answered:
+    """Answers of all tasks, or of ``options.tasks``. ``slots``: sequence -> key of a series of the predictor's study.
+
+    The sequence task is asked about every slot, since its answer belongs to one scan.
+    """
+    tasks = sorted({model.task for model in installed_models(predictor.models_folder)} - {EMBEDDING_TASK})
+    asked = [task for task in tasks if not options.tasks or task in options.tasks]
+    not_answered = {task: "no model for it is installed" for task in options.tasks if task not in tasks}
+    questions: list[tuple[str, str, Mapping[str, str]]] = []
+    for task in asked:
+        try:
+            questions += _questions(predictor, task, slots)
+        except BrainIACError as error:
+            not_answered[task] = str(error)
+    answers, maps = [], {}
+    for number, (name, task, taken) in enumerate(questions):
+        part = job.part(number / len(questions), (number + 1) / len(questions), name)
+        try:
+            prediction = predictor.predict(task, taken, accept_missing=_accepts(predictor, task), age_years=age_years)
+            maps[name] = _maps(predictor, task, taken, prediction, options.samples, part)
+        except Cancelled:
+            raise
+        except BrainIACError as error:
+            not_answered[name] = str(error)
+            continue
+        answers.append(_answer(name, prediction, maps[name], age_years))
+    return Answered(tuple(answers), maps, not_answered)
+
+
+def _questions(predictor: Predictor, task: str, slots: Mapping[str, str]) -> list[tuple[str, str, Mapping[str, str]]]:
+    """(name of the answer, task, slot -> key). Raises BrainIACError where the study lacks a scan."""
+    head = find_model(task, predictor.models_folder).contract.head
+    if task == SEQUENCE_TASK:
+        return [(f"{task} of series {key}", task, {head.slots[0]: key}) for key in slots.values()]
+    return [(task, task, _taken(head, slots))]
+
+
+def _taken(head: HeadContract, slots: Mapping[str, str]) -> dict[str, str]:
+    if head.slots == (ANY,):
+        key = next((slots[slot] for slot in _FOR_ANY if slot in slots), None)
+        if key is None:
+            raise BrainIACError("The study has no scan that it takes.")
+        return {ANY: key}
+    taken = {slot: slots[slot] for slot in head.slots if slot in slots}
+    missing = [slot for slot in head.slots if slot not in slots]
+    if not taken or (missing and head.missing_policy == "refuse"):
+        raise BrainIACError(f"The study has no {', no '.join(missing)}; the model needs {', '.join(head.slots)}.")
+    return taken
+
+
+def _accepts(predictor: Predictor, task: str) -> bool:
+    return find_model(task, predictor.models_folder).contract.head.missing_policy != "refuse"
+
+
+def _maps(
+    predictor: Predictor, task: str, taken: Mapping[str, str], prediction: Prediction, samples: int, job: Job
+) -> dict[str, Explanation]:
+    if samples < 1:
+        return {}
+    return {
+        slot: predictor.explain(
+            task, key, prediction.label, samples, job=job.part(number / len(taken), (number + 1) / len(taken)),
+            scans=taken,
+        )
+        for number, (slot, key) in enumerate(taken.items())
+    }  # fmt: skip
+
+
+def _answer(name: str, prediction: Prediction, maps: Mapping[str, Explanation], age_years: float | None) -> Answer:
+    found = prediction.trust.get("prediction_interval")
+    interval = None
+    if found:
+        interval = Interval(found["low"], found["high"], found["coverage"], f"it {found['meaning']}")
+    return Answer(
+        task=name,
+        model=str(prediction.provenance["model"]["id"]),
+        label=prediction.label,
+        headline=prediction.headline,
+        confidence=prediction.confidence,
+        probabilities=prediction.probabilities,
+        value=prediction.value,
+        unit=prediction.unit,
+        interval=interval,
+        age_gap=_age_gap(prediction, interval, age_years),
+        series=prediction.scans,
+        warnings=tuple(prediction.warnings),
+        valid_range=prediction.valid_range,
+        saliency={slot: dict(one.parameters) for slot, one in maps.items()},
+        trust=prediction.trust,
+        provenance=prediction.provenance,
+    )
+
+
+def _age_gap(prediction: Prediction, interval: Interval | None, age_years: float | None) -> AgeGap | None:
+    """Of a model for the age of the person, by its name and unit."""
+    factor = _YEARS.get(prediction.unit or "")
+    if prediction.value is None or age_years is None or factor is None or "age" not in _words(prediction.task):
+        return None
+    low, high = (None, None) if interval is None else (interval.low * factor, interval.high * factor)
+    return AgeGap(
+        age_years=age_years,
+        gap_years=round(prediction.value * factor - age_years, 2),
+        low=None if low is None else round(low - age_years, 2),
+        high=None if high is None else round(high - age_years, 2),
+    )
+
+
+def _words(task: str) -> Sequence[str]:
+    return task.replace("-", " ").replace("_", " ").split()

@@ -1,0 +1,126 @@
+"""What the worker keeps between requests: one study in a warm predictor, its scans as the client knows them, a note."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import SimpleITK as sitk
+
+from BrainIACLib.errors import BrainIACError
+from BrainIACLib.job import UNATTENDED, Job
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.preprocessing.standardised import Standardised
+from BrainIACLib.scans import Scan, read_scan
+from BrainIACLib.worker.device import is_out_of_memory, pick_device
+from BrainIACLib.worker.requests import PrepareStudy
+from BrainIACLib.worker.scan_files import content_sha256, read_handed_over
+
+if typing.TYPE_CHECKING:
+    from BrainIACLib.head_training.training import TrainedHead
+
+T = TypeVar("T")
+
+
+class Session:
+    """The study that is set and the device that it is computed on.
+
+    Parameters
+    ----------
+    folder : where maps and images for the client are written.
+    models : folders of installed models; the bundled and the imported ones if None.
+    """
+
+    def __init__(self, folder: Path, models: Sequence[Path] | None = None):
+        self.folder, self.models = folder, models
+        self.note = ""  # why the device is what it is
+        self.trained: TrainedHead | None = None  # last, not yet installed
+        self._predictor: Predictor | None = None
+        self._is_set = False  # the predictor's study is the one that was asked for, whole
+        self._device_asked_for: str | None = None
+        self._handed_over: dict[tuple, tuple[Scan, sitk.Image]] = {}  # scans that a client wrote into the folder
+        self._grids: dict[str, sitk.Image] = {}  # the scans as the client knows them
+        self._files = itertools.count(1)
+
+    def prepare(self, request: PrepareStudy, job: Job) -> tuple[Mapping[str, Standardised], bool]:
+        """Set the study; name -> standardised scan, and whether all of them were ready before."""
+        if self._predictor is None or self._device_asked_for != request.device:
+            self.forget()
+            found = pick_device(request.device)
+            self.note, self._device_asked_for, device = found.reason, request.device, found.name
+        else:  # its models, and the scans that did not change, are of use again
+            device = self._predictor.device
+        before = dict(self._predictor.standardised) if self._predictor is not None else {}
+        after = self.on_device(device, lambda name: self._standardise(request, name, job))
+        return after, all(after[name] is before.get(name) for name in after)
+
+    def with_study(self, act: Callable[[Predictor], T], job: Job = UNATTENDED) -> T:
+        """``act`` on the study that is set, on the CPU if the device has too little memory for it.
+
+        Raises
+        ------
+        BrainIACError : no study is set.
+        """
+        if self._predictor is None or not self._is_set:
+            raise BrainIACError("No study is set; classify or predict again.")
+
+        def on(device: str) -> T:
+            known = self._predictor
+            if known.device != device:
+                self._predictor = Predictor(device, self.models)
+                self._predictor.set_study(known.scans, known.options, job, mask=known.mask)
+            return act(self._predictor)
+
+        return self.on_device(self._predictor.device, on)
+
+    def on_device(self, device: str, act: Callable[[str], T]) -> T:
+        """``act`` on the device, or on the CPU with a note if the device has too little memory."""
+        try:
+            return act(device)
+        except Exception as error:
+            if device == "cpu" or not is_out_of_memory(error):
+                raise
+        gc.collect()
+        self.note = f"the memory of the device '{device}' was too small, computed on the CPU instead"
+        return act("cpu")
+
+    def forget(self) -> None:
+        """Free the study and the models."""
+        self._predictor, self._is_set, self.note, self._device_asked_for = None, False, "", None
+        self._handed_over, self._grids = {}, {}
+        gc.collect()
+
+    def grid(self, scan: str) -> sitk.Image:
+        """The scan as the client handed it over."""
+        return self._grids[scan]
+
+    def new_file(self, name: str) -> Path:
+        """A path in the folder that no other file has."""
+        return self.folder / f"{next(self._files)}_{name}"
+
+    def _standardise(self, request: PrepareStudy, device: str, job: Job) -> Mapping[str, Standardised]:
+        self._is_set = False
+        if self._predictor is None or self._predictor.device != device:
+            self._predictor = Predictor(device, self.models)
+        mask = read_scan(request.mask).image if request.mask else None
+        handed_over, self._handed_over = self._handed_over, {}
+        read = {name: self._read(request, name, handed_over) for name in request.scans}
+        scans = {name: scan for name, (scan, _) in read.items()}
+        standardised = self._predictor.set_study(scans, request.options, job, mask=mask)
+        self._grids, self._is_set = {name: grid for name, (_, grid) in read.items()}, True
+        return standardised
+
+    def _read(
+        self, request: PrepareStudy, name: str, known: Mapping[tuple, tuple[Scan, sitk.Image]]
+    ) -> tuple[Scan, sitk.Image]:
+        """A file that a client wrote is read once; any other one may consist of several, and is read again."""
+        path, original = request.scans[name], request.originals.get(name)
+        if path.parent != self.folder:
+            return read_handed_over(path, original, request.series, request.frame)
+        key = (path, original, request.series, request.frame, content_sha256(path))
+        self._handed_over[key] = known.get(key) or read_handed_over(path, original, request.series, request.frame)
+        return self._handed_over[key]

@@ -1,0 +1,53 @@
+"""Stability of a trained cell: its metric on the held-out cases at each level of each perturbation (PROTOCOL P-42).
+
+Each training is perturbed on the cases that it is tested with and on no others: in a cross-validation each case for the
+network or head of one fold. The answers of all folds are measured together, once a level, as the unperturbed ones are.
+For a probe the encoder is shared, so perturbed embeddings are computed once and serve all tasks and folds; a finetuned
+net is swept by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import typing
+from collections.abc import Sequence
+
+import pandas as pd
+
+from BrainIACLib.errors import StatisticsError
+from Training.downstream.perturbations import SWEEPS
+from Training.downstream.plan import Workbench
+from Training.downstream.predictions import predictions_table
+from Training.runs.cell import HELD_OUT, Cell
+from Training.tasks import TASKS
+
+if typing.TYPE_CHECKING:
+    from Training.downstream.one_training import Trained
+
+
+def stability_table(
+    bench: Workbench, cell: Cell, trainings: Sequence[Trained], predictions: pd.DataFrame
+) -> pd.DataFrame:
+    """Columns ``perturbation``, ``level``, ``split``, ``metric``, ``value``: the task's primary measure (MAE in years).
+
+    Parameters
+    ----------
+    trainings : one, or one for each fold.
+    predictions : what they answer for the scans as they are. At the level without an effect these are measured, not
+        computed again: another batch may round differently, and the sweep starts at the cell's own metric exactly.
+    """
+    measure = TASKS[cell.task].primary
+    unperturbed = {}
+    for split in HELD_OUT:
+        with contextlib.suppress(StatisticsError):  # nobody there, or everybody of one class: no metric at any level
+            unperturbed[split] = measure.value(predictions[predictions["split"] == split])
+    found = []
+    for sweep in SWEEPS:
+        for level in bench.plan.stability.get(sweep.name, []):
+            values = unperturbed
+            if level != sweep.neutral:
+                perturb = sweep.at(level)
+                answers = pd.concat([predictions_table(bench, cell, one, one.held_out, perturb) for one in trainings])
+                values = {split: measure.value(answers[answers["split"] == split]) for split in unperturbed}
+            found += [(sweep.name, level, split, measure.name, value) for split, value in values.items()]
+    return pd.DataFrame(found, columns=["perturbation", "level", "split", "metric", "value"])

@@ -1,0 +1,87 @@
+"""How large a reproduction is: ``ci`` shows that it runs, ``small`` fits two CPU cores, ``full`` wants a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from Training.cohorts.synthetic import SyntheticCohort
+from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
+from Training.runs.cell import FRACTIONS, Cell
+from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining
+from Training.tasks import AGE, SEQUENCE, TASKS
+
+ALL_TASKS = tuple(TASKS)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """``cells`` : mode -> task -> fractions. ``recipes`` : mode -> recipe. ``folds`` of the open cohort."""
+
+    cohort: SyntheticCohort
+    pretraining: Pretraining
+    cells: Mapping[str, Mapping[str, tuple[float, ...]]]
+    recipes: Mapping[str, str]
+    stability: Mapping[str, tuple[float, ...]]
+    folds: int = 5
+    seeds: tuple[int, ...] = (0,)
+    resamples: int = 2000  # of the bootstrap
+    saliency_patients: int = 20
+
+    def wanted(self, initialisations: list[str], tasks: tuple[str, ...] = ALL_TASKS) -> list[Cell]:
+        """The cells of the grid for the initialisations that there are."""
+        return [
+            Cell(task, initialisation, fraction, seed, mode)
+            for mode, of_task in self.cells.items()
+            for task, fractions in of_task.items()
+            if task in tasks
+            for seed in self.seeds
+            for initialisation in initialisations
+            for fraction in fractions
+        ]
+
+
+def _pretraining(name: str, network: Network, epochs: int, batch: int, rate: float, hardware: Hardware) -> Pretraining:
+    return Pretraining(
+        name=name,
+        network=network,
+        optimisation=Optimisation(epochs=epochs, batch_size=batch, learning_rate=rate, warmup_epochs=1),
+        monitoring=Monitoring(every=10_000, checkpoint_every=200),
+        hardware=hardware,
+    )
+
+
+CPU = Hardware(accelerator="cpu", precision="32-true")
+SMALL_NET = Network("resnet10", 0.25, "gap", projector_hidden=256, projector_size=64)
+PRESETS = {
+    "ci": Preset(
+        cohort=SyntheticCohort(pretrain=4, train=12, test=6, training_maps=1, test_maps=0, size=(32, 38, 30)),
+        pretraining=_pretraining("own-ci-simclr", SMALL_NET, epochs=2, batch=8, rate=1e-3, hardware=CPU),
+        cells={"probe": {task: (1.0,) for task in ALL_TASKS}, "finetune": {SEQUENCE.name: (1.0,)}},
+        recipes={"probe": "ci", "finetune": "ci"},
+        stability={"contrast": (0.5, 1.0), "gibbs": (0.0, 0.4), "bias_field": (0.0, 0.4)},
+        folds=2,
+        resamples=200,
+        saliency_patients=2,
+    ),
+    "small": Preset(
+        cohort=SyntheticCohort(pretrain=60, train=100, test=50, training_maps=3, test_maps=2, size=(40, 48, 38)),
+        pretraining=_pretraining("own-small-simclr", SMALL_NET, epochs=10, batch=32, rate=1e-3, hardware=CPU),
+        cells={
+            "probe": dict.fromkeys(ALL_TASKS, FRACTIONS),
+            "finetune": {SEQUENCE.name: (0.1, 1.0), AGE.name: (1.0,)},
+        },
+        recipes={"probe": "probe", "finetune": "small"},
+        stability=FEW_LEVELS,
+    ),
+    "full": Preset(
+        cohort=SyntheticCohort(pretrain=2000, train=1000, test=300, training_maps=12, test_maps=4, size=(96, 112, 92)),
+        pretraining=_pretraining(
+            "own-full-simclr", Network(), epochs=200, batch=32, rate=1e-4, hardware=Hardware(accelerator="auto")
+        ),
+        cells={"probe": dict.fromkeys(ALL_TASKS, FRACTIONS), "finetune": dict.fromkeys(ALL_TASKS, FRACTIONS)},
+        recipes={"probe": "probe", "finetune": "paper"},
+        stability={sweep.name: sweep.levels for sweep in SWEEPS},
+        seeds=(0, 1, 2),
+    ),
+}
