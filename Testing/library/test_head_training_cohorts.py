@@ -285,7 +285,7 @@ def test_every_answer_of_a_head_that_is_no_better_than_chance_says_so(store):
     predictor = Predictor("cpu", [folder])
     predictor.set_study({"a": read_scan(folder / "a.nii")}, PreprocessingOptions(preset="official"))
     for signal in (0.0, 8.0):
-        table = changed(cohort(40, signal), encoder_sha256=[sha256] * 40, model=[model_id] * 40)
+        table = changed(cohort(60, signal), encoder_sha256=[sha256] * 60, model=[model_id] * 60)
         trained = train_head(table, "label", "my-task")
         trained.install(folder, folders=[folder], replace=True)
         p = trained.report.permutation.p
