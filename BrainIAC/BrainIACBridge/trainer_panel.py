@@ -15,6 +15,7 @@ from BrainIACBridge.cases import Cases
 from BrainIACBridge.head_trainer_logic import BrainIACHeadTrainerLogic
 from BrainIACBridge.installation import Installation
 from BrainIACBridge.panel import Panel
+from BrainIACBridge.settings import DeviceChoice
 from BrainIACBridge.training_plots import TrainingPlots
 from BrainIACBridge.training_report import TrainingReport
 from BrainIACLib.errors import BrainIACError
@@ -33,6 +34,7 @@ class TrainerPanel(Panel):
         self._plotView = None  # the one whose clicks are listened to
         self.installation = Installation()
         self.plots = TrainingPlots()
+        self.deviceChoice = DeviceChoice(self.ui.device)
         self.caseTable = CaseTable(self.ui.caseTable, self.logic.cases, self._onCasesChanged, self.onShow)
         self.ui.labelColumn.activated.connect(lambda *unused: self._onLabelColumn())
         self.ui.taskName.textChanged.connect(lambda *unused: self.updatePanel())
@@ -58,6 +60,7 @@ class TrainerPanel(Panel):
     def enter(self):
         """Called each time the module is opened."""
         self.installation.lookAgain()
+        self.deviceChoice.update()
         super().enter()
 
     def parametersShown(self):
@@ -128,7 +131,7 @@ class TrainerPanel(Panel):
 
     def _showReport(self, busy):
         text = self._parameterNode.report
-        report = TrainingReport(json.loads(text)) if text else None
+        report = TrainingReport.fromText(text)
         self.ui.performanceLabel.setText(report.inWords() if report else _("Nothing was trained yet."))
         hardest = report.hardest if report else []
         self.ui.hardestTable.setRowCount(len(hardest))
@@ -198,7 +201,7 @@ class TrainerPanel(Panel):
 
     def onAnswers(self):
         """Confusion matrix or scatter plot."""
-        report = TrainingReport(json.loads(self._parameterNode.report))
+        report = TrainingReport.fromText(self._parameterNode.report)
         if report.confusion:
             table = self.plots.confusionTable(report)
             slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
@@ -210,11 +213,11 @@ class TrainerPanel(Panel):
 
     def onMap(self):
         """The embedding map."""
-        self._showChart(self.plots.mapChart(TrainingReport(json.loads(self._parameterNode.report))))
+        self._showChart(self.plots.mapChart(TrainingReport.fromText(self._parameterNode.report)))
 
     def onInstall(self):
         """Make the head a task of BrainIAC."""
-        earlier = self.logic.earlierHead(TrainingReport(json.loads(self._parameterNode.report)).task)
+        earlier = self.logic.earlierHead(TrainingReport.fromText(self._parameterNode.report).task)
         question = _("'{title}' was trained for this task before. Replace it?")
         if earlier is None or slicer.util.confirmOkCancelDisplay(question.format(title=earlier), _("Install")):
             self.logic.install(earlier is not None, self._onInstalled, self.begin(_("Installing")))
@@ -246,7 +249,7 @@ class TrainerPanel(Panel):
         self.updatePanel()
 
     def _onHardest(self, row):
-        report = TrainingReport(json.loads(self._parameterNode.report))
+        report = TrainingReport.fromText(self._parameterNode.report)
         case = self.logic.cases.named(report.hardest[row].scan)
         if case is not None:
             self.onShow(case)
