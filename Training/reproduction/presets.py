@@ -74,6 +74,14 @@ PRESETS = {
         recipes={"probe": "probe", "finetune": "small"},
         stability=FEW_LEVELS,
     ),
+    "frozen": Preset(
+        cohort=SyntheticCohort(pretrain=60, train=100, test=50, training_maps=3, test_maps=2, size=(40, 48, 38)),
+        pretraining=_pretraining("own-small-simclr", SMALL_NET, epochs=10, batch=32, rate=1e-3, hardware=CPU),
+        cells={"probe": dict.fromkeys(ALL_TASKS, FRACTIONS)},
+        recipes={"probe": "exact", "finetune": "small"},
+        stability={},
+        saliency_patients=0,
+    ),
     "full": Preset(
         cohort=SyntheticCohort(pretrain=2000, train=1000, test=300, training_maps=12, test_maps=4, size=(96, 112, 92)),
         pretraining=_pretraining(

@@ -182,8 +182,9 @@ def _parser() -> argparse.ArgumentParser:
         "--preset",
         choices=list(PRESETS),
         default="small",
-        help="how large: ci shows in about 70 seconds that it runs; small takes about 4 minutes on two free cores (the "
-        "default); full is the paper's grid on three seeds, and wants a GPU",
+        help="how large: ci shows in about 70 seconds that it runs; small takes about 12 minutes on two free cores "
+        "(the default); frozen tunes no network: it solves heads on frozen encoders and on untrained features; full "
+        "is the paper's grid, and wants a GPU",
     )
     add("--seeds", type=int, nargs="+", help="of each cell, averaged with those in --out (the preset's)")
     add(
