@@ -21,9 +21,10 @@ from BrainIACLib.errors import ModelError
 
 SCHEMA_VERSION = 1
 LONGEST_CONTRACT = 1_000_000  # bytes
-ARCHITECTURES = ("resnet10", "resnet18", "resnet50", "vit_b")
+ARCHITECTURES = ("resnet10", "resnet18", "resnet50", "vit_b", "anatomy_unet")
 GENERATIONS = ("own", "v1", "v2", "medicalnet")
-EMBEDDINGS = ("gap", "token0", "token_mean")
+EMBEDDINGS = ("gap", "token0", "token_mean", "volumes")
+EMBEDDINGS_OF = {"vit_b": ("token0", "token_mean"), "anatomy_unet": ("volumes",)}  # of the others: "gap"
 RESIZE_MODES = ("area", "area-inside", "trilinear")
 NORMALISATIONS = ("minmax", "nonzero-zscore")
 AS_STORED = "as-stored"
@@ -51,7 +52,7 @@ class EncoderContract:
 
     architecture: str  # of ARCHITECTURES
     width: float  # factor on the channels of the architecture
-    embedding: str  # "gap": global average pool (C-14); "token0": the corner patch (D-09); "token_mean"
+    embedding: str  # "gap": global average pool (C-14); "token0": the corner patch (D-09); "token_mean"; "volumes"
     embedding_size: int
     input_size: tuple[int, int, int]
     resize_mode: str
@@ -86,7 +87,7 @@ class EncoderContract:
             "(?=.*[RL])(?=.*[AP])(?=.*[IS])[RLAPIS]{3}", self.orientation
         ):
             raise ModelError(f"encoder.orientation is '{self.orientation}', but must be like RAS, or {AS_STORED}")
-        if (self.architecture == "vit_b") == (self.embedding == "gap"):
+        if self.embedding not in EMBEDDINGS_OF.get(self.architecture, ("gap",)):
             raise ModelError(f"encoder.embedding '{self.embedding}' does not exist for {self.architecture}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from BrainIACLib.models.anatomy import AnatomyEncoder
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.models.vit import ViT
 
@@ -13,6 +14,8 @@ def encoder(architecture: str, width: float, embedding: str) -> nn.Module:
     """A randomly initialised encoder; ``architecture`` and ``embedding`` as in ``EncoderContract``."""
     if architecture == "vit_b":
         return ViT(width, embedding)
+    if architecture == "anatomy_unet":
+        return AnatomyEncoder(width)
     return ResNet(architecture, width)
 
 

@@ -1,9 +1,9 @@
-"""A small 3D U-Net that predicts a signed distance from one scan.
+"""A small 3D U-Net that predicts one or more maps, a signed distance or the share of each structure, from one scan.
 
 The volume is folded 2 x 2 x 2 into channels first, so that all layers work at half resolution or less; at the end eight
-channels unfold into the full resolution, which is enough for an output as smooth as a distance. Layers at full
-resolution took 40 % of the time. Ronneberger et al. 2015 (U-Net), Wu and He 2018 (group normalisation: independent of
-the batch, so one scan at a time trains and infers alike), Shi et al. 2016 (unfolding channels into space).
+channels a map unfold into the full resolution, which is enough for what is as smooth as a distance or a share. Layers
+at full resolution took 40 % of the time. Ronneberger et al. 2015 (U-Net), Wu and He 2018 (group normalisation:
+independent of the batch, so one scan at a time trains and infers alike), Shi et al. 2016 (unfolding channels).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ GROUPS = 8
 
 
 class UNet(nn.Module):
-    """(B, 1, X, Y, Z) -> (B, 1, X, Y, Z); X, Y and Z must be multiples of ``multiple``.
+    """(B, 1, X, Y, Z) -> (B, outputs, X, Y, Z); X, Y and Z must be multiples of ``multiple``.
 
     Parameters
     ----------
     widths : channels at 1/2, 1/4, 1/8, ... of the resolution; multiples of 8.
     """
 
-    def __init__(self, widths: tuple[int, ...]):
+    def __init__(self, widths: tuple[int, ...], outputs: int = 1):
         super().__init__()
         self.multiple = 2 ** len(widths)
         self.encoder = nn.ModuleList()
@@ -35,7 +35,7 @@ class UNet(nn.Module):
         for width in reversed(widths[:-1]):
             self.decoder.append(_two_convolutions(channels + width, width))
             channels = width
-        self.distance = nn.Conv3d(channels, 8, 1)
+        self.distance = nn.Conv3d(channels, 8 * outputs, 1)  # named for the first thing that was learnt
 
     def forward(self, scan: torch.Tensor) -> torch.Tensor:
         x = space_to_channels(scan)  # (B, 8, X/2, Y/2, Z/2)
@@ -47,7 +47,7 @@ class UNet(nn.Module):
         for block in self.decoder:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat([x, skips.pop()], 1))
-        return channels_to_space(self.distance(x))  # (B, 1, X, Y, Z)
+        return channels_to_space(self.distance(x))  # (B, outputs, X, Y, Z)
 
 
 def _two_convolutions(inputs: int, outputs: int) -> nn.Sequential:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ _TAGS = [
     "Modality",
     "ImageType",
     "SamplesPerPixel",
+    "PhotometricInterpretation",
     "NumberOfFrames",
     "Rows",
     "Columns",
@@ -45,7 +47,13 @@ _TAGS = [
     "InstanceNumber",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+    0x0019100A,  # Siemens: how many slices a mosaic holds
 ]
+WITHOUT_UID = "without-uid"  # stands for the SeriesInstanceUID of files that lack one
+_DIRECTORY = b"1.2.840.10008.1.3.10"
+_MOST_FRAMES = 1 << 16
+_LARGEST_RATIO = 1032  # of pixels to their bytes, by any compression
+_DEFLATED, _MOST_DEFLATED = b"1.2.840.10008.1.2.1.99", 1 << 30
 
 
 @dataclass(frozen=True)
@@ -87,10 +95,12 @@ class Slice:
 class Series:
     """The images of one SeriesInstanceUID."""
 
-    uid: str
+    uid: str  # WITHOUT_UID for all files that have none
     modality: str | None
     sop_class: str
     samples: int  # values per pixel
+    photometric: str  # PhotometricInterpretation: what the values mean
+    is_mosaic: bool  # all slices of a volume tiled into one image
     files: tuple[Path, ...]
     slices: tuple[Slice, ...]  # in no order; empty where there are no pixels
 
@@ -116,6 +126,8 @@ class _File:
     modality: str | None
     sop_class: str
     samples: int
+    photometric: str
+    is_mosaic: bool
     slices: tuple[Slice, ...]
 
 
@@ -138,8 +150,8 @@ def find_series(
         header = _read_header(file, [*_TAGS, *more_tags], look)
         if header is None:
             damaged += 1
-        elif header.uid:
-            instances = members.setdefault(header.uid, {})
+        elif header.uid or header.slices:  # a report or a directory without a series is nobody's
+            instances = members.setdefault(header.uid or WITHOUT_UID, {})
             copies += header.instance in instances
             instances.setdefault(header.instance, (file, header))
     left_out = []
@@ -147,6 +159,8 @@ def find_series(
         left_out.append(f"{damaged} damaged DICOM files were left out.")
     if copies:
         left_out.append(f"{copies} DICOM files are copies of others and were left out.")
+    if WITHOUT_UID in members:
+        left_out.append("The DICOM files do not say which series they belong to; they were read as one.")
     return [_series(uid, list(members[uid].values())) for uid in sorted(members)], tuple(left_out)
 
 
@@ -165,6 +179,7 @@ def _read_header(file: Path, tags: list[str], look: Callable[[Path, Dataset], No
 
     with quiet_pydicom():
         try:
+            _check_deflated(file)
             header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
             found = _File(
                 uid=str(header.get("SeriesInstanceUID") or ""),
@@ -175,6 +190,8 @@ def _read_header(file: Path, tags: list[str], look: Callable[[Path, Dataset], No
                 modality=str(header.get("Modality") or "") or None,
                 sop_class=str(header.get("SOPClassUID", "")),
                 samples=int(header.get("SamplesPerPixel") or 1),
+                photometric=str(header.get("PhotometricInterpretation") or ""),
+                is_mosaic="MOSAIC" in (header.get("ImageType") or ()) or 0x0019100A in header,
                 slices=tuple(_slices(file, header)),
             )
             if look is not None:
@@ -186,6 +203,26 @@ def _read_header(file: Path, tags: list[str], look: Callable[[Path, Dataset], No
             return None
 
 
+def is_directory(file: Path) -> bool:
+    """Whether a DICOM file is a DICOMDIR: a list of the files beside and below it."""
+    with file.open("rb") as stream:
+        return _DIRECTORY in stream.read(1024)
+
+
+def _check_deflated(file: Path) -> None:
+    """ValueError if a deflated file becomes larger than any series: pydicom would inflate it all at once."""
+    with file.open("rb") as stream:
+        head = stream.read(1024)
+        if _DEFLATED not in head:
+            return
+        stream.seek(144 + int.from_bytes(head[140:144], "little"))  # behind the meta information
+        inflater, total = zlib.decompressobj(wbits=-15), 0
+        while not inflater.eof and (piece := inflater.unconsumed_tail or stream.read(1 << 18)):
+            total += len(inflater.decompress(piece, 1 << 22))
+            if total > _MOST_DEFLATED:
+                raise ValueError("deflated without end")
+
+
 def _series(uid: str, members: list[tuple[Path, _File]]) -> Series:
     first = members[0][1]
     return Series(
@@ -193,6 +230,8 @@ def _series(uid: str, members: list[tuple[Path, _File]]) -> Series:
         modality=first.modality,
         sop_class=first.sop_class,
         samples=first.samples,
+        photometric=first.photometric,
+        is_mosaic=any(member.is_mosaic for _, member in members),
         files=tuple(file for file, _ in members),
         slices=tuple(piece for _, member in members for piece in member.slices),
     )
@@ -202,6 +241,9 @@ def _slices(file: Path, header: Dataset) -> Iterator[Slice]:
     if not header.get("Rows") or not header.get("Columns"):
         return
     frames = frames_of(header)
+    bits = len(frames) * int(header.Rows) * int(header.Columns)  # of one bit a pixel, the fewest
+    if len(frames) > 1 and bits > 8 * _LARGEST_RATIO * file.stat().st_size:
+        raise ValueError("more frames than the file can hold")
     for frame, places in enumerate(frames):
         image_type = first_value(places, "FrameType") or first_value(places, "ImageType") or ""
         times = ("TemporalPositionIndex", "TemporalPositionIdentifier", "TriggerTime", "AcquisitionNumber")
@@ -228,7 +270,10 @@ def frames_of(header: Dataset) -> list[list[Dataset]]:
     own = header.get("PerFrameFunctionalGroupsSequence")
     if own:
         return [[*_parts(group), *shared, header] for group in own]
-    return [[*shared, header]] * int(header.get("NumberOfFrames") or 1)
+    count = int(header.get("NumberOfFrames") or 1)
+    if not 0 < count <= _MOST_FRAMES:
+        raise ValueError("no number of frames")
+    return [[*shared, header]] * count
 
 
 def _parts(group: Dataset) -> list[Dataset]:

@@ -28,13 +28,15 @@ def is_dicom(path: Path) -> bool:
 def recognise(path: Path) -> str:
     """``"NIfTI"``, ``"NRRD"``, ``"MetaImage"``, ``"DICOM"`` or ``"zip"``; ``Refused`` for anything else."""
     with path.open("rb") as stream:
-        head = stream.read(8)
+        head = stream.read(132)
     if not head:
         raise Refused("is an empty file (0 bytes); copy or export it again.")
     if head.startswith(b"PK"):
         return "zip"
     if head.startswith(b"NRRD"):
         return "NRRD"
+    if head[128:] == b"DICM":  # whatever its name: some archives call every image .img
+        return "DICOM"
     if suffix(path) in (".mha", ".mhd"):
         return "MetaImage"
     if suffix(path) in NIFTI_SUFFIXES:

@@ -79,6 +79,12 @@ def grid_matrix(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
     return matrix
 
 
+def corners_of(image: sitk.Image) -> np.ndarray:
+    """The centres of the eight corner voxels (LPS mm), shape (8, 3)."""
+    indices = itertools.product(*[(0, n - 1) for n in image.GetSize()])
+    return np.array([image.TransformIndexToPhysicalPoint(list(index)) for index in indices])
+
+
 def check_spacing(spacing: np.ndarray) -> None:
     """Every distance between voxels (mm) finite and above zero, or ``Refused``."""
     if not np.isfinite(spacing).all() or (spacing <= 0).any():

@@ -13,7 +13,7 @@ from BrainIACLib.errors import ScanError
 from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.scans.archives import unpacked
 from BrainIACLib.scans.companions import beside
-from BrainIACLib.scans.dicom_headers import Series, find_series
+from BrainIACLib.scans.dicom_headers import Series, find_series, is_directory
 from BrainIACLib.scans.dicom_series import read_series, summarise_series, volume_of
 from BrainIACLib.scans.formats import SINGLE_FILE_SUFFIXES, is_dicom, recognise, suffix
 from BrainIACLib.scans.metaimage import read_metaimage
@@ -139,9 +139,11 @@ def _read_unpacked(files: Sequence[Path], series_uid: str | None, frame: int | N
 
 def _read_series_of(path: Path, series_uid: str | None, frame: int | None) -> Volume:
     """The series that a single DICOM file belongs to: the file itself if multi-frame, else with those beside it."""
+    if is_directory(path):
+        return read_series(files_below(path.parent), series_uid, frame)
     found, _ = find_series([path])
     if not found:
-        raise Refused("is a damaged DICOM file, or one without a series; copy or export it again.")
+        raise Refused("is a damaged DICOM file, or one without an image; copy or export it again.")
     if len(found[0].slices) > 1:
         return read_series([path], series_uid, frame)
     neighbors = (file for file in sorted(path.parent.iterdir()) if file.is_file())
@@ -158,6 +160,8 @@ def _dicom_files(path: Path) -> Iterator[Sequence[Path]]:
     elif recognise(path) == "zip":
         with unpacked(path) as files:
             yield files
+    elif is_directory(path):
+        yield list(files_below(path.parent))
     else:
         yield [file for file in path.parent.iterdir() if file.is_file()]
 

@@ -10,6 +10,7 @@ import math
 import numpy as np
 import SimpleITK as sitk
 
+from BrainIACLib.scans.fill_values import fill_values, set_aside
 from BrainIACLib.scans.grid import Grid
 from BrainIACLib.scans.scan import Refused
 
@@ -79,7 +80,7 @@ def check_extent(grid: Grid) -> None:
 
 
 def check_voxels(image: sitk.Image, modality: str | None) -> tuple[sitk.Image, tuple[str, ...]]:
-    """``image`` with every voxel finite (others become the lowest value), and a warning where that was needed.
+    """``image`` with every voxel finite and without fill values (both become the lowest value), and what was needed.
 
     Raises
     ------
@@ -94,10 +95,15 @@ def check_voxels(image: sitk.Image, modality: str | None) -> tuple[sitk.Image, t
             raise Refused("holds no numbers at all (every voxel is NaN or infinite); export or compute it again.")
         if count:
             lowest = voxels.min(where=finite, initial=np.inf)
-            cleaned = sitk.GetImageFromArray(np.where(finite, voxels, lowest))
-            cleaned.CopyInformation(image)
-            image, voxels = cleaned, sitk.GetArrayViewFromImage(cleaned)
+            image, voxels = _with_voxels(image, np.where(finite, voxels, lowest))
             warnings.append(f"{count} voxels are NaN or infinite; they were set to the lowest value, {lowest:g}.")
+    for value in fill_values(voxels):
+        filled = voxels == value
+        image, voxels = _with_voxels(image, set_aside(voxels, filled))
+        warnings.append(
+            f"{np.count_nonzero(filled)} voxels have the value {value:g}, far from all others: they were taken for "
+            f"places without image and set to the lowest value, {voxels.min():g}."
+        )
     lowest = voxels.min()
     if np.count_nonzero(voxels != lowest) < LEAST_VARIED_FRACTION * voxels.size:
         raise Refused(f"is empty: (nearly) every voxel has the value {lowest:g}; export or compute it again.")
@@ -106,6 +112,13 @@ def check_voxels(image: sitk.Image, modality: str | None) -> tuple[sitk.Image, t
             "is a CT by its values (air near -1000, soft tissue from 0 to 100 Hounsfield units); give an MR scan."
         )
     return image, tuple(warnings)
+
+
+def _with_voxels(image: sitk.Image, voxels: np.ndarray) -> tuple[sitk.Image, np.ndarray]:
+    """``voxels`` on the grid of ``image``, and a view of them."""
+    changed = sitk.GetImageFromArray(voxels)
+    changed.CopyInformation(image)
+    return changed, sitk.GetArrayViewFromImage(changed)
 
 
 def _has_hounsfield_units(voxels: np.ndarray) -> bool:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
 from BrainIACLib.answers import probabilities_of
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
@@ -29,6 +28,10 @@ from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
+from BrainIACLib.statistics.bootstrap import bootstrap
+from BrainIACLib.statistics.calibration import calibration_error
+from BrainIACLib.statistics.interval import Interval
+from BrainIACLib.statistics.metrics import auc, balanced_accuracy
 from BrainIACLib.trust.echo_planar import is_coarse
 from BrainIACLib.trust.novelty import Novelty, read_novelty
 from Training.starter.novelty_report import SEQUENCES, novelty_section, oddness
@@ -107,27 +110,11 @@ def novelty_of_model(model: InstalledModel) -> Novelty | None:
     return read_novelty(model.folder / head.ood_stats, head.ood_sha256, model.contract.encoder.embedding_size)
 
 
-def balanced_accuracy(chosen: list[Answer]) -> float:
-    """Mean over the sequences present of the share answered right."""
-    shares = []
-    for truth in SEQUENCES:
-        right = [answer.label == truth for answer in chosen if answer.truth == truth]
-        if right:
-            shares.append(np.mean(right))
-    return float(np.mean(shares))
-
-
-def bootstrap_interval(chosen: list[Answer], draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile interval of the balanced accuracy; subjects are drawn, not scans."""
-    by_subject: dict[str, list[Answer]] = {}
-    for answer in chosen:
-        by_subject.setdefault(answer.subject, []).append(answer)
-    groups, rng = list(by_subject.values()), np.random.default_rng(seed)
-    values = []
-    for _ in range(draws):
-        drawn = [answer for i in rng.integers(len(groups), size=len(groups)) for answer in groups[i]]
-        values.append(balanced_accuracy(drawn))
-    return tuple(float(v) for v in np.percentile(values, [2.5, 97.5]))
+def accuracy_of(chosen: list[Answer]) -> Interval:
+    """Balanced accuracy with its 95 % interval; subjects are drawn, not scans."""
+    truth, label = [answer.truth for answer in chosen], [answer.label for answer in chosen]
+    subjects = np.unique([answer.subject for answer in chosen], return_inverse=True)[1]
+    return bootstrap(balanced_accuracy, truth, label, groups=subjects)
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:
@@ -136,17 +123,6 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2)) / (1 + z**2 / total)
     return float(middle - half), float(middle + half)
-
-
-def calibration_error(chosen: list[Answer], bins: int = 10) -> float:
-    """Expected calibration error over bins of equal width."""
-    confidence = np.array([answer.confidence for answer in chosen])
-    right = np.array([answer.label == answer.truth for answer in chosen], float)
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(right[place == b].mean() - confidence[place == b].mean()) * (place == b).mean() for b in np.unique(place)
-    ]
-    return float(np.sum(gaps))
 
 
 def enhancement_auc(chosen: list[Answer]) -> float:
@@ -159,7 +135,7 @@ def enhancement_auc(chosen: list[Answer]) -> float:
     for answer in pairs:
         plain, enhanced = answer.probabilities["T1"], answer.probabilities["T1CE"]
         scores.append(enhanced / max(plain + enhanced, 1e-12))
-    return float(roc_auc_score(truth, scores))
+    return float(auc(truth, scores))
 
 
 def section(title: str, chosen: list[Answer], labels: tuple[str, ...], gate: float) -> str:
@@ -169,7 +145,8 @@ def section(title: str, chosen: list[Answer], labels: tuple[str, ...], gate: flo
     if not chosen:
         return f"## {title}\n\nno scan\n"
     right = sum(answer.label == answer.truth for answer in chosen)
-    low, high = bootstrap_interval(chosen)
+    accuracy = accuracy_of(chosen)
+    sureness = calibration_error([a.label == a.truth for a in chosen], [a.confidence for a in chosen])
     wilson = wilson_interval(right, len(chosen))
     sure = [answer for answer in chosen if answer.confidence >= gate]
     lines = [
@@ -177,10 +154,10 @@ def section(title: str, chosen: list[Answer], labels: tuple[str, ...], gate: flo
         "",
         f"{len(chosen)} scans of {len({answer.subject for answer in chosen})} subjects; {len(refused)} refused.",
         "",
-        f"- balanced accuracy {balanced_accuracy(chosen):.3f} (bootstrap by subject {low:.3f} to {high:.3f})",
+        f"- balanced accuracy {accuracy.value:.3f} (bootstrap by subject {accuracy.low:.3f} to {accuracy.high:.3f})",
         f"- accuracy {right}/{len(chosen)} (Wilson {wilson[0]:.3f} to {wilson[1]:.3f})",
         f"- T1 against T1CE: AUC {enhancement_auc(chosen):.3f}",
-        f"- expected calibration error {calibration_error(chosen):.3f}",
+        f"- expected calibration error {sureness:.3f}",
         f"- at confidence >= {gate:.2f}: {sum(a.label == a.truth for a in sure)} of {len(sure)} right",
         "",
         "| truth | " + " | ".join(labels) + " |",

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
+from BrainIACLib.trust.temperature import fit_temperature
 from Training.starter.export import encoder_contract, export_model
 from Training.starter.samples import LABELS
 from Training.starter.shards import ShardReader, write_shards
-from Training.starter.training import Recipe, choose_gate, fit_temperature, logits_of, new_net, train
+from Training.starter.training import Recipe, choose_gate, logits_of, new_net, train
 from Training.synthesis.label_maps import label_map_files, load_label_map
 
 HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
@@ -57,7 +58,7 @@ def main() -> None:
     volumes, labels, details = validation.all()
     logits = logits_of(net, volumes)
     _print_errors(logits, labels, details)
-    temperature = fit_temperature(logits, labels)
+    temperature = round(fit_temperature(logits.numpy(), labels.numpy()), 3)
     gate = choose_gate(logits, labels, temperature)
     answers = logits.argmax(1)
     accuracy = {name: round(float((answers[labels == i] == i).float().mean()), 4) for i, name in enumerate(LABELS)}

@@ -100,13 +100,6 @@ def logits_of(net: torch.nn.Module, volumes: Tensor, batch_size: int = 16) -> Te
     return torch.cat([net(decode(part)) for part in volumes.split(batch_size)])
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The divisor of the logits that minimises the log loss (Guo et al. 2017), to three digits."""
-    candidates = torch.linspace(0.4, 3.0, 261)
-    losses = torch.stack([F.cross_entropy(logits / t, labels) for t in candidates])
-    return round(float(candidates[losses.argmin()]), 3)
-
-
 def choose_gate(logits: Tensor, labels: Tensor, temperature: float, accuracy: float = 0.97) -> float:
     """The lowest confidence (0.50 to 0.90) above which at least ``accuracy`` of the answers are right."""
     confidence, answer = (logits / temperature).softmax(1).max(1)

@@ -79,9 +79,13 @@ class Anatomy:
 def smooth_noise(grid: Grid, length_mm: float, generator: torch.Generator) -> Tensor:
     """Gaussian noise (X, Y, Z) of unit variance at its lattice points, ``length_mm`` apart, linear in between."""
     lattice = [max(2, round(n * step / length_mm) + 1) for n, step in zip(grid.size, grid.spacing, strict=True)]
-    values = torch.randn(lattice, generator=generator)
-    x, y, z = (_linear_interpolation(n, m) for n, m in zip(grid.size, lattice, strict=True))
-    planes = torch.einsum("abc,xa,yb->xyc", values, x, y)
+    return stretched(torch.randn(lattice, generator=generator), grid.size)
+
+
+def stretched(lattice: Tensor, size: tuple[int, int, int]) -> Tensor:
+    """(X', Y', Z') -> ``size``, linear in between, ends on ends."""
+    x, y, z = (_linear_interpolation(n, m) for n, m in zip(size, lattice.shape, strict=True))
+    planes = torch.einsum("abc,xa,yb->xyc", lattice, x, y)
     return planes @ z.T  # products of small matrices: four times faster than torch's trilinear upsampling
 
 
@@ -114,9 +118,16 @@ def build_anatomy(
     tumours: list[Tumour],
     rng: np.random.Generator,
     generator: torch.Generator,
+    displacement: Tensor | None = None,
 ) -> Anatomy:
-    """Sample the label map on ``grid`` (nearest neighbour) and add what a subject has of its own."""
-    tissue, hull, depth, voxel = _sample(label_map, grid, pose, generator)
+    """Sample the label map on ``grid`` (nearest neighbour) and add what a subject has of its own.
+
+    Parameters
+    ----------
+    displacement : (3, X', Y', Z') mm on a coarse lattice whose ends lie on those of the grid: each point shows what
+        lies that far from it, before the pose.
+    """
+    tissue, hull, depth, voxel = _sample(label_map, grid, pose, generator, displacement)
     if rng.random() < 0.7:  # sinuses end at the dura: most of their width lies outside the brain's hull
         tissue[(tissue == CLASS["vein"]) & (hull > rng.uniform(-3, 1.5)) & (hull < 5)] = CLASS["sulcal_csf"]
     _narrow_sulci(tissue, grid, rng, generator)
@@ -129,17 +140,22 @@ def build_anatomy(
     return Anatomy(grid, tissue, hull, tumour_voxels, voxel, tuple(tumours))
 
 
-def _sample(label_map: LabelMap, grid: Grid, pose: Pose, generator: torch.Generator) -> tuple[Tensor, ...]:
+def _sample(
+    label_map: LabelMap, grid: Grid, pose: Pose, generator: torch.Generator, displacement: Tensor | None
+) -> tuple[Tensor, ...]:
     """Tissue, hull, depth and the voxels of the label map they come from."""
     matrix = torch.from_numpy(label_map.voxel_of_template @ pose_matrix(pose)).float()
     axes = grid.axes()
     size = label_map.tissue.shape
+    moved = None if displacement is None else torch.einsum("rc,cxyz->rxyz", matrix[:, :3], displacement)
     flat = torch.zeros(grid.size, dtype=torch.int32)
     inside = torch.ones(grid.size, dtype=torch.bool)
     for row in range(3):
         coordinate = matrix[row, 0] * axes[0] + matrix[row, 1] * axes[1] + (matrix[row, 2] * axes[2] + matrix[row, 3])
         if pose.warp_mm:
             coordinate = coordinate + smooth_noise(grid, 45, generator).mul_(pose.warp_mm)
+        if moved is not None:
+            coordinate = coordinate + stretched(moved[row], grid.size)
         index = coordinate.round_().int()
         inside &= (index >= 0) & (index < size[row])
         flat = flat.mul_(size[row]).add_(index.clamp_(0, size[row] - 1))

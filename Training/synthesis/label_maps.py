@@ -104,15 +104,7 @@ def load_label_map(path: Path, cache: Path) -> LabelMap:
 
 
 def _prepare(path: Path) -> dict[str, np.ndarray]:
-    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
-    labels = ras_array(image).astype(np.uint16)
-    lookup = np.zeros(max(TISSUE_OF_LABEL) + 1, np.uint8)
-    for label, name in TISSUE_OF_LABEL.items():
-        lookup[label] = CLASS[name]
-    tissue = lookup[labels]
-    head = ndimage.binary_fill_holes(tissue > 0)
-    box = tuple(slice(max(0, s.start - 2), s.stop + 2) for s in ndimage.find_objects(head.astype(np.uint8))[0])
-    labels, tissue, head = labels[box], tissue[box], head[box]
+    image, labels, tissue, head, box = _read(path)
     brain = np.isin(tissue, (*BRAIN_TISSUES, CLASS["white_matter_lesion"]))
 
     near = ndimage.distance_transform_edt(~brain) <= HULL_CLOSING_MM
@@ -141,6 +133,24 @@ def _prepare(path: Path) -> dict[str, np.ndarray]:
         "depth": np.where(head, np.clip(depth, 0, 254), 255).astype(np.uint8),
         "voxel_of_template": _align(tissue, origin),
     }
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """SynthSeg's own numbers, uint16, voxel by voxel as in the arrays of ``load_label_map``."""
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[sitk.Image, np.ndarray, np.ndarray, np.ndarray, tuple[slice, ...]]:
+    """The image in RAS order; labels, tissues and head, cut to the box of the head; and that box."""
+    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
+    labels = ras_array(image).astype(np.uint16)
+    lookup = np.zeros(max(TISSUE_OF_LABEL) + 1, np.uint8)
+    for label, name in TISSUE_OF_LABEL.items():
+        lookup[label] = CLASS[name]
+    tissue = lookup[labels]
+    head = ndimage.binary_fill_holes(tissue > 0)
+    box = tuple(slice(max(0, s.start - 2), s.stop + 2) for s in ndimage.find_objects(head.astype(np.uint8))[0])
+    return image, labels[box], tissue[box], head[box], box
 
 
 def _sinuses(brain, hull, to_left, to_right, to_cerebellum) -> np.ndarray:

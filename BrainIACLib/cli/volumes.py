@@ -1,0 +1,107 @@
+"""``brainiac volumes``: ml and share of the intracranial volume of brain structures, and their label map."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+import typing
+from pathlib import Path
+
+from BrainIACLib.cli.progress_bar import ProgressBar
+from BrainIACLib.cli.questions import each_once, result_folders
+from BrainIACLib.cli.scan_options import (
+    SCAN_HELP,
+    add_models_dir,
+    add_scan_options,
+    preprocessing_options,
+    print_json,
+)
+from BrainIACLib.errors import BrainIACError
+
+if typing.TYPE_CHECKING:
+    from BrainIACLib.volumes.measurement import Measurement
+
+TABLE, LABELS = "volumes.csv", "structures.nii.gz"
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Register the command of this file."""
+    volumes = commands.add_parser(
+        "volumes",
+        help="volumes of brain structures in ml and as shares of the intracranial volume",
+        description="Measures ventricles, sulcal fluid, cortex, white matter, deep nuclei, hippocampus, cerebellum, "
+        "brainstem and lesions. Made for whole brains of adults, best T1. With --out, the table and the label map on "
+        "the scan's own grid are written, of several scans into one subfolder each.",
+    )
+    volumes.add_argument("scans", nargs="+", type=Path, metavar="SCAN", help=SCAN_HELP)
+    volumes.add_argument("--out", type=Path, metavar="FOLDER", help=f"write {TABLE} and {LABELS} there")
+    add_scan_options(volumes)
+    add_models_dir(volumes, must_exist=True)
+    volumes.set_defaults(run=_volumes)
+
+
+def _volumes(options: argparse.Namespace) -> int:
+    from BrainIACLib.checkpoints.store import model_folders
+    from BrainIACLib.predictor import choose_device
+    from BrainIACLib.preprocessing.pipeline import standardise
+    from BrainIACLib.scans import read_scan
+    from BrainIACLib.volumes.measurement import VolumeMeter
+
+    scans = each_once(options.scans)
+    folders = result_folders(scans, options.out) if options.out else {}
+    meter = VolumeMeter(choose_device(options.device), model_folders(options.models_dir))
+    prepare, failed = preprocessing_options(options), 0
+    with ProgressBar("volumes") as bar:
+        for number, path in enumerate(scans):
+            first, last = number / len(scans), (number + 1) / len(scans)
+            try:
+                scan = read_scan(path, series_uid=options.series, frame=options.frame)
+                standardised = standardise(scan.image, prepare, bar.job("preprocessing", first, last))
+                found = meter.measure(standardised)
+                if options.out:
+                    _write(found, folders[path])
+            except BrainIACError as error:
+                failed += 1
+                bar.clear()
+                if options.json:
+                    print_json(file=str(path), error=str(error))
+                else:
+                    print(f"brainiac: {path}: {error}", file=sys.stderr)
+                continue
+            bar.clear()
+            warnings = (*scan.warnings, *found.warnings)
+            if options.json:
+                print_json(file=str(path), **{**found.to_json(), "warnings": list(warnings)})
+            else:
+                print(f"{path}: intracranial volume {found.intracranial_ml:.0f} ml")
+                for volume in found.volumes:
+                    print(f"  {volume.title:28s} {volume.ml:8.1f} ml {100 * volume.share:7.2f} %")
+                for warning in warnings:
+                    print(f"  {warning}")
+    if not options.json:
+        print("Research use only.", file=sys.stderr) if failed == len(scans) else print(found.notice, file=sys.stderr)
+    return 1 if failed else 0
+
+
+def table_of(found: Measurement) -> str:
+    """The measurement as CSV text: one row a structure."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["structure", "ml", "left_ml", "right_ml", "share_of_intracranial"])
+    writer.writerow(["intracranial", f"{found.intracranial_ml:.2f}", "", "", "1"])
+    for volume in found.volumes:
+        sides = ["" if side is None else f"{side:.2f}" for side in (volume.left_ml, volume.right_ml)]
+        writer.writerow([volume.structure, f"{volume.ml:.2f}", *sides, f"{volume.share:.5f}"])
+    return text.getvalue()
+
+
+def _write(found: Measurement, folder: Path) -> None:
+    from BrainIACLib.publishing import publishing_set
+    from BrainIACLib.scans import write_image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with publishing_set(folder, (TABLE, LABELS)) as staging:
+        (staging / TABLE).write_text(table_of(found), encoding="utf-8")
+        write_image(found.labels, staging / LABELS)

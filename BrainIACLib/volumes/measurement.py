@@ -1,0 +1,174 @@
+"""Volumes of brain structures in one standardised scan, and the label map on the scan's own grid."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from BrainIACLib import RESEARCH_USE_ONLY
+from BrainIACLib.checkpoints.installed import Folders, InstalledModel, find_encoder, load_model
+from BrainIACLib.errors import PreprocessingError
+from BrainIACLib.models.anatomy import VOXEL_ML
+from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
+from BrainIACLib.preprocessing.pipeline import Standardised
+from BrainIACLib.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
+
+if typing.TYPE_CHECKING:
+    import torch
+
+MODEL = "structure-volumes"
+INTRACRANIAL_ML = (900.0, 2000.0)  # adults of either sex; outside, the scan or its preparation is to be looked at
+SMALLEST_CERTAINTY = 0.70
+SUMS = {"grey_matter": GREY_MATTER, "white_matter_with_brainstem": WHITE_MATTER, "ventricles": VENTRICLES}
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Of one structure: ml, of both sides and of each (None in the midline), and its share of the intracranial one."""
+
+    structure: str
+    title: str
+    ml: float
+    left_ml: float | None
+    right_ml: float | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """``labels``: uint8 on the grid of the scan, numbers as in ``STRUCTURES``. ``quality``: plain numbers."""
+
+    volumes: tuple[Volume, ...]
+    intracranial_ml: float
+    labels: sitk.Image
+    quality: Mapping[str, float]
+    warnings: tuple[str, ...]
+    provenance: Mapping[str, str]
+    notice: str = RESEARCH_USE_ONLY
+
+    def to_json(self) -> dict:
+        """Everything but the label map, for ``json.dumps``."""
+        return {
+            "intracranial_ml": round(self.intracranial_ml, 1),
+            "volumes": [
+                {
+                    "structure": volume.structure,
+                    "ml": round(volume.ml, 2),
+                    "left_ml": None if volume.left_ml is None else round(volume.left_ml, 2),
+                    "right_ml": None if volume.right_ml is None else round(volume.right_ml, 2),
+                    "share_of_intracranial": round(volume.share, 5),
+                }
+                for volume in self.volumes
+            ],
+            "quality": dict(self.quality),
+            "warnings": list(self.warnings),
+            "provenance": dict(self.provenance),
+            "notice": self.notice,
+        }
+
+
+class VolumeMeter:
+    """The bundled anatomy network, loaded once.
+
+    Parameters
+    ----------
+    device : a torch device name.
+    folders : where models lie; the bundled and the user's by default.
+
+    Raises
+    ------
+    ModelError : the network is missing or damaged.
+    """
+
+    def __init__(self, device: str = "cpu", folders: Folders = None):
+        self.model: InstalledModel = find_encoder(folders, MODEL)
+        self._device = device
+        self._encoder = load_model(self.model, folders).encoder.to(device)
+
+    def measure(self, standardised: Standardised) -> Measurement:
+        """Volumes and label map of one scan of any sequence; made for adults, whole brains and T1 best.
+
+        Raises
+        ------
+        PreprocessingError : the network finds no brain.
+        """
+        import torch
+
+        contract = self.model.contract.encoder
+        inputs = model_input(standardised.image, contract).to(self._device)
+        with torch.inference_mode():
+            shares = self._encoder.shares(inputs)[0].cpu()
+        brain = 1 - shares[0]
+        intracranial = float(brain.sum()) * VOXEL_ML
+        if intracranial < 100:
+            raise PreprocessingError("No brain structures were found in this scan; check that it shows a whole brain.")
+        certainty = float((shares[1:].amax(0) * brain).sum() / brain.sum())
+        mask_ml = float(sitk.GetArrayViewFromImage(standardised.mask).sum()) / 1000
+        quality = {
+            "certainty": round(certainty, 3),
+            "brain_mask_ml": round(mask_ml, 1),
+            "brain_mask_of_intracranial": round(mask_ml / intracranial, 3),
+        }
+        return Measurement(
+            volumes=_volumes(shares, intracranial),
+            intracranial_ml=intracranial,
+            labels=_label_map(shares, standardised, contract.orientation),
+            quality=quality,
+            warnings=(*standardised.warnings, *_doubts(intracranial, quality)),
+            provenance={
+                "model": self.model.contract.id,
+                "version": self.model.contract.version,
+                "encoder_sha256": contract.sha256,
+                "licence": self.model.contract.licence,
+            },
+        )
+
+
+def _volumes(shares: "torch.Tensor", intracranial: float) -> tuple[Volume, ...]:
+    """All structures but the background, then the sums; index 0 of an array in RAS order is the patient's left."""
+    half = shares.shape[1] // 2
+    left, right = (part.sum((1, 2, 3)) * VOXEL_ML for part in (shares[:, :half], shares[:, half:]))
+    found = []
+    for index, structure in enumerate(STRUCTURES[1:], start=1):
+        sides = (float(left[index]), float(right[index]))
+        ml = sum(sides)
+        each = sides if structure.left != structure.right else (None, None)
+        found.append(Volume(structure.name, structure.title, ml, *each, ml / intracranial))
+    by_name = {volume.structure: volume.ml for volume in found}
+    for name, parts in SUMS.items():
+        total = sum(by_name[part] for part in parts)
+        found.append(Volume(name, name.replace("_", " "), total, None, None, total / intracranial))
+    return tuple(found)
+
+
+def _label_map(shares: "torch.Tensor", standardised: Standardised, orientation: str) -> sitk.Image:
+    """The structure of the largest share, at half the network's voxel size, then nearest on the scan's grid."""
+    import torch.nn.functional as F
+
+    fine = F.interpolate(shares[None], scale_factor=2, mode="trilinear", align_corners=False)[0].argmax(0).numpy()
+    sides = np.array([[structure.left, structure.right] for structure in STRUCTURES], np.float32)
+    right = (np.arange(fine.shape[0]) >= fine.shape[0] // 2).astype(int)[:, None, None]
+    numbers = sides[fine, np.broadcast_to(right, fine.shape)]
+    on_template = sitk.Cast(image_on_model_grid(numbers, standardised.image, orientation), sitk.sitkUInt8)
+    way = standardised.transform.GetInverse()
+    return sitk.Resample(on_template, standardised.native, way, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+
+
+def _doubts(intracranial: float, quality: Mapping[str, float]) -> list[str]:
+    doubts = []
+    low, high = INTRACRANIAL_ML
+    if not low <= intracranial <= high:
+        doubts.append(
+            f"The intracranial volume of {intracranial:.0f} ml is unusual for an adult ({low:.0f} to {high:.0f} ml): "
+            "check that the scan shows the whole brain of an adult and that its voxel size is right."
+        )
+    if quality["certainty"] < SMALLEST_CERTAINTY:
+        doubts.append(
+            f"The structures are not clear in this scan (certainty {quality['certainty']:.2f}, usual is "
+            f"{SMALLEST_CERTAINTY:.2f} and more): do not rely on the volumes."
+        )
+    return doubts

@@ -1,0 +1,159 @@
+"""Volumes of structures: sums of shares against hand counts, sides, the label map on an oblique grid, the command."""
+
+import csv
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from safetensors.torch import save
+
+from BrainIACLib.cli import main
+from BrainIACLib.cli.volumes import table_of
+from BrainIACLib.contracts import EncoderContract, ModelContract, contract_to_json
+from BrainIACLib.models.anatomy import EMBEDDING_NAMES, SMALLEST_ML, VOXEL_ML, AnatomyEncoder, embedding_of
+from BrainIACLib.models.encoders import encoder
+from BrainIACLib.models.unet import UNet
+from BrainIACLib.preprocessing.pipeline import Standardised
+from BrainIACLib.preprocessing.template import icbm152
+from BrainIACLib.structures import INDEX, STRUCTURES
+from BrainIACLib.volumes.measurement import MODEL, VolumeMeter
+
+SIZE = (80, 96, 80)
+
+
+def shares_of(parts: dict[str, tuple[slice, slice, slice]]) -> torch.Tensor:
+    """(1, structures, *SIZE): each part whole, all else background; later parts lie over earlier ones."""
+    structure = torch.zeros(SIZE, dtype=torch.long)
+    for name, box in parts.items():
+        structure[box] = INDEX[name]
+    return torch.nn.functional.one_hot(structure, len(STRUCTURES)).movedim(-1, 0)[None].float()
+
+
+BRAIN = {
+    "white_matter": (slice(20, 60), slice(20, 80), slice(10, 60)),
+    "hippocampus": (slice(25, 30), slice(40, 50), slice(20, 24)),  # the patient's left
+    "lateral_ventricles": (slice(36, 44), slice(45, 55), slice(30, 40)),
+}
+
+
+def test_the_embedding_holds_the_logarithms_of_counted_volumes():
+    embedding = dict(zip(EMBEDDING_NAMES, embedding_of(shares_of(BRAIN))[0].tolist(), strict=True))
+    whole = 40 * 60 * 50 * VOXEL_ML
+    assert embedding["log intracranial volume"] == pytest.approx(np.log(whole / 1000), abs=1e-5)
+    for name, voxels in (("hippocampus", 5 * 10 * 4), ("lateral_ventricles", 8 * 10 * 10), ("cortex", 0)):
+        expected = np.log((voxels * VOXEL_ML + SMALLEST_ML) / whole)
+        assert embedding[f"log {name} of the intracranial volume"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_voxel_has_the_volume_of_the_template_grid():
+    assert np.prod(icbm152().image.GetSize()) / 1000 == pytest.approx(np.prod(SIZE) * VOXEL_ML, rel=1e-9)
+
+
+def test_the_embedding_does_not_tell_left_from_right():
+    shares = shares_of(BRAIN)
+    assert torch.allclose(embedding_of(shares), embedding_of(shares.flip(2)), atol=1e-6)
+
+
+def test_several_outputs_keep_the_weights_of_one():
+    """The brain extraction's network is the same class with one output: its keys and shapes must not move."""
+    assert UNet((8, 16)).state_dict()["distance.weight"].shape == (8, 8, 1, 1, 1)
+    assert UNet((8, 16), 3)(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 3, 8, 8, 8)
+
+
+def test_the_encoder_is_made_by_its_name_and_gives_as_many_numbers_as_it_says():
+    net = encoder("anatomy_unet", 1 / 3, "volumes").eval()
+    assert isinstance(net, AnatomyEncoder)
+    with torch.inference_mode():
+        assert net(torch.randn(1, 1, *SIZE)).shape == (1, len(EMBEDDING_NAMES))
+
+
+@pytest.fixture
+def meter(tmp_path, monkeypatch) -> VolumeMeter:
+    """A meter whose network answers ``BRAIN`` to every scan."""
+    net = AnatomyEncoder(1 / 3)
+    folder = tmp_path / MODEL
+    folder.mkdir()
+    (folder / "encoder.safetensors").write_bytes(save(net.state_dict()))
+    digest = hashlib.sha256((folder / "encoder.safetensors").read_bytes()).hexdigest()
+    encoder_contract = EncoderContract(
+        architecture="anatomy_unet",
+        width=1 / 3,
+        embedding="volumes",
+        embedding_size=len(EMBEDDING_NAMES),
+        input_size=SIZE,
+        resize_mode="area-inside",
+        normalisation="nonzero-zscore",
+        clip_percentiles=(0.5, 99.5),
+        template="icbm152_2009a_sym_t1_brain",
+        skull_stripped="preferred",
+        weights="encoder.safetensors",
+        sha256=digest,
+    )
+    contract = ModelContract(MODEL, "toy", "1", "Apache-2.0", "none", "none", "none", encoder_contract, None)
+    (folder / "contract.json").write_text(contract_to_json(contract))
+    meter = VolumeMeter(folders=[tmp_path])
+    monkeypatch.setattr(meter._encoder, "shares", lambda inputs: shares_of(BRAIN))
+    return meter
+
+
+def oblique_study() -> Standardised:
+    """A scan whose grid is turned by 20 degrees and shifted against the template's."""
+    template = icbm152().image
+    transform = sitk.Euler3DTransform()
+    transform.SetRotation(0.0, 0.0, np.deg2rad(20))
+    transform.SetTranslation((5.0, -3.0, 2.0))
+    native = sitk.Image(150, 180, 150, sitk.sitkFloat32)
+    native.SetSpacing((1.4, 1.4, 1.4))
+    native.SetOrigin((-105.0, -105.0, -80.0))
+    mask = sitk.Cast(template > 0, sitk.sitkUInt8)
+    return Standardised(native, template, mask, sitk.Cast(native > 1, sitk.sitkUInt8), transform, ())
+
+
+def test_volumes_sides_and_label_map_agree_with_the_shares(meter):
+    found = meter.measure(oblique_study())
+    by_name = {volume.structure: volume for volume in found.volumes}
+    hippocampus, ventricles = by_name["hippocampus"], by_name["lateral_ventricles"]
+    assert hippocampus.ml == pytest.approx(200 * VOXEL_ML, rel=1e-5)
+    assert (hippocampus.left_ml, hippocampus.right_ml) == pytest.approx((hippocampus.ml, 0.0), abs=1e-6)
+    assert ventricles.left_ml == pytest.approx(ventricles.right_ml)
+    assert sum(by_name[structure.name].share for structure in STRUCTURES[1:]) == pytest.approx(1, abs=1e-5)
+    labels = sitk.GetArrayFromImage(found.labels)
+    voxel_ml = 1.4**3 / 1000
+    assert (labels == 17).sum() * voxel_ml == pytest.approx(hippocampus.ml, rel=0.1)
+    assert (labels == 53).sum() == 0
+    assert found.labels.GetSize() == (150, 180, 150)
+
+
+def test_the_label_map_lies_where_the_transform_says(meter):
+    study = oblique_study()
+    labels = sitk.GetArrayFromImage(meter.measure(study).labels)
+    z, y, x = (float(v) for v in np.argwhere(labels == 17).mean(0))
+    found = np.array(study.native.TransformContinuousIndexToPhysicalPoint((x, y, z)))
+    spacing = np.array([197 / 80, 233 / 96, 189 / 80])
+    corner = np.array([-98.5, -134.5, -72.5])
+    ras = corner + spacing * (np.array([27.5, 45.0, 22.0]))  # the middle of the box, outer faces counted
+    expected = np.array(study.transform.TransformPoint((-ras[0], -ras[1], ras[2])))
+    assert found == pytest.approx(expected, abs=0.8)
+
+
+def test_an_unusual_size_is_warned_of(meter):
+    found = meter.measure(oblique_study())
+    assert 900 < found.intracranial_ml < 2000  # the toy is as large as an adult
+    assert not [text for text in found.warnings if "unusual" in text]
+
+
+def test_the_table_has_a_row_for_each_structure(meter):
+    rows = list(csv.DictReader(table_of(meter.measure(oblique_study())).splitlines()))
+    assert [row["structure"] for row in rows[:3]] == ["intracranial", "lateral_ventricles", "third_ventricle"]
+    assert float(rows[0]["ml"]) == pytest.approx(40 * 60 * 50 * VOXEL_ML, abs=0.01)
+
+
+def test_the_command_names_a_file_that_cannot_be_read(tmp_path, capsys):
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(b"no image")
+    assert main(["volumes", "--json", str(bad)]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "error" in json.loads(line)

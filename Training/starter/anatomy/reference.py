@@ -1,0 +1,84 @@
+"""DLMUSE's volumes and label maps of the IXI scans in the structures of this project: what volumes are held against.
+
+They are another network's answers, not the truth. Ventral diencephalon, basal forebrain and fornix have no structure
+of their own here and count with the white matter; the accumbens counts with the putamen.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+VOLUMES = "tables/IXI_HH_DLMUSE_volumes_with_age.csv"
+THREE_SITES = "tables/IXI_three_sites_DLMUSE_volumes_with_age.csv"
+COLUMNS = {  # structure or sum: columns of the table of named regions
+    "intracranial": ("ICV",),
+    "grey matter": ("GM",),
+    "white matter": ("WM",),
+    "ventricles": ("Ventricles",),
+    "lateral_ventricles": (
+        "LateralVentricle_R",
+        "LateralVentricle_L",
+        "InfLatVentricle_R",
+        "InfLatVentricle_L",
+    ),
+    "third_ventricle": ("3rdVentricle",),
+    "fourth_ventricle": ("4thVentricle",),
+    "thalamus": ("ThalamusProper_R", "ThalamusProper_L"),
+    "caudate": ("Caudate_R", "Caudate_L"),
+    "putamen": ("Putamen_R", "Putamen_L", "AccumbensArea_R", "AccumbensArea_L"),
+    "pallidum": ("Pallidum_R", "Pallidum_L"),
+    "hippocampus": ("Hippocampus_R", "Hippocampus_L"),
+    "amygdala": ("Amygdala_R", "Amygdala_L"),
+    "cerebellar_cortex": (
+        "CerebellumExterior_R",
+        "CerebellumExterior_L",
+        "CerebellarVermalLobules_1to5",
+        "CerebellarVermalLobules_6to7",
+        "CerebellarVermalLobules_8to10",
+    ),
+    "cerebellar_white_matter": ("Cerebellum_WM_R", "Cerebellum_WM_L"),
+    "brainstem": ("BrainStem",),
+}
+NUMBERS = {  # structure: DLMUSE's numbers in the label maps; cortex is 100 and more
+    "sulcal_csf": (1, 46),
+    "third_ventricle": (4,),
+    "fourth_ventricle": (11,),
+    "lateral_ventricles": (49, 50, 51, 52),
+    "amygdala": (31, 32),
+    "brainstem": (35,),
+    "caudate": (36, 37),
+    "cerebellar_cortex": (38, 39, 71, 72, 73),
+    "cerebellar_white_matter": (40, 41),
+    "hippocampus": (47, 48),
+    "pallidum": (55, 56),
+    "putamen": (57, 58, 23, 30),
+    "thalamus": (59, 60),
+    "white_matter": (61, 62, 75, 76, 69, *range(81, 96)),
+}
+
+
+def dlmuse_volumes(data: Path) -> dict[str, dict[str, float]]:
+    """IXI person -> structure or sum -> ml."""
+    with (data / VOLUMES).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return {
+        row["MRID"]: {name: sum(float(row[column]) for column in columns) / 1000 for name, columns in COLUMNS.items()}
+        for row in rows
+    }
+
+
+def person_of(file: str) -> str:
+    """``IXI012-HH-1211`` from a file's name."""
+    return Path(file).name.split("_")[0]
+
+
+def structures_of(labels: np.ndarray) -> np.ndarray:
+    """DLMUSE's numbers -> names of structures as an array of the same shape; "background" elsewhere."""
+    names = np.full(labels.shape, "background", dtype="<U24")
+    for name, numbers in NUMBERS.items():
+        names[np.isin(labels, numbers)] = name
+    names[labels >= 100] = "cortex"
+    return names

@@ -1,0 +1,254 @@
+r"""What embeddings know, by one command: age, sex, sequence, study, agreement; beside baselines without training.
+
+    python -m Training.starter.probes --data ../shared/data --work runs/probes
+
+Embeds every open scan once (kept in ``--work``) with the bundled encoders, a random network of the sequence encoder's
+shape, an intensity histogram and block averages, and asks each the same questions with the same heads: ridge
+regression or logistic regression whose penalty is chosen by patients left out. *Across studies* means that the study
+that is judged took no part in the fit. Writes ``probes.md`` and ``features.npz``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from BrainIACLib.checkpoints.installed import find_encoder, load_model
+from BrainIACLib.errors import BrainIACError
+from BrainIACLib.head_training.linear_head import fit_linear_head
+from BrainIACLib.head_training.targets import Target
+from BrainIACLib.models.anatomy import EMBEDDING_NAMES
+from BrainIACLib.models.resnet import ResNet
+from BrainIACLib.preprocessing.intensity import model_input
+from BrainIACLib.statistics.bootstrap import paired_permutation_p
+from BrainIACLib.statistics.metrics import balanced_accuracy
+from Training.starter.open_scans import OpenScan, all_prepared, manifest_sha256, open_scans, prepared
+
+SEQUENCE_MODEL, ANATOMY_MODEL = "sequence-starter", "structure-volumes"
+REPRESENTATIONS = ("anatomy", "volumes", "sequence encoder", "random network", "histogram", "block averages")
+BLOCKS = (8, 10, 8)
+FOLDS = 5
+GLOBAL = sum("block" not in name for name in EMBEDDING_NAMES)
+SEQUENCES = ("T1", "T2", "FLAIR", "T1CE")
+
+
+@dataclass(frozen=True)
+class Features:
+    """``scans``: n of them; ``of``: representation -> (n, d)."""
+
+    scans: list[OpenScan]
+    of: dict[str, np.ndarray]
+
+    def rows(self, keep: np.ndarray) -> Features:
+        """Some of the scans."""
+        chosen = [scan for scan, kept in zip(self.scans, keep, strict=True) if kept]
+        return Features(chosen, {name: values[keep] for name, values in self.of.items()})
+
+    def column(self, name: str) -> np.ndarray:
+        """(n,) of a field of the scans."""
+        return np.array([getattr(scan, name) for scan in self.scans])
+
+
+@torch.inference_mode()
+def anatomy(images: Iterator[sitk.Image]) -> dict[str, np.ndarray]:
+    """The embeddings of the anatomy network, and the part of them that is volumes alone."""
+    model = find_encoder(model_id=ANATOMY_MODEL)
+    net = load_model(model).encoder
+    found = np.stack([net(model_input(image, model.contract.encoder))[0].numpy() for image in images])
+    return {"anatomy": found, "volumes": found[:, :GLOBAL]}
+
+
+@torch.inference_mode()
+def baselines(images: Iterator[sitk.Image], seed: int = 0) -> dict[str, np.ndarray]:
+    """The sequence encoder, a random network of its shape, an intensity histogram and block averages."""
+    model = find_encoder(model_id=SEQUENCE_MODEL)
+    contract = model.contract.encoder
+    torch.manual_seed(seed)
+    nets = {
+        "sequence encoder": load_model(model).encoder,
+        "random network": ResNet(contract.architecture, contract.width).eval(),
+    }
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (*nets, "histogram", "block averages")}
+    for image in images:
+        volume = model_input(image, contract)
+        for name, net in nets.items():
+            found[name].append(net(volume)[0].numpy())
+        inside = volume[volume != 0]
+        found["histogram"].append(torch.histc(inside, 32, -3, 3).numpy() / max(inside.numel(), 1))
+        found["block averages"].append(torch.nn.functional.adaptive_avg_pool3d(volume, BLOCKS).flatten().numpy())
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+def features_of(data: Path, work: Path) -> Features:
+    """Of all open scans that can be standardised; kept by the weights that they come from."""
+    ready = all_prepared(open_scans(data), work / "standardised")
+    of: dict[str, np.ndarray] = {}
+    for make, model_id in ((anatomy, ANATOMY_MODEL), (baselines, SEQUENCE_MODEL)):
+        sha256 = find_encoder(model_id=model_id).contract.encoder.sha256
+        stored = work / f"{make.__name__}-{sha256[:8]}-{manifest_sha256(data)[:8]}.npz"
+        if not stored.is_file():
+            images = (prepared(scan, work / "standardised").image for scan in ready)
+            np.savez(stored, scans=np.array([scan.sha256 for scan in ready]), **make(images))
+        with np.load(stored) as kept:
+            if kept["scans"].tolist() != [scan.sha256 for scan in ready]:
+                raise BrainIACError(f"'{stored}' holds other scans; delete it.")
+            of |= {name: kept[name].astype(np.float64) for name in kept.files if name != "scans"}
+    return Features(ready, of)
+
+
+def answers(values: np.ndarray, target: np.ndarray, fold: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """What heads fitted on all other folds say to each case: numbers for numbers, else labels."""
+    regression = target.dtype.kind == "f"
+    classes = () if regression else tuple(sorted(set(target)))
+    codes = target if regression else np.searchsorted(classes, target)
+    found = np.full(len(target), np.nan) if regression else np.full(len(target), "", dtype=target.dtype)
+    for number in np.unique(fold):
+        out = fold == number
+        seen = ~out
+        there = classes if regression else tuple(np.unique(target[seen]))
+        kind = "regression" if regression else "classification"
+        labels = codes[seen] if regression else np.searchsorted(there, target[seen])
+        head = fit_linear_head(
+            values[seen], Target("probe", kind, labels, there), groups[seen], np.random.default_rng(0)
+        )
+        outputs = head.outputs(values[out])
+        if regression:
+            found[out] = outputs[:, 0]
+        elif outputs.shape[1] == 1:
+            found[out] = np.array(there)[(outputs[:, 0] > 0).astype(int)]
+        else:
+            found[out] = np.array(there)[outputs.argmax(1)]
+    return found
+
+
+def folds_by_subject(subjects: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(n,) numbers of random folds that keep a subject together."""
+    names, index = np.unique(subjects, return_inverse=True)
+    return (np.random.default_rng(seed).permutation(len(names)) % FOLDS)[index]
+
+
+def effective_rank(values: np.ndarray) -> float:
+    """exp of the entropy of the shares of the singular values of the centred table (Roy and Vetterli 2007)."""
+    singular = np.linalg.svd(values - values.mean(0), compute_uv=False)
+    shares = singular / singular.sum()
+    shares = shares[shares > 0]
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def agreement_of_contrasts(values: np.ndarray, subjects: np.ndarray) -> float:
+    """Median over the numbers of an embedding of ICC(1): one head under several sequences (Shrout and Fleiss 1979).
+
+    1: a subject's scans say the same whatever their sequence; 0 or less: sequence outweighs subject.
+    """
+    names, index, counts = np.unique(subjects, return_inverse=True, return_counts=True)
+    repeats, groups = len(subjects) / len(names), len(names)
+    means = np.stack([values[index == i].mean(0) for i in range(groups)])
+    between = (counts[:, None] * (means - values.mean(0)) ** 2).sum(0) / (groups - 1)
+    within = ((values - means[index]) ** 2).sum(0) / (len(subjects) - groups)
+    icc = (between - within) / np.maximum(between + (repeats - 1) * within, 1e-12)
+    return float(np.median(icc))
+
+
+def report(features: Features, manifest: str) -> str:
+    """All probes as Markdown."""
+    lines = [
+        "# What the embeddings know",
+        "",
+        "Made by `python -m Training.starter.probes --data ../shared/data`; manifest sha256 " + manifest[:12] + ".",
+        "",
+        "| | " + " | ".join(REPRESENTATIONS) + " |",
+        "|---" * (len(REPRESENTATIONS) + 1) + "|",
+    ]
+    lines.append("| numbers | " + " | ".join(str(features.of[name].shape[1]) for name in REPRESENTATIONS) + " |")
+    for title, row in _rows(features):
+        lines.append(f"| {title} | " + " | ".join(row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(features: Features):
+    sequence, study = features.column("sequence"), features.column("study")
+    plain = features.rows((sequence == "T1") & (study != "ds000228"))  # over-stripped: no brain to speak of
+    aged = plain.rows(np.array([scan.age is not None and scan.age >= 18 for scan in plain.scans]))
+    ages, studies, subjects = aged.column("age").astype(float), aged.column("study"), aged.column("subject")
+    large = [name for name in np.unique(studies) if (studies == name).sum() >= 20]
+    small = ~np.isin(studies, large)
+    groups = np.unique(subjects, return_inverse=True)[1]
+    for name in large:
+        inside = studies == name
+        constant = np.abs(ages[inside] - ages[inside].mean()).mean()
+        row = []
+        for representation in REPRESENTATIONS:
+            said = answers(
+                aged.of[representation][inside], ages[inside], folds_by_subject(subjects[inside]), groups[inside]
+            )
+            row.append(f"{np.abs(said - ages[inside]).mean():.1f}")
+        yield f"age within {name} (n {inside.sum()}), MAE; constant {constant:.1f}", row
+    fold = np.full(len(ages), -1)
+    for number, name in enumerate(large):
+        fold[studies == name] = number
+    fold[small] = len(large)
+    said = {name: answers(aged.of[name], ages, fold, groups) for name in REPRESENTATIONS}
+    for number, name in enumerate([*large, "the single scans"]):
+        judged = fold == number
+        trained = ages[~judged]
+        judged &= (ages >= trained.min()) & (ages <= trained.max())
+        constant = np.abs(ages[judged] - trained.mean()).mean()
+        row = [_error(said[one][judged], ages[judged]) for one in REPRESENTATIONS]
+        yield f"age across: {name} left out (n {judged.sum()}), MAE (bias); constant {constant:.1f}", row
+    errors = {name: np.abs(said[name] - ages) for name in REPRESENTATIONS}
+    row = ["-"] + [
+        f"{paired_permutation_p(errors['anatomy'], errors[name], groups):.4f}" for name in REPRESENTATIONS[1:]
+    ]
+    yield "age across, anatomy's errors against these, paired p", row
+    sexed = plain.rows(np.isin(plain.column("sex"), ["F", "M"]))
+    sex, subjects = sexed.column("sex"), sexed.column("subject")
+    groups = np.unique(subjects, return_inverse=True)[1]
+    fold = folds_by_subject(subjects)
+    row = [_share(answers(sexed.of[name], sex, fold, groups), sex) for name in REPRESENTATIONS]
+    yield f"sex (n {len(sex)}), balanced accuracy", row
+    known = features.rows(np.isin(sequence, SEQUENCES))
+    truth, subjects = known.column("sequence"), known.column("subject")
+    groups = np.unique(subjects, return_inverse=True)[1]
+    fold = np.unique(known.column("study"), return_inverse=True)[1]
+    row = [_share(answers(known.of[name], truth, fold, groups), truth) for name in REPRESENTATIONS]
+    yield f"sequence, each study left out (n {len(truth)}), balanced accuracy", row
+    both = plain.rows(np.isin(plain.column("study"), large))
+    truth, subjects = both.column("study"), both.column("subject")
+    groups = np.unique(subjects, return_inverse=True)[1]
+    row = [_share(answers(both.of[name], truth, folds_by_subject(subjects), groups), truth) for name in REPRESENTATIONS]
+    yield "which study (lower is better), balanced accuracy", row
+    several = known.rows(np.isin(known.column("study"), ["BraTS2021", "openms cross-sectional", "UPENN-GBM"]))
+    row = [f"{agreement_of_contrasts(several.of[name], several.column('subject')):.2f}" for name in REPRESENTATIONS]
+    yield f"same head, four sequences ({len(set(several.column('subject')))} heads), median ICC", row
+    yield "effective rank, T1 scans", [f"{effective_rank(plain.of[name]):.1f}" for name in REPRESENTATIONS]
+
+
+def _error(said: np.ndarray, truth: np.ndarray) -> str:
+    return f"{np.abs(said - truth).mean():.1f} ({(said - truth).mean():+.1f})"
+
+
+def _share(said: np.ndarray, truth: np.ndarray) -> str:
+    return f"{balanced_accuracy(truth, said):.2f}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv")
+    parser.add_argument("--work", type=Path, default=Path("runs/probes"), help="standardised scans and the report")
+    arguments = parser.parse_args(argv)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    text = report(features_of(arguments.data, arguments.work), manifest_sha256(arguments.data))
+    (arguments.work / "probes.md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
