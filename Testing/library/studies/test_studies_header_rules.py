@@ -219,11 +219,6 @@ def oracle_kind(header: Dataset, folder) -> str:
         file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         file.StudyInstanceUID, file.SeriesInstanceUID, file.SeriesNumber = study, series, 1
         file.InstanceNumber = number + 1
-            study,
-            series,
-            1,
-            number + 1,
-        )
         file.FrameOfReferenceUID, file.PatientID, file.PatientName = study, "P", "P"
         file.ImagePositionPatient, file.ImageOrientationPatient = [0, 0, 5.0 * number], [1, 0, 0, 0, 1, 0]
         file.PixelSpacing, file.SliceThickness, file.AcquisitionTime = [1, 1], 5, "100000"

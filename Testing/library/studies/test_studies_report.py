@@ -128,7 +128,8 @@ def test_a_real_browser_shows_every_picture_and_no_text_overflows_on_a_phone(ana
     probe = (
         "<script>addEventListener('load', () => { const broken = [...document.images].filter(i => { i.loading='eager'; "
         "return i.complete && !i.naturalWidth }).length; "
-        "document.title = `broken=${broken} images=${document.images.length} over=${document.documentElement.scrollWidth - innerWidth}`; })</script>"
+        "const over = document.documentElement.scrollWidth - innerWidth; "
+        "document.title = `broken=${broken} images=${document.images.length} over=${over}`; })</script>"
     )
     file = tmp_path / "report.html"
     file.write_text(page.replace("</body>", f"{probe}</body>"), encoding="utf-8")
