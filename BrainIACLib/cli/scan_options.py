@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from BrainIACLib.preprocessing.options import PreprocessingOptions
@@ -22,15 +20,20 @@ def add_scan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--frame", type=from_zero, metavar="N", help="the frame to read of a 4D file, from 0")
     brain = command.add_mutually_exclusive_group()
     brain.add_argument("--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain")
-    for field in dataclasses.fields(PreprocessingOptions):
-        _add_option(brain if field.name == "brain_extraction" else command, field)
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    add_preprocessing_options(command, brain)
 
 
-def add_preprocessing_options(command: argparse.ArgumentParser) -> None:
-    """How scans are prepared and on what it is computed, for commands that find their scans themselves."""
+def add_preprocessing_options(
+    command: argparse.ArgumentParser, brain: argparse._ActionsContainer | None = None
+) -> None:
+    """How scans are prepared and on what it is computed.
+
+    Parameters
+    ----------
+    brain : holds the ways to find the brain, where ``command`` has others than the option.
+    """
     for field in dataclasses.fields(PreprocessingOptions):
-        _add_option(command, field)
+        _add_option(brain if brain is not None and field.name == "brain_extraction" else command, field)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
@@ -59,6 +62,26 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
         "--model", metavar="ID", help="which model, where several are installed (brainiac models list)"
     )
     add_models_dir(command, must_exist=True)
+
+
+def add_answer_options(command: argparse.ArgumentParser, out_needed: bool) -> None:
+    """What to say beside the answer, and where to write it."""
+    command.add_argument("--accept-missing", action="store_true", help="use the mean of the scans that are there")
+    command.add_argument("--age", type=age, metavar="YEARS", help="of the person: warn outside the training ages")
+    command.add_argument(
+        "--trust", action="store_true", help="also change the scan slightly and see if the answer holds"
+    )
+    command.add_argument(
+        "--sanity-check", action="store_true", help="also see if the map depends on the model's weights"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=out_needed,
+        metavar="FOLDER",
+        help="where the results go: answer, saliency map, brain, mask, transform and picture",
+    )
+    command.add_argument("--samples", type=positive, default=10, help="noise samples of the saliency map (default 10)")
 
 
 def add_models_dir(command: argparse.ArgumentParser, must_exist: bool = False) -> None:
@@ -107,14 +130,6 @@ def existing_folder(text: str) -> Path:
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder '{text}'")
     return Path(text)
-
-
-def each_once(paths: Sequence[Path]) -> list[Path]:
-    """The paths without those that are an earlier one, written in another way. Links are names of their own."""
-    places: dict[str, Path] = {}
-    for path in paths:
-        places.setdefault(os.path.abspath(path), path)
-    return list(places.values())
 
 
 def print_json(**fields: object) -> None:
