@@ -283,7 +283,7 @@ def test_weights_beside_a_numpy_array_are_read(tmp_path):
         "best": np.float64(0.5),
         "names": np.array(["a"]),
     }
-    torch.save(content, tmp_path / "model.pt", pickle_protocol=protocol)
+    torch.save(content, tmp_path / "model.pt")
     found = read_checkpoint(tmp_path / "model.pt").tensors
     assert {key: value.shape for key, value in found.items()} == {
         key: value.shape for key, value in content["state_dict"].items()
