@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from Training.cohorts.synthetic import SyntheticCohort
 from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
 from Training.runs.cell import FRACTIONS, TRIVIAL, Cell
-from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining
+from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining, read_config
 from Training.tasks import AGE, SEQUENCE, TASKS
 
 ALL_TASKS = tuple(TASKS)
@@ -81,6 +81,13 @@ PRESETS = {
         recipes={"probe": "exact", "finetune": "small"},
         stability={},
         saliency_patients=0,
+    ),
+    "night": Preset(
+        cohort=SyntheticCohort(pretrain=600, train=100, test=50, training_maps=12, test_maps=4, size=(66, 78, 63)),
+        pretraining=read_config("night"),
+        cells={"probe": dict.fromkeys(ALL_TASKS, FRACTIONS)},
+        recipes={"probe": "exact", "finetune": "small"},
+        stability={sweep.name: sweep.levels for sweep in SWEEPS[:3]},
     ),
     "full": Preset(
         cohort=SyntheticCohort(pretrain=2000, train=1000, test=300, training_maps=12, test_maps=4, size=(96, 112, 92)),

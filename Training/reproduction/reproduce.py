@@ -146,6 +146,7 @@ def _synthetic_cache(options: argparse.Namespace, preset: Preset, work: Path) ->
 def _own_pretraining(options: argparse.Namespace, preset: Preset, work: Path) -> Path:
     """The model folder of a SimCLR pretraining on the simulated patients that are for nothing else."""
     from Training.ssl.callbacks import Stopped
+    from Training.ssl.monitor_curves import draw_monitors
     from Training.ssl.pretrain import pretrain
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it advertises
@@ -155,6 +156,7 @@ def _own_pretraining(options: argparse.Namespace, preset: Preset, work: Path) ->
         pretrain(preset.pretraining, Cache(cache, verify=False), work / "pretraining")
     except Stopped:  # a signal, acted on when the step was done and saved
         raise KeyboardInterrupt from None
+    draw_monitors(work / "pretraining")
     return work / "pretraining" / "last"
 
 
@@ -183,8 +185,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(PRESETS),
         default="small",
         help="how large: ci shows in about 70 seconds that it runs; small takes about 12 minutes on two free cores "
-        "(the default); frozen tunes no network: it solves heads on frozen encoders and on untrained features; full "
-        "is the paper's grid, and wants a GPU",
+        "(the default); frozen tunes no network: it solves heads on frozen encoders and on untrained features; night "
+        "pretrains for about nine core-hours; full is the paper's grid, and wants a GPU",
     )
     add("--seeds", type=int, nargs="+", help="of each cell, averaged with those in --out (the preset's)")
     add(
