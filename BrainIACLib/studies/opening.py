@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from BrainIACLib.job import Job
+from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.scans.archives import unpacked
 from BrainIACLib.scans.dicom_headers import Series, find_series
 from BrainIACLib.scans.formats import SINGLE_FILE_SUFFIXES, recognise, suffix
@@ -97,7 +98,7 @@ def _files_of(paths: Sequence[Path], stack: contextlib.ExitStack) -> tuple[list[
     while waiting:
         path, named = waiting.pop(0)
         if named:
-            path.stat()  # speaks up where it does not exist
+            check_ordinary(path)  # speaks up where it does not exist
         if path.is_dir():
             waiting += [(file, False) for file in files_below(path)]
         elif _is_zip(path, named):
