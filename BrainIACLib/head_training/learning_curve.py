@@ -7,7 +7,8 @@ import numpy as np
 from BrainIACLib.errors import StatisticsError
 from BrainIACLib.head_training.cases import Cases
 from BrainIACLib.head_training.cross_validation import CrossValidated, fit_on, held_out_outputs
-from BrainIACLib.head_training.performance import learning_verdict, main_figure
+from BrainIACLib.head_training.performance import gain_over, main_figure, negligible_gain
+from BrainIACLib.head_training.report import LearningCurve
 from BrainIACLib.job import UNATTENDED, Job
 
 SHARES = (0.3, 0.5, 0.7)
@@ -21,9 +22,9 @@ def learning_curve(
     seed: int,
     balanced: bool,
     job: Job = UNATTENDED,
-) -> dict:
-    """``points``: (patients fitted on, figure) with the penalty of each fold kept; ``verdict`` in words."""
-    name, metric, columns = main_figure(cases.target)
+) -> LearningCurve:
+    """With the penalty of each fold kept; the gain is from the largest share that could be fitted to everybody."""
+    _, metric, columns = main_figure(cases.target)
     rng = np.random.default_rng(seed)
     points, fewer, share_used = [], None, None
     for share in SHARES:
@@ -36,19 +37,16 @@ def learning_curve(
                 fitted_on.append(len(set(cases.groups[rows])))
             if min(fitted_on) < FEWEST:
                 continue
-            points.append([int(np.mean(fitted_on)), float(metric(*columns(cases.target, outputs)))])
+            points.append((int(np.mean(fitted_on)), float(metric(*columns(cases.target, outputs)))))
         except (StatisticsError, ValueError):  # a class or all events are missing from so few cases
             continue
         fewer, share_used = outputs, share
     everybody = int(np.mean([len(set(cases.groups[done.fold != number])) for number in np.unique(done.fold)]))
-    points.append([everybody, float(metric(*columns(cases.target, done.outputs)))])
+    points.append((everybody, float(metric(*columns(cases.target, done.outputs)))))
     if fewer is None:
-        return {"figure": name, "points": points, "verdict": "Too few cases for a learning curve."}
-    try:
-        verdict = learning_verdict(cases, fewer, done.outputs, share_used, seed)
-    except StatisticsError:
-        verdict = "Whether more cases would help cannot be told from so few."
-    return {"figure": name, "points": points, "verdict": verdict}
+        return LearningCurve(tuple(points))
+    gain = gain_over(cases, done.outputs, fewer, seed)
+    return LearningCurve(tuple(points), share_used, gain, negligible_gain(cases, done.outputs))
 
 
 def _some_patients(cases: Cases, rows: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
