@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -25,15 +25,20 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals"
 LARGE = TrainHead(Path("t.csv"), "a", "b", facts=tuple({"scan": "x" * 100} for _ in range(20_000)))  # 2 MB: no pipe's
 
 
-@pytest.fixture
-def raw_worker():
-    folder = new_private_folder()
-    command = [sys.executable, "-m", "BrainIACLib.worker", str(folder)]
+@contextlib.contextmanager
+def running(*arguments: str):
+    """A worker that has said hello."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=LIBRARY_ROOT, **pipes) as process:
+    with subprocess.Popen([sys.executable, *arguments], cwd=LIBRARY_ROOT, **pipes) as process:
         assert protocol.decode(process.stdout.readline())["type"] == "hello"
         yield process
         process.kill()
+
+
+@pytest.fixture
+def raw_worker():
+    with running("-m", "BrainIACLib.worker", str(new_private_folder())) as process:
+        yield process
 
 
 def ask(process, *lines: bytes) -> list[dict]:
@@ -70,18 +75,18 @@ Worker(Path("no-such-folder"), None, Source(), sys.stdout.buffer).run()
     assert "the source is gone" in done.stderr
 
 
-def test_a_library_that_wants_to_exit_fails_its_request_only(tmp_path):
+def test_a_library_that_wants_to_exit_fails_its_request_only():
     program = """
-import os, sys
+import sys
 from pathlib import Path
 from BrainIACLib.worker.__main__ import Worker
 def answer(action, arguments, job):
     sys.exit("a library gives up")
 Worker(Path("no-such-folder"), answer, sys.stdin.buffer, sys.stdout.buffer).run()
 """
-    lines = b"".join(protocol.encode({"type": "request", "id": number, "action": "Status"}) for number in (1, 2))
-    done = subprocess.run([sys.executable, "-c", program], cwd=LIBRARY_ROOT, input=lines, capture_output=True, timeout=60)
-    answers = [protocol.decode(line) for line in done.stdout.splitlines()[1:]]
+    with running("-c", program) as process:
+        requests = [json.dumps({"type": "request", "id": number, "action": "Status"}).encode() for number in (1, 2)]
+        answers = ask(process, *requests)
     assert all("a library gives up" in answer["message"] for answer in answers)
 
 
@@ -94,6 +99,7 @@ def test_a_stopped_worker_blocks_neither_a_large_request_nor_the_end():
         os.kill(client.pid, signal.SIGSTOP)
         with pytest.raises(WorkerError, match="no sign of life for 1 second"):
             client.call(LARGE)
+        client.silence_limit = 300.0
         client.call(Status("cpu"))
         os.kill(client.pid, signal.SIGSTOP)
         with pytest.raises(Cancelled):
@@ -143,25 +149,21 @@ def test_what_may_have_been_the_answer_ends_the_wait(heard, monkeypatch):
     assert isinstance(outcome[0], WorkerError)
 
 
-def test_an_answer_that_is_too_long_is_an_error_and_a_line_that_is_too_long_is_one_line(monkeypatch, tmp_path):
-    """The worker in this process, between two pipes."""
-    from BrainIACLib.worker.__main__ import Worker
-
-    small_lines(monkeypatch)
-    monkeypatch.setattr(os, "_exit", lambda status: sys.exit(status))  # of the thread only
-    to_worker, from_worker = os.pipe(), os.pipe()
-    source, sink = os.fdopen(to_worker[0], "rb"), os.fdopen(from_worker[1], "wb")
-    worker = Worker(tmp_path / "none", lambda action, arguments, job: {"much": "y" * 2000}, source, sink)
-    threading.Thread(target=worker._read, daemon=True).start()
-    with os.fdopen(to_worker[1], "wb") as requests, os.fdopen(from_worker[0], "rb") as answers:
-        requests.write(b"z" * 5000 + b"\n")
-        requests.write(protocol.encode({"type": "request", "id": 1, "action": "Status"}))
-        requests.flush()
-        assert protocol.decode(answers.readline())["id"] is None
-        worker._handle(worker._requests.get(timeout=20))
-        error = protocol.decode(answers.readline())
-    assert (error["type"], error["id"]) == ("error", 1)
-    assert "too long" in error["message"]
+def test_an_answer_that_is_too_long_is_an_error_and_a_line_that_is_too_long_is_one_line():
+    program = """
+import sys
+from pathlib import Path
+from BrainIACLib.worker import protocol
+from BrainIACLib.worker.__main__ import Worker
+protocol.LONGEST_LINE = 1000
+much = {"much": "y" * 2000}
+Worker(Path("no-such-folder"), lambda *request: much, sys.stdin.buffer, sys.stdout.buffer).run()
+"""
+    with running("-c", program) as process:
+        garbage, answer = ask(process, b"z" * 5000, b'{"type": "request", "id": 1, "action": "Status"}')
+    assert (garbage["type"], garbage["id"]) == ("error", None)
+    assert (answer["type"], answer["id"]) == ("error", 1)
+    assert "too long" in answer["message"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
