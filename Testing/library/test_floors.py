@@ -10,9 +10,10 @@ import BrainIACLib
 ROOT = Path(BrainIACLib.__file__).resolve().parents[1]
 FLOORS = {
     "BrainIACLib": """
-        errors resources file_hash | job publishing sequences | contracts | scans | models | preprocessing | checkpoints
+        errors resources file_hash foreign_text ordinary_file structures | job publishing sequences
+        | private_folder manifests | contracts | scans | models | preprocessing | checkpoints
         | saliency statistics | trust | answers | predictor | examination | embeddings | head_training | exports
-        | reports | volumes | studies dicom_objects | batch | worker | cli""",
+        | reports | volumes | studies dicom_objects | dicom_network | batch | worker | cli""",
     "Training": """
         tasks | synthesis data | cohorts | ssl runs | evaluation | downstream | tables | figures | report
         | reproduction starter""",
