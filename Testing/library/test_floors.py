@@ -10,7 +10,8 @@ import BrainIACLib
 ROOT = Path(BrainIACLib.__file__).resolve().parents[1]
 FLOORS = {
     "BrainIACLib": """
-        errors resources file_hash foreign_text | job publishing sequences structures | private_folder contracts
+        errors ordinary_file resources file_hash foreign_text | job publishing sequences structures
+        | private_folder contracts
         | manifests
         | scans | models | preprocessing | checkpoints | saliency statistics volumes | trust | answers | predictor
         | examination | embeddings | head_training | exports | reports | studies | dicom_objects | dicom_network | batch
