@@ -1,7 +1,7 @@
 """``python -m Training.reproduction.results_page --report open/``: the tables of RESULTS.md, from finished runs.
 
-Reads the runs that ``reproduce --cohort open`` left in ``open/work`` and writes what stands between the two marks of the
-page. Everything else on it is written by hand.
+Reads the runs that ``reproduce --cohort open`` left in ``open/work`` and writes what stands between the two marks of
+the page. Everything else on it is written by hand.
 """
 
 from __future__ import annotations
