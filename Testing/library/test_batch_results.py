@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 from small_encoder import install_small_encoder
 
-pyarrow = pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
+pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 
 from BrainIACLib.batch import one_case
 from BrainIACLib.batch.cases import BatchCase, cases_of
@@ -129,6 +129,8 @@ def test_a_case_that_fails_stands_in_a_table_with_its_reason(batch):
 
 @pytest.fixture
 def page(batch, tmp_path):
+    import pyarrow
+
     folder, _ = batch
     out = tmp_path / "out"
     shutil.copytree(folder / "out", out)
