@@ -16,7 +16,7 @@ from BrainIACLib.head_training.labels import is_known
 from BrainIACLib.head_training.linear_head import fit_linear_head
 from BrainIACLib.head_training.performance import figure_of, gain_over, main_figure, means_of_others
 from BrainIACLib.head_training.report import Comparison
-from BrainIACLib.job import Job
+from BrainIACLib.job import UNATTENDED, Job
 
 IN_WORDS = {BRAIN_ML: "the volume of the brain", HISTOGRAM: "a histogram of intensities"}
 MOST_LEVELS = 10  # of a covariate that is no number
@@ -102,7 +102,7 @@ def beside_covariates(
     head: str,
     seed: int,
     balanced: bool,
-    job: Job,
+    job: Job = UNATTENDED,
 ) -> tuple[Comparison, ...]:
     """Image alone, covariates alone, and both; the gain of each line is that of both over it: the other's own share.
 
