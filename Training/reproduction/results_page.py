@@ -30,6 +30,10 @@ SETS = {"test": "internal", "external": "external"}
 def section(evaluation: Evaluation, says: str) -> str:
     """Scores by set and amount of training data, then the paired comparisons on all data, as Markdown."""
     lines = [f"### {says[0].upper()}{says[1:]}", ""]
+    if evaluation.missing:
+        return "\n".join(
+            [*lines, f"Not finished: {len(evaluation.missing)} of {len(evaluation.wanted)} runs are missing.", ""]
+        )
     for task in dict.fromkeys(run.cell.task for run in evaluation.runs):
         measure = TASKS[task].primary
         there = {run.cell.initialisation for run in evaluation.of(task)}
