@@ -1,4 +1,4 @@
-"""The questions of the open cohort: who is trained on, who is the external test; and the page that is written from them."""
+"""The questions of the open cohort: who is trained on, who is the external test, and the page of their results."""
 
 import pandas as pd
 import pytest
