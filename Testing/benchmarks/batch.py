@@ -29,13 +29,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from BrainIACLib.batch.cases import BatchCase, cases_of, input_state
+from BrainIACLib.batch.cases import BatchCase, cases_of
 from BrainIACLib.batch.index import read_index, update_index
 from BrainIACLib.batch.layout import begin_dataset
 from BrainIACLib.batch.ledger import INDEX, token_of
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
 from BrainIACLib.batch.work import Work, begin
+from BrainIACLib.scans.input_state import input_state
 
 NEW = 1000  # cases that are not done yet
 FILES = 1000  # of a folder
