@@ -380,8 +380,8 @@ def test_other_voxels_behind_the_same_header_are_prepared_anew(tmp_path):
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.ones((4, 4, 4), np.float32))
-    sitk.WriteImage(image, str(tmp_path / "scan.mhd"))
-    table = pd.DataFrame({"scan": [str(tmp_path / "scan.mhd")], "patient": ["p"], "dataset": ["d"], "role": [""]})
+    sitk.WriteImage(image, str(tmp_path / "scan00.mhd"))
+    table = pd.DataFrame({"scan": [str(tmp_path / "scan00.mhd")], "patient": ["p"], "dataset": ["d"], "role": [""]})
     seen = []
 
     def noting(path, how):
@@ -390,7 +390,7 @@ def test_other_voxels_behind_the_same_header_are_prepared_anew(tmp_path):
 
     prepare(table, tmp_path / "one", HOW, standardise_one=noting)
     prepare(table, tmp_path / "one", HOW, standardise_one=noting)
-    assert seen == ["scan.mhd"]
+    assert seen == ["scan00.mhd"]
     before = [job.key for job in prepare_module._jobs(table, HOW)]
-    (tmp_path / "scan.raw").write_bytes(bytes(252) + b"1234")
+    (tmp_path / "scan00.raw").write_bytes(bytes(252) + b"1234")
     assert [job.key for job in prepare_module._jobs(table, HOW)] != before
