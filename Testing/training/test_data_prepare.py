@@ -381,7 +381,8 @@ def test_other_voxels_behind_the_same_header_are_prepared_anew(tmp_path):
 
     image = sitk.GetImageFromArray(np.ones((4, 4, 4), np.float32))
     sitk.WriteImage(image, str(tmp_path / "scan00.mhd"))
-    table = pd.DataFrame({"scan": [str(tmp_path / "scan00.mhd")], "patient": ["p"], "dataset": ["d"], "role": [""]})
+    row = {"scan": str(tmp_path / "scan00.mhd"), "patient": "p", "dataset": "d", "sequence": "T1", "role": ""}
+    table = pd.DataFrame([row]).assign(age_years=np.nan)
     seen = []
 
     def noting(path, how):
