@@ -1,6 +1,6 @@
 """The crash-and-concurrency test at length, with its counts; see docs/benchmarks/publishing.md.
 
-    python Testing/benchmarks/publishing_crashes.py --writers 4 --sets 100
+python Testing/benchmarks/publishing_crashes.py --writers 4 --sets 100
 """
 
 from __future__ import annotations
