@@ -16,7 +16,7 @@ from BrainIACBridge.in_words import answerInWords
 from BrainIACBridge.results import Results, findResult, markResult, resultNode
 from BrainIACBridge.study import Study
 
-from BrainIACLib.predictor import Prediction
+from BrainIACLib.predictions import Prediction
 
 
 def prediction(label="T1", confidence=0.9, **changes) -> dict:
