@@ -19,6 +19,7 @@ from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
 
 UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
 SUFFIX_OF = {T1.name: "T1w", T2.name: "T2w", FLAIR.name: "FLAIR", T1CE.name: "T1w"}
+ALONE = (".nii.gz", ".nii", ".nrrd", ".mha", ".zip")  # of files, each a scan; looked at first, since most are
 DETACHED = (".hdr", ".hdr.gz", ".img", ".img.gz", ".mhd", ".nhdr")
 
 
@@ -80,8 +81,10 @@ def input_state(path: str) -> str:
     ------
     OSError : there is no such file.
     """
-    kind = suffix(Path(path))
-    if os.path.isdir(path):
+    kind = "" if path.endswith(ALONE) else suffix(Path(path))
+    if path.endswith(ALONE):
+        files: Sequence[str] = (path,)
+    elif os.path.isdir(path):
         files: Sequence[str] = sorted(
             os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names
         )

@@ -51,8 +51,12 @@ def install_head(head: "TrainedHead", store: Path, folders: Sequence[Path] | Non
         except OSError as error:
             raise ModelError(f"'{store}' cannot be written ({error.strerror}); nothing was installed.") from None
         for model in earlier:
-            remove(model.folder)
+            if model.contract.id == contract.id:  # the very same head, with a newer report
+                remove(model.folder)
         folder, _ = install(incoming, store, contract.id)
+    for model in earlier:  # after the new one is there: a kill between leaves two heads, never none
+        if model.contract.id != contract.id:
+            remove(model.folder)
     return folder
 
 
