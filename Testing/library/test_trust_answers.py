@@ -97,6 +97,7 @@ def test_a_damaged_sequence_model_costs_no_answer(predictor, monkeypatch, tmp_pa
     shutil.copytree(resource("Models", "sequence-starter"), tmp_path / "sequence-starter")
     (tmp_path / "sequence-starter" / "encoder.safetensors").write_bytes(b"damaged")
     monkeypatch.setattr(predictor, "models_folder", [*predictor.models_folder, tmp_path])
+    monkeypatch.setattr("BrainIACLib.checkpoints.installed.is_bundled", lambda folder: folder.parent == tmp_path)
     prediction = predictor.predict("kind", "new")
     assert prediction.label == "strong"
     assert any("could not be checked" in warning for warning in prediction.warnings)

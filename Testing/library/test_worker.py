@@ -360,6 +360,7 @@ def test_out_of_memory_goes_to_the_cpu_with_a_note(tmp_path, monkeypatch, head):
     """A stand-in for a device whose memory is too small at first for the study, then only for the map."""
     import torch
 
+    from BrainIACLib.prepared_study import PreparedStudy
     from BrainIACLib.worker import session
     from BrainIACLib.worker.service import Service
 
