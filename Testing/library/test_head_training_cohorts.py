@@ -271,7 +271,7 @@ def test_labels_that_cannot_be_shuffled_give_no_p(store):
     place = trained.install(folder, folders=[folder])
     assert "against chance: not tested" in find_model("my-task", [folder]).contract.head.metrics
     assert meaning in (place / "card.md").read_text(encoding="utf-8")
-    (doubt,) = find_model("my-task", [folder]).contract.unverified
+    doubt, *_ = find_model("my-task", [folder]).contract.unverified
     assert doubt.startswith("that it is better than chance: no test was possible, as too few patients")
 
 

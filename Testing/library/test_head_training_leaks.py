@@ -19,7 +19,7 @@ from BrainIACLib.head_training.permutation import chance_of
 from BrainIACLib.head_training.sites import harmonised, site_of, sites_left_out, within_sites
 from BrainIACLib.head_training.training import train_head
 from BrainIACLib.head_training.two_layer_head import EPOCHS_LOOKED_AT, fit_two_layer_head, outputs_of_many
-from BrainIACLib.head_training.words import doubts, sections
+from BrainIACLib.head_training.words import doubts, sections, unverified
 from BrainIACLib.statistics.metrics import auc
 
 
@@ -78,6 +78,7 @@ def test_a_near_copy_is_said_first_and_counts_as_one_patient():
     first = sections(report)[0]
     assert first.title == "Before you use it"
     assert first.lines[0].startswith("The same person under two names? 0.nii.gz and 1.nii.gz: their embeddings lie")
+    assert any("1 pairs of cases may be one person" in text for text in unverified(report))
 
 
 @pytest.mark.parametrize("disguise", ["study", "sequence", "acquired", "folder of the scan"])
@@ -100,6 +101,7 @@ def test_a_label_in_disguise_is_said_in_the_first_line(disguise):
     if disguise == "study":
         report = train_head(changed(table, **told), "label", "t").report
         assert any("read off the column 'study' (Cramér's V 0.9" in line for line in doubts(report))
+        assert any("learned 'label' and not 'study'" in text for text in unverified(report))  # with every answer
 
 
 def test_columns_that_say_nothing_of_the_label_are_not_called_strong():
