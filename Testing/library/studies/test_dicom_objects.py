@@ -124,3 +124,28 @@ def _bytes(dataset) -> bytes:
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def test_a_brain_age_has_its_unit_its_interval_and_the_gap(made, analyzed, study_folder):
+    import dataclasses
+
+    from BrainIACLib.dicom_objects.structured_report import structured_report
+    from BrainIACLib.studies.document import AgeGap, Interval
+
+    age = dataclasses.replace(
+        analyzed.document.answers[0], task="age", label="60.1 years", confidence=None, probabilities={}, value=60.1,
+        unit="years", interval=Interval(52.0, 68.2, 0.9, "it holds"), age_gap=AgeGap(54.2, 5.9, -2.2, 14.0),
+    )  # fmt: skip
+    document = dataclasses.replace(analyzed.document, answers=(age,))
+    headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in sorted(study_folder.glob("s02/*.dcm"))]
+    report = hd.sr.srread(io.BytesIO(_bytes(structured_report(document, {"2": headers}, {"2": 1300.0}))))
+    group = next(one for one in report.content.get_image_measurement_groups() if one.tracking_identifier == "age")
+    brain_age, gap = group.get_measurements()
+    assert (brain_age.name.meaning, brain_age.value, brain_age.unit.value) == ("Brain age", 60.1, "a")
+    assert (gap.value, gap.unit.value) == (5.9, "a")
+    numbers = {
+        str(item.ConceptNameCodeSequence[0].CodeMeaning): float(item.MeasuredValueSequence[0].NumericValue)
+        for item in brain_age.ContentSequence
+        if item.ValueType == "NUM"
+    }
+    assert sorted(numbers.values()) == [52.0, 68.2]
