@@ -119,7 +119,7 @@ def _contract(head: "TrainedHead", encoder: ModelContract, sha256: str, ood_sha2
             training_scans=sum(map(len, cases.scans)),
             endpoint=f"{head.endpoint:g} {target.unit}" if survival else None,
             threshold=head.threshold,
-            threshold_source="median probability of the training cases (C-10)" if survival else None,
+            threshold_source="median probability of the training cases" if survival else None,
             metrics=figures_for_contract(head.report),
             conformal=head.conformal.quantile if head.conformal else None,
             conformal_coverage=head.conformal.coverage if head.conformal else None,

@@ -91,10 +91,38 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, table):
         return fake(path, how)
 
     prepare(table, tmp_path / "c", HOW, standardise_one=noting)
-    assert "scan00.nii" not in seen  # the first shard was done
+    assert not {"scan00.nii", "scan03.nii"} & set(seen)  # of the first shard, which was done, and of one that was not
+    assert not list((tmp_path / "c").glob("scan-*"))
     first, second = ((tmp_path / name / "cache.json").read_text() for name in ("whole", "c"))
     assert first == second
     assert (Cache(tmp_path / "c").batch(range(7)) == Cache(tmp_path / "whole").batch(range(7))).all()
+
+
+def test_what_a_killed_run_kept_is_believed_by_its_checksum_alone(tmp_path, table):
+    """A shard, or the volume of a single scan, that was changed between kill and resume is made again."""
+    prepare(table, tmp_path / "whole", HOW, standardise_one=fake)
+
+    def dying(path, how):
+        if path.name == "scan07.nii":
+            raise KeyboardInterrupt
+        return fake(path, how)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(table, tmp_path / "c", HOW, standardise_one=dying)
+    for path in (next((tmp_path / "c").glob("shard-00001-*.npy")), *(tmp_path / "c").glob("scan-*.part")):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1  # of the same size
+        path.write_bytes(content)
+    noting = Noting("scan03.nii", "scan05.nii", "scan06.nii", "scan07.nii")
+    prepare(table, tmp_path / "c", HOW, standardise_one=noting)
+    assert noting.seen == ["scan03.nii", "scan05.nii", "scan06.nii", "scan07.nii"]
+    assert (tmp_path / "c" / "cache.json").read_text() == (tmp_path / "whole" / "cache.json").read_text()
+
+
+def test_progress_is_told_scan_by_scan(tmp_path, table):
+    told = []
+    prepare(table, tmp_path / "c", HOW, standardise_one=fake, report=lambda done, of: told.append((done, of)))
+    assert told == [(done, 8) for done in range(9)]
 
 
 def test_a_changed_scan_or_setting_is_not_mistaken_for_done(tmp_path, table):
