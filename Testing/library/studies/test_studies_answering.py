@@ -40,8 +40,8 @@ def test_a_model_that_wants_more_says_what_is_missing():
 
 def predicted(task: str, value: float | None, unit: str | None) -> Prediction:
     return Prediction(
-        task=task, scans={"T1": "2"}, label="x", confidence=None, probabilities={}, warnings=(), valid_range="", provenance={},
-        value=value, unit=unit,
+        task=task, scans={"T1": "2"}, label="x", confidence=None, probabilities={}, warnings=(), valid_range="",
+        provenance={}, value=value, unit=unit,
     )  # fmt: skip
 
 
