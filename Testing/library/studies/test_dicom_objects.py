@@ -50,7 +50,7 @@ def test_the_report_says_answers_units_models_and_that_it_is_for_research(made, 
         assert evaluations["Intended use"].startswith("Research use only")
         (probability,) = group.get_measurements()
         assert probability.value == pytest.approx(answer.confidence, abs=1e-4)
-        assert f"BrainIAC {answer.model}" in str(made.objects["report.dcm"])
+        assert f"BrainIAC {answer.model}" in made.objects["report.dcm"].to_json()
     volume = next(group for group in groups if group.tracking_identifier == "Brain mask of series 2")
     (measurement,) = volume.get_measurements()
     assert measurement.unit.value == "ml"
