@@ -14,12 +14,19 @@ from pathlib import Path
 
 from BrainIACLib.errors import ManifestError
 from BrainIACLib.manifests import Row, bids_scans, check_rows, is_bids, read_manifest, refuse_problems
-from BrainIACLib.scans.formats import is_dicom, suffix
+from BrainIACLib.scans.formats import IMAGE_SUFFIXES, MGH_SUFFIXES, is_dicom, suffix
 from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
 
 UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
 SUFFIX_OF = {T1.name: "T1w", T2.name: "T2w", FLAIR.name: "FLAIR", T1CE.name: "T1w"}
-ALONE = (".nii.gz", ".nii", ".nrrd", ".mha", ".zip")  # of files, each a scan; looked at first, since most are
+ALONE = (".nii.gz", ".nii", ".nrrd", ".mha", *MGH_SUFFIXES, ".zip")  # of files, each a scan; looked at first
+    ".nii.gz",
+    ".nii",
+    ".nrrd",
+    ".mha",
+    *MGH_SUFFIXES,
+    ".zip",
+)  # of files, each a scan; looked at first, since most are
 DETACHED = (".hdr", ".hdr.gz", ".img", ".img.gz", ".mhd", ".nhdr")
 
 
@@ -111,7 +118,7 @@ def _rows_of_folder(folder: Path) -> Iterator[Row]:
 
 
 def _is_image(name: str) -> bool:
-    return suffix(Path(name)) in (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
+    return suffix(Path(name)) in (*IMAGE_SUFFIXES, ".zip")
 
 
 def _holds_dicom(file: Path) -> bool:
