@@ -20,13 +20,6 @@ from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
 UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
 SUFFIX_OF = {T1.name: "T1w", T2.name: "T2w", FLAIR.name: "FLAIR", T1CE.name: "T1w"}
 ALONE = (".nii.gz", ".nii", ".nrrd", ".mha", *MGH_SUFFIXES, ".zip")  # of files, each a scan; looked at first
-    ".nii.gz",
-    ".nii",
-    ".nrrd",
-    ".mha",
-    *MGH_SUFFIXES,
-    ".zip",
-)  # of files, each a scan; looked at first, since most are
 DETACHED = (".hdr", ".hdr.gz", ".img", ".img.gz", ".mhd", ".nhdr")
 
 
