@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from BrainIACLib.batch.cases import BatchCase, input_state
+from BrainIACLib.batch.cases import BatchCase
 from BrainIACLib.batch.ledger import ROOM, Ledger, token_of
 from BrainIACLib.batch.settings import Settings, settings_from_json
 from BrainIACLib.errors import BrainIACError, in_a_sentence, is_for_the_caller
 from BrainIACLib.publishing import write_bytes, write_text
+from BrainIACLib.scans.input_state import input_state
 
 if typing.TYPE_CHECKING:
     import pyarrow

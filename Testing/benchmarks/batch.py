@@ -29,13 +29,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from BrainIACLib.batch.cases import BatchCase, cases_of, input_state
+from BrainIACLib.batch.cases import BatchCase, cases_of
 from BrainIACLib.batch.index import read_index, update_index
 from BrainIACLib.batch.layout import begin_dataset
 from BrainIACLib.batch.ledger import INDEX, token_of
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
 from BrainIACLib.batch.work import Work, begin
+from BrainIACLib.scans.input_state import input_state
 
 NEW = 1000  # cases that are not done yet
 FILES = 1000  # of a folder
@@ -43,11 +44,12 @@ FILES = 1000  # of a folder
 
 @contextlib.contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Prints how long it took, and the most memory that this process has needed until then."""
-    began = time.perf_counter()
+    """Prints how long it took, its processor time, and the most memory that this process has needed until then."""
+    began, computed = time.perf_counter(), time.process_time()
     yield
+    wall, own = time.perf_counter() - began, time.process_time() - computed
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{what}: {time.perf_counter() - began:.2f} s, peak {peak:.2f} GiB", flush=True)
+    print(f"{what}: {wall:.2f} s, processor {own:.2f} s, peak {peak:.2f} GiB", flush=True)
 
 
 def nothing(case: BatchCase) -> dict[str, object]:
