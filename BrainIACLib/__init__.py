@@ -15,7 +15,8 @@ if typing.TYPE_CHECKING:
     from BrainIACLib.errors import BrainIACError
     from BrainIACLib.head_training.training import train_head
     from BrainIACLib.job import Job
-    from BrainIACLib.predictor import Prediction, Predictor
+    from BrainIACLib.predictions import Prediction
+    from BrainIACLib.predictor import Predictor
     from BrainIACLib.preprocessing.options import PreprocessingOptions
     from BrainIACLib.preprocessing.pipeline import standardise
     from BrainIACLib.scans import read_scan
@@ -26,7 +27,7 @@ RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis 
 _HOMES = {
     "BrainIACError": "errors",
     "Job": "job",
-    "Prediction": "predictor",
+    "Prediction": "predictions",
     "Predictor": "predictor",
     "PreprocessingOptions": "preprocessing.options",
     "embed": "embeddings.embedding",

@@ -44,6 +44,7 @@ _PIXEL_TAGS = [
     "FloatPixelData",
     "DoubleFloatPixelData",
 ]
+_NUMBERS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames")
 _FILL_TAGS = ["PixelPaddingValue", "PixelPaddingRangeLimit"]
 _PLAIN = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -104,7 +105,8 @@ def read_pixels(slices: Sequence[Slice]) -> Pixels:
             for index in indices:
                 slope, intercept = slices[index].rescale
                 volume[index] = stored.frames[slices[index].frame]
-                volume[index] = volume[index] * slope + intercept
+                with np.errstate(over="ignore", invalid="ignore"):
+                    volume[index] = volume[index] * slope + intercept
                 if stored.filled is not None:
                     filled[index] = stored.filled[slices[index].frame]
                     any_filled = True
@@ -121,9 +123,12 @@ def short_file(instance_number: int) -> Refused:
 
 
 def check_frames_are_whole(files: Sequence[Path]) -> None:
-    """``Refused`` if one of ``files``, which somebody else will decode, holds fewer pixels than its header says."""
+    """``Refused`` if one of ``files``, which somebody else will decode, is damaged or short of pixels."""
     for number, file in enumerate(files, start=1):
-        dataset, syntax = _pixels_only(file)
+        try:
+            dataset, syntax = _pixels_only(file)
+        except Undecodable:
+            raise short_file(number) from None
         try:
             if syntax in _PLAIN:
                 _plain(dataset, syntax)
@@ -133,6 +138,10 @@ def check_frames_are_whole(files: Sequence[Path]) -> None:
                 _check_jpeg(dataset)
         except Incomplete:
             raise short_file(int(dataset.get("InstanceNumber") or number)) from None
+        except Undecodable:  # by this reader; its pixels cannot be counted, and so not be believed
+            raise Refused(
+                "holds a DICOM file whose pixels are stored in an impossible or unknown way; export it again."
+            ) from None
 
 
 def _check_they_fit(slices: Sequence[Slice]) -> None:
@@ -151,7 +160,8 @@ def _pixels_only(file: Path) -> tuple[Dataset, str]:
         with quiet_pydicom():
             dataset = pydicom.dcmread(file, force=True, specific_tags=[*_PIXEL_TAGS, *_FILL_TAGS, "InstanceNumber"])
             for element in dataset:  # values are parsed when they are looked at
-                element.value  # noqa: B018
+                if element.keyword in _NUMBERS and element.value is not None and not isinstance(element.value, int):
+                    raise ValueError(element.keyword)
             meta = getattr(dataset, "file_meta", None)
             return dataset, str(meta.get("TransferSyntaxUID", "") if meta is not None else "")
     except (PermissionError, MemoryError):
@@ -176,7 +186,10 @@ def _stored(file: Path, decoded: Path | None) -> _Stored:
 
 
 def _shape(dataset: Dataset) -> tuple[int, int, int]:
-    return int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns)
+    shape = tuple(int(dataset.get(keyword) or 0) for keyword in ("Rows", "Columns"))
+    if min(shape) < 1:
+        raise Incomplete
+    return (int(dataset.get("NumberOfFrames") or 1), *shape)
 
 
 def _plain(dataset: Dataset, syntax: str) -> tuple[np.ndarray, int]:

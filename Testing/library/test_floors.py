@@ -10,10 +10,11 @@ import BrainIACLib
 ROOT = Path(BrainIACLib.__file__).resolve().parents[1]
 FLOORS = {
     "BrainIACLib": """
-        errors ordinary_file resources file_hash foreign_text | job publishing sequences structures
+        errors ordinary_file resources file_hash foreign_text | job device publishing sequences structures
         | private_folder contracts
         | manifests
-        | scans | models | preprocessing | checkpoints | saliency statistics volumes | trust | answers | predictor
+        | scans | models | preprocessing | checkpoints | saliency statistics volumes | trust
+        | answers predictions prepared_study loaded_models | provenance | predictor
         | examination | embeddings | head_training | exports | reports | studies | dicom_objects | dicom_network | batch
         | worker | cli""",
     "Training": """

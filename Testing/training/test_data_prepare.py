@@ -373,3 +373,25 @@ def test_the_command_prepares_in_several_processes(tmp_path, monkeypatch, capsys
     alone, _ = standardised_volume(tmp_path / "simulated_T2.nii.gz", HOW)
     assert (cache.batch([1])[0, 0].numpy() == alone).all()
     assert main(["--manifest", str(tmp_path / "none.csv"), "--out", str(tmp_path / "d")]) == 1
+
+
+def test_other_voxels_behind_the_same_header_are_prepared_anew(tmp_path):
+    """The header of a detached image says nothing of its voxels."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ones((4, 4, 4), np.float32))
+    sitk.WriteImage(image, str(tmp_path / "scan00.mhd"))
+    row = {"scan": str(tmp_path / "scan00.mhd"), "patient": "p", "dataset": "d", "sequence": "T1", "role": ""}
+    table = pd.DataFrame([row]).assign(age_years=np.nan)
+    seen = []
+
+    def noting(path, how):
+        seen.append(path.name)
+        return fake(path, how)
+
+    prepare(table, tmp_path / "one", HOW, standardise_one=noting)
+    prepare(table, tmp_path / "one", HOW, standardise_one=noting)
+    assert seen == ["scan00.mhd"]
+    before = [job.key for job in prepare_module._jobs(table, HOW)]
+    (tmp_path / "scan00.raw").write_bytes(bytes(252) + b"1234")
+    assert [job.key for job in prepare_module._jobs(table, HOW)] != before

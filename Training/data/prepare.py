@@ -33,6 +33,7 @@ from BrainIACLib.errors import BrainIACError, CacheError
 from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.preprocessing.brain_extraction import network_version
 from BrainIACLib.publishing import write_bytes
+from BrainIACLib.scans.input_state import input_state
 from Training.data.bids import manifest_of_bids
 from Training.data.cache import INDEX, Cache, finish_cache, make_folder, write_shard
 from Training.data.inventory import as_markdown, inventory
@@ -236,8 +237,7 @@ def _jobs(table: pd.DataFrame, how: Standardising) -> Iterator[Job]:
         scans = tuple(table["scan"].iloc[start : start + SCANS_PER_SHARD])
         keys = []
         for scan in scans:
-            status = Path(scan).stat()
-            text = f"{settings}\n{scan}|{status.st_size}|{status.st_mtime_ns}"
+            text = f"{settings}\n{scan}|{input_state(scan)}"
             keys.append(hashlib.sha256(text.encode()).hexdigest()[:32])
         yield Job(number, tuple(range(start, start + len(scans))), scans, tuple(keys))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from BrainIACLib.device import choose_device
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.predictor import choose_device
 
 
 def add_hardware_options(parser: argparse.ArgumentParser, processes: int) -> None:

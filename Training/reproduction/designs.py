@@ -34,7 +34,12 @@ class Design:
 
 OPEN_DESIGNS = (
     Design("age-from-ixi", "brain age learned on IXI, tested there and elsewhere", (AGE.name,), trained_on=(IXI,)),
-    Design("age-from-ds002748", "the other way round", (AGE.name,), trained_on=(DS002748,)),
+    Design(
+        "age-from-ds002748",
+        "brain age learned on ds002748, tested there and elsewhere",
+        (AGE.name,),
+        trained_on=(DS002748,),
+    ),
     Design("sequence-by-person", "the sequence, each person tested once", (SEQUENCE.name,), folds=5),
     Design(
         "sequence-by-study", "the sequence learned without BraTS, tested on it", (SEQUENCE.name,), held_out=(BRATS,)

@@ -26,7 +26,7 @@ from BrainIACLib.errors import BrainIACError, ManifestError, TrainingError
 from BrainIACLib.resources import resource
 from Training.cohorts.open_data import write_open_manifest
 from Training.cohorts.simulated_patients import NOTE
-from Training.cohorts.synthetic import TUMOURS, draw_cohort, usable_label_maps
+from Training.cohorts.synthetic import EXTERNAL, TUMOURS, draw_cohort, usable_label_maps
 from Training.data.cache import Cache
 from Training.data.manifest import read_manifest
 from Training.data.standardising import Standardising
@@ -68,7 +68,7 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
             raise ManifestError(f"'{options.cohort}' is no cohort: --cohort is {', '.join(COHORTS)}, or a CSV file.")
         read_manifest(options.cohort)  # said before anything that only the own pretraining needs
     if options.cohort == "synthetic" or options.brainiac is None:
-        maps = preset.cohort.training_maps + preset.cohort.test_maps
+        maps = preset.cohort.maps
         purpose = "The synthetic cohort" if options.cohort == "synthetic" else "The own pretraining (no --brainiac)"
         usable_label_maps(options.labelmaps, maps, purpose)  # said before any work
     cache = _cohort_cache(options, preset, work)
@@ -87,7 +87,7 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
         labels="simulated" if synthetic else "real",
         sources=sources,
         recipes=dict(preset.recipes),
-        external=tuple(options.external),
+        external=(EXTERNAL,) if synthetic and preset.cohort.external else tuple(options.external),
         stability={name: list(levels) for name, levels in preset.stability.items()},
         device=options.device,
         command=command,
@@ -102,6 +102,8 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
         return _work(plan, cells, work / "runs", options.out, options, preset.resamples)
     status, there = 0, sorted(set(volumes.table["dataset"]))
     for design in OPEN_DESIGNS:
+        if options.question and design.name not in options.question:
+            continue
         print(f"reproduce: {design.name}: {design.says}", flush=True)
         of_design = dataclasses.replace(plan, external=design.external(there), folds=design.folds)
         asked = tuple(task for task in design.tasks if task in tasks)
@@ -146,6 +148,7 @@ def _synthetic_cache(options: argparse.Namespace, preset: Preset, work: Path) ->
 def _own_pretraining(options: argparse.Namespace, preset: Preset, work: Path) -> Path:
     """The model folder of a SimCLR pretraining on the simulated patients that are for nothing else."""
     from Training.ssl.callbacks import Stopped
+    from Training.ssl.monitor_curves import draw_monitors
     from Training.ssl.pretrain import pretrain
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it advertises
@@ -155,6 +158,7 @@ def _own_pretraining(options: argparse.Namespace, preset: Preset, work: Path) ->
         pretrain(preset.pretraining, Cache(cache, verify=False), work / "pretraining")
     except Stopped:  # a signal, acted on when the step was done and saved
         raise KeyboardInterrupt from None
+    draw_monitors(work / "pretraining")
     return work / "pretraining" / "last"
 
 
@@ -183,8 +187,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(PRESETS),
         default="small",
         help="how large: ci shows in about 70 seconds that it runs; small takes about 12 minutes on two free cores "
-        "(the default); frozen tunes no network: it solves heads on frozen encoders and on untrained features; full "
-        "is the paper's grid, and wants a GPU",
+        "(the default); frozen tunes no network: it solves heads on frozen encoders and on untrained features; night "
+        "pretrains for about nine core-hours; full is the paper's grid, and wants a GPU",
     )
     add("--seeds", type=int, nargs="+", help="of each cell, averaged with those in --out (the preset's)")
     add(
@@ -195,6 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--prepared-labelmaps", type=Path, help="folder that keeps them prepared (26 CPU seconds each, once)")
     add("--data", type=Path, default=Path("../shared/data"), help="folder with MANIFEST.csv, for the cohort open")
+    questions = [design.name for design in OPEN_DESIGNS]
+    add("--question", nargs="+", choices=questions, help="of the cohort open, these only")
     add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")
     add("--medicalnet", type=Path, help="MedicalNet's file, or the model folder made from it")
     add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on: tested apart")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from Training.evaluation.evaluation import Evaluation
+from Training.evaluation.evaluation import Evaluation, constant_value
 from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
 from Training.tasks import TASKS
@@ -79,7 +79,7 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
                 "training data": percent(row.fraction),
                 "BrainIAC - Scratch (95 % CI)": f"{measure.title}: {difference}",
                 "p, Holm": p_text(row.p_holm),
-                "pretraining": row.reason or _verdict(row, measure),
+                "pretraining": row.reason or _verdict(row, measure) + _beside_a_constant(evaluation, row, measure),
             }
         )
     if not rows:
@@ -104,6 +104,15 @@ def _verdict(row, measure: Measure) -> str:
     if row.pretrainings < LEAST_SEEDS:
         return f"{'better' if better else 'worse'} with this one pretraining"
     return "helps" if better else "harms"
+
+
+def _beside_a_constant(evaluation: Evaluation, row, measure: Measure) -> str:
+    """A remark where the pretrained model is no better than an answer that needs no image."""
+    own = evaluation.number(row.task, row.split, measure.name, row.a, row.fraction)
+    constant = constant_value(evaluation, row.task, row.split)
+    if own is None or constant is None or (own["value"] < constant) == measure.lower_is_better:
+        return ""
+    return "; no better than a constant answer"
 
 
 def subset_tables(evaluation: Evaluation) -> list[Table]:
