@@ -26,7 +26,7 @@ SEVERAL_SCANS = {
 }
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the commands of this file."""
     analyze = commands.add_parser(
         "analyze",

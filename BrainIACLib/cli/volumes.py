@@ -26,7 +26,7 @@ if typing.TYPE_CHECKING:
 TABLE, LABELS = "volumes.csv", "structures.nii.gz"
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command of this file."""
     volumes = commands.add_parser(
         "volumes",

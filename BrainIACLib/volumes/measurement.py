@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -50,7 +51,7 @@ class Measurement:
     provenance: Mapping[str, str]
     notice: str = RESEARCH_USE_ONLY
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Everything but the label map, for ``json.dumps``."""
         return {
             "intracranial_ml": round(self.intracranial_ml, 1),
