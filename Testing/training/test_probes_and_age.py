@@ -65,6 +65,7 @@ def test_a_head_that_knows_age_passes_and_one_that_does_not_fails(monkeypatch):
     blind = dataclasses.replace(informed, values=np.random.default_rng(5).normal(size=informed.values.shape))
     of = {"anatomy": informed, "histogram": blind, "block averages": blind}
     monkeypatch.setattr(age, "cases_of", lambda features, name: of[name])
+    monkeypatch.setattr(age, "other_sequences", lambda features, head: {})
     facts, _, _ = age.judge(None)
     assert facts["passes"]
     assert facts["across studies"]["all"]["MAE"] < 6

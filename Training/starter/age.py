@@ -182,6 +182,19 @@ def interval(cases: Cases, left: Left) -> tuple[float, float]:
     return width(studies), float(np.concatenate(covered).mean())
 
 
+def other_sequences(features: Features, head: AgeHead) -> dict[str, float]:
+    """Sequence -> median of |answer - answer to the T1 scan| in years, of heads that have all four."""
+    said = head.ages(features.of["anatomy"])
+    heads: dict[str, dict[str, float]] = {}
+    for scan, years in zip(features.scans, said, strict=True):
+        heads.setdefault(scan.subject, {})[scan.sequence] = float(years)
+    complete = [found for found in heads.values() if {"T1", "T2", "FLAIR", "T1CE"} <= set(found)]
+    return {
+        name: round(float(np.median([abs(found[name] - found["T1"]) for found in complete])), 1)
+        for name in ("T2", "FLAIR", "T1CE")
+    } | {"heads": len(complete)}
+
+
 def judge(features: Features) -> tuple[dict, Cases, Left]:
     """All figures of the head and its baselines, and whether it passes."""
     cases = cases_of(features, "anatomy")
@@ -212,6 +225,7 @@ def judge(features: Features) -> tuple[dict, Cases, Left]:
         "r": round(float(np.corrcoef(straight, cases.ages[left.within])[0, 1]), 3),
     }
     width, coverage = interval(cases, left)
+    facts["other sequences"] = other_sequences(features, fit(cases))
     facts["interval"] = {"half width": round(width, 1), "coverage of other studies": round(coverage, 3)}
     return facts, cases, left
 
