@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from BrainIACLib.errors import Cancelled
@@ -16,6 +16,10 @@ def _never() -> bool:
     return False
 
 
+def _deliver_to_nobody(part: Mapping[str, object]) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Job:
     """Progress and cancellation of one piece of work, handed down to every step of it.
@@ -24,6 +28,7 @@ class Job:
     ----------
     progress : called with the name of the step and the fraction of this job that is done, from 0 to 1.
     cancelled : true as soon as the person asked to stop.
+    deliver : called with each part of the answer that is ready before the whole; plain values, as JSON has them.
 
     Examples
     --------
@@ -36,6 +41,7 @@ class Job:
 
     progress: Callable[[str, float], None] = _tell_nobody
     cancelled: Callable[[], bool] = _never
+    deliver: Callable[[Mapping[str, object]], None] = _deliver_to_nobody
 
     def report(self, step: str, fraction: float) -> None:
         """Say which step runs and which fraction of the job is done; a job that was cancelled ends here.
@@ -63,7 +69,7 @@ class Job:
         def progress(step: str, fraction: float) -> None:
             self.progress(f"{name}: {step}" if name else step, first + (last - first) * fraction)
 
-        return Job(progress, self.cancelled)
+        return Job(progress, self.cancelled, self.deliver)
 
 
 UNATTENDED = Job()  # the default: nobody is told and nobody can stop it

@@ -1,4 +1,4 @@
-"""The requests behind a click: hand the scans over, set the study, ask for answers, maps and steps."""
+"""The requests behind a click, as flows (``flow``): hand the scans over, prepare them, ask for answers, maps, steps."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import dataclasses
 from pathlib import Path
 
 import SimpleITK as sitk
-import slicer.util
-import vtk
+from slicer.i18n import tr as _
 
-from BrainIACLib.errors import BrainIACError
+from BrainIACBridge.contents import stateOf
+from BrainIACBridge.flow import Ask
+from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.worker.conversation import WorkerError
 from BrainIACLib.worker.requests import Examine, Explain, Predict, PrepareStudy, Steps
 
 
@@ -24,146 +26,135 @@ class Preparation:
     mask: object
 
 
-@dataclasses.dataclass(frozen=True)
-class Listener:
-    """Whom to tell: ``progress(step, fraction)``, then ``finished(error)``, with None if all went well."""
-
-    progress: object
-    finished: object
-
-
 class Analysis:
-    """Talks to one worker about the volumes of the scene. Scans are known to the worker by their node IDs.
+    """Talks to one worker about the volumes of the scene.
+
+    The worker knows a scan by the hash of its content: what was prepared once is not prepared again in this session,
+    also after the scene was closed and opened again.
 
     Parameters
     ----------
     worker : a ``WorkerProcess``.
     volumes : a ``VolumeNodes``.
+    contents : the ``Contents`` of the volumes.
     """
 
-    def __init__(self, worker, volumes):
-        self._worker = worker
-        self._volumes = volumes
-        self._handedOver = {}  # node ID -> (state of the volume, path of its file)
+    def __init__(self, worker, volumes, contents):
+        self._worker, self._volumes, self._contents = worker, volumes, contents
+        self._prepared = None, []  # what the worker's study is made of, and the nodes of it that are ready
+        self._records = {}  # hash -> how the scan was prepared
 
-    def predict(self, task, model, targets, study, onPrediction, listener):
-        """One answer for each target, a dictionary slot -> volume node; ``onPrediction(record, target)`` for each."""
+    def prepare(self, study, onProblem, first=0.0, last=1.0):
+        """Flow: prepare every scan; one that fails is told to ``onProblem(node, text)``, the others go on.
 
-        def ask(index):
-            if index == len(targets):
-                listener.finished(None)
-                return
-            target = targets[index]
+        Returns
+        -------
+        The nodes that are ready. Nothing is asked if they all are already.
+        """
+        wanted = self._identity(study)
+        known, ready = self._prepared
+        if wanted == known:
+            return ready
+        self._prepared, ready, failed = (None, []), [], False
+        mask = self._maskFile(study)
+        for number, node in enumerate(study.scans):
+            about = _("scan {number} of {all}").format(number=number + 1, all=len(study.scans))
+            part = [first + (last - first) * (number + end) / len(study.scans) for end in (0, 1)]
+            try:
+                value = yield Ask(self._request([*ready, node], study, mask), about, *part)
+            except (Cancelled, WorkerError):
+                raise
+            except BrainIACError as error:
+                failed = True
+                onProblem(node, self._named(str(error), node))
+            else:
+                failed = False
+                ready.append(node)
+                self._records.update({name: found["record"] for name, found in value["scans"].items()})
+                onProblem(node, "")
+        if failed and ready:
+            yield Ask(self._request(ready, study, mask))  # of the scans without the last one
+        self._prepared = self._identity(study), ready
+        return ready
 
-            def answered(record):
-                if all(_exists(node) for node in target.values()):
-                    onPrediction(record, target)
-                ask(index + 1)
+    def predict(self, task, model, target, ageYears, part=(0.0, 1.0)):
+        """Flow: the answer for ``target``, slot -> node; the fields of a prediction with the names of the nodes."""
+        names = {self._contents.of(node): node.GetName() for node in target.values()}
+        scans = {slot: self._contents.of(node) for slot, node in target.items()}
+        about = ", ".join(names.values())
+        record = yield Ask(Predict(task, scans, model, age_years=ageYears), about, *part)
+        for step in record["provenance"]["preprocessing"]:
+            step["scan"] = names.get(step["scan"], step["scan"])
+        return {**record, "scans": {slot: node.GetName() for slot, node in target.items()}}
 
-            scans = {slot: node.GetID() for slot, node in target.items()}
-            self._worker.request(Predict(task, scans, model), answered, listener.finished, listener.progress)
+    def explain(self, record, target, scan, samples, seed, part=(0.0, 1.0)):
+        """Flow: (image, parameters) of the map of an answer given before, on the grid of ``scan``."""
+        value = yield Ask(Explain(**self._about(record, target, scan, seed), samples=samples), scan.GetName(), *part)
+        image = sitk.ReadImage(value["map"])
+        Path(value["map"]).unlink()
+        return image, value["parameters"]
 
-        self._setStudy(study, lambda unused: ask(0), listener)
+    def examine(self, record, target, scan, seed):
+        """Flow: does an answer given before hold under small changes, does its map need the model."""
+        value = yield Ask(Examine(**self._about(record, target, scan, seed)))
+        return value["trust"]
 
-    def explain(self, record, scan, samples, study, onMap, listener):
-        """``onMap(image, parameters)`` with a map on the grid of ``scan``, for an answer given before."""
+    def steps(self, scan):
+        """Flow: (images, transform, record): what the model saw of ``scan``, and how it was made."""
+        paths = yield Ask(Steps(self._contents.of(scan)))
+        images = {name: sitk.ReadImage(path) for name, path in paths.items() if name != "transform"}
+        transform = sitk.ReadTransform(paths["transform"])
+        for path in paths.values():
+            Path(path).unlink()
+        return images, transform, self._records.get(self._contents.of(scan), [])
 
-        def answered(value):
-            if _exists(scan):
-                onMap(sitk.ReadImage(value["map"]), value["parameters"])
-            Path(value["map"]).unlink()
+    def _about(self, record, target, scan, seed):
+        return {
+            "task": record["task"],
+            "scans": {slot: self._contents.of(node) for slot, node in target.items()},
+            "scan": self._contents.of(scan),
+            "label": record["label"],
+            "model": record["provenance"]["model"]["id"],
+            "seed": seed,
+        }
 
-        self._askAbout(Explain(**_about(record, scan, study), samples=samples), study, answered, listener)
+    def _identity(self, study):
+        folder = self._worker.folder if self._worker.running else object()
+        mask = stateOf(study.mask) if study.mask is not None and study.mask.IsA("vtkMRMLVolumeNode") else study.mask
+        if study.mask is not None and not study.mask.IsA("vtkMRMLVolumeNode"):
+            mask = (study.mask, study.mask.GetSegmentation().GetMTime())
+        return folder, [self._contents.of(node) for node in study.scans], study.options, study.device, mask
 
-    def examine(self, record, scan, study, onFound, listener):
-        """``onFound(trust)``: does an answer given before hold under small changes, does its map need the model."""
-
-        def answered(value):
-            onFound(value["trust"])
-
-        self._askAbout(Examine(**_about(record, scan, study)), study, answered, listener)
-
-    def steps(self, scan, study, onSteps, listener):
-        """``onSteps(images, transform, record)``: what the model saw of ``scan``, and how it was made."""
-
-        def answered(paths, record):
-            if _exists(scan):
-                images = {name: sitk.ReadImage(path) for name, path in paths.items() if name != "transform"}
-                onSteps(images, sitk.ReadTransform(paths["transform"]), record)
-            for path in paths.values():
-                Path(path).unlink()
-            listener.finished(None)
-
-        def ask(prepared):
-            record = prepared["scans"][scan.GetID()]["record"]
-            self._worker.request(
-                Steps(scan.GetID()), lambda paths: answered(paths, record), listener.finished, listener.progress
-            )
-
-        self._setStudy(study, ask, listener)
-
-    def _askAbout(self, request, study, answered, listener):
-        def finished(value):
-            answered(value)
-            listener.finished(None)
-
-        def ask(unused):
-            self._worker.request(request, finished, listener.finished, listener.progress)
-
-        self._setStudy(study, ask, listener)
-
-    def _setStudy(self, study, done, listener):
-        try:
-            self._worker.start()
-            scans = {node.GetID(): self._handOver(node) for node in study.scans}
-            mask = None
-            if study.mask is not None:
-                mask = self._worker.folder / "brain_mask.mha"
-                sitk.WriteImage(self._volumes.mask(study.mask), str(mask))
-        except BrainIACError as error:
-            listener.finished(error)
-            return
-        originals = {node.GetID(): self._volumes.original(node) for node in study.scans}
-        request = PrepareStudy(
-            scans=scans,
+    def _request(self, nodes, study, mask):
+        files = {self._contents.of(node): self._handOver(node) for node in nodes}
+        originals = {self._contents.of(node): self._volumes.original(node) for node in nodes}
+        return PrepareStudy(
+            scans=files,
             options=study.options,
             originals={name: Path(path) for name, path in originals.items() if path},
             mask=mask,
             device=study.device,
         )
-        self._worker.request(request, done, listener.finished, listener.progress)
 
-    def _handOver(self, node):
-        state = (self._worker.folder, _state(node))
-        known, path = self._handedOver.get(node.GetID(), (None, None))
-        if state != known:
-            path = self._worker.folder / f"scan_{node.GetID()}.mha"
-            sitk.WriteImage(self._volumes.image(node), str(path))
-            self._handedOver[node.GetID()] = (state, path)
+    def _maskFile(self, study):
+        if study.mask is None:
+            return None
+        self._worker.start()
+        path = self._worker.folder / "brain_mask.mha"
+        sitk.WriteImage(self._volumes.mask(study.mask), str(path))
         return path
 
+    def _handOver(self, node):
+        self._worker.start()
+        path = self._worker.folder / f"scan_{self._contents.of(node)[:24]}.mha"
+        if not path.exists():
+            sitk.WriteImage(self._volumes.image(node), str(path))
+        return path
 
-def _about(record, scan, study):
-    """The fields of a request about an answer that was given before."""
-    task, scans = record["key"]
-    return {
-        "task": task,
-        "scans": scans,
-        "scan": scan.GetID(),
-        "label": record["label"],
-        "model": record["provenance"]["model"]["id"],
-        "seed": study.options.seed,
-    }
-
-
-def _state(node):
-    """Changes whenever the voxels or the place of a volume change."""
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    parent = node.GetParentTransformNode()
-    placed = parent.GetTransformToWorldMTime() if parent is not None else None
-    return node.GetImageData().GetMTime(), tuple(slicer.util.arrayFromVTKMatrix(matrix).ravel()), placed
-
-
-def _exists(node):
-    return node.GetScene() is not None
+    def _named(self, text, node):
+        """A message of the library names a file; a person knows the volume."""
+        path = self._worker.folder / f"scan_{self._contents.of(node)[:24]}.mha" if self._worker.folder else Path()
+        for known in (str(path), path.name, path.stem, self._contents.of(node)):
+            if len(known) > 8:
+                text = text.replace(known, node.GetName())
+        return text

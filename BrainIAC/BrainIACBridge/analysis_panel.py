@@ -10,19 +10,23 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from BrainIACBridge.brainiac_logic import BrainIACLogic
-from BrainIACBridge.in_words import answerInWords, stepsInWords
+from BrainIACBridge.cards_section import CardsSection
+from BrainIACBridge.choice_dialog import ChoiceDialog
+from BrainIACBridge.follow_up_section import FollowUpSection
+from BrainIACBridge.in_words import outcomeInWords, stepsInWords
 from BrainIACBridge.installation import Installation
+from BrainIACBridge.map_section import MapSection
 from BrainIACBridge.model_section import ModelSection
 from BrainIACBridge.panel import Panel
-from BrainIACBridge.series_dialog import SeriesDialog
+from BrainIACBridge.settings import DeviceChoice
+from BrainIACBridge.study_section import StudySection
 from BrainIACBridge.study_table import StudyTable
 from BrainIACBridge.task_buttons import TaskButtons, taskTitle
+from BrainIACBridge.undo import Undo
 
 
 class AnalysisPanel(Panel):
     """The widget without its life cycle, which is ``Panel``'s."""
-
-    _seriesDialog = None  # kept while it is open
 
     def newLogic(self):
         """The logic of the module."""
@@ -30,24 +34,44 @@ class AnalysisPanel(Panel):
 
     def build(self):
         """Make the parts of the panel."""
+        ui, logic, study = self.ui, self.logic, self.logic.study
+        self._question = None  # kept while it is open
         self.installation = Installation()
-        self.studyTable = StudyTable(self.ui.studyTable, self.logic.study, self.wheelGuard, self.updatePanel)
-        self.taskButtons = TaskButtons(self.ui.taskButtonsBox.layout(), self.logic.study, self.onTask)
-        self.modelSection = ModelSection(self.ui, self.logic, self.begin, self.updatePanel)
-        self.ui.setupSection.setProperty("collapsed", self.installation.isComplete())
+        self.undo = Undo(ui.undoButton, self.updatePanel)
+        self.deviceChoice = DeviceChoice(ui.device)
+        self.studySection = StudySection(ui, study, self.updatePanel)
+        self.studyTable = StudyTable(
+            ui.studyTable, study, self.wheelGuard, self.undo, self.updatePanel, self.onShowScan
+        )
+        self.taskButtons = TaskButtons(ui.taskButtonsBox.layout(), study, self.onTask)
+        self.modelSection = ModelSection(ui, logic, self.begin, self.say, self.updatePanel)
+        self.mapSection = MapSection(ui, logic, self.onExplain, self.onExamine, ui.statusLabel.setText)
+        self.followUpSection = FollowUpSection(ui, logic)
+        self.cards = CardsSection(
+            ui.cardsBox.layout(),
+            logic,
+            {
+                "show": self.onShowAnswer,
+                "renew": self.onRenew,
+                "explain": lambda record: self.onExplain(record, self._scanOf(record)),
+                "examine": lambda record: self.onExamine(record, self._scanOf(record)),
+            },
+        )
+        self._shortcuts = [
+            self._shortcut("Ctrl+Return", ui.analyzeButton.click),
+            self._shortcut("Ctrl+Z", self.undo.undo),
+            self._shortcut("Ctrl+M", ui.maximumButton.click),
+        ]
 
     def clicks(self):
         """Name of a button -> what a click does."""
         return {
             "setupButton": self.onSetup,
-            "dicomButton": self.onDicom,
+            "analyzeButton": self.onAnalyze,
             "plotButton": self.onPlot,
             "copyButton": self.onCopy,
             "exportButton": self.onExport,
             "clearButton": self.onClear,
-            "explainButton": self.onExplain,
-            "examineButton": self.onExamine,
-            "maximumButton": self.onMaximum,
             "stepsButton": self.onSteps,
             "forgetButton": self.onForget,
         }
@@ -55,91 +79,98 @@ class AnalysisPanel(Panel):
     def enter(self):
         """Called each time the module is opened."""
         self.installation.lookAgain()
+        self.deviceChoice.update()
         super().enter()
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(True)
+
+    def exit(self):
+        """Called each time another module is opened."""
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(False)
+        super().exit()
 
     def parametersShown(self):
-        """A scan to begin with."""
+        """A scan to begin with; another scene has nothing to be undone."""
+        self.undo.forget()
         volumes = self.logic.study.volumes()
         if self._parameterNode.saliencyScan is None and volumes:
             self._parameterNode.saliencyScan = volumes[0]
 
     def parametersChanged(self):
         """The map follows a slider while it moves."""
-        scan = self._parameterNode.saliencyScan
-        self.logic.showOverlay(self._parameterNode, self.logic.saliencyOf(scan) if scan else None)
-
-    # What the panel shows
+        self.mapSection.apply(self._parameterNode)
 
     def updatePanel(self):
         """Bring every widget in line with scene, installation and worker."""
         if self._parameterNode is None:
             return
-        busy = self.logic.worker.busy
+        ui, parameters, busy = self.ui, self._parameterNode, self.logic.worker.busy
         complete = self.installation.isComplete()
-        self.ui.setupStatusLabel.setText(self.installation.inWords())
-        self.ui.setupButton.setEnabled(not complete and not busy and not self.installation.unsupported())
-        self.ui.setupButton.setToolTip(
-            _("Nothing is missing.") if complete else self.installation.plan() + "\n" + _("Asks before it begins.")
-        )
-        self.ui.dicomButton.setEnabled(not busy and complete)
+        self._observeScans()
+        self._showSetup(complete, busy)
+        self.studySection.update(parameters)
         self.studyTable.update()
-        self.ui.studyHintLabel.setVisible(not self.logic.study.volumes())
         obstacle = _("An analysis is running.") if busy else "" if complete else _("Click Set up first.")
         self.modelSection.update(busy)
-        self.taskButtons.update(self.modelSection.contracts(), obstacle)
-        self._updateResults()
-        self._updateSaliency(obstacle)
-        scan = self._parameterNode.saliencyScan
+        contracts = self.modelSection.contracts()
+        self.taskButtons.update(contracts, obstacle)
+        reason = obstacle or ("" if self.logic.study.included() else _("Load a scan first."))
+        self.enable("analyzeButton", reason, self._plan(contracts))
+        self.cards.update(obstacle)
+        self.mapSection.update(parameters, obstacle)
+        self.followUpSection.update()
+        self._showTable()
+        self._showSteps(obstacle)
+        ui.forgetButton.setEnabled(self.logic.worker.running and not busy)
+        for name in ("progressBar", "cancelButton"):
+            getattr(ui, name).setVisible(busy)
+        ui.cancelButton.setEnabled(busy)
+
+    def _observeScans(self):
+        """An edit, another frame, another place: answers about the earlier state are then shown as such."""
+        node = slicer.vtkMRMLVolumeNode
+        for volume in self.logic.study.volumes():
+            for event in (node.ImageDataModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent):
+                if not self.hasObserver(volume, event, self._onScanChanged):
+                    self.addObserver(volume, event, self._onScanChanged)
+
+    def _onScanChanged(self, caller=None, event=None):
+        self.updateSoon()
+
+    def _showSetup(self, complete, busy):
+        self.ui.setupSection.setVisible(not complete)
+        if not complete:
+            self.ui.setupStatusLabel.setText(self.installation.inWords())
+            self.ui.setupButton.setEnabled(not busy and not self.installation.unsupported())
+            self.ui.setupButton.setToolTip(self.installation.plan() + "\n" + _("Asks before it begins."))
+
+    def _plan(self, contracts):
+        tasks = ", ".join(taskTitle(task) for task in contracts)
+        return _("For the ticked scans: {tasks}; then shows where the model looked. (Ctrl+Return)").format(tasks=tasks)
+
+    def _showTable(self):
+        results = self.logic.results(create=False)
+        records = results.records() if results else []
+        self.ui.resultTableView.setMRMLTableNode(results.node if results else None)
+        self.ui.answersHintLabel.setVisible(not self.cards.records)
+        for button in (self.ui.plotButton, self.ui.copyButton, self.ui.exportButton, self.ui.clearButton):
+            button.setEnabled(bool(records))
+
+    def _showSteps(self, obstacle):
+        scan, masked = self._parameterNode.saliencyScan, self._parameterNode.brainMask is not None
         self.ui.stepsLabel.setText(stepsInWords(self.logic.stepsOf(scan)) if scan is not None else "")
         self.ui.stepsLabel.setVisible(bool(self.ui.stepsLabel.property("text")))
-        masked = self._parameterNode.brainMask is not None
         self.ui.brainExtraction.setEnabled(not masked)
         self.ui.brainExtraction.setToolTip(
             _("Not needed: the brain mask below is used.")
             if masked
             else _("How the brain is found before the analysis.")
         )
-        self.ui.stepsButton.setEnabled(not obstacle and scan is not None)
-        self.ui.stepsButton.setToolTip(
-            obstacle
-            or (_("Choose a scan under Saliency.") if scan is None else _("For {name}.").format(name=scan.GetName()))
-        )
-        self.ui.forgetButton.setEnabled(self.logic.worker.running and not busy)
-        self.ui.cancelButton.setEnabled(busy)
-        self.ui.progressBar.setVisible(busy)
-
-    def _updateResults(self):
-        results = self.logic.results(create=False)
-        records = results.records() if results else []
-        self.ui.resultTableView.setMRMLTableNode(results.node if results else None)
-        for button in (self.ui.plotButton, self.ui.copyButton, self.ui.exportButton, self.ui.clearButton):
-            button.setEnabled(bool(records))
-        text = answerInWords(records[-1]) if records else _("No result yet.")
-        if text != self.ui.answerText.property("plainText"):  # a person may be reading further down, or selecting
-            self.ui.answerText.setPlainText(text)
-
-    def _updateSaliency(self, obstacle):
-        scan = self._parameterNode.saliencyScan
-        answers = self.logic.answersFor(scan) if scan else []
-        tasks = [record["task"] for record in answers]
-        if tasks != [self.ui.explainTask.itemData(i) for i in range(self.ui.explainTask.property("count"))]:
-            self.ui.explainTask.clear()
-            for record in answers:
-                self.ui.explainTask.addItem(f"{taskTitle(record['task'])}: {record['label']}", record["task"])
-        reason = obstacle or ("" if answers else _("First get an answer for this scan, with a button under Tasks."))
-        self.ui.explainButton.setEnabled(not reason)
-        self.ui.explainButton.setToolTip(reason or _("Marks the voxels that the answer depends on most."))
-        self.ui.examineButton.setEnabled(not reason)
-        self.ui.examineButton.setToolTip(
-            reason
-            or _(
-                "Flips, shifts and disturbs the scan slightly and sees if the answer holds, and if the map depends on "
-                "the model; the findings are added to the answer."
-            )
-        )
-        saliency = self.logic.saliencyOf(scan) if scan else None
-        self.ui.maximumButton.setEnabled(saliency is not None)
-        self.logic.showOverlay(self._parameterNode, saliency)
+        missing = _("Choose a scan under Map.") if scan is None else ""
+        name = scan.GetName() if scan is not None else ""
+        tip = _("Loads what the model saw of {name}: brain, masks, transform, and lists each step.").format(name=name)
+        self.enable("stepsButton", obstacle or missing, tip)
 
     # Clicks
 
@@ -152,24 +183,26 @@ class AnalysisPanel(Panel):
                 self.ui.statusLabel.setText(self.installation.install(self.ui.wheelsFolder.property("currentPath")))
         self.updatePanel()
 
-    def onDicom(self):
-        """Load series of a DICOM folder, read as the command line reads them."""
-        folder = qt.QFileDialog.getExistingDirectory(None, _("DICOM folder"))
-        if not folder:
-            return
-        listener = self.begin(_("Looking for series"))
+    def onAnalyze(self):
+        """The whole study; asks first which scan to take where several are of one sequence."""
+        contracts = self.modelSection.contracts()
+        slots = {slot for contract in contracts.values() for slot in contract.head.slots}
+        choices = self.logic.study.choices(sorted(slots))
 
-        def load(uids):
-            self.logic.loadSeries(folder, uids, self.begin(_("Loading")))
+        def analyze():
+            self.logic.analyze(contracts, self._onAnalyzed, self.begin(_("Analyzing the study")))
             self.updatePanel()
 
-        def ask(series):
-            listener.finished(None)
-            self._seriesDialog = SeriesDialog(slicer.util.mainWindow(), series, load)
-            self._seriesDialog.open()
+        def chosen(nodes):
+            for node in nodes:
+                self.logic.study.prefer(node)
+            analyze()
 
-        self.logic.listSeries(folder, ask, listener)
-        self.updatePanel()
+        if choices:
+            self._question = ChoiceDialog(slicer.util.mainWindow(), choices, self.logic.study, chosen)
+            self._question.open()
+        else:
+            analyze()
 
     def onTask(self, task):
         """One answer for each scan, or for the study, depending on the model."""
@@ -177,34 +210,48 @@ class AnalysisPanel(Panel):
         self.logic.predict(task, contract.id, self.taskButtons.targets(contract), self.begin(taskTitle(task)))
         self.updatePanel()
 
-    def onExplain(self):
-        """The map for the chosen answer, over the chosen scan."""
-        task = self.ui.explainTask.property("currentData")
-        self._parameterNode.showSaliency = True
-        self.logic.explain(task, self._parameterNode.saliencyScan, self.begin(_("Explaining the answer")))
+    def onShowScan(self, scan):
+        """A scan in the slice views, with its map if there is one."""
+        self.logic.map.showScan(scan)
+        self._parameterNode.saliencyScan = scan
         self.updatePanel()
 
-    def onExamine(self):
-        """Whether the chosen answer holds under small changes of the scan."""
-        task = self.ui.explainTask.property("currentData")
-        self.logic.examine(task, self._parameterNode.saliencyScan, self.begin(_("Examining the answer")))
-        self.updatePanel()
+    def onShowAnswer(self, record):
+        """The scan of an answer, its map, and the answer among those that can be explained."""
+        scan = self._scanOf(record)
+        if scan is None:
+            return
+        self.onShowScan(scan)
+        index = self.ui.explainTask.findData(record["id"])
+        if index >= 0:
+            self.ui.explainTask.setCurrentIndex(index)
+        saliency = self.logic.saliencyOf(scan)
+        if saliency is not None:
+            self.logic.map.goToMaximum(saliency)
+
+    def onRenew(self, record):
+        """The answer again, for the scans as they are now."""
+        self._ask(self.logic.renew, record, begun=self.begin(_("Renewing the answer")))
+
+    def onExplain(self, record, scan):
+        """The map for an answer, over one of its scans."""
+        self._ask(self.logic.explain, record, scan, begun=self.begin(_("Explaining the answer")))
+
+    def onExamine(self, record, scan):
+        """Whether an answer holds under small changes of the scan."""
+        said = _("Examined; see 'Why trust this?'.")
+        self._ask(self.logic.examine, record, scan, begun=self.begin(_("Examining the answer"), said))
 
     def onSteps(self):
         """Load what the model saw of the chosen scan."""
-        self.logic.loadSteps(self._parameterNode.saliencyScan, self.begin(_("Loading the steps")))
-        self.updatePanel()
-
-    def onMaximum(self):
-        """All slices to the strongest point of the map."""
-        saliency = self.logic.saliencyOf(self._parameterNode.saliencyScan)
-        ras = self.logic.overlay.goToMaximum(saliency)
-        self.ui.statusLabel.setText(_("Maximum at R {0:.0f}, A {1:.0f}, S {2:.0f} mm.").format(*ras))
+        self._ask(self.logic.loadSteps, self._parameterNode.saliencyScan, begun=self.begin(_("Loading the steps")))
 
     def onPlot(self):
-        """Show the probabilities of the latest answer."""
+        """Show the probabilities of the first answer that has some."""
         results = self.logic.results()
-        slicer.modules.plots.logic().ShowChartInLayout(results.showPlot(results.records()[-1]))
+        records = [record for record in [*self.cards.records, *results.records()] if record["probabilities"]]
+        if records:
+            slicer.modules.plots.logic().ShowChartInLayout(results.showPlot(records[0]))
 
     def onCopy(self):
         """Copy the table."""
@@ -213,7 +260,7 @@ class AnalysisPanel(Panel):
 
     def onExport(self):
         """Save the table as CSV, or everything as JSON."""
-        path = qt.QFileDialog.getSaveFileName(None, _("Export answers"), "BrainIAC.csv", "CSV (*.csv);;JSON (*.json)")
+        path = qt.QFileDialog.getSaveFileName(None, _("Save answers"), "BrainIAC.csv", "CSV (*.csv);;JSON (*.json)")
         if path:
             with slicer.util.tryWithErrorDisplay(_("The answers could not be saved.")):
                 self.logic.results().save(path)
@@ -221,7 +268,9 @@ class AnalysisPanel(Panel):
 
     def onClear(self):
         """Forget all answers of this scene."""
-        self.logic.results().clear()
+        results = self.logic.results()
+        records, scans = results.clear()
+        self.undo.did(_("clear"), lambda: self.logic.results().restore(records, scans))
         self.updatePanel()
 
     def onForget(self):
@@ -229,3 +278,23 @@ class AnalysisPanel(Panel):
         self.logic.worker.stop()
         self.ui.statusLabel.setText(_("Memory freed."))
         self.updatePanel()
+
+    def _onAnalyzed(self, seconds, failed, unasked):
+        self.say(outcomeInWords(seconds, failed, unasked))
+
+    def _ask(self, act, *arguments, begun):
+        act(*arguments, begun)
+        self.updatePanel()
+
+    def _scanOf(self, record):
+        """Which scan of an answer to show: the one that is shown already, else the first that is there."""
+        scans = [node for node in self.logic.results().scansOf(record).values() if node is not None]
+        shown = self._parameterNode.saliencyScan
+        return shown if shown in scans else scans[0] if scans else None
+
+    def _shortcut(self, keys, act):
+        shortcut = qt.QShortcut(self.parent)
+        shortcut.setKey(qt.QKeySequence(keys))
+        shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
+        shortcut.activated.connect(act)
+        return shortcut

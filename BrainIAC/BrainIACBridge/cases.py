@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import uuid
 from pathlib import Path
 
 import slicer
+import slicer.util
 
 from BrainIACLib.embeddings.cohort import read_cohort
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.scans.formats import is_dicom, suffix
 
+MARK = "BrainIAC.Case"  # attribute of a volume: which case it is
 TYPED = "label"  # the column of labels that are typed into the panel
 NO_LABELS = ("scan", "patient", "session", "sequence")
 
 
 @dataclasses.dataclass
 class Case:
-    """One scan: a file, or a volume of the scene; ``facts`` are texts as in a manifest (scan, patient, labels)."""
+    """One scan: a file, or a volume of the scene; ``facts`` are texts as in a manifest (scan, patient, labels).
+
+    ``mark`` stands on the volume as well and finds it again; IDs change when a scene is added to another one.
+    """
 
     facts: dict
     path: str = ""
-    nodeId: str = ""
+    mark: str = ""
+
+    def node(self):
+        """The volume in the scene, None without one."""
+        if not self.mark:
+            return None
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        return next((node for node in volumes if node.GetAttribute(MARK) == self.mark), None)
+
+    def setNode(self, node):
+        """This volume is the scan of the case."""
+        self.mark = self.mark or uuid.uuid4().hex[:12]
+        node.SetAttribute(MARK, self.mark)
 
 
 class Cases:
@@ -38,11 +56,13 @@ class Cases:
         ----------
         sequenceOf : gives the sequence of a node, "" if unknown.
         """
-        known = {case.nodeId for case in self.all}
-        new = [node for node in nodes if node.GetID() not in known]
+        known = [case.node() for case in self.all]
+        new = [node for node in nodes if node not in known]
         for node in new:
             facts = {"scan": node.GetName(), "patient": "", "sequence": sequenceOf(node), TYPED: ""}
-            self._add(Case(facts, nodeId=node.GetID()))
+            case = Case(facts)
+            case.setNode(node)
+            self._add(case)
         return len(new)
 
     def addCsv(self, path):
@@ -84,7 +104,7 @@ class Cases:
 
     def nodesGone(self):
         """Drop volumes that are no longer in the scene."""
-        self.all = [case for case in self.all if case.path or slicer.mrmlScene.GetNodeByID(case.nodeId) is not None]
+        self.all = [case for case in self.all if case.path or case.node() is not None]
 
     def toJson(self):
         """For the scene."""

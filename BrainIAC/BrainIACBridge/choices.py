@@ -44,9 +44,15 @@ class Kind(enum.Enum):
 class _BrainExtraction(enum.Enum):
     def label(self):
         """The text in the panel."""
-        return _(AUTO_TITLE if self.value == AUTO else BACKENDS[self.value].title)
+        return AUTO_TITLE if self.value == AUTO else BACKENDS[self.value].title
 
 
-_offered = [AUTO, *(name for name, backend in BACKENDS.items() if backend.in_panel)]
+_offered = [AUTO, *(name for name, way in BACKENDS.items() if way.in_panel and way.is_installed())]
 BrainExtraction = _BrainExtraction("BrainExtraction", {name.replace("-", "_"): name for name in _offered})
 BrainExtraction.__doc__ = "Ways to find the brain: those back ends of the library that a panel offers."
+
+
+def forgetWayThatIsNotHere(parameterNode):
+    """A scene of another computer may name a back end that this one lacks, which a parameter node refuses to read."""
+    if parameterNode.GetParameter("brainExtraction") not in ("", *BrainExtraction.__members__):
+        parameterNode.UnsetParameter("brainExtraction")

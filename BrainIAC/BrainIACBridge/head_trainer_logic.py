@@ -10,13 +10,15 @@ import slicer.util
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from BrainIACBridge import settings
 from BrainIACBridge.cases import Cases
+from BrainIACBridge.choices import forgetWayThatIsNotHere
+from BrainIACBridge.flow import Ask, follow
 from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.study import Study
 from BrainIACBridge.trainer_parameters import BrainIACHeadTrainerParameterNode
 from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
-from BrainIACLib.checkpoints.installed import installed_models
 from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.preprocessing.options import PreprocessingOptions
@@ -40,7 +42,9 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The parameters of this scene."""
-        return BrainIACHeadTrainerParameterNode(super().getParameterNode())
+        node = super().getParameterNode()
+        forgetWayThatIsNotHere(node)
+        return BrainIACHeadTrainerParameterNode(node)
 
     def addVolumes(self):
         """Put the volumes of the scene into the list. Returns how many are new."""
@@ -82,7 +86,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
                 bias_field=parameters.biasField, brain_extraction=parameters.brainExtraction.value
             ),
             replace=True,  # the panel's list of cases is the table: who takes a case out there means it
-            device=parameters.device.value,
+            device=settings.device(),
         )
         self._request(request, done, listener)
 
@@ -100,7 +104,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
 
     def earlierHead(self, task):
         """The title of a head for the task that was trained before, or None."""
-        models = [model for model in installed_models() if model.task == task and model.trained_here]
+        models = [model for model in self._modelList.models() if model.task == task and model.trained_here]
         return models[0].contract.title if models else None
 
     def install(self, replace, done, listener):
@@ -120,17 +124,17 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
         BrainIACError : it is gone.
         """
         case = self.cases.named(scan)
-        node = slicer.mrmlScene.GetNodeByID(case.nodeId) if case is not None and case.nodeId else None
+        node = case.node() if case is not None else None
         if node is None and case is not None and case.path:
             node = slicer.util.loadVolume(case.path)
-            case.nodeId = node.GetID()
+            case.setNode(node)
         if node is None:
             raise BrainIACError(_("The scan '{name}' is no longer here.").format(name=scan))
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         return node
 
     def _handedOver(self, index, case):
-        node = None if case.path else slicer.mrmlScene.GetNodeByID(case.nodeId)
+        node = None if case.path else case.node()
         if case.path:
             return CaseFile(Path(case.path), case.facts)
         if node is None:
@@ -141,8 +145,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
         return CaseFile(path, case.facts, Path(original) if original else None)
 
     def _request(self, request, done, listener):
-        def answered(value):
-            done(value)
-            listener.finished(None)
+        def flow():
+            done((yield Ask(request)))
 
-        self.worker.request(request, answered, listener.finished, listener.progress)
+        follow(self.worker, flow(), listener)

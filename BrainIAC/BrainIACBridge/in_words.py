@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
+from BrainIACBridge.task_buttons import answerTitle
+
 
 def answerInWords(record):
     """For which scan, what, with which warnings, how sure, valid for whom, computed where."""
@@ -63,3 +65,14 @@ def _short(value):
     if not isinstance(value, float):
         return str(value)
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"  # 1310 ml, not 1.31e+03
+
+
+def outcomeInWords(seconds, failed, unasked):
+    """How an analysis of a study ended: its time, and what was not answered."""
+    said = _("Done in {seconds:.0f} s.").format(seconds=seconds)
+    if failed:
+        said += " " + _("Not answered: {reasons}").format(reasons=" ".join(dict.fromkeys(failed)))
+    if unasked:
+        tasks = "; ".join(f"{answerTitle(task)}: {reason}" for task, reason in unasked.items())
+        said += " " + _("Not asked: {tasks}.").format(tasks=tasks)
+    return said

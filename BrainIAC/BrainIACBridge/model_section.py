@@ -28,11 +28,12 @@ class ModelSection:
     ui : the widgets of the panel.
     logic : a ``BrainIACLogic``.
     begin : called with what begins, in words; gives the listener for it.
+    say : called with what the status line tells when that ended well.
     onChanged : called after something changed.
     """
 
-    def __init__(self, ui, logic, begin, onChanged):
-        self._ui, self._logic, self._begin, self._onChanged = ui, logic, begin, onChanged
+    def __init__(self, ui, logic, begin, say, onChanged):
+        self._ui, self._logic, self._begin, self._say, self._onChanged = ui, logic, begin, say, onChanged
         self._models = []
         self._dialog = None  # kept while it is open
         ui.modelSelector.activated.connect(lambda *unused: onChanged())
@@ -65,11 +66,7 @@ class ModelSection:
 
     def contracts(self):
         """Task -> contract to use: of the model chosen, else of the first one, bundled models first."""
-        contracts, chosen = {}, self._chosen()
-        for model in [chosen, *self._models] if chosen is not None else self._models:
-            if model.contract.head is not None:
-                contracts.setdefault(model.task, model.contract)
-        return contracts
+        return self._logic.contracts(self._chosen())
 
     def showCard(self):
         """What the chosen model is for."""
@@ -83,7 +80,8 @@ class ModelSection:
             return
 
         def install(task):
-            self._logic.importWeights(path, task, self._begin(_("Importing the weights")))
+            listener = self._begin(_("Importing the weights"))
+            self._logic.importWeights(path, task, self._installed, listener)
             self._onChanged()
 
         listener = self._begin(_("Reading {name}").format(name=Path(path).name))
@@ -91,7 +89,6 @@ class ModelSection:
         def ask(found):
             self._dialog = ImportDialog(slicer.util.mainWindow(), found, install)
             self._dialog.open()
-            listener.finished(None)
 
         self._logic.inspectWeights(path, ask, listener)
         self._onChanged()
@@ -108,7 +105,8 @@ class ModelSection:
             slicer.util.pip_install([HUB_PACKAGE])
 
         def fetch(name):
-            self._logic.downloadModel(name, self._begin(_("Downloading; Cancel stops it, the next try goes on")))
+            listener = self._begin(_("Downloading; Cancel stops it, the next try goes on"))
+            self._logic.downloadModel(name, self._installed, listener)
             self._onChanged()
 
         self._dialog = DownloadDialog(slicer.util.mainWindow(), user_folders()[0], fetch)
@@ -133,6 +131,10 @@ class ModelSection:
         folder = user_folders()[0]
         folder.mkdir(parents=True, exist_ok=True)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
+
+    def _installed(self, modelId):
+        titles = [model.contract.title for model in self._logic.models() if model.contract.id == modelId]
+        self._say(_("Installed: {title}. It is used from now on.").format(title=(titles or [modelId])[0]))
 
     def _chosen(self):
         index = self._ui.modelSelector.property("currentIndex")

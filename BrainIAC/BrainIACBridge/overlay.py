@@ -52,20 +52,29 @@ class Overlay:
         """World RAS coordinates, in mm, of the voxel with the largest value."""
         array = slicer.util.arrayFromVolume(saliency)
         k, j, i = np.unravel_index(int(array.argmax()), array.shape)
-        matrix = vtk.vtkMatrix4x4()
-        saliency.GetIJKToRASMatrix(matrix)
-        ras = list(matrix.MultiplyPoint((float(i), float(j), float(k), 1.0))[:3])
-        if saliency.GetParentTransformNode() is not None:
-            toWorld = vtk.vtkGeneralTransform()
-            saliency.GetParentTransformNode().GetTransformToWorld(toWorld)
-            ras = list(toWorld.TransformPoint(ras))
-        return ras
+        return worldPoint(saliency, i, j, k)
 
     def goToMaximum(self, saliency):
         """Move all slice views and the crosshair there."""
         ras = self.maximum(saliency)
+        self.goTo(ras)
+        return ras
+
+    def goTo(self, ras):
+        """Move all slice views and the crosshair to a world point."""
         for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
             node.JumpSliceByOffsetting(*ras)
         for crosshair in slicer.util.getNodesByClass("vtkMRMLCrosshairNode"):
             crosshair.SetCrosshairRAS(ras)
-        return ras
+
+
+def worldPoint(volume, i, j, k):
+    """World RAS coordinates, in mm, of a voxel."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    ras = list(matrix.MultiplyPoint((float(i), float(j), float(k), 1.0))[:3])
+    if volume.GetParentTransformNode() is not None:
+        toWorld = vtk.vtkGeneralTransform()
+        volume.GetParentTransformNode().GetTransformToWorld(toWorld)
+        ras = list(toWorld.TransformPoint(ras))
+    return ras

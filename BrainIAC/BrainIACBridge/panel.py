@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from BrainIACBridge.analysis import Listener
+from BrainIACBridge.flow import Listener
 from BrainIACBridge.wheel_guard import WheelGuard
 from BrainIACLib.errors import Cancelled
 
@@ -68,7 +68,8 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._updateTimer.timeout.connect(self.updatePanel)
         self.wheelGuard = WheelGuard()
         self.build()
-        for button, act in {**self.clicks(), "cancelButton": self.onCancel}.items():
+        clicks = {**self.clicks(), "cancelButton": self.onCancel}
+        for button, act in clicks.items():
             getattr(self.ui, button).clicked.connect(lambda *unused, act=act: act())
         self.wheelGuard.watch(panel)
         scene = slicer.mrmlScene
@@ -130,7 +131,8 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateSoon()
 
     def _onSceneStartClose(self, caller=None, event=None):
-        self.logic.worker.stop()
+        if self.logic.worker.busy:
+            self.logic.worker.stop()  # what is prepared stays for the next scene, unless it is under way
         self._setParameterNode(None)
 
     def _onSceneEnd(self, caller=None, event=None):

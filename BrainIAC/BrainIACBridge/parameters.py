@@ -1,11 +1,11 @@
-"""What the panel of BrainIAC shows and the scene remembers."""
+"""What the panel of BrainIAC shows and the scene remembers; what belongs to the computer is in ``settings``."""
 
 from typing import Annotated, Union
 
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
-from BrainIACBridge.choices import BrainExtraction, Device
+from BrainIACBridge.choices import BrainExtraction
 from BrainIACBridge.overlay import COLOR_MAPS
 
 
@@ -13,6 +13,8 @@ from BrainIACBridge.overlay import COLOR_MAPS
 class BrainIACParameterNode:
     """Choices of the person."""
 
+    studyScan: vtkMRMLScalarVolumeNode  # the study that is analyzed is the one of this scan
+    combineStudies: bool = False
     saliencyScan: vtkMRMLScalarVolumeNode
     resultTable: vtkMRMLTableNode
     brainMask: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 (for 5.10)
@@ -24,4 +26,3 @@ class BrainIACParameterNode:
     colorMap: Annotated[str, Choice(list(COLOR_MAPS))] = "Inferno"
     brainExtraction: BrainExtraction = BrainExtraction.auto
     biasField: bool = True
-    device: Device = Device.auto

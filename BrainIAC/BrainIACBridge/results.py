@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import uuid
 from pathlib import Path
 
 import qt
@@ -18,10 +19,15 @@ from BrainIACLib.publishing import write_text
 RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions with their provenance, as JSON
 PROVENANCE = "BrainIAC.Provenance"
 INPUT_VOLUME = "BrainIAC.InputVolume"
+INNER = ("id", "contents")  # of a record: what only the scene needs
 
 
 class Results:
-    """The results table of one scene. The JSON in its attribute is the truth; the columns are made from it."""
+    """The results table of one scene. The JSON in its attribute is the truth; the columns are made from it.
+
+    Which volumes an answer is about stands in node references of the table, one a slot: IDs of nodes change when a
+    scene is added to another one, and references change with them.
+    """
 
     def __init__(self, tableNode):
         self.node = tableNode
@@ -31,31 +37,64 @@ class Results:
         """All predictions, oldest first."""
         return json.loads(self.node.GetAttribute(RECORDS) or "[]")
 
-    def add(self, record, scans):
+    def scansOf(self, record):
+        """slot -> volume node, None where the volume was deleted."""
+        return {slot: self.node.GetNodeReference(_role(record, slot)) for slot in record["scans"]}
+
+    def about(self, scan):
+        """The predictions in which a scan took part."""
+        return [record for record in self.records() if scan in self.scansOf(record).values()]
+
+    def add(self, record, scans, contents):
         """Add a prediction; one of the same task on the same scans is replaced.
 
         Parameters
         ----------
         record : the fields of ``BrainIACLib.predictor.Prediction``, with node names as ``scans``.
         scans : slot -> volume node.
+        contents : slot -> hash of what the volume showed.
         """
-        key = [record["task"], {slot: node.GetID() for slot, node in sorted(scans.items())}]
-        kept = [other for other in self.records() if other["key"] != key]
-        self._write([*kept, {**record, "key": key}])
-        for node in scans.values():
-            if not self.node.HasNodeReferenceID(INPUT_VOLUME, node.GetID()):
-                self.node.AddNodeReferenceID(INPUT_VOLUME, node.GetID())
-
-    def extend(self, key, field, found):
-        """Add to a dictionary among the fields of the prediction with that ``key``, which becomes the latest."""
         records = self.records()
-        (record,) = [record for record in records if record["key"] == key]
-        record[field] = {**record.get(field, {}), **found}
-        self._write([*(other for other in records if other["key"] != key), record])
+        same = [one for one in records if one["task"] == record["task"] and self.scansOf(one) == scans]
+        new = {**record, "id": uuid.uuid4().hex[:12], "contents": contents}
+        for one in same:
+            self._unlink(one)
+        for slot, node in scans.items():
+            self.node.SetNodeReferenceID(_role(new, slot), node.GetID())
+        self._write([*(one for one in records if one not in same), new])
+        return new
+
+    def extend(self, record, field, found):
+        """Add to a dictionary among the fields of a prediction, which becomes the latest; one that is gone stays so."""
+        records = self.records()
+        for one in records:
+            if one["id"] == record["id"]:
+                one[field] = {**one.get(field, {}), **found}
+                self._write([*(other for other in records if other is not one), one])
+
+    def absorb(self, other):
+        """Take the predictions of another table, of a scene that was added to this one, and remove it."""
+        for record in other.records():
+            for slot, node in other.scansOf(record).items():
+                self.node.SetNodeReferenceID(_role(record, slot), node.GetID() if node is not None else None)
+        self._write([*self.records(), *other.records()])
+        slicer.mrmlScene.RemoveNode(other.node)
+
+    def restore(self, records, scans):
+        """Put predictions back that ``clear`` returned."""
+        for record in records:
+            for slot, node in scans[record["id"]].items():
+                self.node.SetNodeReferenceID(_role(record, slot), node.GetID() if node is not None else None)
+        self._write([*records, *self.records()])
 
     def clear(self):
-        """Forget all predictions."""
+        """Forget all predictions. Returns what ``restore`` takes: the predictions, and their scans by id."""
+        records = self.records()
+        scans = {record["id"]: self.scansOf(record) for record in records}
+        for record in records:
+            self._unlink(record)
         self._write([])
+        return records, scans
 
     def rows(self):
         """(header, rows) as text, for the table, CSV and the clipboard."""
@@ -85,7 +124,7 @@ class Results:
 
     def toJson(self):
         """All predictions with all provenance."""
-        return json.dumps([{k: v for k, v in record.items() if k != "key"} for record in self.records()], indent=2)
+        return json.dumps([{k: v for k, v in record.items() if k not in INNER} for record in self.records()], indent=2)
 
     def toCsv(self):
         """The table as CSV."""
@@ -126,6 +165,10 @@ class Results:
         chart.SetLegendVisibility(False)
         return chart
 
+    def _unlink(self, record):
+        for slot in record["scans"]:
+            self.node.SetNodeReferenceID(_role(record, slot), None)
+
     def _write(self, records):
         self.node.SetAttribute(RECORDS, json.dumps(records))
         header, rows = self.rows()
@@ -147,6 +190,10 @@ class Results:
         header, rows = self.rows()
         writer.writerows([header, *rows])
         return text.getvalue()
+
+
+def _role(record, slot):
+    return f"BrainIAC.Scan.{record['id']}.{slot}"
 
 
 def _uncertainty(record):

@@ -1,38 +1,98 @@
-"""The scans of the scene and what each of them is; the sequence is kept on the volume node and saved with the scene."""
+"""The scans of the scene, whose and of which day they are, and what each of them shows.
+
+One study is one patient and one date, by the subject hierarchy and the UIDs that DICOM gave it. What is known of a scan
+is kept on its volume node: it is saved with the scene, and stays with the volume when scenes are joined.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+
+import slicer
 import slicer.util
+from slicer.i18n import tr as _
 
-from BrainIACLib.sequences import STANDARD_OR_OTHER
+from BrainIACBridge.patient_age import ageAt, ageInHeaders
+from BrainIACLib.sequences import STANDARD
 
-SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, RESULT = (
-    "BrainIAC.Sequence",  # one of SEQUENCES; detected, or set by the person
+SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, RESULT, PROBLEM, AGE, PREFERRED = (
+    "BrainIAC.Sequence",  # T1, T2, FLAIR, T1CE or other; detected, or set by the person
     "BrainIAC.SequenceConfidence",  # as text; absent where the person set the sequence
     "BrainIAC.SequenceWarnings",  # one a line; absent where there are none
     "BrainIAC.Excluded",  # "1": not part of the study
     "BrainIAC.Result",  # marks what this module made; never an input
+    "BrainIAC.Problem",  # why the scan could not be analyzed; absent where it could
+    "BrainIAC.AgeYears",  # typed by the person; absent where the headers are right
+    "BrainIAC.Preferred",  # "1": the person's choice among scans of one sequence
 )
-SEQUENCES = STANDARD_OR_OTHER
+SEQUENCES = (*(sequence.name for sequence in STANDARD), "other")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyIdentity:
+    """Whose scans, and of which day. Scans that say neither make up one study; equal keys are the same study.
+
+    ``patient`` and ``date`` are for the panel alone: they enter no file and no log.
+    """
+
+    key: tuple = ("", "")
+    patient: str = ""
+    date: str = ""
+    birthDate: str = ""
+
+    @property
+    def title(self):
+        """For the panel."""
+        return ", ".join(part for part in (self.patient, _dated(self.date)) if part) or _(
+            "Scans without patient or date"
+        )
 
 
 class Study:
-    """The scalar volumes of the scene, without this module's own results."""
+    """The scalar volumes of the scene, without this module's own results.
+
+    The study that is analyzed is the one of ``scan``, if that is set; else the first of the scene.
+    """
+
+    def __init__(self):
+        self.scan = None  # a volume of the study that is analyzed
+        self.combined = False  # the person wants scans of all studies to be taken together
 
     def volumes(self):
         """All volumes that could be scans, in the order of the scene."""
         return [
             node
             for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            if node.GetClassName() == "vtkMRMLScalarVolumeNode"
+            if node.GetClassName() in ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
             and node.GetImageData() is not None
             and not node.GetAttribute(RESULT)
             and not node.GetHideFromEditors()
         ]
 
+    def studies(self):
+        """Identity of each study of the scene -> its volumes."""
+        found = {}
+        for node in self.volumes():
+            identity = identityOf(node)
+            known = next((one for one in found if one.key == identity.key), identity)
+            found.setdefault(known, []).append(node)
+        return found
+
+    def current(self):
+        """The identity of the study that is analyzed."""
+        studies = self.studies()
+        chosen = [identity for identity, nodes in studies.items() if self.scan in nodes]
+        return (chosen or list(studies) or [StudyIdentity()])[0]
+
+    def scans(self):
+        """The volumes of the study that is analyzed, or of all where they are combined."""
+        if self.combined:
+            return self.volumes()
+        return self.studies().get(self.current(), [])
+
     def included(self):
-        """The volumes that the person left in."""
-        return [node for node in self.volumes() if self.isIncluded(node)]
+        """Those that the person left in."""
+        return [node for node in self.scans() if self.isIncluded(node)]
 
     def isIncluded(self, node):
         """Whether a volume takes part."""
@@ -42,10 +102,22 @@ class Study:
         """Put a volume into the study or leave it out."""
         node.SetAttribute(EXCLUDED, None if included else "1")
 
+    def titleOf(self, node):
+        """The name of a volume, with a number where several bear the same."""
+        same = [other for other in self.volumes() if other.GetName() == node.GetName()]
+        if len(same) < 2 or node not in same:
+            return node.GetName()
+        return f"{node.GetName()} ({same.index(node) + 1})"
+
     def sequence(self, node):
         """(sequence, confidence); ("", None) before it was detected, confidence None where the person set it."""
         confidence = node.GetAttribute(CONFIDENCE)
         return node.GetAttribute(SEQUENCE) or "", float(confidence) if confidence else None
+
+    def isSetByPerson(self, node):
+        """Whether the person said what the volume is: no model changes that."""
+        sequence, confidence = self.sequence(node)
+        return bool(sequence) and confidence is None
 
     def sequenceWarnings(self, node):
         """The reasons to doubt the detected sequence, one a line; "" if there are none."""
@@ -57,16 +129,88 @@ class Study:
         node.SetAttribute(CONFIDENCE, None if confidence is None else repr(confidence))
         node.SetAttribute(WARNINGS, "\n".join(warnings) or None)
 
+    def problem(self, node):
+        """Why a scan could not be analyzed, "" if it could."""
+        return node.GetAttribute(PROBLEM) or ""
+
+    def setProblem(self, node, problem):
+        """Remember it; "" after it went well."""
+        node.SetAttribute(PROBLEM, problem or None)
+
+    def age(self):
+        """(years, typed): the person's age at the scan; (None, False) where nobody says it."""
+        for node in self.scans():
+            if node.GetAttribute(AGE):
+                return float(node.GetAttribute(AGE)), True
+        identity = self.current()
+        found = ageAt(identity.birthDate, identity.date)
+        if found is None:
+            found = next((age for age in map(ageInHeaders, self.scans()) if age is not None), None)
+        return found, False
+
+    def setAge(self, years):
+        """What the person typed, for all scans of the study; None to go back to the headers."""
+        for node in self.scans():
+            node.SetAttribute(AGE, None if years is None else f"{years:g}")
+
+    def prefer(self, node):
+        """Take this scan before the others of its sequence."""
+        for other in self.scans():
+            if self.sequence(other)[0] == self.sequence(node)[0]:
+                other.SetAttribute(PREFERRED, "1" if other is node else None)
+
+    def choices(self, slots):
+        """slot -> the scans among which the person must choose: several fit, and none is preferred."""
+        found = {}
+        for slot in slots:
+            fitting = self._fitting(slot)
+            if slot != "any" and len(fitting) > 1 and not any(node.GetAttribute(PREFERRED) for node in fitting):
+                found[slot] = fitting
+        return found
+
     def fillSlots(self, slots):
         """The scans for a model's slots, and the slots without one.
 
-        A slot takes the first included volume of its sequence; "any" takes the first included volume.
+        A slot takes the preferred included volume of its sequence, else the first; "any" takes the first volume.
         """
         filled, missing = {}, []
         for slot in slots:
-            fitting = [node for node in self.included() if slot == "any" or self.sequence(node)[0] == slot]
+            fitting = sorted(self._fitting(slot), key=lambda node: not node.GetAttribute(PREFERRED))
             if fitting:
                 filled[slot] = fitting[0]
             else:
                 missing.append(slot)
         return filled, missing
+
+    def _fitting(self, slot):
+        usable = [node for node in self.included() if not self.problem(node)]
+        return [node for node in usable if slot == "any" or self.sequence(node)[0] == slot]
+
+
+def identityOf(node):
+    """Whose scan, of which day: from the levels of the subject hierarchy above it."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    patient = hierarchy.GetItemAncestorAtLevel(item, "Patient") if item else 0
+    study = hierarchy.GetItemAncestorAtLevel(item, "Study") if item else 0
+    if not patient and not study:
+        return StudyIdentity()
+    date = hierarchy.GetItemAttribute(study, "DICOM.StudyDate") if study else ""
+    return StudyIdentity(
+        key=(_known(hierarchy, patient), date or _known(hierarchy, study)),
+        patient=hierarchy.GetItemName(patient) if patient else "",
+        date=date or (hierarchy.GetItemName(study) if study else ""),
+        birthDate=(hierarchy.GetItemAttribute(patient, "DICOM.PatientBirthDate") if patient else "") or "",
+    )
+
+
+def _known(hierarchy, item):
+    """By its UID from DICOM, so that what was loaded twice is one; else by itself."""
+    if not item:
+        return ""
+    return hierarchy.GetItemUID(item, "DICOM") or f"item {item}"
+
+
+def _dated(date):
+    """20260131 as 2026-01-31; other texts as they are."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date

@@ -19,21 +19,25 @@ class StudyTable:
     widget : the QTableWidget of the panel.
     study : the scans of the scene.
     wheelGuard : a ``WheelGuard`` for the choices in the rows.
+    undo : takes a choice back.
     onChanged : called after the person changed something.
+    onShown : called with a scan that was clicked.
     """
 
-    def __init__(self, widget, study, wheelGuard, onChanged):
+    def __init__(self, widget, study, wheelGuard, undo, onChanged, onShown):
         self._widget, self._study, self._wheelGuard, self._onChanged = widget, study, wheelGuard, onChanged
+        self._undo = undo
         self._nodes = []
         header = widget.horizontalHeader()
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(SEQUENCE, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(PROBABILITY, qt.QHeaderView.ResizeToContents)
         widget.itemChanged.connect(self._onItemChanged)
+        widget.cellClicked.connect(lambda row, column: onShown(self._nodes[row]))
 
     def update(self):
         """Show the scans of the scene as they are now."""
-        nodes = self._study.volumes()
+        nodes = self._study.scans()
         if nodes != self._nodes:
             self._nodes = nodes
             self._widget.setRowCount(len(nodes))
@@ -43,19 +47,20 @@ class StudyTable:
         wasBlocked = self._widget.blockSignals(True)
         for row, node in enumerate(nodes):
             sequence, confidence = self._study.sequence(node)
-            name = qt.QTableWidgetItem(node.GetName())
+            problem = self._study.problem(node)
+            name = qt.QTableWidgetItem(self._study.titleOf(node))
             name.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
             name.setCheckState(qt.Qt.Checked if self._study.isIncluded(node) else qt.Qt.Unchecked)
-            name.setToolTip(node.GetName())
+            name.setToolTip(_aboutScan(node))
             self._widget.setItem(row, NAME, name)
             choice = self._widget.cellWidget(row, SEQUENCE)
             choiceWasBlocked = choice.blockSignals(True)
             choice.setCurrentIndex(choice.findText(sequence) if sequence in SEQUENCES else 0)
             choice.blockSignals(choiceWasBlocked)
             shown = "" if not sequence else _("set by you") if confidence is None else f"{confidence:.2f}"
-            probability = qt.QTableWidgetItem(shown)
+            probability = qt.QTableWidgetItem(_("not analyzed") if problem else shown)
             probability.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-            if warnings := self._study.sequenceWarnings(node):
+            if warnings := problem or self._study.sequenceWarnings(node):
                 probability.setIcon(self._widget.style().standardIcon(qt.QStyle.SP_MessageBoxWarning))
                 probability.setToolTip(warnings)
             self._widget.setItem(row, PROBABILITY, probability)
@@ -73,10 +78,23 @@ class StudyTable:
 
     def _onSequenceChosen(self, row):
         index = self._widget.cellWidget(row, SEQUENCE).property("currentIndex")
-        self._study.setSequence(self._nodes[row], SEQUENCES[index - 1] if index > 0 else "")
+        node = self._nodes[row]
+        before = (*self._study.sequence(node), self._study.sequenceWarnings(node).splitlines())
+        self._study.setSequence(node, SEQUENCES[index - 1] if index > 0 else "")
+        what = _("the sequence of {name}").format(name=node.GetName())
+        self._undo.did(what, lambda: self._study.setSequence(node, *before))
         self._onChanged()
 
     def _onItemChanged(self, item):
         if item.column() == NAME:
             self._study.include(self._nodes[item.row()], item.checkState() == qt.Qt.Checked)
             self._onChanged()
+
+
+def _aboutScan(node):
+    """What tells scans of one name apart."""
+    size = " × ".join(str(number) for number in node.GetImageData().GetDimensions())
+    spacing = " × ".join(f"{number:.2g}" for number in node.GetSpacing())
+    return _("{name}\n{size} voxels of {spacing} mm\nA click shows the scan.").format(
+        name=node.GetName(), size=size, spacing=spacing
+    )

@@ -23,6 +23,19 @@ def taskTitle(task):
     return titles.get(task) or _("Predict {task}").format(task=task)
 
 
+def answerTitle(task):
+    """What the answer of a task is called."""
+    titles = {
+        "sequence": _("Sequence"),
+        "age": _("Brain age"),
+        "idh": _("IDH mutation"),
+        "survival": _("Survival"),
+        "mci": _("Cognitive impairment"),
+        "stroke": _("Time since stroke"),
+    }
+    return titles.get(task) or task.replace("-", " ").replace("_", " ").capitalize()
+
+
 class TaskButtons:
     """Keeps the buttons in step with the installed models and the study.
 

@@ -15,6 +15,7 @@ from BrainIACBridge.cases import Cases
 from BrainIACBridge.head_trainer_logic import BrainIACHeadTrainerLogic
 from BrainIACBridge.installation import Installation
 from BrainIACBridge.panel import Panel
+from BrainIACBridge.settings import DeviceChoice
 from BrainIACBridge.training_plots import TrainingPlots
 from BrainIACBridge.training_report import TrainingReport
 from BrainIACLib.errors import BrainIACError
@@ -33,6 +34,7 @@ class TrainerPanel(Panel):
         self._plotView = None  # the one whose clicks are listened to
         self.installation = Installation()
         self.plots = TrainingPlots()
+        self.deviceChoice = DeviceChoice(self.ui.device)
         self.caseTable = CaseTable(self.ui.caseTable, self.logic.cases, self._onCasesChanged, self.onShow)
         self.ui.labelColumn.activated.connect(lambda *unused: self._onLabelColumn())
         self.ui.taskName.textChanged.connect(lambda *unused: self.updatePanel())
@@ -58,6 +60,7 @@ class TrainerPanel(Panel):
     def enter(self):
         """Called each time the module is opened."""
         self.installation.lookAgain()
+        self.deviceChoice.update()
         super().enter()
 
     def parametersShown(self):

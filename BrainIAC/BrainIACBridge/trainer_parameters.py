@@ -2,7 +2,7 @@
 
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-from BrainIACBridge.choices import BrainExtraction, Device, Kind
+from BrainIACBridge.choices import BrainExtraction, Kind
 
 
 @parameterNodeWrapper
@@ -16,4 +16,3 @@ class BrainIACHeadTrainerParameterNode:
     report: str = ""
     brainExtraction: BrainExtraction = BrainExtraction.auto
     biasField: bool = True
-    device: Device = Device.auto

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     # Imported here, so that Ctrl+C in the moment that it takes is answered as at any other.
-    from BrainIACLib.cli import analysis, embed, models, node, serve, study, tasks, train_head, volumes
+    from BrainIACLib.cli import analysis, embed, models, node, serve, study, train_head, volumes
     from BrainIACLib.cli.scan_options import print_json
 
     parser = _Parser(prog="brainiac", description="Brain MRI analysis with BrainIAC.")
@@ -54,7 +54,6 @@ def _run(arguments: Sequence[str] | None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     analysis.add_commands(commands)
     study.add_commands(commands)
-    tasks.add_commands(commands)
     embed.add_commands(commands)
     train_head.add_commands(commands)
     models.add_commands(commands)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from BrainIACLib.cli.progress_bar import ProgressBar
@@ -16,7 +18,8 @@ from BrainIACLib.cli.scan_options import (
     print_json,
 )
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.job import Job
+from BrainIACLib.worker.client import Client
+from BrainIACLib.worker.requests import CaseFile, EmbedCases
 
 FORMATS = (".csv", ".npz", ".parquet")
 SECONDS_BETWEEN_LINES = 30  # where no terminal shows the progress bar
@@ -63,60 +66,54 @@ def _embed(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.store import model_folders
     from BrainIACLib.embeddings.cohort import cases_of_files, read_cohort
     from BrainIACLib.embeddings.files import check_format
-    from BrainIACLib.embeddings.store import embed_cohort
-    from BrainIACLib.predictor import Predictor
-    from BrainIACLib.scans import read_scan
 
     if bool(options.scans) == bool(options.manifest):
         raise BrainIACError("Name the scans to embed, or a table of them with --manifest; one of both.")
     check_format(options.out)
     folders = model_folders(options.models_dir)
-    model = find_encoder(folders, options.model).contract.id
+    model = find_encoder(folders, options.model).contract.id  # before any work
     cases = read_cohort(options.manifest) if options.manifest else cases_of_files(options.scans)
-    with ProgressBar("embedding") as bar:
-        ready, said = 0, time.monotonic()
+    request = EmbedCases(
+        cases=tuple(CaseFile(case.path, case.facts) for case in cases),
+        out=options.out,
+        model=options.model,
+        options=preprocessing_options(options),
+        mask=options.mask,
+        series=options.series,
+        frame=options.frame,
+        replace=options.replace,
+        device=options.device,
+    )
+    ready, said = 0, time.monotonic()
 
-        def done(case, failure: str | None) -> None:
-            nonlocal ready, said
-            ready += 1
-            if options.json:
-                outcome = {"error": failure} if failure else {"model": model, "out": str(options.out)}
-                print_json(file=str(case.path), **outcome)
-            elif failure:
-                bar.clear()
-                print(f"brainiac: {failure}", file=sys.stderr)
-            waited = time.monotonic() - said
-            if not options.json and not sys.stderr.isatty() and waited >= SECONDS_BETWEEN_LINES:
-                print(f"{ready} of {len(cases)} scans", file=sys.stderr)
-                said = time.monotonic()
-
-        try:
-            embedded = embed_cohort(
-                cases,
-                options.out,
-                Predictor(options.device, folders),
-                model_id=options.model,
-                options=preprocessing_options(options),
-                mask=read_scan(options.mask).image if options.mask else None,
-                series_uid=options.series,
-                frame=options.frame,
-                replace=options.replace,
-                done=done,
-                job=Job(lambda *told: bar.job("", ready / len(cases), (ready + 1) / len(cases)).report(*told)),
-            )
-        except KeyboardInterrupt:
+    def show(part: Mapping[str, object]) -> None:
+        nonlocal ready, said
+        ready += 1
+        path, failure = cases[ready - 1].path, part["error"]
+        if options.json:
+            outcome = {"error": failure} if failure else {"model": model, "out": str(options.out)}
+            print_json(file=str(path), **outcome)
+        elif failure:
             bar.clear()
-            print(
-                "brainiac: stopped; the scans embedded so far are kept; run the same command again to go on.",
-                file=sys.stderr,
-            )
-            return 130
-    if embedded.table is not None and not options.json:
-        size = embedded.table.embeddings.shape[1]
+            print(f"brainiac: {failure}", file=sys.stderr)
+        if not options.json and not sys.stderr.isatty() and time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+            print(f"{ready} of {len(cases)} scans", file=sys.stderr)
+            said = time.monotonic()
+
+    try:
+        with ProgressBar("embedding") as bar, Client(folders) as client:
+            found = client.call(request, dataclasses.replace(bar.job("", 0.0, 1.0), deliver=show))
+    except KeyboardInterrupt:
         print(
-            f"{len(embedded.table)} embeddings of {size} numbers ({model}) in {options.out}: "
-            f"{embedded.computed} computed, {embedded.reused} known"
+            "brainiac: stopped; the scans embedded so far are kept; run the same command again to go on.",
+            file=sys.stderr,
         )
-    if embedded.failures and not options.json:
-        print(f"brainiac: {len(embedded.failures)} of {len(cases)} scans failed; see above.", file=sys.stderr)
-    return 1 if embedded.failures else 0
+        return 130
+    if found["scans"] and not options.json:
+        print(
+            f"{found['scans']} embeddings of {found['size']} numbers ({model}) in {options.out}: "
+            f"{found['computed']} computed, {found['reused']} known"
+        )
+    if found["failures"] and not options.json:
+        print(f"brainiac: {len(found['failures'])} of {len(cases)} scans failed; see above.", file=sys.stderr)
+    return 1 if found["failures"] else 0

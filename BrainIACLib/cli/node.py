@@ -10,8 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
+from BrainIACLib.cli.answering import worker
 from BrainIACLib.cli.scan_options import add_models_dir, add_preprocessing_options, from_zero, preprocessing_options
-from BrainIACLib.cli.worker_study import worker
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.worker.requests import AnalyzeStudy
 

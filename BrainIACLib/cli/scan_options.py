@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from BrainIACLib.preprocessing.options import PreprocessingOptions
@@ -61,6 +59,26 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     add_models_dir(command, must_exist=True)
 
 
+def add_answer_options(command: argparse.ArgumentParser, out_needed: bool) -> None:
+    """What to say beside the answer, and where to write it."""
+    command.add_argument("--accept-missing", action="store_true", help="use the mean of the scans that are there")
+    command.add_argument("--age", type=age, metavar="YEARS", help="of the person: warn outside the training ages")
+    command.add_argument(
+        "--trust", action="store_true", help="also change the scan slightly and see if the answer holds"
+    )
+    command.add_argument(
+        "--sanity-check", action="store_true", help="also see if the map depends on the model's weights"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=out_needed,
+        metavar="FOLDER",
+        help="where the results go: answer, saliency map, brain, mask, transform and picture",
+    )
+    command.add_argument("--samples", type=positive, default=10, help="noise samples of the saliency map (default 10)")
+
+
 def add_models_dir(command: argparse.ArgumentParser, must_exist: bool = False) -> None:
     """Where the user's models lie; a command that only reads them needs a folder that is there."""
     command.add_argument(
@@ -107,14 +125,6 @@ def existing_folder(text: str) -> Path:
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder '{text}'")
     return Path(text)
-
-
-def each_once(paths: Sequence[Path]) -> list[Path]:
-    """The paths without those that are an earlier one, written in another way. Links are names of their own."""
-    places: dict[str, Path] = {}
-    for path in paths:
-        places.setdefault(os.path.abspath(path), path)
-    return list(places.values())
 
 
 def print_json(**fields: object) -> None:

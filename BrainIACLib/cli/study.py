@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from BrainIACLib.cli.answering import worker
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.cli.scan_options import (
     add_models_dir,
@@ -17,7 +18,6 @@ from BrainIACLib.cli.scan_options import (
     preprocessing_options,
     print_json,
 )
-from BrainIACLib.cli.worker_study import worker
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.worker.requests import AnalyzeStudy

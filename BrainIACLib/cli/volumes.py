@@ -10,11 +10,11 @@ import typing
 from pathlib import Path
 
 from BrainIACLib.cli.progress_bar import ProgressBar
+from BrainIACLib.cli.questions import each_once, result_folders
 from BrainIACLib.cli.scan_options import (
     SCAN_HELP,
     add_models_dir,
     add_scan_options,
-    each_once,
     preprocessing_options,
     print_json,
 )
@@ -44,7 +44,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def _volumes(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.store import model_folders
-    from BrainIACLib.cli.analysis import result_folders
     from BrainIACLib.predictor import choose_device
     from BrainIACLib.preprocessing.pipeline import standardise
     from BrainIACLib.scans import read_scan
@@ -59,7 +58,7 @@ def _volumes(options: argparse.Namespace) -> int:
             first, last = number / len(scans), (number + 1) / len(scans)
             try:
                 scan = read_scan(path, series_uid=options.series, frame=options.frame)
-                standardised = standardise(scan.image, prepare, bar.step("preprocessing", first, last))
+                standardised = standardise(scan.image, prepare, bar.job("preprocessing", first, last))
                 found = meter.measure(standardised)
                 if options.out:
                     _write(found, folders[path])

@@ -12,6 +12,7 @@ import shutil
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,10 +69,13 @@ class Worker:
         def cancelled() -> bool:
             return number in self._cancelled
 
+        def deliver(part: Mapping[str, object]) -> None:
+            self._send(type="part", id=number, value=part)
+
         try:
             if cancelled():
                 raise Cancelled("Stopped before it began.")
-            value = self._answer(request.get("action"), request.get("arguments"), Job(progress, cancelled))
+            value = self._answer(request.get("action"), request.get("arguments"), Job(progress, cancelled, deliver))
             self._send(type="result", id=number, value=value)
         except BrainIACError as error:
             self._send(type="error", id=number, kind=type(error).__name__, message=str(error))

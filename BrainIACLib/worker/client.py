@@ -76,7 +76,7 @@ class Client:
         if self.pid is None:
             self._start()
         outcome: list[dict | BrainIACError] = []
-        self._conversation.request(request, Reply(outcome.append, outcome.append, job.progress))
+        self._conversation.request(request, Reply(outcome.append, outcome.append, job.progress, job.deliver))
         heard, asked_to_stop = time.monotonic(), None
         while not outcome:
             with contextlib.suppress(queue.Empty):

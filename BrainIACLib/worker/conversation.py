@@ -25,6 +25,7 @@ class Reply:
     done: Callable[[dict], None]
     failed: Callable[[errors.BrainIACError], None]
     progress: Callable[[str, float], None]
+    part: Callable[[dict], None] = lambda value: None
 
 
 class Conversation:
@@ -96,6 +97,8 @@ class Conversation:
             self._log(f"An answer without a question: {message.get('message') or kind}")
         elif kind == "progress":
             self._open[number].progress(str(message.get("step")), float(message.get("fraction", 0.0)))
+        elif kind == "part":
+            self._open[number].part(message.get("value") or {})
         elif kind == "result":
             self._open.pop(number).done(message.get("value") or {})
         elif kind == "error":

@@ -10,6 +10,7 @@ From the worker, on its standard output::
 
     {"type": "hello", "protocol": 2, "pid": 4711, "version": "0.1.0"}       first, once
     {"type": "progress", "id": 3, "step": "registration", "fraction": 0.4}
+    {"type": "part", "id": 3, "value": {...}}                               a part of the answer that is ready
     {"type": "result", "id": 3, "value": {...}}                             ends the request
     {"type": "error", "id": 3, "kind": "ScanError", "message": "..."}       ends the request; id is null for garbage
 

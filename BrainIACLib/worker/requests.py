@@ -96,6 +96,9 @@ class Predict(Request):
     model: str | None = None
     accept_missing: bool = False
     age_years: float | None = None
+    trust: bool = False  # also change the scans slightly and see if the answer holds
+    sanity: bool = False  # also see if the saliency map of the first scan depends on the weights of the model
+    seed: int = 0  # of that map
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,10 @@ class CaseFile:
 
 @dataclass(frozen=True)
 class EmbedCases(Request):
-    """Embed scans into a table; answered by scans, computed, reused, failures: {scan: reason}."""
+    """Embed scans into a table; answered by scans, computed, reused, failures: {scan: reason}, model, size.
+
+    ``size`` is the length of an embedding. Each case is delivered as a part when it is done: {file, error or null}.
+    """
 
     cases: tuple[CaseFile, ...]
     out: Path

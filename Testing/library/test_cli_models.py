@@ -176,7 +176,7 @@ def test_age_answers_each_scan_and_reports_the_one_that_fails(brainiac, store, s
     assert status == 1
     assert [row.get("unit") for row in rows] == ["years", "years", None]
     assert "missing.nii.gz" in rows[2]["error"]
-    assert rows[0]["scans"] == {"T1": "T1"}
+    assert rows[0]["scans"] == {"T1": "a"}
     assert any(warning.startswith("Unverified") for warning in rows[0]["warnings"])
 
 

@@ -10,17 +10,20 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from jsonschema import Draft202012Validator
 from scipy import ndimage
 
 from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.cli import main
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.job import Job
 from BrainIACLib.reports import result_files
 from BrainIACLib.reports.earlier_results import refuse_results_of_another_scan
 from BrainIACLib.resources import resource
+from BrainIACLib.scans import read_scan
+
+SCHEMA = resource().parent / "BrainIACLib" / "cli" / "output.schema.json"
 
 SAMPLES = {name: resource("SampleData", f"simulated_{name}.nii.gz") for name in ("T1", "T2", "FLAIR", "T1CE")}
 FAST = ["--device", "cpu", "--brain-extraction", "bundled"]
@@ -38,10 +41,12 @@ def test_sequence_answers_what_it_can_and_reports_the_rest(capsys, tmp_path):
     answers = json_lines(capsys)
     assert status == 1
     assert [answer["file"] for answer in answers] == [str(file) for file in files]
-    assert [answer.get("sequence") for answer in answers] == ["T2", None, "T1"]
+    assert [answer.get("label") for answer in answers] == ["T2", None, "T1"]
     assert "letter.nii.gz" in answers[1]["error"]
+    schema = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    for answer in answers:
+        schema.validate(answer)
     for answer in (answers[0], answers[2]):
-        assert set(answer) == {"file", "sequence", "confidence", "probabilities", "warnings", "notice"}
         assert answer["notice"] == RESEARCH_USE_ONLY
         assert set(answer["probabilities"]) == {"T1", "T2", "FLAIR", "T1CE", "other"}
         assert sum(answer["probabilities"].values()) == pytest.approx(1)
@@ -75,7 +80,7 @@ def test_the_progress_bar_never_falls(tmp_path, monkeypatch):
             job = super().job(name, begin, end)
             return Job(lambda what, part: (places.append(begin + (end - begin) * part), job.progress(what, part)))
 
-    monkeypatch.setattr("BrainIACLib.cli.analysis.ProgressBar", Watched)
+    monkeypatch.setattr("BrainIACLib.cli.answering.ProgressBar", Watched)
     options = ["--out", str(tmp_path), "--samples", "2", "--trust", "--sanity-check", *FAST]
     assert main(["analyze", str(SAMPLES["FLAIR"]), *options]) == 0
     assert places == sorted(places)
@@ -191,26 +196,22 @@ def test_results_of_another_scan_are_never_replaced(analysed, tmp_path, capsys, 
         (out / result_files.RESULT).write_text("[]")
         assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(out), *FAST]) == 1
         assert "not BrainIAC's or cannot be read" in capsys.readouterr().err
-    refuse_results_of_another_scan(copy, "any", analysed)
-    refuse_results_of_another_scan(SAMPLES["FLAIR"], "T1", analysed)
+    refuse_results_of_another_scan(copy, analysed, lambda: read_scan(copy).identity)
+    refuse_results_of_another_scan(SAMPLES["FLAIR"], analysed, lambda: pytest.fail("its path is known"))
 
 
 def test_results_of_one_slot_are_not_taken_for_those_of_another(tmp_path):
     """Both scans were in the earlier study; its folder T1CE holds the results of one of them only."""
-    scans = {slot: tmp_path / f"{slot}.nii" for slot in ("T1CE", "FLAIR")}
-    for slot, scan in scans.items():
-        scan.write_text(slot)
-    inputs = {slot: {"sha256": file_sha256(scan)} for slot, scan in scans.items()}
     (tmp_path / "out").mkdir()
-    document = {"file": str(scans["T1CE"]), "provenance": {"inputs": inputs}}
+    document = {"file": str(tmp_path / "T1CE.nii"), "identity": "of the T1CE"}
     (tmp_path / "out" / result_files.RESULT).write_text(json.dumps(document))
-    refuse_results_of_another_scan(scans["T1CE"].rename(tmp_path / "moved.nii"), "T1CE", tmp_path / "out")
+    refuse_results_of_another_scan(tmp_path / "moved.nii", tmp_path / "out", lambda: "of the T1CE")
     with pytest.raises(BrainIACError, match=r"holds the results of '.*T1CE.nii'; choose another --out"):
-        refuse_results_of_another_scan(scans["FLAIR"], "T1CE", tmp_path / "out")
+        refuse_results_of_another_scan(tmp_path / "FLAIR.nii", tmp_path / "out", lambda: "of the FLAIR")
 
 
 def test_a_scan_that_is_named_twice_is_one_scan(tmp_path, monkeypatch):
-    from BrainIACLib.cli.scan_options import each_once
+    from BrainIACLib.cli.questions import each_once
 
     monkeypatch.chdir(tmp_path)
     Path("link").symlink_to("scan")
@@ -221,23 +222,23 @@ def test_a_scan_that_is_named_twice_is_one_scan(tmp_path, monkeypatch):
 
 def test_the_lines_of_an_answer_are_sentences():
     """No name of the code in them, and one threshold explained by the other."""
-    from BrainIACLib.cli.analysis import _preprocessing_in_words, trust_in_words
+    from BrainIACLib.cli.words import preprocessing_in_words, trust_in_words
 
     record = [
         {"name": "brain extraction", "parameters": {"backend": "bundled"}},
         {"name": "registration", "parameters": {"already_in_template_space": True}},
     ]
-    assert "brain extracted by the bundled network;" in _preprocessing_in_words(record)
+    assert "brain extracted by the bundled network;" in preprocessing_in_words(record)
     (line,) = trust_in_words({"novelty": {"score": 1.25, "warn_above": 1.5, "meaning": ""}})
     assert line.endswith(": 1.25; 95 % of them lie below 1, and above 1.50 a warning is given")
 
 
 def test_several_scans_of_equal_names_get_folders_of_their_own(tmp_path):
-    from BrainIACLib.cli.analysis import result_folders
+    from BrainIACLib.cli.questions import result_folders
 
-    scans = [tmp_path / "a" / "T1.nii.gz", tmp_path / "b" / "T1.nii.gz", tmp_path / "T2.nrrd"]
+    scans = [tmp_path / "a" / "T1.nii.gz", tmp_path / "b" / "T1.nii.gz", tmp_path / "sub-01.T2.nrrd"]
     folders = result_folders(scans, tmp_path / "out")
-    assert [folders[scan].name for scan in scans] == ["T1", "T1_2", "T2"]
+    assert [folders[scan].name for scan in scans] == ["T1", "T1_2", "sub-01.T2"]
 
 
 def test_a_dicom_study_is_answered_without_naming_the_patient(shared_data, tmp_path, capsys):
@@ -265,4 +266,4 @@ REAL = {
 
 def test_real_scans_get_their_sequence(shared_data, capsys):
     assert main(["sequence", *(str(shared_data / file) for file in REAL), "--json", *FAST[:2]]) == 0
-    assert [answer["sequence"] for answer in json_lines(capsys)] == list(REAL.values())
+    assert [answer["label"] for answer in json_lines(capsys)] == list(REAL.values())

@@ -52,9 +52,9 @@ def results(scene):
 
 def test_a_repeated_answer_replaces_the_first_and_another_scan_adds_a_row(scene, results, scan, oblique):
     other = scene.load(oblique, "other")
-    results.add(prediction("T1"), {"any": scan})
-    results.add(prediction("T2"), {"any": other})
-    results.add(prediction("FLAIR"), {"any": scan})
+    results.add(prediction("T1"), {"any": scan}, {})
+    results.add(prediction("T2"), {"any": other}, {})
+    results.add(prediction("FLAIR"), {"any": scan}, {})
     assert [record["label"] for record in results.records()] == ["T2", "FLAIR"]
     assert results.node.GetNumberOfRows() == 2
     assert results.node.GetCellText(1, 2) == "FLAIR"
@@ -62,13 +62,13 @@ def test_a_repeated_answer_replaces_the_first_and_another_scan_adds_a_row(scene,
 
 def test_cells_cannot_be_typed_over(results, scan):
     """What is exported is the stored answer: a cell that shows something else would be a lie."""
-    results.add(prediction(), {"any": scan})
+    results.add(prediction(), {"any": scan}, {})
     assert results.node.GetLocked()
 
 
 def test_measurements_have_a_unit_and_no_probability(results, scan):
     age = prediction("41.2 years", None, task="age", value=41.23, unit="years", probabilities={})
-    results.add(age, {"any": scan})
+    results.add(age, {"any": scan}, {})
     header, rows = results.rows()
     row = dict(zip(header, rows[0], strict=True))
     assert (row["Value"], row["Unit"], row["Probability"]) == ("41.23", "years", "")
@@ -88,7 +88,7 @@ def test_uncertainty_is_said_with_the_answer_and_fills_its_column(results, scan)
     novelty = {"score": 1.25, "warn_above": 2.0, "meaning": "distance"}
     trust = {"prediction_interval": interval, "novelty": novelty}
     age = prediction("41.2 years", None, task="age", value=41.23, unit="years", probabilities={}, trust=trust)
-    results.add(age, {"any": scan})
+    results.add(age, {"any": scan}, {})
     for part in (
         "Prediction interval: 35.2 to 47.0 years; it holds nine of ten",
         "1.25; 95 % of them lie below 1, and above 2.00 a warning",
@@ -96,7 +96,7 @@ def test_uncertainty_is_said_with_the_answer_and_fills_its_column(results, scan)
         assert part in answerInWords(age)
     header, (row,) = results.rows()
     assert dict(zip(header, row, strict=True))["Uncertainty"] == "35.25 to 47 years (90%)"
-    results.extend(results.records()[0]["key"], "trust", {"spread": {"meaning": "Flips change nothing."}})
+    results.extend(results.records()[0], "trust", {"spread": {"meaning": "Flips change nothing."}})
     (record,) = results.records()
     assert record["trust"]["novelty"] == novelty
     assert "Flips change nothing." in answerInWords(record)
@@ -108,7 +108,7 @@ def test_uncertainty_is_said_with_the_answer_and_fills_its_column(results, scan)
 
 
 def test_exports_hold_everything(results, scan, tmp_path):
-    results.add(prediction(), {"any": scan})
+    results.add(prediction(), {"any": scan}, {})
     table = list(csv.reader(io.StringIO(results.toCsv())))
     assert len(table) == 2
     assert dict(zip(*table, strict=True))["Warnings"] == 'Says "careful"; really, twice\nover.'
@@ -157,10 +157,10 @@ def test_results_lie_beside_their_scan_in_the_data_tree(scene, scan):
 def test_undo_takes_an_answer_back_and_redo_gives_it_again(scene, results, scan):
     """As Slicer's scene undo, which keeps what nodes hold at each saved state."""
     results.node.SetUndoEnabled(True)
-    results.add(prediction("T1"), {"any": scan})
+    results.add(prediction("T1"), {"any": scan}, {})
     scene.mrml.SetUndoOn()
     scene.mrml.SaveStateForUndo()
-    results.add(prediction("T2", confidence=0.8), {"any": scan})
+    results.add(prediction("T2", confidence=0.8), {"any": scan}, {})
     scene.mrml.Undo()
     (table,) = [
         node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute("BrainIAC.Result")
@@ -171,12 +171,12 @@ def test_undo_takes_an_answer_back_and_redo_gives_it_again(scene, results, scan)
     assert table.GetCellText(0, 2) == "T1"
     scene.mrml.Redo()
     assert Results(table).records()[0]["label"] == "T2"
-    assert table.GetNodeReference("BrainIAC.InputVolume") is scan
+    assert Results(table).scansOf(Results(table).records()[0]) == {"any": scan}
 
 
 def test_everything_survives_saving_and_reopening(scene, results, scan, tmp_path):
     study = Study()
-    results.add(prediction(), {"any": scan})
+    results.add(prediction(), {"any": scan}, {})
     study.setSequence(scan, "T1", 0.875)
     path, before = tmp_path / "scene.mrb", results.records()
     for node in (scan, results.node):
@@ -188,7 +188,7 @@ def test_everything_survives_saving_and_reopening(scene, results, scan, tmp_path
     assert study.sequence(again) == ("T1", 0.875)
     table = slicer.util.getNode("BrainIAC results")
     assert Results(table).records() == before
-    assert table.GetNodeReference("BrainIAC.InputVolume") is again
+    assert Results(table).scansOf(before[0]) == {"any": again}
 
 
 def test_slots_are_filled_by_sequence_and_only_from_what_is_left_in(scene, oblique):

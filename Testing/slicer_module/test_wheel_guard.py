@@ -55,8 +55,7 @@ def test_a_scan_is_not_relabeled_by_scrolling_over_its_row(panel, scene, oblique
 def test_a_control_with_the_focus_takes_the_wheel(panel):
     box = panel.ui.samples
     panel.parent.show()
-    for section in ("saliencySection",):
-        getattr(panel.ui, section).setProperty("collapsed", False)
+    panel.ui.mapSection.setProperty("collapsed", False)
     panel.parent.activateWindow()
     box.setFocus()
     QtWidgets.QApplication.processEvents()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.embeddings.cohort import Case
 from BrainIACLib.embeddings.files import read_table
@@ -29,17 +30,21 @@ def embed(request: EmbedCases, session: Session, job: Job) -> dict[str, Any]:
     """Cases become a table of embeddings."""
     originals = {case.path: case.original for case in request.cases}
     cases = [Case(case.path, dict(case.facts)) for case in request.cases]
-    finished = 0
+    finished = delivered = 0
 
     def read(path: Path) -> Scan:
         return read_handed_over(path, originals[path], request.series, request.frame)[0]
 
     def done(case: Case, failure: str | None) -> None:
-        nonlocal finished
+        nonlocal finished, delivered
         finished += 1
+        if finished > delivered:  # not again where the work begins again on the CPU
+            delivered = finished
+            job.deliver({"file": str(case.path), "error": failure})
 
     def told(step: str, fraction: float) -> None:
-        job.progress(f"scan {min(finished + 1, len(cases))} of {len(cases)}: {step}", finished / len(cases))
+        where = f"scan {min(finished + 1, len(cases))} of {len(cases)}: {step}"
+        job.progress(where, (finished + fraction) / len(cases))
 
     def on(device: str) -> Embedded:
         nonlocal finished
@@ -65,6 +70,8 @@ def embed(request: EmbedCases, session: Session, job: Job) -> dict[str, Any]:
         "computed": embedded.computed,
         "reused": embedded.reused,
         "failures": dict(embedded.failures),
+        "model": find_encoder(session.models, request.model).contract.id,
+        "size": 0 if embedded.table is None else embedded.table.embeddings.shape[1],
     }
 
 

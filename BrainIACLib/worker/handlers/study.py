@@ -30,7 +30,8 @@ def prepare(request: PrepareStudy, session: Session, job: Job) -> dict[str, Any]
 @answer.register
 def predict(request: Predict, session: Session, job: Job) -> dict[str, Any]:
     """The answer of one model."""
-    prediction = session.with_study(lambda predictor: _prediction(predictor, request), job)
+    scan = next(iter(request.scans.values()), "")
+    prediction = session.with_study(lambda predictor: _prediction(predictor, request, scan, job), job)
     return {**prediction.to_json(), "note": session.note}
 
 
@@ -61,27 +62,17 @@ def examine(request: Examine, session: Session, job: Job) -> dict[str, Any]:
 @answer.register
 def save(request: Save, session: Session, job: Job) -> dict[str, Any]:
     """The answer with everything that it came with, as files."""
-    from BrainIACLib.examination import examine, sanity_check
     from BrainIACLib.reports.result_files import write_results
 
     mapped_from, mapped_to = (0.5 if request.trust else 0.0), 0.95  # of the whole, so that the fraction never falls
 
     def answer_and_map(predictor: Predictor) -> tuple[Predictor, Prediction, Explanation]:
-        prediction = _prediction(predictor, request)
-        found = dict(prediction.trust)
-        if request.trust:
-            found |= examine(
-                predictor,
-                request.task,
-                request.scans,
-                prediction.label,
-                model_id=request.model,
-                job=job.part(0.0, mapped_from),
-            )
-        if request.sanity:
-            found["sanity_check"] = sanity_check(predictor, **_of_map(request, prediction.label))
-        explanation = _explanation(predictor, request, prediction.label, job.part(mapped_from, mapped_to))
-        return predictor, dataclasses.replace(prediction, trust=found), explanation
+        prediction = _prediction(predictor, request, request.scan, job.part(0.0, mapped_from))
+        return (
+            predictor,
+            prediction,
+            _explanation(predictor, request, prediction.label, job.part(mapped_from, mapped_to)),
+        )
 
     predictor, prediction, explanation = session.with_study(answer_and_map, job)
     job.report("writing", mapped_to)
@@ -104,14 +95,31 @@ def steps(request: Steps, session: Session, job: Job) -> dict[str, Any]:
     return {name: str(path) for name, path in paths.items()}
 
 
-def _prediction(predictor: Predictor, request: Predict | Save) -> Prediction:
-    return predictor.predict(
+def _prediction(predictor: Predictor, request: Predict | Save, scan: str, job: Job) -> Prediction:
+    """The answer, with the doubts that were asked for."""
+    from BrainIACLib.examination import examine, sanity_check
+
+    prediction = predictor.predict(
         request.task,
         request.scans,
         model_id=request.model,
         accept_missing=request.accept_missing,
         age_years=request.age_years,
     )
+    found = dict(prediction.trust)
+    if request.trust:
+        found |= examine(predictor, request.task, request.scans, prediction.label, model_id=request.model, job=job)
+    if request.sanity:
+        found["sanity_check"] = sanity_check(
+            predictor,
+            request.task,
+            request.scans,
+            scan,
+            prediction.label,
+            model_id=request.model,
+            seed=request.seed,
+        )
+    return dataclasses.replace(prediction, trust=found)
 
 
 def _explanation(predictor: Predictor, request: Explain | Save, label: str, job: Job) -> Explanation:

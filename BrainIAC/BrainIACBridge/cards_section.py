@@ -1,0 +1,95 @@
+"""The answers of the study that is analyzed, one card each, the most important first."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from slicer.i18n import tr as _
+
+from BrainIACBridge.age_gap import ageGapOf
+from BrainIACBridge.card import Card
+from BrainIACBridge.in_words import answerInWords
+from BrainIACBridge.task_buttons import answerTitle
+from BrainIACBridge.trust_light import Light, lightOf
+from BrainIACLib.answers import SEQUENCE_TASK
+
+
+@dataclasses.dataclass(frozen=True)
+class Face:
+    """What a card shows of an answer; ``obstacle``: why its buttons cannot be used now, or ""."""
+
+    title: str
+    scans: str
+    value: str
+    probability: float | None
+    more: str
+    light: Light
+    details: str
+    obstacle: str
+
+
+class CardsSection:
+    """Keeps the cards in step with the results.
+
+    Parameters
+    ----------
+    layout : the box layout that takes the cards.
+    logic : a ``BrainIACLogic``.
+    actions : name -> what a click does with an answer: "show", "renew", "explain", "examine".
+    """
+
+    def __init__(self, layout, logic, actions):
+        self._layout, self._logic, self._actions = layout, logic, actions
+        self.cards = []
+        self.records = []  # one a card, in the same order
+
+    def update(self, obstacle):
+        """Show the answers as they are now."""
+        self.records = self._ordered()
+        while len(self.cards) < len(self.records):
+            self._add(len(self.cards))
+        age, _typed = self._logic.study.age()
+        for card, record in zip(self.cards, self.records, strict=False):
+            card.show(self._face(record, age, obstacle))
+        for card in self.cards[len(self.records) :]:
+            card.hide()
+
+    def _add(self, number):
+        def action(name):
+            return lambda: self._actions[name](self.records[number])
+
+        card = Card({name: action(name) for name in self._actions})
+        self.cards.append(card)
+        self._layout.addWidget(card.frame)
+
+    def _ordered(self):
+        results = self._logic.results(create=False)
+        if results is None:
+            return []
+        scans = self._logic.study.scans()
+        records = [
+            record
+            for record in results.records()
+            if any(node is None or node in scans for node in results.scansOf(record).values())
+        ]
+        return sorted(records, key=lambda record: record["task"] == SEQUENCE_TASK)
+
+    def _face(self, record, age, obstacle):
+        scans = self._logic.results(create=False).scansOf(record)
+        names = [
+            self._logic.study.titleOf(node)
+            if node is not None
+            else _("{name} (deleted)").format(name=record["scans"][slot])
+            for slot, node in scans.items()
+        ]
+        gap = ageGapOf(record, age)
+        return Face(
+            title=answerTitle(record["task"]),
+            scans=", ".join(names),
+            value=record["label"],
+            probability=record["confidence"],
+            more=gap.inWords() if gap is not None else "",
+            light=lightOf(record, self._logic.staleness(record)),
+            details=answerInWords(record),
+            obstacle=obstacle,
+        )

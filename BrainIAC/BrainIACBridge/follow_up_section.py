@@ -1,0 +1,44 @@
+"""The part of the panel about two dates of one person; hidden while there is only one."""
+
+from __future__ import annotations
+
+import qt
+from slicer.i18n import tr as _
+
+from BrainIACBridge.follow_up import FollowUp
+
+
+class FollowUpSection:
+    """Keeps the table of changes in step with the answers.
+
+    Parameters
+    ----------
+    ui : the widgets of the panel.
+    logic : a ``BrainIACLogic``.
+    """
+
+    def __init__(self, ui, logic):
+        self._ui, self.followUp = ui, FollowUp(logic)
+        ui.followUpButton.clicked.connect(lambda *unused: self.followUp.showSideBySide())
+        ui.followUpTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+
+    def update(self):
+        """Show both answers of each task and their difference."""
+        pair = self.followUp.pair()
+        self._ui.followUpSection.setVisible(pair is not None)
+        if pair is None:
+            return
+        changes = self.followUp.changes()
+        self._ui.followUpLabel.setText(
+            _("{before} and {after}").format(before=pair[0].title, after=pair[1].title)
+            + ("" if changes else ". " + _("Analyze both studies to compare their answers."))
+        )
+        table = self._ui.followUpTable
+        table.setVisible(bool(changes))
+        table.setRowCount(len(changes))
+        for row, change in enumerate(changes):
+            for column, text in enumerate((change.task, change.before, change.after, change.difference)):
+                item = qt.QTableWidgetItem(text)
+                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+                item.setToolTip(text)
+                table.setItem(row, column, item)

@@ -1,0 +1,114 @@
+"""The part of the panel about the saliency map: which answer it explains, how it is shown, its hot spots."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from BrainIACBridge.task_buttons import answerTitle
+
+
+class MapSection:
+    """Keeps the widgets in step with the map of the chosen scan.
+
+    Parameters
+    ----------
+    ui : the widgets of the panel.
+    logic : a ``BrainIACLogic``.
+    explain, examine : called with an answer and a scan.
+    say : called with a text for the status line.
+    """
+
+    def __init__(self, ui, logic, explain, examine, say):
+        self._ui, self._logic, self._say = ui, logic, say
+        self._spots, self._listed = [], None
+        self._parameters = None
+        ui.explainButton.clicked.connect(lambda *unused: explain(self._record(), self._parameters.saliencyScan))
+        ui.examineButton.clicked.connect(lambda *unused: examine(self._record(), self._parameters.saliencyScan))
+        ui.maximumButton.clicked.connect(lambda *unused: self._goToMaximum())
+        ui.fourUpButton.clicked.connect(lambda *unused: logic.map.fourUp())
+        ui.segmentButton.clicked.connect(lambda *unused: self._makeSegment())
+        ui.hotSpotTable.cellClicked.connect(lambda row, column: self._goTo(self._spots[row].ras))
+        ui.hotSpotTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+
+    def update(self, parameters, obstacle):
+        """Show the state of things; the slice views follow."""
+        self._parameters = parameters
+        scan = parameters.saliencyScan
+        answers = [one for one in (self._logic.answersFor(scan) if scan else []) if not self._logic.staleness(one)]
+        self._showAnswers(answers)
+        reason = obstacle or ("" if answers else _("There is no answer about this scan yet."))
+        for name, tip in (
+            ("explainButton", _("Marks the voxels that the answer depends on most.")),
+            ("examineButton", _("Flips, shifts and disturbs the scan slightly and sees if the answer holds.")),
+        ):
+            getattr(self._ui, name).setEnabled(not reason)
+            getattr(self._ui, name).setToolTip(reason or tip)
+        saliency = self.apply(parameters)
+        for name in (
+            "showSaliency",
+            "showLegend",
+            "maximumButton",
+            "segmentButton",
+            "opacity",
+            "threshold",
+            "colorMap",
+        ):
+            getattr(self._ui, name).setEnabled(saliency is not None)
+        explained = self._logic.explained(scan) if saliency is not None else None
+        self._ui.mapLabel.setText(
+            _("There is no map of this scan.")
+            if saliency is None
+            else _("Map of the answer '{label}' ({task}): relative saliency, not probability of disease.").format(
+                task=answerTitle(explained[0]), label=explained[1]
+            )
+            if explained
+            else _("Relative saliency, not probability of disease.")
+        )
+        self._showSpots(saliency, parameters.threshold)
+
+    def apply(self, parameters):
+        """Bring the slice views in line at once, while a slider moves. The map that is shown, or None."""
+        scan = parameters.saliencyScan
+        saliency = self._logic.saliencyOf(scan) if scan is not None else None
+        self._logic.map.apply(parameters, saliency, scan)
+        return saliency
+
+    def _showAnswers(self, answers):
+        combo, ids = self._ui.explainTask, [answer["id"] for answer in answers]
+        if ids != [combo.itemData(index) for index in range(combo.property("count"))]:
+            combo.clear()
+            for answer in answers:
+                combo.addItem(f"{answerTitle(answer['task'])}: {answer['label']}", answer["id"])
+
+    def _record(self):
+        chosen = self._ui.explainTask.property("currentData")
+        return next(record for record in self._logic.records() if record["id"] == chosen)
+
+    def _showSpots(self, saliency, threshold):
+        listed = (saliency.GetID(), saliency.GetImageData().GetMTime(), threshold) if saliency is not None else None
+        if listed == self._listed:
+            return
+        self._listed = listed
+        self._spots = self._logic.map.hotSpots(saliency, threshold) if saliency is not None else []
+        table = self._ui.hotSpotTable
+        table.setRowCount(len(self._spots))
+        table.setVisible(bool(self._spots))
+        for row, spot in enumerate(self._spots):
+            for column, text in enumerate((spot.inWords(), f"{spot.milliliters:.1f}", f"{spot.peak:.2f}")):
+                item = qt.QTableWidgetItem(text)
+                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+                table.setItem(row, column, item)
+
+    def _goToMaximum(self):
+        self._logic.map.goToMaximum(self._logic.saliencyOf(self._parameters.saliencyScan))
+
+    def _goTo(self, ras):
+        self._logic.map.overlay.goTo(ras)
+
+    def _makeSegment(self):
+        scan = self._parameters.saliencyScan
+        node = self._logic.map.makeSegment(self._logic.saliencyOf(scan), scan, self._parameters.threshold)
+        self._say(_("Made the segmentation '{name}'.").format(name=node.GetName()))
+        slicer.util.setSliceViewerLayers(background=scan)

@@ -1,0 +1,35 @@
+"""The age of a person at a scan, from what DICOM says of it; nothing else about the person is read."""
+
+from __future__ import annotations
+
+import datetime
+
+import slicer
+
+PATIENT_AGE = "0010,1010"
+YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+
+def ageAt(birthDate, date):
+    """Years between two DICOM dates, None if one of them is none."""
+    try:
+        born, scanned = (datetime.datetime.strptime(text, "%Y%m%d") for text in (birthDate, date))
+    except (ValueError, TypeError):
+        return None
+    years = (scanned - born).days / 365.25
+    return round(years, 1) if years >= 0 else None
+
+
+def yearsOf(text):
+    """The DICOM age string "034Y", "018M", "003W" or "010D" in years, None if it is none."""
+    text = (text or "").strip()
+    if len(text) == 4 and text[:3].isdigit() and text[3] in YEARS:
+        return round(int(text[:3]) * YEARS[text[3]], 1)
+    return None
+
+
+def ageInHeaders(node):
+    """The age that the files of a volume state, in Slicer's DICOM database; None without one."""
+    database = getattr(slicer, "dicomDatabase", None)
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    return yearsOf(database.instanceValue(uids[0], PATIENT_AGE)) if database and uids else None

@@ -1,0 +1,79 @@
+"""The part of the panel about the study: which one, the age of the person, whether studies are taken together."""
+
+from __future__ import annotations
+
+import slicer
+from slicer.i18n import tr as _
+
+
+class StudySection:
+    """Keeps the widgets in step with the studies of the scene.
+
+    Parameters
+    ----------
+    ui : the widgets of the panel.
+    study : the ``Study``.
+    onChanged : called after the person changed something.
+    """
+
+    def __init__(self, ui, study, onChanged):
+        self._ui, self._study, self._onChanged = ui, study, onChanged
+        self._nodes = []  # one volume of each study that can be chosen
+        self._parameters = None
+        ui.studyChoice.activated.connect(lambda *unused: self._onStudyChosen())
+        ui.age.valueChanged.connect(lambda value: self._onAge(value))
+        ui.ageFromHeaderButton.clicked.connect(lambda *unused: self._onAgeFromHeader())
+        ui.dicomButton.clicked.connect(lambda *unused: slicer.util.selectModule("DICOM"))
+        ui.sampleButton.clicked.connect(lambda *unused: self._onSample())
+
+    def update(self, parameters):
+        """Show the studies of the scene as they are now."""
+        self._parameters = parameters
+        self._study.scan, self._study.combined = parameters.studyScan, parameters.combineStudies
+        studies = self._study.studies()
+        self._nodes = [nodes[0] for nodes in studies.values()]
+        several, titles = len(studies) > 1, [identity.title for identity in studies]
+        combo = self._ui.studyChoice
+        if titles != [combo.itemText(index) for index in range(combo.property("count"))]:
+            combo.clear()
+            combo.addItems(titles)
+        if studies:
+            combo.setCurrentIndex(list(studies).index(self._study.current()))
+        for name in ("studyChoiceLabel", "studyChoice", "combineStudies"):
+            getattr(self._ui, name).setVisible(several)
+        combo.setEnabled(not parameters.combineStudies)
+        self._ui.studyHintLabel.setVisible(not studies)
+        self._ui.sampleButton.setVisible(not studies)
+        self._showAge()
+
+    def _showAge(self):
+        years, typed = self._study.age()
+        box = self._ui.age
+        wasBlocked = box.blockSignals(True)
+        box.setValue(years or 0.0)
+        box.blockSignals(wasBlocked)
+        box.setEnabled(bool(self._nodes))
+        self._ui.ageFromHeaderButton.setVisible(typed)
+        self._ui.ageHintLabel.setText(
+            "" if years is None else _("typed by you") if typed else _("from the DICOM header")
+        )
+
+    def _onStudyChosen(self):
+        self._parameters.studyScan = self._nodes[self._ui.studyChoice.property("currentIndex")]
+        self._onChanged()
+
+    def _onAge(self, value):
+        self._study.setAge(value or None)
+        self._onChanged()
+
+    def _onAgeFromHeader(self):
+        self._study.setAge(None)
+        self._onChanged()
+
+    def _onSample(self):
+        import SampleData
+
+        from BrainIACBridge.sample_data import STUDY
+
+        SampleData.SampleDataLogic().downloadSamples(STUDY)
+        self._onChanged()

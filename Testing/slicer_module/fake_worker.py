@@ -1,0 +1,74 @@
+"""A worker that answers at once, without computing: what it was asked stands in ``asked``."""
+
+from __future__ import annotations
+
+import collections
+
+import SimpleITK as sitk
+from test_results import prediction
+
+from BrainIACLib.errors import BrainIACError, PreprocessingError
+from BrainIACLib.worker.requests import Explain, Predict, PrepareStudy, Request
+
+
+class FakeWorker:
+    """In the place of ``WorkerProcess``.
+
+    Parameters
+    ----------
+    folder : the private folder.
+    bad : names of nodes' files, or parts of them, that cannot be prepared; filled by the test.
+    labels : task -> the fields of its answer.
+    """
+
+    def __init__(self, folder):
+        self.folder, self.running, self.busy = folder, True, False
+        self.log = collections.deque()
+        self.asked = []
+        self.bad = {}  # hash of a scan -> why it cannot be prepared
+        self.answers = {}  # task -> changed fields of the prediction
+        self.failing = {}  # task -> why it has no answer
+        self.maps = iter(range(1000))
+
+    def start(self):
+        """It runs."""
+
+    def stop(self):
+        """It runs on."""
+
+    def request(self, request, done, failed, progress):
+        """Answer at once, after the request went over the wire and back."""
+        request = Request.from_json(**request.to_json())
+        self.asked.append(request)
+        progress("brain extraction", 0.5)
+        try:
+            value = self.answer(request)
+        except BrainIACError as error:
+            failed(error)
+        else:
+            done(value)
+
+    def answer(self, request):
+        """The value of a request."""
+        if isinstance(request, PrepareStudy):
+            for name, path in request.scans.items():
+                if name in self.bad:
+                    raise PreprocessingError(f"'{path}': {self.bad[name]}")
+            return {"reused": False, "scans": {name: {"warnings": [], "record": []} for name in request.scans}}
+        if isinstance(request, Predict):
+            if request.task in self.failing:
+                raise BrainIACError(self.failing[request.task])
+            answer = prediction(task=request.task, scans=dict(request.scans), **self.answers.get(request.task, {}))
+            return {**answer, "provenance": {**answer["provenance"], "preprocessing": []}}
+        if isinstance(request, Explain):
+            scan = next(path for one in reversed(self.asked) if isinstance(one, PrepareStudy)
+                        for name, path in one.scans.items() if name == request.scan)  # fmt: skip
+            image = sitk.ReadImage(str(scan), sitk.sitkFloat32)
+            path = self.folder / f"map_{next(self.maps)}.mha"
+            sitk.WriteImage(sitk.RescaleIntensity(image, 0, 1), str(path))
+            return {"map": str(path), "parameters": {"samples": request.samples}, "note": ""}
+        return {}
+
+    def kinds(self):
+        """The names of the requests so far."""
+        return [type(request).__name__ for request in self.asked]

@@ -1,0 +1,316 @@
+"""An answer stays with the voxels and the person that it is about, on real MRML."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("slicer", exc_type=ImportError)
+pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+
+import numpy as np
+import slicer
+from BrainIACBridge.brainiac_logic import BrainIACLogic
+from BrainIACBridge.cases import Cases
+from BrainIACBridge.flow import Listener
+from BrainIACBridge.patient_age import ageAt, ageInHeaders, yearsOf
+from BrainIACBridge.results import Results
+from BrainIACBridge.study import Study, identityOf
+from fake_worker import FakeWorker
+from test_results import prediction
+
+from BrainIACLib.worker.requests import Predict, PrepareStudy
+
+
+@pytest.fixture
+def hierarchy(scene):
+    return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.mrml)
+
+
+@pytest.fixture
+def place(scene, hierarchy, oblique):
+    """Loads a scan of a patient on a date, as Slicer's DICOM module leaves it in the subject hierarchy."""
+    patients, studies = {}, {}
+
+    def place(name, patient, date, birthDate="19600101"):
+        node = scene.load(oblique, name)
+        if patient not in patients:
+            patients[patient] = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), patient)
+            hierarchy.SetItemUID(patients[patient], "DICOM", f"uid of {patient}")
+            hierarchy.SetItemAttribute(patients[patient], "DICOM.PatientBirthDate", birthDate)
+        if (patient, date) not in studies:
+            studies[patient, date] = hierarchy.CreateStudyItem(patients[patient], f"study of {date}")
+            hierarchy.SetItemUID(studies[patient, date], "DICOM", f"uid of {patient} {date}")
+            hierarchy.SetItemAttribute(studies[patient, date], "DICOM.StudyDate", date)
+        hierarchy.CreateItem(studies[patient, date], node)
+        return node
+
+    return place
+
+
+@pytest.fixture
+def logic(scene, tmp_path):
+    (tmp_path / "private").mkdir()
+    return BrainIACLogic(FakeWorker(tmp_path / "private"))
+
+
+def ask(logic, act, *arguments):
+    """Call with a listener; the error it ended with."""
+    ended = []
+    act(*arguments, Listener(lambda step, fraction: None, ended.append))
+    assert len(ended) == 1
+    return ended[0]
+
+
+def brighten(node):
+    """Another image, as an edit or the next frame of a sequence leaves it."""
+    slicer.util.updateVolumeFromArray(node, slicer.util.arrayFromVolume(node) + 1)
+
+
+# Whose answer
+
+
+def test_a_scene_added_to_another_leaves_each_answer_with_its_volume(scene, oblique, tmp_path, logic):
+    """MRML gives the nodes that come in other IDs; their first volume has the ID of ours."""
+    mine = scene.load(oblique, "mine")
+    logic.results().add(prediction("T1"), {"any": mine}, {})
+    path = tmp_path / "first.mrb"
+    for node in (mine, logic.results().node):
+        node.AddDefaultStorageNode()
+    assert scene.mrml.WriteToMRB(str(path))
+    scene.mrml.Clear(0)
+    other = scene.load(oblique, "other patient")
+    logic.results().add(prediction("T2"), {"any": other}, {})
+    assert scene.mrml.ReadFromMRB(str(path), False)
+    back = slicer.util.getNode("mine")
+    assert back.GetID() != mine.GetID()
+    results = logic.results()
+    found = {record["label"]: results.scansOf(record)["any"] for record in results.records()}
+    assert found == {"T1": back, "T2": other}
+    assert [record["label"] for record in logic.answersFor(other)] == ["T2"]
+    tables = [node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute("BrainIAC.Result")]
+    assert tables == [results.node]
+
+
+def test_cases_of_the_head_trainer_find_their_volumes_after_another_scene_came(scene, oblique, tmp_path):
+    mine, cases, again = scene.load(oblique, "mine"), Cases(), Cases()
+    cases.addVolumes([mine], lambda node: "T1")
+    mine.AddDefaultStorageNode()
+    assert scene.mrml.WriteToMRB(str(tmp_path / "first.mrb"))
+    scene.mrml.Clear(0)
+    scene.load(oblique, "other patient")
+    assert scene.mrml.ReadFromMRB(str(tmp_path / "first.mrb"), False)
+    again.fromJson(cases.toJson())
+    assert again.all[0].node() is slicer.util.getNode("mine")
+
+
+def test_no_node_id_is_kept_as_text(scene, oblique, logic):
+    """Neither in attributes nor in parameters of any node: references alone follow a renaming."""
+    scan = scene.load(oblique, "scan")
+    ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+    for node in slicer.util.getNodesByClass("vtkMRMLNode"):
+        if node.IsA("vtkMRMLTableNode") or node.IsA("vtkMRMLScriptedModuleNode"):
+            for name in node.GetAttributeNames():
+                assert scan.GetID() not in node.GetAttribute(name), name
+        if node.IsA("vtkMRMLScriptedModuleNode"):
+            assert all(scan.GetID() not in node.GetParameter(name) for name in node.GetParameterNames())
+
+
+# Whose scans
+
+
+def test_a_study_is_one_patient_and_one_date(place):
+    (
+        place("a1", "A", "20200101"),
+        place("a2", "A", "20200101"),
+        place("a3", "A", "20210101"),
+        place("b", "B", "20200101"),
+    )
+    groups = {identity.title: [node.GetName() for node in nodes] for identity, nodes in Study().studies().items()}
+    assert groups == {"A, 2020-01-01": ["a1", "a2"], "A, 2021-01-01": ["a3"], "B, 2020-01-01": ["b"]}
+
+
+def test_slots_are_never_filled_from_two_people_unless_a_person_asks_for_it(place, logic):
+    flair, t1 = place("flair", "A", "20200101"), place("t1", "B", "20200101")
+    study = logic.study
+    study.setSequence(flair, "FLAIR")
+    study.setSequence(t1, "T1")
+    assert study.fillSlots(("FLAIR", "T1")) == ({"FLAIR": flair}, ["T1"])
+    study.scan = t1
+    assert study.fillSlots(("FLAIR", "T1")) == ({"T1": t1}, ["FLAIR"])
+    study.combined = True
+    assert study.fillSlots(("FLAIR", "T1"))[0] == {"FLAIR": flair, "T1": t1}
+    assert ask(logic, logic.predict, "survival", None, [{"FLAIR": flair, "T1": t1}]) is None
+    (record,) = logic.records()
+    assert "different patients" in record["warnings"][0]
+
+
+def test_two_volumes_of_one_name_are_told_apart(scene, oblique):
+    first, second = scene.load(oblique, "t1"), scene.load(oblique, "t1")
+    second.SetName("t1")
+    assert [Study().titleOf(node) for node in (first, second)] == ["t1 (1)", "t1 (2)"]
+
+
+def test_two_scans_of_one_sequence_are_asked_about_until_one_is_preferred(scene, oblique):
+    study = Study()
+    first, second = scene.load(oblique, "first"), scene.load(oblique, "second")
+    for node in (first, second):
+        study.setSequence(node, "T1", 0.9)
+    assert study.choices(("T1", "any")) == {"T1": [first, second]}
+    study.prefer(second)
+    assert study.choices(("T1",)) == {}
+    assert study.fillSlots(("T1",))[0] == {"T1": second}
+
+
+def test_the_panel_asks_which_of_two_t1_a_model_shall_take(panel, scene, oblique, monkeypatch):
+    from person import button, openDialog
+    from PySide6 import QtWidgets
+
+    study = panel.logic.study
+    nodes = [scene.load(oblique, name) for name in ("coarse", "fine")]
+    nodes[0].SetSpacing(3, 3, 3)
+    for node in nodes:
+        study.setSequence(node, "T1")
+    head = type("Head", (), {"slots": ("T1", "T2"), "missing_policy": "refuse", "valid_range": ""})
+    contract = type("Contract", (), {"head": head, "id": "two", "title": "two slots"})
+    monkeypatch.setattr(panel.modelSection, "contracts", lambda: {"two": contract})
+    asked = []
+    monkeypatch.setattr(panel.logic, "analyze", lambda contracts, told, listener: asked.append(contracts))
+    panel.updatePanel()
+    button(panel, "analyzeButton").click()
+    assert asked == []
+    dialog = openDialog()
+    box = dialog.findChild(QtWidgets.QComboBox, "T1")
+    assert "fine" in box.itemText(0)  # the finest first
+    dialog.accept()
+    assert len(asked) == 1
+    assert study.fillSlots(("T1",))[0] == {"T1": nodes[1]}
+
+
+# Which voxels
+
+
+@pytest.mark.parametrize("change", ["edited", "moved", "flipped", "cropped", "retyped"])
+def test_an_answer_about_other_voxels_is_said_to_be_and_renewed_by_one_click(change, scene, oblique, logic):
+    scan = scene.load(oblique, "scan")
+    ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+    (record,) = logic.records()
+    assert logic.staleness(record) == ""
+    scan.SetName("renamed")
+    assert logic.staleness(record) == ""
+    array = slicer.util.arrayFromVolume(scan)
+    if change == "edited":
+        brighten(scan)
+    elif change == "moved":
+        scan.SetOrigin(1, 2, 3)
+    elif change == "flipped":
+        slicer.util.updateVolumeFromArray(scan, array[::-1].copy())
+    elif change == "cropped":
+        slicer.util.updateVolumeFromArray(scan, array[:-2].copy())
+    else:
+        slicer.util.updateVolumeFromArray(scan, array.astype(np.float32))
+    assert "renamed" in logic.staleness(record)
+    assert logic.mainAnswer() is None
+    assert ask(logic, logic.renew, record) is None
+    (renewed,) = logic.records()
+    assert logic.staleness(renewed) == ""
+    assert renewed["scans"] == {"any": "renamed"}
+
+
+def test_a_change_taken_back_makes_the_answer_current_again(scene, oblique, logic):
+    scan = scene.load(oblique, "scan")
+    ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+    before = slicer.util.arrayFromVolume(scan).copy()
+    brighten(scan)
+    assert logic.staleness(logic.records()[0])
+    slicer.util.updateVolumeFromArray(scan, before)
+    assert logic.staleness(logic.records()[0]) == ""
+
+
+def test_a_deleted_scan_is_named_and_its_answer_not_taken_for_another(scene, oblique, logic):
+    scan = scene.load(oblique, "scan")
+    ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+    scene.mrml.RemoveNode(scan)
+    other = scene.load(oblique, "other")
+    (record,) = logic.records()
+    assert "no longer" in logic.staleness(record)
+    assert logic.answersFor(other) == []
+    assert "no longer" in str(ask(logic, logic.renew, record))
+
+
+def test_an_old_map_is_never_shown_over_changed_voxels(scene, oblique, logic):
+    scan = scene.load(oblique, "scan")
+    ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+    assert ask(logic, logic.explain, logic.records()[0], scan) is None
+    assert logic.saliencyOf(scan) is not None
+    brighten(scan)
+    assert logic.saliencyOf(scan) is None
+
+
+def test_a_reopened_scene_has_its_answers_without_preparing(scene, oblique, logic, tmp_path):
+    scan = scene.load(oblique, "scan")
+    ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+    for node in (scan, logic.results().node):
+        node.AddDefaultStorageNode()
+    assert scene.mrml.WriteToMRB(str(tmp_path / "scene.mrb"))
+    scene.mrml.Clear(0)
+    assert scene.mrml.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
+    asked = len(logic.worker.asked)
+    (record,) = logic.records()
+    assert logic.staleness(record) == ""
+    assert len(logic.worker.asked) == asked
+    (again,) = logic.study.volumes()
+    ask(logic, logic.predict, "sequence", None, [{"any": again}])
+    prepared = [request for request in logic.worker.asked if isinstance(request, PrepareStudy)]
+    assert len({tuple(request.scans) for request in prepared}) == 1  # the same scan to the worker
+
+
+def test_a_warm_click_asks_for_nothing_but_the_answer(scene, oblique, logic):
+    scan = scene.load(oblique, "scan")
+    for _ in range(2):
+        ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+    assert logic.worker.kinds() == ["PrepareStudy", "Predict", "Predict"]
+
+
+# Whose age
+
+
+def test_the_age_comes_from_the_headers_unless_it_is_typed_and_reaches_the_model(place, logic):
+    scan = place("scan", "A", "20200101", "19600101")
+    assert logic.study.age() == (60.0, False)
+    ask(logic, logic.predict, "age", None, [{"any": scan}])
+    logic.study.setAge(45.5)
+    assert logic.study.age() == (45.5, True)
+    ask(logic, logic.predict, "age", None, [{"any": scan}])
+    asked = [request.age_years for request in logic.worker.asked if isinstance(request, Predict)]
+    assert asked == [60.0, 45.5]
+    logic.study.setAge(None)
+    assert logic.study.age() == (60.0, False)
+
+
+def test_ages_of_dicom_are_read_as_the_standard_writes_them(scene, oblique, monkeypatch):
+    assert [yearsOf(text) for text in ("034Y", "018M", "026W", "010D", "34", "", None)] == [
+        34.0, 1.5, 0.5, 0.0, None, None, None
+    ]  # fmt: skip
+    assert ageAt("19600701", "20200101") == 59.5
+    assert ageAt("", "20200101") is None
+    node = scene.load(oblique)
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+    database = type("Database", (), {"instanceValue": lambda self, uid, tag: "071Y" if uid == "1.2.3" else ""})
+    monkeypatch.setattr(slicer, "dicomDatabase", database(), raising=False)
+    assert ageInHeaders(node) == 71.0
+
+
+def test_loose_volumes_make_up_one_study(scene, oblique):
+    nodes = [scene.load(oblique, name) for name in ("a", "b")]
+    assert identityOf(nodes[0]) == identityOf(nodes[1])
+    assert Study().scans() == nodes
+
+
+def test_clearing_is_undone_with_the_volumes(scene, oblique, logic):
+    scan = scene.load(oblique, "scan")
+    ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+    results = Results(logic.results().node)
+    records, scans = results.clear()
+    assert results.records() == []
+    results.restore(records, scans)
+    assert logic.answersFor(scan) == records
