@@ -47,6 +47,7 @@ from BrainIACLib.trust.assessment import (
     sequence_doubt,
     set_doubt,
 )
+from BrainIACLib.trust.drivers import drivers_found
 from BrainIACLib.trust.echo_planar import is_coarse
 from BrainIACLib.trust.novelty import Novelty, read_novelty
 
@@ -60,8 +61,9 @@ class Prediction:
 
     A class comes with ``confidence`` and ``probabilities`` (calibrated by the contract's temperature), a measurement
     with ``value`` in ``unit``; ``label`` says either in words. ``trust`` holds what the head's contract allows to say:
-    ``prediction_set`` or ``prediction_interval`` with its coverage, ``novelty`` (how unlike the training scans), and on
-    request ``spread`` and ``stability``, each with its ``meaning``.
+    ``prediction_set`` or ``prediction_interval`` with its coverage, ``novelty`` (how unlike the training scans), of a
+    head that reads volumes ``drivers`` (what each adds to the answer), and on request ``spread`` and ``stability``,
+    each with its ``meaning``.
     """
 
     task: str
@@ -381,6 +383,10 @@ class Predictor:
                 )
             trust["novelty"] = novelty_found(self._novelties[head.ood_sha256], embedding)
             doubts += novelty_doubt(trust["novelty"])
+            if model.contract.encoder.embedding == "volumes" and head.link == "identity" and head.head_type == "linear":
+                weights = self._net(model).head.fc.weight[0].float().cpu().numpy() * (head.conversion or 1.0)
+                usual = self._novelties[head.ood_sha256].mean
+                trust["drivers"] = drivers_found(weights, embedding, usual, answer["unit"])
         return {name: found for name, found in trust.items() if found is not None}, doubts
 
     def _sequence_doubts(self, task: str, slots: Mapping[str, str]) -> list[str]:

@@ -52,6 +52,8 @@ def _uncertainty(record):
             "Distance from the training cases: {score:.2f}; 95 % of them lie below 1, and above {warn_above:.2f} a "
             "warning is given"
         ).format(**found)
+    if found := trust.get("drivers"):
+        yield found["meaning"]
 
 
 def _examined(record):

@@ -30,7 +30,7 @@ def trust_in_words(trust: Mapping[str, Any]) -> list[str]:
             f"distance from the training cases: {found['score']:.2f}; 95 % of them lie below 1, and above "
             f"{found['warn_above']:.2f} a warning is given"
         )
-    asked = [trust[name] for name in ("spread", "sanity_check") if name in trust]
+    asked = [trust[name] for name in ("drivers", "spread", "sanity_check") if name in trust]
     return lines + [found["meaning"] for found in [*asked, *trust.get("stability", {}).values()]]
 
 
