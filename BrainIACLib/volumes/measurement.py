@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.checkpoints.installed import Folders, InstalledModel, find_encoder, load_model
 from BrainIACLib.errors import PreprocessingError
-from BrainIACLib.models.anatomy import VOXEL_ML
+from BrainIACLib.models.anatomy import VOXEL_ML, certainty_of
 from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
 from BrainIACLib.preprocessing.pipeline import Standardised
 from BrainIACLib.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
@@ -106,7 +106,7 @@ class VolumeMeter:
         intracranial = float(brain.sum()) * VOXEL_ML
         if intracranial < 100:
             raise PreprocessingError("No brain structures were found in this scan; check that it shows a whole brain.")
-        certainty = float((shares[1:].amax(0) * brain).sum() / brain.sum())
+        certainty = float(certainty_of(shares[None])[0])
         mask_ml = float(sitk.GetArrayViewFromImage(standardised.mask).sum()) / 1000
         quality = {
             "certainty": round(certainty, 3),
