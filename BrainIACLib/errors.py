@@ -43,3 +43,22 @@ class CacheError(BrainIACError):
 
 class TrainingError(BrainIACError):
     """A training run that cannot start, go on or be resumed as asked."""
+
+
+def in_a_sentence(error: Exception) -> str:
+    """Why something failed, whatever it was: one bad scan must not end a cohort.
+
+    >>> in_a_sentence(KeyError("rows"))
+    "It failed unexpectedly (KeyError: 'rows'); please report this."
+    """
+    if isinstance(error, BrainIACError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "It needs more memory than is free; close other programs and try again."
+    first = (str(error).splitlines() or [""])[0][:200]
+    return f"It failed unexpectedly ({type(error).__name__}{': ' + first if first else ''}); please report this."
+
+
+def is_for_the_caller(error: Exception, device: str) -> bool:
+    """A graphics processor without memory: whoever chose it tries another one. Anything else is the scan's own."""
+    return isinstance(error, RuntimeError) and device != "cpu" and "out of memory" in str(error).lower()

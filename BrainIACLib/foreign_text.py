@@ -5,9 +5,12 @@ One function a place: ``printable`` for terminals, ``spreadsheet_cell`` for CSV,
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 import typing
 import unicodedata
+from collections.abc import Iterator
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
@@ -41,6 +44,20 @@ class PrintableStream:
 
     def __getattr__(self, name: str) -> typing.Any:
         return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def printable_output() -> Iterator[None]:
+    """Whatever is printed meanwhile is ``printable``; what a progress bar writes to standard error passes."""
+    streams = sys.stdout, sys.stderr
+    if sys.stdout is not None:
+        sys.stdout = PrintableStream(sys.stdout)
+    if sys.stderr is not None:
+        sys.stderr = PrintableStream(sys.stderr, keep="\n\t\r")
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
 
 
 def spreadsheet_cell(text: str) -> str:

@@ -37,7 +37,7 @@ from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.pipeline import standardise, to_native
 from BrainIACLib.preprocessing.standardised import Standardised
-from BrainIACLib.scans import Scan
+from BrainIACLib.scans import Scan, image_identity
 from BrainIACLib.trust.assessment import (
     age_doubt,
     novelty_doubt,
@@ -181,8 +181,9 @@ class Predictor:
         PreprocessingError, Cancelled : from the pipeline; the scans that were ready by then make up the study.
         """
         options = options or PreprocessingOptions()
-        comparable = options == self._options and _same_image(mask, self._mask)
-        kept = {name for name, scan in scans.items() if comparable and _same_scan(scan, self._scans.get(name))}
+        comparable = options == self._options and _same_mask(mask, self._mask)
+        before = {name: scan.identity for name, scan in self._scans.items()} if comparable else {}
+        kept = {name for name, scan in scans.items() if before.get(name) == scan.identity}
         self._scans = {name: scans[name] for name in kept}
         self._standardised = {name: self._standardised[name] for name in kept}
         self._embeddings = {key: embedding for key, embedding in self._embeddings.items() if key[0] in kept}
@@ -193,6 +194,13 @@ class Predictor:
             self._standardised[name] = standardise(scans[name].image, options, part, mask=mask, device=self.device)
             self._scans[name] = scans[name]
         return {name: self._standardised[name] for name in scans}
+
+    def set_prepared(
+        self, scans: Mapping[str, Scan], standardised: Mapping[str, Standardised], options: PreprocessingOptions
+    ) -> None:
+        """Set a study whose scans were prepared before with ``options``; forgets the study before."""
+        self._scans, self._standardised, self._embeddings = dict(scans), dict(standardised), {}
+        self._options, self._mask = options, None
 
     def predict(
         self,
@@ -458,19 +466,10 @@ class Predictor:
         }
 
 
-def _same_scan(scan: Scan, known: Scan | None) -> bool:
-    """The hash names the file; the image may be another frame of it, or from other geometry."""
-    return known is not None and scan.sha256 == known.sha256 and _same_image(scan.image, known.image)
-
-
-def _same_image(first: sitk.Image | None, second: sitk.Image | None) -> bool:
-    """Equal voxels at equal places."""
+def _same_mask(first: sitk.Image | None, second: sitk.Image | None) -> bool:
     if first is None or second is None or first is second:
         return first is second
-    places = [(im.GetSize(), im.GetOrigin(), im.GetSpacing(), im.GetDirection()) for im in (first, second)]
-    if places[0] != places[1]:
-        return False
-    return np.array_equal(sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second))
+    return image_identity(first) == image_identity(second)
 
 
 def _model_voxel(image: sitk.Image, contract: EncoderContract) -> list[float]:

@@ -131,7 +131,7 @@ class TrainerPanel(Panel):
 
     def _showReport(self, busy):
         text = self._parameterNode.report
-        report = TrainingReport(json.loads(text)) if text else None
+        report = TrainingReport.fromText(text)
         self.ui.performanceLabel.setText(report.inWords() if report else _("Nothing was trained yet."))
         hardest = report.hardest if report else []
         self.ui.hardestTable.setRowCount(len(hardest))
@@ -201,7 +201,7 @@ class TrainerPanel(Panel):
 
     def onAnswers(self):
         """Confusion matrix or scatter plot."""
-        report = TrainingReport(json.loads(self._parameterNode.report))
+        report = TrainingReport.fromText(self._parameterNode.report)
         if report.confusion:
             table = self.plots.confusionTable(report)
             slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
@@ -213,11 +213,11 @@ class TrainerPanel(Panel):
 
     def onMap(self):
         """The embedding map."""
-        self._showChart(self.plots.mapChart(TrainingReport(json.loads(self._parameterNode.report))))
+        self._showChart(self.plots.mapChart(TrainingReport.fromText(self._parameterNode.report)))
 
     def onInstall(self):
         """Make the head a task of BrainIAC."""
-        earlier = self.logic.earlierHead(TrainingReport(json.loads(self._parameterNode.report)).task)
+        earlier = self.logic.earlierHead(TrainingReport.fromText(self._parameterNode.report).task)
         question = _("'{title}' was trained for this task before. Replace it?")
         if earlier is None or slicer.util.confirmOkCancelDisplay(question.format(title=earlier), _("Install")):
             self.logic.install(earlier is not None, self._onInstalled, self.begin(_("Installing")))
@@ -249,7 +249,7 @@ class TrainerPanel(Panel):
         self.updatePanel()
 
     def _onHardest(self, row):
-        report = TrainingReport(json.loads(self._parameterNode.report))
+        report = TrainingReport.fromText(self._parameterNode.report)
         case = self.logic.cases.named(report.hardest[row].scan)
         if case is not None:
             self.onShow(case)

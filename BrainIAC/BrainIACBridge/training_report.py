@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 from slicer.i18n import tr as _
+
+from BrainIACLib.head_training.report import report_from_json
+from BrainIACLib.head_training.words import sections
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,26 +32,32 @@ class Answer:
 
 
 class TrainingReport:
-    """Reads the report's dictionary; the only place in the module that knows its keys."""
+    """A ``HeadReport`` for the panel's tables and plots; the sentences are the library's."""
 
     def __init__(self, report):
         self._report = report
-        self.task = report["task"]
-        self.target = report["target"]
-        self.kind = report["kind"]
-        self.unit = report["unit"] or ""
-        self.classes = report["classes"]
-        self.confusion = report.get("confusion", [])
-        self.map = report["map"]["coordinates"]
-        self.answers = [
-            Answer(row["case"], " + ".join(row["scans"]), row["truth"], row["answer"]) for row in report["out_of_fold"]
-        ]
+        self.task = report.task
+        self.target = report.target
+        self.kind = report.kind
+        self.unit = report.unit or ""
+        self.classes = list(report.classes)
+        self.confusion = [list(row) for row in report.confusion]
+        self.map = [list(place) for place in report.map.coordinates]
+        self.answers = [Answer(row.case, " + ".join(row.scans), row.truth, row.answer) for row in report.out_of_fold]
+
+    @classmethod
+    def fromText(cls, text):
+        """From the JSON of a worker's answer or a scene; None where there is none, or one of an earlier version."""
+        try:
+            return cls(report_from_json(json.loads(text))) if text else None
+        except ValueError:
+            return None
 
     @property
     def hardest(self):
         """The answers that were most wrong, worst first."""
         byScan = {answer.scan: answer for answer in self.answers}
-        return [byScan[row["case"]] for row in self._report["hardest"]]
+        return [byScan[row.case] for row in self._report.hardest]
 
     def groups(self, most):
         """For each case the text by which the map is colored: its class, or its range of values."""
@@ -70,31 +80,10 @@ class TrainingReport:
         return [texts[sum(value >= limit for limit in limits)] for value in values]
 
     def inWords(self):
-        """How well, how sure, better than chance or not, would more cases help."""
-        report = self._report
-        lines = [
-            _("{cases} cases of {patients} people; each answered by a head that had not seen the person.").format(
-                cases=report["cases"], patients=report["patients"]
-            )
-        ]
-        for name, figure in report["metrics"].items():
-            interval = ""
-            if figure["low"] is not None:
-                interval = _(" (95 % interval {low:.3g} to {high:.3g})").format(low=figure["low"], high=figure["high"])
-            lines.append(f"{name} {figure['value']:.3g}{interval}: {figure['meaning']}.")
-        lines += [report["permutation"]["meaning"], report["learning_curve"]["verdict"]]
-        for name in ("median_split", "calibration"):  # of survival; scenes of earlier versions have none
-            if meaning := report.get(name, {}).get("meaning"):
-                lines.append(meaning)
-        conformal = {"counted": _("by case"), **report["conformal"]}
-        if conformal["coverage"] is None:
-            lines.append(f"{conformal['meaning']}.")
-        else:
-            lines.append(
-                _("{meaning}; coverage asked {coverage:.0%}, measured {measured:.0%}, {counted}.").format(**conformal)
-            )
-        lines += [_("Note: {text}").format(text=note) for note in report["notes"]]
-        return "\n".join(lines)
+        """What to doubt first, then how well, how sure, better than chance and trivial answers or not."""
+        return "\n".join(
+            line for section in sections(self._report) for line in (f"{section.title}:", *section.lines, "")
+        ).strip()
 
 
 def _short(value):

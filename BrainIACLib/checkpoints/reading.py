@@ -37,10 +37,14 @@ class _Ignored:
         pass
 
 
-# What training loops leave in their checkpoints beside the weights: metric values of numpy, paths, options.
+# What training loops leave in their checkpoints beside the weights: values and arrays of numpy, paths, options.
 IGNORED_NAMES = (
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
+    "numpy.ndarray",
+    "_codecs.encode",
     "numpy.dtype",
     "pathlib.Path",
     "pathlib.PosixPath",
@@ -92,6 +96,12 @@ def read_checkpoint(path: Path, *, check_sums: bool = True) -> Checkpoint:
     except MemoryError:
         raise ModelError(f"'{path.name}' needs more memory than a file of its size should.") from None
     except Exception as error:  # whatever a damaged file makes the readers raise
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if asked:
+            raise ModelError(
+                f"'{path.name}' holds more than weights: it asks for '{asked[1]}', which could run programs and is not "
+                "opened. Ask its maker for the weights alone, as torch.save(model.state_dict(), FILE) or safetensors."
+            ) from None
         raise ModelError(f"'{path.name}' cannot be read ({_reason(error)}); download it again.") from None
     return _checkpoint(content, path.name, size)
 
@@ -164,9 +174,6 @@ def _restricted_load(path: Path, mmap: bool):
 
 def _reason(error: Exception) -> str:
     """One short clause for a person out of torch's paragraphs."""
-    name = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if name:
-        return f"it asks for '{name[1]}', which is not needed for weights and could run programs"
     return f"{type(error).__name__}: {str(error).strip().split(chr(10))[0][:120]!a}"
 
 

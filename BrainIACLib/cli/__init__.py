@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import BrainIACLib
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.foreign_text import printable_output
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter of a file name shows its code
                 stream.reconfigure(errors="backslashreplace")
         try:
-            return _run(arguments)
+            with printable_output():
+                return _run(arguments)
         finally:
             if sys.stdout is not None:  # as where a program without a terminal starts this one
                 sys.stdout.flush()  # not first at Python's exit, where a closed pipe could only end in a traceback
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     # Imported here, so that Ctrl+C in the moment that it takes is answered as at any other.
-    from BrainIACLib.cli import analysis, embed, models, node, serve, study, train_head, volumes
+    from BrainIACLib.cli import analysis, batch, embed, models, node, serve, study, train_head, volumes
     from BrainIACLib.cli.scan_options import print_json
 
     parser = _Parser(prog="brainiac", description="Brain MRI analysis with BrainIAC.")
@@ -55,6 +57,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     analysis.add_commands(commands)
     study.add_commands(commands)
     embed.add_commands(commands)
+    batch.add_commands(commands)
     train_head.add_commands(commands)
     models.add_commands(commands)
     volumes.add_commands(commands)

@@ -20,15 +20,20 @@ def add_scan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--frame", type=from_zero, metavar="N", help="the frame to read of a 4D file, from 0")
     brain = command.add_mutually_exclusive_group()
     brain.add_argument("--mask", type=Path, metavar="FILE", help="use this brain mask instead of extracting the brain")
-    for field in dataclasses.fields(PreprocessingOptions):
-        _add_option(brain if field.name == "brain_extraction" else command, field)
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    add_preprocessing_options(command, brain)
 
 
-def add_preprocessing_options(command: argparse.ArgumentParser) -> None:
-    """How scans are prepared and on what it is computed, for commands that find their scans themselves."""
+def add_preprocessing_options(
+    command: argparse.ArgumentParser, brain: argparse._ActionsContainer | None = None
+) -> None:
+    """How scans are prepared and on what it is computed.
+
+    Parameters
+    ----------
+    brain : holds the ways to find the brain, where ``command`` has others than the option.
+    """
     for field in dataclasses.fields(PreprocessingOptions):
-        _add_option(command, field)
+        _add_option(brain if brain is not None and field.name == "brain_extraction" else command, field)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import typing
 from pathlib import Path
 
 from BrainIACLib.cli.embed import table_path
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.cli.scan_options import add_models_dir, print_json
+
+if typing.TYPE_CHECKING:
+    from BrainIACLib.head_training.report import HeadReport
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -31,6 +35,18 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--event", default="event", metavar="COLUMN", help="of survival: 1 happened, 0 censored")
     train.add_argument("--endpoint", type=float, metavar="TIME", help="of survival: probability by when (one year)")
     train.add_argument("--slots", metavar="T1CE,FLAIR", help="join these scans of a session; the others are left out")
+    train.add_argument(
+        "--missing",
+        metavar="CODES",
+        help="cells of the label that mean 'no value', such as --missing=-999,x (empty ones and NA always do)",
+    )
+    train.add_argument(
+        "--leave-out", action="append", default=[], metavar="CLASS", help="leave the cases of this class out"
+    )
+    train.add_argument(
+        "--covariates", metavar="age_years,sex", help="columns whose answers are shown beside the image's"
+    )
+    train.add_argument("--site", metavar="COLUMN", help="also leave out each site as a whole")
     train.add_argument("--head", choices=("linear", "two-layer"), default="linear", help="two-layer: the paper's")
     train.add_argument("--class-weights", choices=("balanced", "none"), default="balanced", help="(balanced)")
     train.add_argument("--coverage", type=_share, default=0.9, help="of prediction sets and intervals (0.9)")
@@ -53,10 +69,16 @@ def _share(text: str) -> float:
     return value
 
 
+def _names(text: str | None) -> tuple[str, ...]:
+    """A list with commas."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
 def _train(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.store import user_folders
     from BrainIACLib.embeddings.files import read_table
-    from BrainIACLib.head_training.cases import with_labels
+    from BrainIACLib.head_training.labels import with_labels
+    from BrainIACLib.head_training.report import report_to_json
     from BrainIACLib.head_training.training import train_head
 
     table = read_table(options.embeddings)
@@ -75,7 +97,11 @@ def _train(options: argparse.Namespace) -> int:
             coverage=options.coverage,
             event=options.event,
             endpoint=options.endpoint,
-            slots=tuple(options.slots.split(",")) if options.slots else None,
+            slots=_names(options.slots) or None,
+            missing=None if options.missing is None else _names(options.missing),
+            leave_out=tuple(options.leave_out),
+            covariates=_names(options.covariates),
+            site=options.site,
         )
     store = options.models_dir or user_folders()[0]
     if options.report:  # before the head is installed: if it cannot be written, nothing has changed
@@ -83,10 +109,10 @@ def _train(options: argparse.Namespace) -> int:
 
         from BrainIACLib.publishing import write_text
 
-        write_text(json.dumps(head.report, indent=1) + "\n", options.report)
+        write_text(json.dumps(report_to_json(head.report), indent=1) + "\n", options.report)
     folder = None if options.dry_run else head.install(store, replace=options.replace)
     if options.json:
-        print_json(folder=str(folder) if folder else None, report=head.report)
+        print_json(folder=str(folder) if folder else None, report=report_to_json(head.report))
         return 0
     _print_report(head.report)
     if folder:
@@ -96,35 +122,23 @@ def _train(options: argparse.Namespace) -> int:
         print(f"\nInstalled as {folder}\nUse it: brainiac analyze {scans} --task {options.task} --out FOLDER{where}")
         if not head.cases.complete:
             print("Name those of these scans that there are; some may be missing, as in training.")
-    print(head.report["notice"])
+    print(head.report.notice)
     return 0
 
 
-def _print_report(report: dict) -> None:
-    from BrainIACLib.head_training.report import coverage_in_words
+def _print_report(report: "HeadReport") -> None:
+    from BrainIACLib.head_training.words import hardest_in_words, sections
 
-    counts = f"{report['cases']} cases of {report['patients']} patients ({report['scans']} scans)"
-    print(f"{report['task']}: {report['kind']} of '{report['target']}', {report['solver']}, {counts}")
-    print(f"  {report['labels_in_words']}")
-    print(f"Cross-validated by patient in {report['folds']} folds (95 % intervals by patient):")
-    for name, figure in report["metrics"].items():
-        interval = "" if figure["low"] is None else f" ({figure['low']:.3f} to {figure['high']:.3f})"
-        print(f"  {name} {figure['value']:.3f}{interval}: {figure['meaning']}")
-        if "p_against_the_mean" in figure:
-            print(f"    against always answering the mean: p = {figure['p_against_the_mean']:.4f}")
-    if "confusion" in report:
-        width = max(6, *(len(name) + 2 for name in report["classes"]))
-        print("  answers, and of each true class how many got them:")
-        print("   " + "".join(f"{name:>{width}}" for name in ("truth", *report["classes"])))
-        for name, row in zip(report["classes"], report["confusion"], strict=True):
+    for section in sections(report):
+        print(f"{section.title}:")
+        for line in section.lines:
+            print(f"  {line}")
+    if report.confusion:
+        width = max(6, *(len(name) + 2 for name in report.classes))
+        print("Answers, and of each true class how many got them:")
+        print("   " + "".join(f"{name:>{width}}" for name in ("truth", *report.classes)))
+        for name, row in zip(report.classes, report.confusion, strict=True):
             print(f"   {name:>{width}}" + "".join(f"{count:{width}d}" for count in row))
-    for name in ("median_split", "calibration"):
-        if meaning := report.get(name, {}).get("meaning"):
-            print(f"  {meaning}")
-    print(f"  {coverage_in_words(report['conformal'])}")
-    print(f"{report['permutation']['meaning']}\n{report['learning_curve']['verdict']}")
-    for note in report["notes"]:
-        print(f"note: {note}")
     print("Hardest cases, answered by a head that had not seen the patient:")
-    for row in report["hardest"][:5]:
-        print(f"  {' + '.join(row['scans'])}: {row['in_words']}")
+    for line in hardest_in_words(report, 5):
+        print(f"  {line}")

@@ -6,7 +6,6 @@ A user name and password for the server are taken from the person's ``.netrc``, 
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.job import UNATTENDED, Job
+from BrainIACLib.private_folder import temporary_folder
 
 if TYPE_CHECKING:
     from dicomweb_client.api import DICOMwebClient
@@ -47,7 +47,7 @@ def retrieved(url: str, study_uid: str, job: Job = UNATTENDED) -> Iterator[Retri
     wanted = [row for row in rows if _value(row, "00080060") not in NOT_IMAGES]
     if not wanted:
         raise BrainIACError(f"The server '{url}' has no images of such a study; check the StudyInstanceUID.")
-    with tempfile.TemporaryDirectory(prefix="brainiac-") as folder:
+    with temporary_folder() as folder:
         count, failed, reason = 0, 0, ""
         for number, row in enumerate(wanted):
             job.report(f"series {number + 1} of {len(wanted)}", number / len(wanted))
@@ -58,12 +58,12 @@ def retrieved(url: str, study_uid: str, job: Job = UNATTENDED) -> Iterator[Retri
                 failed, reason = failed + 1, str(error)
                 continue
             for dataset in datasets:
-                dataset.save_as(Path(folder, f"{count:06d}.dcm"), enforce_file_format=True)
+                dataset.save_as(folder / f"{count:06d}.dcm", enforce_file_format=True)
                 count += 1
         if not count:
             raise BrainIACError(reason or f"The server '{url}' gives no images of this study.")
         notes = (f"{failed} of {len(wanted)} series could not be had from the server.",) if failed else ()
-        yield Retrieved(Path(folder), notes)
+        yield Retrieved(folder, notes)
 
 
 def store(url: str, files: Sequence[Path], job: Job = UNATTENDED) -> int:

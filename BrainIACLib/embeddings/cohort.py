@@ -22,8 +22,8 @@ class Case:
 
 
 def cases_of_files(paths: Sequence[Path]) -> list[Case]:
-    """Scans without a manifest: nothing is known of them."""
-    return [Case(path, {"scan": str(path)}) for path in paths]
+    """Scans without a manifest: nothing is known of them. Of a name that is no UTF-8 the codes of its bytes stand."""
+    return [Case(path, {"scan": str(path).encode("utf-8", "backslashreplace").decode("utf-8")}) for path in paths]
 
 
 def read_cohort(manifest: Path) -> list[Case]:

@@ -15,6 +15,7 @@ from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.preprocessing.brain_extraction import network_version
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.template import icbm152
+from BrainIACLib.scans import image_identity
 
 LIBRARY = Path(BrainIACLib.__file__).parent
 ROOMS = ("scans", "preprocessing", "models")  # the code between a file and its embedding
@@ -24,19 +25,15 @@ def preprocessing_sha256(
     options: PreprocessingOptions,
     encoder: EncoderContract,
     mask: sitk.Image | None = None,
-    series_uid: str | None = None,
-    frame: int | None = None,
 ) -> str:
     """Of everything that can change the encoder's input for a given image.
 
     That is what was asked for, the template, the encoder's input format, the versions of the packages that compute, the
-    network that extracts the brain, which series or frame of a file is read, and the code itself, so that no update
-    can leave a stale row.
+    network that extracts the brain, and the code itself, so that no update can leave a stale row.
     """
     recipe = {
         "options": dataclasses.asdict(options),
-        "mask": None if mask is None else _image_sha256(mask),
-        "read": [series_uid, frame],  # the hash of an image is that of its file, which may hold several
+        "mask": None if mask is None else image_identity(mask),
         "encoder": {k: v for k, v in dataclasses.asdict(encoder).items() if k not in ("weights", "sha256")},
         "template": icbm152().sha256,
         "versions": {name: metadata.version(name) for name in ("SimpleITK", "torch", "numpy")},
@@ -51,8 +48,3 @@ def _code_sha256() -> str:
     for path in sorted(path for room in ROOMS for path in (LIBRARY / room).rglob("*.py")):
         digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()
-
-
-def _image_sha256(image: sitk.Image) -> str:
-    place = (image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection())
-    return hashlib.sha256(repr(place).encode() + sitk.GetArrayViewFromImage(image).tobytes()).hexdigest()

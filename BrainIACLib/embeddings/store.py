@@ -1,14 +1,15 @@
 """Embed many scans into a table, each once: stopped runs go on where they were, nothing stale is taken over.
 
 While a run lasts, every finished scan is a line of a journal beside the table (``.NAME.partial``), so that a kill or a
-power cut costs one scan; at the end the table is written whole and the journal removed.
+power cut costs one scan; at the end the table is written whole and the journal removed. One run at a time writes a
+table. A scan is known by its voxels and grid; rows and journals of versions that knew it by its file's bytes have
+other keys, and are computed again.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,10 +24,11 @@ from BrainIACLib.embeddings.files import check_format, read_table, write_table
 from BrainIACLib.embeddings.image_measures import MEASURES, measures_of
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.embeddings.table import EmbeddingTable, table_of
-from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.errors import BrainIACError, Cancelled, in_a_sentence, is_for_the_caller
 from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.publishing import Journal, locked
 from BrainIACLib.scans import Scan, read_scan
 
 Key = tuple[str, str, str]  # sha256 of the image, of the preprocessing, of the encoder
@@ -86,49 +88,62 @@ def embed_cohort(
     check_format(out)
     if not out.parent.is_dir():
         raise BrainIACError(f"The folder '{out.parent}' does not exist; make it, or choose another place.")
-    if out.exists() and not replace:
-        _check_nothing_lost(out, cases)
-    options = options or PreprocessingOptions()
-    contract = find_encoder(predictor.models_folder, model_id).contract
-    recipe = preprocessing_sha256(options, contract.encoder, mask, series_uid, frame)
-    read = read or partial(read_scan, series_uid=series_uid, frame=frame)
-    journal = _Journal(out)
-    known = {**_rows_of(out), **journal.rows}
-    rows, vectors, failures = [], [], {}
-    computed = 0
-    for case in cases:
-        try:
-            job.check()
-            scan = read(case.path)
-            key = (scan.sha256, recipe, contract.encoder.sha256)
-            if key not in known:
-                standardised = predictor.set_study({"scan": scan}, options, job, mask=mask)["scan"]
-                vector, _ = predictor.embed("scan", model_id)
-                warnings = " ".join(predictor.warnings_of("scan"))
-                known[key] = Known(np.array(vector, np.float32), warnings, measures_of(standardised))
-                journal.add(key, known[key])
+    busy = f"Another process is embedding into '{out}'; wait for it, or choose another place."
+    with locked(out.with_name(f".{out.name}.lock"), busy):
+        if out.exists() and not replace:
+            _check_nothing_lost(out, cases)
+        options = options or PreprocessingOptions()
+        contract = find_encoder(predictor.models_folder, model_id).contract
+        recipe = preprocessing_sha256(options, contract.encoder, mask)
+        read = read or partial(read_scan, series_uid=series_uid, frame=frame)
+        journal = _Journal(out)
+        known = {**_rows_of(out), **journal.rows}
+        rows, vectors, failures = [], [], {}
+        computed = 0
+        for case in cases:
+            found = None
+            try:
+                job.check()
+                scan = read(case.path)
+                key = (scan.identity, recipe, contract.encoder.sha256)
+                if key not in known:
+                    standardised = predictor.set_study({"scan": scan}, options, job, mask=mask)["scan"]
+                    vector, _ = predictor.embed("scan", model_id)
+                    warnings = " ".join(predictor.warnings_of("scan"))
+                    found = Known(np.array(vector, np.float32), warnings, measures_of(standardised))
+            except Cancelled:
+                raise Cancelled("Stopped as asked; the scans embedded so far are kept for the next run.") from None
+            except Exception as error:
+                if is_for_the_caller(error, predictor.device):
+                    raise
+                failures[case.facts["scan"]] = in_a_sentence(error)
+                if done is not None:
+                    done(case, failures[case.facts["scan"]])
+                continue
+            if found is not None:
+                known[key] = found
+                journal.add(key, found)
                 computed += 1
-        except Cancelled:
-            raise Cancelled("Stopped as asked; the scans embedded so far are kept for the next run.") from None
-        except BrainIACError as error:
-            failures[case.facts["scan"]] = str(error)
+            found = known[key]
+            computed_facts = dict(zip(("sha256", "preprocessing_sha256", "encoder_sha256"), key, strict=True))
+            computed_facts |= {"model": contract.id, "preset": options.preset, **found.measures}
+            rows.append({**case.facts, **computed_facts, "warnings": _warnings(scan, found)})
+            vectors.append(found.vector)
             if done is not None:
-                done(case, str(error))
-            continue
-        found = known[key]
-        computed_facts = dict(zip(("sha256", "preprocessing_sha256", "encoder_sha256"), key, strict=True))
-        computed_facts |= {"model": contract.id, "preset": options.preset, "warnings": found.warnings, **found.measures}
-        rows.append({**case.facts, **computed_facts})
-        vectors.append(found.vector)
-        if done is not None:
-            done(case, None)
-    if failures and out.exists() and not replace:
-        _check_nothing_failed(out, failures)
-    table = table_of(rows, vectors) if rows else None
-    if table is not None:
-        write_table(table, out)
-        journal.remove()
-    return Embedded(table, computed, len(rows) - computed, failures)
+                done(case, None)
+        if failures and out.exists() and not replace:
+            _check_nothing_failed(out, failures)
+        table = table_of(rows, vectors) if rows else None
+        if table is not None:
+            write_table(table, out)
+            journal.remove()
+        return Embedded(table, computed, len(rows) - computed, failures)
+
+
+def _warnings(scan: Scan, found: Known) -> str:
+    """Those of this file, and those of the image, which may have been computed from another file of the same image."""
+    own = [warning for warning in scan.warnings if warning not in found.warnings]
+    return " ".join([*own, found.warnings]).strip()
 
 
 def _check_nothing_lost(out: Path, cases: Sequence[Case]) -> None:
@@ -182,31 +197,22 @@ def _rows_of(path: Path) -> dict[Key, Known]:
 
 
 class _Journal:
-    """The scans that an unfinished run has embedded; a line that was cut off by a kill is ignored."""
+    """The scans that an unfinished run has embedded."""
 
     def __init__(self, out: Path):
-        self._path = out.with_name(f".{out.name}.partial")
+        self._journal = Journal(out.with_name(f".{out.name}.partial"))
         self.rows: dict[Key, Known] = {}
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
-        for line in lines:
+        for row in self._journal.rows():
             with contextlib.suppress(ValueError, KeyError, TypeError):
-                row = json.loads(line)
                 vector = np.frombuffer(base64.b64decode(row["embedding"], validate=True), "<f4")
-                if len(vector) == row["size"]:
-                    self.rows[tuple(row["key"])] = Known(vector, row["warnings"], row.get("measures", {}))
+                first, second, third = row["key"]
+                self.rows[first, second, third] = Known(vector, row["warnings"], row["measures"])
 
     def add(self, key: Key, known: Known) -> None:
+        """Raises BrainIACError if the disk is full or the folder cannot be written."""
         text = base64.b64encode(known.vector.astype("<f4").tobytes()).decode()
-        row = {"key": key, "size": len(known.vector), "warnings": known.warnings, "measures": dict(known.measures)}
-        row["embedding"] = text
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write("\n" + json.dumps(row))  # the line break first: a cut-off line before ends there
-        except OSError as error:
-            raise BrainIACError(
-                f"The folder '{self._path.parent}' cannot be written to ({error.strerror}); choose another --out or "
-                "free some space."
-            ) from None
+        self._journal.add({"key": key, "warnings": known.warnings, "measures": dict(known.measures), "embedding": text})
 
     def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
+        """The table holds all of it."""
+        self._journal.remove()

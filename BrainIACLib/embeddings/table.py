@@ -7,7 +7,7 @@ Columns that are always there (text; empty where unknown):
 | ``scan`` | path of the scan, as the manifest or the person gave it |
 | ``patient``, ``session`` | whose scan, and which visit; scans without a patient are taken for different people |
 | ``sequence`` | a name of ``BrainIACLib.sequences`` |
-| ``sha256`` | of the image's bytes |
+| ``sha256`` | of the voxels and the grid that were read (``Scan.identity``) |
 | ``preprocessing_sha256`` | of the preprocessing asked for, its code, versions and template, and the encoder's input |
 | ``model``, ``encoder_sha256`` | whose encoder, and the sha256 of its weights |
 | ``preset`` | ``standard`` or ``official`` |

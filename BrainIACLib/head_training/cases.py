@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 import numpy as np
 
-from BrainIACLib.embeddings.cohort import COMPUTED
-from BrainIACLib.embeddings.table import FACTS, EmbeddingTable
+from BrainIACLib.embeddings.image_measures import MEASURES, measured_numbers
+from BrainIACLib.embeddings.table import EmbeddingTable
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.head_training.targets import LEAST_PATIENTS, LEAST_PER_CLASS, Target, read_target
-from BrainIACLib.manifests import read_rows
+from BrainIACLib.head_training.labels import is_known, missing_named, refuse_missing_numbers
+from BrainIACLib.head_training.patients import near_duplicates, people_of, same_name
+from BrainIACLib.head_training.report import NearDuplicate
+from BrainIACLib.head_training.targets import LEAST_PATIENTS, LEAST_PER_CLASS, Target, one_spelling, read_target
 from BrainIACLib.sequences import STUDY_ORDER
 
 ANY = "any"
-ABSENT = ("", "nan", "na", "n/a", "#n/a", "<na>", "null")
 TIMES = re.compile("time|surviv|(^|_)(months|weeks|days)$")
 
 
@@ -39,44 +40,22 @@ class Cases:
     ages: np.ndarray
     preset: str  # of the embeddings
     notes: tuple[str, ...]
+    columns: Mapping[str, np.ndarray]  # the table's other columns, one text a case
+    measures: Mapping[str, np.ndarray]  # name of ``image_measures`` -> (n, k), as far as the table has them
+    near_duplicates: tuple[NearDuplicate, ...] = ()
 
     def __len__(self) -> int:
         return len(self.embeddings)
 
 
-def with_labels(table: EmbeddingTable, path: Path) -> EmbeddingTable:
-    """The table with the columns of a CSV file, joined by ``scan``, or by ``patient`` (and ``session``).
-
-    Raises
-    ------
-    BrainIACError : the file cannot be read, has no such column, or says two things of one scan.
-    """
-    names, rows = read_rows(path, "The file of labels")
-    keys = ["scan"] if "scan" in names else [name for name in ("patient", "session") if name in names]
-    if not keys or keys == ["session"]:
-        raise BrainIACError(
-            f"The file of labels '{path}' has no column 'scan' or 'patient' that says whose they are; its columns are "
-            f"{', '.join(names) or 'none'}."
-        )
-    labels: dict[tuple, Mapping[str, str]] = {}
-    for number, row in rows:
-        if not row[keys[0]]:  # otherwise all scans without a patient would get this label
-            raise BrainIACError(f"Line {number} of '{path}' has an empty '{keys[0]}'; fill it in or take the line out.")
-        if labels.setdefault(tuple(row[key] for key in keys), row) is not row:
-            raise BrainIACError(f"Line {number} of '{path}' gives labels to '{row[keys[0]]}' a second time.")
-    of_rows = [labels.get(key, {}) for key in zip(*(table.columns[key] for key in keys), strict=True)]
-    columns = {
-        name: np.array([row.get(name, "") for row in of_rows], dtype=np.str_)
-        for name in names
-        if name not in keys and name not in COMPUTED
-    }
-    for name in set(columns) & set(FACTS):  # an empty cell takes nothing away, least of all who the patient is
-        columns[name] = np.where(columns[name] == "", table.columns[name], columns[name])
-    return EmbeddingTable({**table.columns, **columns}, table.embeddings)
-
-
 def make_cases(
-    table: EmbeddingTable, target: str, kind: str = "auto", event: str = "event", slots: Sequence[str] | None = None
+    table: EmbeddingTable,
+    target: str,
+    kind: str = "auto",
+    event: str = "event",
+    slots: Sequence[str] | None = None,
+    missing: Sequence[str] | None = None,
+    leave_out: Sequence[str] = (),
 ) -> Cases:
     """The cases that have a label, joined and checked.
 
@@ -84,6 +63,8 @@ def make_cases(
     ----------
     slots : the sequences whose scans of one session are joined; None: joined where every scan has a sequence, no
         session has one twice, and all scans of a session have the same label; otherwise every scan is a case.
+    missing : cells of the label that mean "no value"; None takes the usual words, and asks about the usual numbers.
+    leave_out : classes whose cases are left out.
 
     Raises
     ------
@@ -96,15 +77,25 @@ def make_cases(
                 "add it to the manifest or hand in --labels."
             )
     notes: list[str] = []
-    table = _usable(table, target, event if kind == "survival" else None, slots, notes)
-    labels = table.columns[target]
-    patients = _groups(table, labels, notes)
+    table = _usable(table, target, event if kind == "survival" else None, slots, missing, notes)
+    if leave_out:
+        table = _without_classes(table, target, leave_out, notes)
+    labels = np.array(one_spelling(target, table.columns[target].tolist(), notes), dtype=np.str_)
+    patients = people_of(table, labels, is_known(table.columns["patient"]), notes)
     members, order, complete = _joined(table, labels, slots)
-    texts = [labels[rows[0]] for rows in members]
-    events = [table.columns[event][rows[0]] for rows in members] if kind == "survival" else None
-    names = tuple(table.columns["scan"][rows[0]] for rows in members)
+    texts = [str(labels[rows[0]]) for rows in members]
+    events = [str(table.columns[event][rows[0]]) for rows in members] if kind == "survival" else None
+    names = tuple(str(table.columns["scan"][rows[0]]) for rows in members)
     read = read_target(target, texts, kind, events, names)
+    if missing is None:
+        refuse_missing_numbers(target, texts)
+    embeddings = np.array([_mean_over_slots(table, rows) for rows in members], np.float64)
     groups = np.unique(np.array([patients[rows[0]] for rows in members]), return_inverse=True)[1]
+    pairs = near_duplicates(embeddings, groups, names)
+    for pair in pairs:
+        one, other = (groups[names.index(name)] for name in (pair.first, pair.second))
+        groups[groups == other] = one
+    groups = np.unique(groups, return_inverse=True)[1]
     _check_size(read, groups)
     if read.kind == "regression" and event in table.columns and TIMES.search(target):
         notes.append(
@@ -119,7 +110,7 @@ def make_cases(
         )
     ages = table.columns.get("age_years", np.full(len(table), ""))
     return Cases(
-        embeddings=np.array([_mean_over_slots(table, rows) for rows in members], np.float64),
+        embeddings=embeddings,
         target=read,
         groups=groups,
         names=names,
@@ -129,14 +120,53 @@ def make_cases(
         ages=np.array([_age(ages[rows[0]]) for rows in members]),
         preset=str(table.columns["preset"][0]),
         notes=tuple(notes),
+        columns=_columns_of_cases(table, members, (target, event) if kind == "survival" else (target,)),
+        measures={
+            name: np.array([numbers[rows].mean(axis=0) for rows in members])
+            for name in MEASURES
+            if (numbers := measured_numbers(table.columns, name)) is not None
+        },
+        near_duplicates=tuple(pairs),
     )
 
 
-def _usable(table, target: str, event: str | None, slots, notes: list[str]) -> EmbeddingTable:
+NOT_COMPARED = ("scan", "sha256", "preprocessing_sha256", "model", "encoder_sha256", "preset", "patient", *MEASURES)
+
+
+def _columns_of_cases(table: EmbeddingTable, members: list[list[int]], learned: tuple[str, ...]) -> dict:
+    """What else the table says of each case, and the folder of its scan, which often is a study or a class."""
+    columns = {name: texts for name, texts in table.columns.items() if name not in (*NOT_COMPARED, *learned)}
+    columns["warnings"] = np.where(table.columns["warnings"] == "", "none", "some")
+    columns["folder of the scan"] = np.array([PurePath(scan).parent.as_posix() for scan in table.columns["scan"]])
+    return {
+        name: np.array([" + ".join(dict.fromkeys(texts[rows].tolist())) for rows in members], dtype=np.str_)
+        for name, texts in columns.items()
+    }
+
+
+def _without_classes(table: EmbeddingTable, target: str, names: Sequence[str], notes: list[str]) -> EmbeddingTable:
+    """Raises BrainIACError for a name that no case has."""
+    labels = one_spelling(target, [*table.columns[target].tolist(), *names], [])
+    cells, asked = np.array(labels[: len(table)]), labels[len(table) :]
+    for name in asked:
+        if not (cells == name).any():
+            raise BrainIACError(f"No case has '{name}' in the column '{target}', so it cannot be left out.")
+    out = np.isin(cells, asked)
+    notes.append(f"{int(out.sum())} scans of the classes {', '.join(asked)} were left out as asked.")
+    if out.all():
+        raise BrainIACError(f"All cases of the column '{target}' were left out.")
+    return table.rows(np.flatnonzero(~out))
+
+
+def _usable(table, target: str, event: str | None, slots, missing, notes: list[str]) -> EmbeddingTable:
     _check_one_recipe(table)
-    keep = _known(table.columns[target])
-    if event is not None:
-        keep &= _known(table.columns[event])
+    keep = np.ones(len(table), bool)
+    for column in (target, event):
+        if column is not None:
+            known = is_known(table.columns[column], missing)
+            keep &= known
+            if said := missing_named(column, table.columns[column], known):
+                notes.append(said)
     if slots is not None:
         of_slots = np.isin(table.columns["sequence"], list(slots))
         if not of_slots.any():
@@ -170,47 +200,14 @@ def _check_one_recipe(table: EmbeddingTable) -> None:
             )
 
 
-def _known(texts: np.ndarray) -> np.ndarray:
-    """(n,) whether a cell says anything; what spreadsheets and pandas write for nothing must not become a class."""
-    return ~np.isin(np.char.lower(np.char.strip(texts)), ABSENT)
-
-
-def _groups(table: EmbeddingTable, labels: np.ndarray, notes: list[str]) -> np.ndarray:
-    """(n,) number of the patient; the same image or the same embedding makes two patients one."""
-    patients = np.array([p or f"scan {i}" for i, p in enumerate(table.columns["patient"])])
-    if (table.columns["patient"] == "").any():
-        notes.append(
-            "Scans without a patient are taken for different people; if they are not, the figures are too good."
-        )
-    numbers = np.unique(patients, return_inverse=True)[1]
-    for what, keys in (
-        ("image", table.columns["sha256"]),
-        ("embedding", np.array([row.tobytes() for row in np.ascontiguousarray(table.embeddings)], dtype=object)),
-    ):
-        first: dict[object, int] = {}
-        merged = 0
-        for row, key in enumerate(keys):
-            other = first.setdefault(key, row)
-            if what == "image" and labels[other] != labels[row]:
-                raise BrainIACError(
-                    f"'{table.columns['scan'][row]}' and '{table.columns['scan'][other]}' are the same image with the "
-                    f"labels '{labels[row]}' and '{labels[other]}'; correct the manifest."
-                )
-            if numbers[other] != numbers[row]:
-                numbers[numbers == numbers[row]] = numbers[other]
-                merged += 1
-        if merged:
-            notes.append(f"{merged} scans have the same {what} as one of another patient: both count as one patient.")
-    return numbers
-
-
 def _joined(table: EmbeddingTable, labels: np.ndarray, slots) -> tuple[list[list[int]], tuple[str, ...], bool]:
     """The rows of each case, the slots, and whether every case has them all."""
     sequences = table.columns["sequence"]
     sessions: dict[tuple, list[int]] = {}
+    known = is_known(table.columns["patient"])
     for row in range(len(table)):
-        patient = table.columns["patient"][row] or f"scan {row}"
-        sessions.setdefault((patient, table.columns["session"][row]), []).append(row)
+        patient = same_name(table.columns["patient"][row]) if known[row] else f"scan {row}"
+        sessions.setdefault((patient, same_name(table.columns["session"][row])), []).append(row)
     joinable = (sequences != "").all() and all(
         len(set(sequences[rows])) == len(rows) and len(set(labels[rows])) == 1 for rows in sessions.values()
     )
@@ -251,7 +248,8 @@ def _check_size(target: Target, groups: np.ndarray) -> None:
         count = len(set(groups[target.values == number]))
         if count < LEAST_PER_CLASS:
             raise BrainIACError(
-                f"The class '{name}' has {count} patients; at least {LEAST_PER_CLASS} are needed in each class."
+                f"The class '{name}' has {count} patients; at least {LEAST_PER_CLASS} are needed in each class. It "
+                "can be left out with --leave-out."
             )
 
 

@@ -20,12 +20,14 @@ Head = LinearHead | TwoLayerHead
 class CrossValidated:
     """``outputs``: (n, k) out of fold; ``fold``: (n,) of each case; ``penalties``: one a fold, chosen inside it.
 
-    Of survival: log hazard ratios against the mean of the cases that the head was fitted on.
+    Of survival: log hazard ratios against the mean of the cases that the head was fitted on; ``high``: (n,) whether
+    that is above the median of those cases, which no case left out has a part in (C-10).
     """
 
     outputs: np.ndarray
     fold: np.ndarray
     penalties: tuple[float, ...]
+    high: np.ndarray | None = None
 
 
 def cross_validate(
@@ -44,6 +46,7 @@ def cross_validate(
     rng = np.random.default_rng(seed)
     fold = stratified_folds(cases.target, cases.groups, fold_count(cases.target, cases.groups), rng)
     outputs, penalties = None, []
+    high = np.zeros(len(cases), bool) if cases.target.kind == "survival" else None
     numbers = np.unique(fold)
     for done, number in enumerate(numbers):
         out = fold == number
@@ -51,9 +54,33 @@ def cross_validate(
         answered = held_out_outputs(fitted, cases, ~out, out)
         outputs = np.zeros((len(cases), answered.shape[1])) if outputs is None else outputs
         outputs[out] = answered
+        if high is not None:
+            high[out] = answered[:, 0] > np.median(held_out_outputs(fitted, cases, ~out, ~out)[:, 0])
         penalties.append(fitted.penalty)
         job.report("cross-validation", (done + 1) / len(numbers))
-    return CrossValidated(outputs, fold, tuple(penalties))
+    return CrossValidated(outputs, fold, tuple(penalties), high)
+
+
+def answers_under(
+    folds: np.ndarray, inputs: np.ndarray, cases: Cases, seed: int, balanced: bool, transform=None
+) -> np.ndarray:
+    """(n, k) out-of-fold outputs of linear heads on other inputs (n, m) than the embeddings, under given folds.
+
+    Parameters
+    ----------
+    transform : makes the inputs of a fold from (inputs, mask of the cases seen), for what must be fitted inside it.
+    """
+    rng, outputs = np.random.default_rng([seed, 2]), None
+    for number in np.unique(folds):
+        out = folds == number
+        of_fold = inputs if transform is None else transform(inputs, ~out)
+        fitted = fit_linear_head(of_fold[~out], cases.target.rows(~out), cases.groups[~out], rng, balanced)
+        answered = fitted.outputs(of_fold[out])
+        if cases.target.kind == "survival":
+            answered = answered - fitted.outputs(of_fold[~out]).mean(axis=0)
+        outputs = np.zeros((len(cases), answered.shape[1])) if outputs is None else outputs
+        outputs[out] = answered
+    return outputs
 
 
 def held_out_outputs(fitted: Head, cases: Cases, seen: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -17,8 +17,9 @@ from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.checkpoints.store import incoming_folder, install, model_folders, remove
 from BrainIACLib.contracts import OWN_HEAD, HeadContract, ModelContract, RunContract, contract_to_json
 from BrainIACLib.errors import ModelError
-from BrainIACLib.head_training.report import coverage_in_words, doubt_of_worth
+from BrainIACLib.head_training.report import report_to_json
 from BrainIACLib.head_training.two_layer_head import DROPOUT, TwoLayerHead
+from BrainIACLib.head_training.words import doubt_of_worth, figures_for_contract, sections
 from BrainIACLib.trust.novelty import write_novelty
 
 if typing.TYPE_CHECKING:
@@ -46,7 +47,7 @@ def install_head(head: "TrainedHead", store: Path, folders: Sequence[Path] | Non
             contract = _contract(head, encoder, sha256, ood_sha256)
             (incoming / "contract.json").write_text(contract_to_json(contract), encoding="utf-8")
             (incoming / "card.md").write_text(_card(head, contract), encoding="utf-8")
-            (incoming / REPORT).write_text(json.dumps(head.report) + "\n", encoding="utf-8")
+            (incoming / REPORT).write_text(json.dumps(report_to_json(head.report)) + "\n", encoding="utf-8")
         except OSError as error:
             raise ModelError(f"'{store}' cannot be written ({error.strerror}); nothing was installed.") from None
         for model in earlier:
@@ -84,8 +85,8 @@ def _contract(head: "TrainedHead", encoder: ModelContract, sha256: str, ood_sha2
     labels: tuple[str, ...] | None = target.classes or None
     if survival:
         end = f"{head.endpoint:g} {target.unit}"
-        labels = (f"no event within {end}", f"event within {end}")
-    doubt = doubt_of_worth(head.report["permutation"]["p"])
+        labels = (f"low risk (no event within {end})", f"high risk (event within {end})")
+    doubt = doubt_of_worth(head.report.permutation.p)
     return ModelContract(
         id=f"{head.task}-{sha256[:8]}",
         title=f"{head.task}: {target.name} (trained by the user)",
@@ -117,7 +118,9 @@ def _contract(head: "TrainedHead", encoder: ModelContract, sha256: str, ood_sha2
             training_sets=("user's own cohort",),
             training_scans=sum(map(len, cases.scans)),
             endpoint=f"{head.endpoint:g} {target.unit}" if survival else None,
-            metrics=_figures(head),
+            threshold=head.threshold,
+            threshold_source="median probability of the training cases (C-10)" if survival else None,
+            metrics=figures_for_contract(head.report),
             conformal=head.conformal.quantile if head.conformal else None,
             conformal_coverage=head.conformal.coverage if head.conformal else None,
             conformal_measured=head.conformal.measured if head.conformal else None,
@@ -154,7 +157,8 @@ def _valid_range(head: "TrainedHead", patients: int) -> str:
     if head.cases.target.kind == "survival":
         text += (
             f" The probability of an event by {head.endpoint:g} {head.cases.target.unit} was set on held-out cases, "
-            "censoring taken into account; there is no prediction set."
+            "censoring taken into account; high and low risk are divided at the median of the training cases. There "
+            "is no prediction set."
         )
     return text
 
@@ -167,44 +171,12 @@ def _age_range(head: "TrainedHead") -> tuple[float, float] | None:
     return (float(ages.min()), float(ages.max())) if len(ages) and ages.min() < ages.max() else None
 
 
-def _figures(head: "TrainedHead") -> tuple[str, ...]:
-    lines = []
-    for name, figure in head.report["metrics"].items():
-        lines.append(f"{name} {_figure(figure)}, nested cross-validation by patient")
-    p = head.report["permutation"]["p"]
-    return (*lines, "against chance: not tested" if p is None else f"against chance: p = {p:.3g}")
-
-
-def _figure(figure: dict) -> str:
-    interval = "" if figure["low"] is None else f" ({figure['low']:.3g} to {figure['high']:.3g})"
-    return f"{figure['value']:.3g}{interval}"
-
-
 def _card(head: "TrainedHead", contract: ModelContract) -> str:
-    report = head.report
-    lines = [
-        model_card(contract),
-        "## What it is worth",
-        "",
-        f"{report['cases']} cases of {report['patients']} patients, {report['folds']} folds, nobody on both sides of a "
-        "fold. Intervals are 95 %, by resampling patients.",
-        "",
-        f"- {report['labels_in_words']}",
-        *(
-            f"- {name} {_figure(figure)}: {figure['meaning']}"
-            + (f"; against the mean p = {figure['p_against_the_mean']:.3g}" if "p_against_the_mean" in figure else "")
-            for name, figure in report["metrics"].items()
-        ),
-        *(
-            f"- {report[name]['meaning']}"
-            for name in ("median_split", "calibration")
-            if "meaning" in report.get(name, {})
-        ),
-        f"- {report['permutation']['meaning']}",
-        f"- {report['learning_curve']['verdict']}",
-        f"- {coverage_in_words(report['conformal'])}",
-        *(f"- {note}" for note in report["notes"]),
-        "",
+    lines = [model_card(contract), "## What it is worth", ""]
+    lines += ["Nobody stood on both sides of a fold. Intervals are 95 %, by resampling patients.", ""]
+    for section in sections(head.report):
+        lines += [f"### {section.title}", "", *(f"- {line}" for line in section.lines), ""]
+    lines += [
         "## What it cannot do",
         "",
         "It was judged on the cohort that it was trained on, by cross-validation: another scanner, site or population "

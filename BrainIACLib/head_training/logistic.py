@@ -30,7 +30,7 @@ def fit_logistic(
     Parameters
     ----------
     coordinates : (n, r), nearly orthogonal columns of mean nearly 0.
-    classes : (n,) numbers from 0.
+    classes : (n,) numbers from 0, or (n, F) where each fit has its own.
     case_weights : (n, F), 0 for a case that a fit must not see.
     penalties : (F,).
     tolerance : a fit is done when its gradient has fallen to this share of its length at the start.
@@ -41,7 +41,8 @@ def fit_logistic(
     """
     cases, size = coordinates.shape
     outputs = 1 if class_count == 2 else class_count
-    truth = (classes[:, None] == (np.array([1]) if outputs == 1 else np.arange(outputs))).astype(float)  # (n, k)
+    of_fits = classes if classes.ndim == 2 else classes[:, None]  # (n, F or 1)
+    truth = (of_fits[:, :, None] == (np.array([1]) if outputs == 1 else np.arange(outputs))).astype(float)
     design = np.hstack([coordinates, np.ones((cases, 1))])
     lengths = (design**2).sum(axis=0)  # (r + 1,)
     fits = len(penalties)
@@ -53,7 +54,8 @@ def fit_logistic(
     running = np.arange(fits)
     start = None
     for _ in range(most_steps):
-        gradient = _gradient(design, ahead[running], truth, case_weights[:, running]) + (
+        of_running = truth if truth.shape[1] == 1 else truth[:, running]
+        gradient = _gradient(design, ahead[running], of_running, case_weights[:, running]) + (
             ridge[running][:, :, None] * ahead[running]
         )
         scaled = np.abs(gradient * np.sqrt(steps[running])[:, :, None]).max(axis=(1, 2))
@@ -100,7 +102,7 @@ def balanced_weights(classes: np.ndarray, class_count: int) -> np.ndarray:
 
 
 def _gradient(design: np.ndarray, weights: np.ndarray, truth: np.ndarray, case_weights: np.ndarray) -> np.ndarray:
-    """(F, r + 1, k) of the weighted loss; weights (F, r + 1, k), truth (n, k), case_weights (n, F)."""
+    """(F, r + 1, k) of the weighted loss; weights (F, r + 1, k), truth (n, F or 1, k), case_weights (n, F)."""
     fits, size, outputs = weights.shape
     flat = design @ weights.transpose(1, 0, 2).reshape(size, fits * outputs)  # (n, F k)
     values = flat.reshape(-1, fits, outputs)
@@ -109,6 +111,6 @@ def _gradient(design: np.ndarray, weights: np.ndarray, truth: np.ndarray, case_w
     else:
         expected = np.exp(values - values.max(axis=2, keepdims=True))
         expected /= expected.sum(axis=2, keepdims=True)
-    errors = (expected - truth[:, None, :]) * case_weights[:, :, None]
+    errors = (expected - truth) * case_weights[:, :, None]
     product = design.T @ errors.reshape(len(design), fits * outputs)
     return product.reshape(size, fits, outputs).transpose(1, 0, 2)

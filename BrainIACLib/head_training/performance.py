@@ -1,7 +1,8 @@
-"""What the out-of-fold answers are worth: figures with intervals by patient, and in words."""
+"""What the out-of-fold answers are worth: figures with intervals by patient."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from BrainIACLib.errors import StatisticsError
 from BrainIACLib.head_training.cases import Cases
 from BrainIACLib.head_training.logistic import probabilities
+from BrainIACLib.head_training.report import Figure
 from BrainIACLib.head_training.targets import Target
 from BrainIACLib.statistics.bootstrap import bootstrap, bootstrap_difference, paired_permutation_p
 from BrainIACLib.statistics.metrics import auc, balanced_accuracy, c_index, mae
@@ -33,94 +35,60 @@ def decisions(outputs: np.ndarray) -> np.ndarray:
     return (outputs[:, 0] >= 0).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
 
 
-def performance(cases: Cases, outputs: np.ndarray, fold: np.ndarray, seed: int) -> dict[str, dict]:
-    """name -> value, low, high (95 % bootstrap by patient), and what it means."""
-    target, figures = cases.target, {}
+def figure_of(metric: Callable, columns: tuple, groups: np.ndarray, seed: int) -> Figure:
+    """With its 95 % bootstrap interval by patient; without limits where too few resamples hold all classes."""
+    try:
+        found = bootstrap(metric, *columns, groups=groups, resamples=RESAMPLES, seed=seed)
+    except StatisticsError:
+        return Figure(float(metric(*columns)))
+    return Figure(found.value, found.low, found.high)
 
-    def add(name: str, metric: Callable, columns: tuple, meaning: str) -> None:
-        try:
-            found = bootstrap(metric, *columns, groups=cases.groups, resamples=RESAMPLES, seed=seed)
-        except StatisticsError as error:
-            figures[name] = {
-                "value": float(metric(*columns)),
-                "low": None,
-                "high": None,
-                "meaning": f"{meaning}; {error}",
-            }
-            return
-        figures[name] = {"value": found.value, "low": found.low, "high": found.high, "meaning": meaning}
 
+def gain_over(cases: Cases, ours: np.ndarray, theirs: np.ndarray, seed: int) -> Figure:
+    """By how much the main figure of outputs (n, k) is better than that of others; positive is better."""
+    name, metric, columns = main_figure(cases.target)
+    sign = -1.0 if name == "MAE" else 1.0
+    both = columns(cases.target, ours), columns(cases.target, theirs)
+    value = sign * (float(metric(*both[0])) - float(metric(*both[1])))
+    try:
+        found = bootstrap_difference(metric, *both, groups=cases.groups, resamples=RESAMPLES, seed=seed).interval
+    except StatisticsError:
+        return Figure(value)
+    low, high = sorted((sign * found.low, sign * found.high))
+    return Figure(value, low, high)
+
+
+def performance(cases: Cases, outputs: np.ndarray, fold: np.ndarray, seed: int) -> dict[str, Figure]:
+    """name -> figure."""
+    target = cases.target
     name, metric, columns = main_figure(target)
+    figures = {name: figure_of(metric, columns(target, outputs), cases.groups, seed)}
     if target.kind == "regression":
-        add(name, metric, columns(target, outputs), f"mean absolute error in {target.unit}; 0 is perfect")
-        blind = _means_of_others(target.values, fold)
-        add("MAE of the mean", mae, (target.values, blind), "what always answering the mean of the others errs by")
-        add(
-            "R2",
-            _explained,
-            (target.values, outputs[:, 0]),
-            "share of the variance explained; 1 is perfect, 0 is blind",
-        )
-        errors = [np.abs(target.values - answers) for answers in (outputs[:, 0], blind)]
+        truth, blind = target.values, means_of_others(target.values, fold)
+        figures["MAE of the mean"] = figure_of(mae, (truth, blind), cases.groups, seed)
+        figures["R2"] = figure_of(_explained, (truth, outputs[:, 0]), cases.groups, seed)
+        errors = [np.abs(truth - answers) for answers in (outputs[:, 0], blind)]
         p = paired_permutation_p(*errors, groups=cases.groups, seed=seed)
-        figures["MAE"]["p_against_the_mean"] = p
-        return figures
-    if target.kind == "survival":
-        add(
-            name,
-            metric,
-            columns(target, outputs),
-            "chance that of two people the one who had the event first had the higher risk; 0.5 is blind",
-        )
-        return figures
-    if len(target.classes) == 2:
-        add(
-            name,
-            metric,
-            columns(target, outputs),
-            f"chance that a case of '{target.classes[1]}' scores above one of '{target.classes[0]}'; 0.5 is blind",
-        )
-    chance = 1 / len(target.classes)
-    said = decisions(outputs)
-    add(
-        "balanced accuracy",
-        balanced_accuracy,
-        (target.values, said),
-        f"mean accuracy of the classes; {chance:.2f} is blind",
-    )
-    add("accuracy", _accuracy, (target.values, said), "share of cases that are answered right")
+        figures["MAE"] = dataclasses.replace(figures["MAE"], p_against_the_mean=p)
+    if target.kind == "classification":
+        said = decisions(outputs)
+        figures["balanced accuracy"] = figure_of(balanced_accuracy, (target.values, said), cases.groups, seed)
+        figures["accuracy"] = figure_of(_accuracy, (target.values, said), cases.groups, seed)
     return figures
 
 
-def learning_verdict(cases: Cases, fewer: np.ndarray, full: np.ndarray, share: float, seed: int) -> str:
-    """Whether more cases would help, from out-of-fold outputs with a share of the training cases and with all."""
+def negligible_gain(cases: Cases, outputs: np.ndarray) -> float:
+    """A gain of the main figure that would help nobody."""
     name, metric, columns = main_figure(cases.target)
-    found = bootstrap_difference(
-        metric,
-        columns(cases.target, full),
-        columns(cases.target, fewer),
-        groups=cases.groups,
-        resamples=RESAMPLES,
-        seed=seed,
-    ).interval
-    sign = -1.0 if name == "MAE" else 1.0
-    low, high = sorted((sign * found.low, sign * found.high))
-    negligible = NEGLIGIBLE.get(name, 0.02 * float(metric(*columns(cases.target, full))))
-    gain = f"{sign * found.value:+.3f} ({low:+.3f} to {high:+.3f})"
-    against = f"from {share:.0%} of the cases to all, the {name} improved by {gain}"
-    if low > 0:
-        return f"More cases would help: {against}."
-    if high < negligible:
-        return f"More cases like these would hardly help: {against}."
-    return f"Whether more cases would help cannot be told: {against}."
+    return NEGLIGIBLE[name] if name in NEGLIGIBLE else 0.02 * float(metric(*columns(cases.target, outputs)))
 
 
-def confusion(cases: Cases, outputs: np.ndarray) -> list[list[int]]:
+def confusion(cases: Cases, outputs: np.ndarray) -> tuple[tuple[int, ...], ...]:
     """Rows are the true classes, columns the answers."""
     count = len(cases.target.classes)
     table = np.zeros((count, count), int)
     np.add.at(table, (cases.target.values, decisions(outputs)), 1)
-    return table.tolist()
+    return tuple(map(tuple, table.tolist()))
 
 
 def difficulty(cases: Cases, outputs: np.ndarray) -> np.ndarray:
@@ -135,7 +103,8 @@ def difficulty(cases: Cases, outputs: np.ndarray) -> np.ndarray:
     return np.where(target.events | (ranks > times), np.abs(ranks - times), 0.0)
 
 
-def _means_of_others(values: np.ndarray, fold: np.ndarray) -> np.ndarray:
+def means_of_others(values: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """(n,) the mean of the other folds' values."""
     return np.array([values[fold != number].mean() for number in fold])
 
 

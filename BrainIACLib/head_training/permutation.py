@@ -1,84 +1,154 @@
-"""Could the figures be chance? The whole nested cross-validation on shuffled labels.
+"""Could the figures be chance? The installed kind of head, cross-validated on shuffled labels.
 
-Refitting a logistic or Cox head hundreds of times would take minutes, so the test is made with least squares on the
-same embeddings: on class indicators, on the number, or on martingale residuals of survival times. There, shuffled
-labels are further columns of one linear system. Its folds are drawn without a look at the labels: folds that are
-balanced for the true labels, but not for the shuffled ones, would favour the true ones. Labels are exchanged between
-patients with equally many cases, as a block, and within each patient: under "the embedding says nothing of the label"
-every such order is as likely as the true one, and the test holds exactly. Blocks alone are not enough: where everybody
-has the same labels in the same order (one scan of each sequence), their exchange changes nothing. The statistic,
-the rank correlation of out-of-fold answers and labels (of two classes: a rescaled AUC), is not the figure of the
-installed head, but of its sister. Source: Ojala and Garriga, Journal of Machine Learning Research 11, 2010 (test 1).
+Labels are exchanged between patients with equally many cases, as a block, and within each patient: under "the embedding
+says nothing of the label" every such order is as likely as the true one. Blocks alone are not enough: where everybody
+has the same labels in the same order (one scan of each sequence), their exchange changes nothing. The statistic is the
+report's main figure of out-of-fold answers by heads of the same kind, at the best of a few penalties (of a two-layer
+head: of epochs). Choosing the best for every order, true or shuffled, takes the place of the nested choice and is as
+strict; the test holds exactly whatever the statistic. Its folds are drawn without a look at the labels: folds that are
+balanced for the true labels, but not for the shuffled ones, would favor the true ones. Sources: Ojala and Garriga,
+Journal of Machine Learning Research 11, 2010 (test 1); the maximum over choices: Westfall and Young, Resampling-Based
+Multiple Testing, 1993.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
+from BrainIACLib.errors import StatisticsError
+from BrainIACLib.head_training import cox, logistic
 from BrainIACLib.head_training.cases import Cases
-from BrainIACLib.head_training.cox import martingale_residuals
-from BrainIACLib.head_training.ridge import fit_ridge, left_out_errors
+from BrainIACLib.head_training.performance import main_figure
+from BrainIACLib.head_training.report import Chance
+from BrainIACLib.head_training.ridge import fit_ridge
+from BrainIACLib.head_training.targets import Target
+from BrainIACLib.head_training.two_layer_head import outputs_of_many
+from BrainIACLib.head_training.words import LEAST_DISTINCT
 from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.statistics.principal_space import space_of
 
-PENALTIES = np.logspace(-2, 3, 6)
-SIGNIFICANT = 0.05
-LEAST_DISTINCT = 20  # with fewer ways to label the cases, no p below SIGNIFICANT could be believed
+MOST_FOLDS = 5
+RIDGE_PENALTIES = np.logspace(-2, 4, 7)  # in units of the mean squared length of a case, as all below
+LOGISTIC_PENALTIES = np.logspace(-1, 2, 4)
+COX_PENALTIES = np.logspace(-1, 3, 3)
+# kind of head -> (work, shuffles): as many as take seconds to a minute; 39 can still show p = .025
+SHUFFLES = {
+    "ridge": ((1e6, 999), (np.inf, 199)),
+    "logistic": ((6e4, 199), (5e5, 99), (np.inf, 39)),
+    "cox": ((1e4, 99), (np.inf, 39)),
+    "two-layer": ((np.inf, 39),),
+}
 
 
-def permutation_p(cases: Cases, folds: int, shuffles: int, seed: int, job: Job = UNATTENDED) -> float | None:
-    """Share of shuffles, counting the labels as they are, whose labels are predicted at least as well.
+def chance_of(
+    cases: Cases,
+    head: str,
+    folds: int,
+    seed: int,
+    balanced: bool,
+    job: Job = UNATTENDED,
+    shuffles: int | None = None,
+) -> Chance:
+    """p: the share of orders, counting the labels as they are, whose labels are answered at least as well.
 
     None where the shuffles give fewer than ``LEAST_DISTINCT`` different labellings: too few patients have equally many
     cases, and nothing can be tested.
+
+    Parameters
+    ----------
+    head : ``"linear"`` or ``"two-layer"``.
+    folds : of the report; at most five are used.
+    shuffles : None takes as many as the size of the data allows.
     """
     rng = np.random.default_rng(seed)
     patients, index = np.unique(cases.groups, return_inverse=True)
-    fold = (rng.permutation(len(patients)) % folds)[index]
-    responses = _responses(cases)
-    scale = responses.std(axis=0)
-    responses = (responses - responses.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
+    fold = (rng.permutation(len(patients)) % min(MOST_FOLDS, folds))[index]
+    kind = "two-layer" if head == "two-layer" else KINDS[cases.target.kind]
+    if shuffles is None:
+        outputs = len(cases.target.classes) if len(cases.target.classes) > 2 else 1
+        work = cases.embeddings.size * outputs
+        shuffles = next(count for limit, count in SHUFFLES[kind] if work <= limit)
     orders = [np.arange(len(cases)), *_shuffles(cases.groups, shuffles, rng)]
-    columns = np.stack([responses[order] for order in orders], axis=1)  # (n, 1 + shuffles, k)
-    if len(np.unique(columns.swapaxes(0, 1).reshape(len(orders), -1), axis=0)) < LEAST_DISTINCT:
-        return None
-    size = columns.shape[2]
-    flat = columns.reshape(len(cases), -1)
-    answers = np.empty_like(flat)
+    labels = np.stack([_labels(cases.target)[order] for order in orders])
+    if len(np.unique(labels.reshape(len(orders), -1), axis=0)) < LEAST_DISTINCT:
+        return Chance(None, shuffles)
+    targets = [cases.target.rows(order) for order in orders]
+    found: list[np.ndarray] = []  # of each fold: (choices, orders, cases out, k)
     for number in np.unique(fold):
         job.check()
         out = fold == number
-        space = space_of(cases.embeddings[~out])
-        penalties = PENALTIES * space.typical_square
-        losses = left_out_errors(space, flat[~out], cases.groups[~out], penalties)
-        chosen = losses.reshape(len(penalties), len(orders), size).sum(axis=2).argmin(axis=0)
-        coordinates = space.project(cases.embeddings[out])
-        for place in np.unique(chosen):
-            which = np.flatnonzero(np.repeat(chosen == place, size))
-            weights, middle = fit_ridge(space, flat[~out][:, which], penalties[place])
-            answers[np.ix_(out, which)] = coordinates @ weights + middle
-    agreement = _rank_correlations(answers, flat).reshape(len(orders), size).mean(axis=1)
-    return float((1 + np.count_nonzero(agreement[1:] >= agreement[0] - 1e-12)) / (1 + shuffles))
+        found.append(OUTPUTS[kind](cases.embeddings, targets, out, balanced, seed, job))
+    answers = np.empty((*found[0].shape[:2], len(cases), found[0].shape[3]))
+    for number, of_fold in zip(np.unique(fold), found, strict=True):
+        answers[:, :, fold == number] = of_fold
+    statistics = [_best(target, answers[:, order]) for order, target in enumerate(targets)]
+    better = np.count_nonzero(np.array(statistics[1:]) >= statistics[0] - 1e-12)
+    return Chance(float((1 + better) / (1 + shuffles)), shuffles)
 
 
-def _rank_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's, column by column of (n, m); 0 for a constant column."""
-    ranks = [rankdata(values, axis=0) for values in (first, second)]
-    a, b = (rank - rank.mean(axis=0) for rank in ranks)
-    lengths = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    return (a * b).sum(axis=0) / np.where(lengths > 0, lengths, 1.0)
+def _labels(target: Target) -> np.ndarray:
+    """(n, 1 or 2) what is exchanged."""
+    return np.stack([target.values] if target.events is None else [target.values, target.events], axis=1)
 
 
-def _responses(cases: Cases) -> np.ndarray:
-    """(n, k) numbers that least squares can be fitted to."""
-    target = cases.target
-    if target.kind == "regression":
-        return target.values[:, None]
-    if target.kind == "survival":
-        return martingale_residuals(target.values, target.events)[:, None]
-    indicators = (target.values[:, None] == np.arange(len(target.classes))).astype(float)
-    return indicators[:, 1:] if len(target.classes) == 2 else indicators
+def _best(target: Target, answers: np.ndarray) -> float:
+    """The main figure (more is better) of the best choice; answers (choices, n, k)."""
+    name, metric, columns = main_figure(target)
+    sign = -1.0 if name == "MAE" else 1.0
+    try:
+        return max(sign * float(metric(*columns(target, outputs))) for outputs in answers)
+    except StatisticsError:
+        return -np.inf
+
+
+def _ridge(embeddings: np.ndarray, targets: list[Target], out: np.ndarray, *_) -> np.ndarray:
+    space = space_of(embeddings[~out])
+    responses = np.stack([target.values for target in targets], axis=1)[~out]
+    coordinates, found = space.project(embeddings[out]), []
+    for penalty in RIDGE_PENALTIES * space.typical_square:
+        weights, middle = fit_ridge(space, responses, penalty)
+        found.append((coordinates @ weights + middle).T)
+    return np.stack(found)[:, :, :, None]
+
+
+def _logistic(embeddings: np.ndarray, targets: list[Target], out: np.ndarray, balanced: bool, *_) -> np.ndarray:
+    space, count = space_of(embeddings[~out]), len(targets[0].classes)
+    classes = np.stack([target.values for target in targets], axis=1)[~out]
+    weights = np.ones(classes.shape)
+    if balanced:
+        weights = np.stack([logistic.balanced_weights(column, count) for column in classes.T], axis=1)
+    choices, orders = len(LOGISTIC_PENALTIES), len(targets)
+    fitted, bias = logistic.fit_logistic(
+        space.coordinates,
+        np.tile(classes, choices),
+        count,
+        np.tile(weights, choices),
+        np.repeat(LOGISTIC_PENALTIES * space.typical_square, orders),
+        logistic.COARSE,
+        most_steps=300,
+    )
+    outputs = np.einsum("nr,frk->fnk", space.project(embeddings[out]), fitted, optimize=True) + bias[:, None]
+    return outputs.reshape(choices, orders, *outputs.shape[1:])
+
+
+def _cox(embeddings: np.ndarray, targets: list[Target], out: np.ndarray, _balanced, _seed, job) -> np.ndarray:
+    space = space_of(embeddings[~out])
+    coordinates = space.project(embeddings[out])
+    found = np.empty((len(COX_PENALTIES), len(targets), int(out.sum()), 1))
+    for order, target in enumerate(targets):
+        job.check()
+        begin = None
+        for place in reversed(range(len(COX_PENALTIES))):
+            penalty = COX_PENALTIES[place] * space.typical_square
+            begin = cox.fit_cox(
+                space.coordinates, target.values[~out], target.events[~out], penalty, begin, tolerance=1e-3
+            )
+            found[place, order, :, 0] = coordinates @ begin
+    return found
+
+
+KINDS = {"regression": "ridge", "classification": "logistic", "survival": "cox"}
+OUTPUTS = {"ridge": _ridge, "logistic": _logistic, "cox": _cox, "two-layer": outputs_of_many}
 
 
 def _shuffles(groups: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:

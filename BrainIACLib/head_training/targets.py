@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,12 +45,12 @@ def read_target(name: str, texts: Sequence[str], kind: str, events: Sequence[str
 
     Raises
     ------
-    BrainIACError : a cell that is no number where one is needed; too few classes.
+    BrainIACError : a cell that is no number where one is needed, with its case; too few classes.
     """
     if kind not in ("auto", *KINDS):
         raise BrainIACError(f"The kind '{kind}' does not exist; choose one of: auto, {', '.join(KINDS)}.")
     if kind == "auto":
-        many = len(set(texts)) > MOST_CLASSES_OF_NUMBERS
+        many = len(set(map(_spelled, texts))) > MOST_CLASSES_OF_NUMBERS
         kind = "regression" if many and all(_is_number(text) for text in texts) else "classification"
     if kind == "classification":
         classes = tuple(sorted(set(texts), key=lambda text: (not _is_number(text), _sort_key(text))))
@@ -61,6 +62,12 @@ def read_target(name: str, texts: Sequence[str], kind: str, events: Sequence[str
                 "classes; learn it as a measurement (kind 'regression')."
             )
         if len(classes) > len(texts) / 3:
+            odd = [f"'{text}' (case {case})" for text, case in zip(texts, names, strict=True) if not _is_number(text)]
+            if len(odd) < len(texts) / 2:
+                raise BrainIACError(
+                    f"The column '{name}' holds numbers but for {len(odd)} of {len(texts)} cells: {', '.join(odd[:5])}"
+                    f"{' ...' if len(odd) > 5 else ''}; correct or empty them."
+                )
             raise BrainIACError(
                 f"The column '{name}' has {len(classes)} different words in {len(texts)} cases, too many for classes "
                 "and not all numbers; correct it."
@@ -72,12 +79,38 @@ def read_target(name: str, texts: Sequence[str], kind: str, events: Sequence[str
         if np.ptp(values) == 0:
             raise BrainIACError(f"The column '{name}' has the same value in every case; there is nothing to learn.")
         return Target(name, kind, values, unit=unit or f"units of {name}")
-    died = _numbers("event", events or [], names) if events else None
-    if died is None or not np.isin(died, (0, 1)).all() or (values <= 0).any():
+    if not events:
         raise BrainIACError("Survival needs times above 0 and a column of events with 1 (happened) or 0 (censored).")
+    died = _numbers("event", events, names)
+    for wrong, what in ((~np.isin(died, (0, 1)), "an event is"), (values <= 0, "a time is")):
+        if wrong.any():
+            cell = events[int(np.argmax(wrong))] if what == "an event is" else texts[int(np.argmax(wrong))]
+            raise BrainIACError(
+                f"Survival needs times above 0 and a column of events with 1 (happened) or 0 (censored): {what} "
+                f"'{cell}' (case {names[int(np.argmax(wrong))]})."
+            )
     if died.sum() < LEAST_PER_CLASS:
         raise BrainIACError(f"Only {int(died.sum())} cases have an event; survival cannot be learned from them.")
     return Target(name, kind, values, events=died == 1, unit=unit or "months")
+
+
+def one_spelling(name: str, texts: Sequence[str], notes: list[str]) -> list[str]:
+    """The cells with one spelling for each class: "1" and "1.0" are one, and so are "Ill" and "ill".
+
+    The most frequent spelling stands for all; ``notes`` gets those that differ in more than the form of a number.
+    """
+    spellings: dict[object, Counter[str]] = {}
+    for text in texts:
+        spellings.setdefault(_spelled(text), Counter())[text] += 1
+    for counts in spellings.values():
+        if len(counts) > 1 and not all(_is_number(text) for text in counts):
+            notes.append(f"One class of '{name}': {' = '.join(repr(text) for text, _ in counts.most_common())}.")
+    shown = {key: min(counts, key=lambda text: (-counts[text], len(text), text)) for key, counts in spellings.items()}
+    return [shown[_spelled(text)] for text in texts]
+
+
+def _spelled(text: str) -> object:
+    return float(text) if _is_number(text) else " ".join(text.casefold().split())
 
 
 def _is_number(text: str) -> bool:

@@ -11,33 +11,48 @@ from pathlib import Path
 
 import numpy as np
 
+import BrainIACLib
 from BrainIACLib.embeddings.table import EmbeddingTable
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.head_training.associations import label_against_columns
+from BrainIACLib.head_training.baselines import baselines, beside_covariates, design
 from BrainIACLib.head_training.cases import Cases, make_cases
 from BrainIACLib.head_training.cross_validation import FITS, CrossValidated, Head, cross_validate, fit_on
+from BrainIACLib.head_training.judgement import (
+    answers_of,
+    coverage_of,
+    facts_of_kind,
+    few_patients,
+    hardest_of,
+    labels_of,
+    map_of,
+    repeatability_of,
+)
 from BrainIACLib.head_training.learning_curve import learning_curve
 from BrainIACLib.head_training.linear_head import SOLVERS
 from BrainIACLib.head_training.logistic import balanced_weights, probabilities
-from BrainIACLib.head_training.permutation import permutation_p
-from BrainIACLib.head_training.report import make_report
+from BrainIACLib.head_training.performance import main_figure, performance
+from BrainIACLib.head_training.permutation import chance_of
+from BrainIACLib.head_training.report import HeadReport
 from BrainIACLib.head_training.risk_calibration import RiskCalibration, calibrate_risk
+from BrainIACLib.head_training.sites import harmonised, site_of, sites_left_out
 from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.statistics.conformal import classification_scores, regression_scores
 from BrainIACLib.trust.conformal import Conformal, conformal_of
 from BrainIACLib.trust.novelty import Novelty, novelty_of
 from BrainIACLib.trust.temperature import fit_temperature
 
+TWO_LAYER = "two-layer head (P-17)"
 RESERVED_TASKS = ("sequence", "embedding")
 ONE_YEAR = {"months": 12.0, "years": 1.0, "weeks": 52.0, "days": 365.0}  # the end point unless told otherwise (U-15)
-MANY, SHUFFLES, SHUFFLES_OF_MANY = 300, 1000, 200
 
 
 @dataclass(frozen=True)
 class TrainedHead:
     """A head fitted on all cases, and what cross-validation says of it.
 
-    ``report`` is a plain dictionary for ``json.dumps``. ``fitted`` gives logits, the number, or, of survival, the log
-    of the cumulative hazard at ``endpoint``.
+    ``fitted`` gives logits, the number, or, of survival, the log of the cumulative hazard at ``endpoint``;
+    ``threshold``, of survival: the median probability of the training cases, above which a risk is high (C-10).
     """
 
     task: str
@@ -48,12 +63,13 @@ class TrainedHead:
     conformal: Conformal | None
     novelty: Novelty
     endpoint: float | None
+    threshold: float | None
     encoder_model: str
     encoder_sha256: str
     table_sha256: str
     balanced: bool
     seed: int
-    report: dict
+    report: HeadReport
 
     def install(self, models_folder: Path, *, folders: Sequence[Path] | None = None, replace: bool = False) -> Path:
         """Make it a model that ``brainiac analyze --task`` and Slicer use.
@@ -87,6 +103,11 @@ def train_head(
     event: str = "event",
     endpoint: float | None = None,
     slots: Sequence[str] | None = None,
+    missing: Sequence[str] | None = None,
+    leave_out: Sequence[str] = (),
+    covariates: Sequence[str] = (),
+    site: str | None = None,
+    shuffles: int | None = None,
 ) -> TrainedHead:
     """Fit, cross-validate, calibrate and judge a head. Reads no image and writes nothing.
 
@@ -99,7 +120,11 @@ def train_head(
     coverage : of prediction sets and intervals.
     event, endpoint : of survival: the column of events, and the time at which the probability is given, in the unit
         of the times; None is one year.
-    slots : the sequences whose scans of a session are joined; see ``make_cases``.
+    slots, missing, leave_out : which cells are cases, and which labels say nothing; see ``make_cases``.
+    covariates : columns (age, sex, molecular status) whose answers are shown beside the image's, alone and with it;
+        the head that is installed reads the image alone.
+    site : the column of sites, each of which is also left out as a whole.
+    shuffles : of the labels in the test of chance; None takes as many as the size of the data allows.
     job : told each step and the fraction of the whole, which never falls.
 
     Raises
@@ -115,39 +140,83 @@ def train_head(
             f"{', '.join(RESERVED_TASKS)}."
         )
     started = time.perf_counter()
-    cases = make_cases(table, target, kind, event, slots)
+    cases = make_cases(table, target, kind, event, slots, missing, leave_out)
+    notes = [*cases.notes, *few_patients(cases)]
+    beside = design(cases, covariates, notes) if covariates else None
+    places = site_of(cases, site) if site is not None else None
     end = _endpoint(cases, endpoint)
     done = cross_validate(cases, head, seed, balanced, job.part(0.0, 0.6))
     rng = np.random.default_rng([seed, 1])
     job.report("fit on all cases", 0.6)
     fitted = fit_on(cases, np.arange(len(cases)), head, rng, balanced, job=job)
-    risk = None
+    risk, threshold = None, None
     if end is not None:
         risk = calibrate_risk(done.outputs[:, 0], cases.target.values, cases.target.events, end)
         fitted = _with_baseline(fitted, cases, risk)
+        threshold = float(np.median(-np.expm1(-np.exp(fitted.outputs(cases.embeddings)[:, 0]))))
     validated = time.perf_counter() - started
     temperature, conformal = calibrated(cases, done, coverage, balanced)
-    job.report("permutation test", 0.65)
-    shuffles = SHUFFLES if len(cases) <= MANY else SHUFFLES_OF_MANY
-    chance = permutation_p(cases, len(set(done.fold)), shuffles, seed, job)
-    job.report("learning curve", 0.7)
+    job.report("test of chance", 0.6)
+    chance = chance_of(cases, head, len(set(done.fold)), seed, balanced, job, shuffles)
+    job.report("learning curve", 0.8)
     curve = learning_curve(cases, done, head, seed, balanced, job)
+    job.report("trivial answers", 0.85)
+    trivial = baselines(cases, done, beside, seed, balanced)
+    facts = facts_of_kind(cases, done, temperature, risk, threshold, balanced)
+    if beside is not None:
+        job.report("covariates", 0.9)
+        facts["covariates"] = beside_covariates(cases, done, beside, head, seed, balanced, job)
+    if places is not None:
+        job.report("sites", 0.92)
+        facts["sites"] = sites_left_out(cases, places, str(site), head, seed, balanced, job)
+        facts["harmonised"] = harmonised(cases, places, beside, done, seed, balanced)
     job.report("report", 0.95)
-    solver = SOLVERS[cases.target.kind] if head == "linear" else "two-layer head"
-    report = make_report(
-        cases, done, temperature, conformal, risk, coverage, balanced, chance, shuffles, curve, seed, job
+    report = HeadReport(
+        notice=BrainIACLib.RESEARCH_USE_ONLY,
+        library=BrainIACLib.__version__,
+        task=task,
+        kind=cases.target.kind,
+        target=cases.target.name,
+        classes=cases.target.classes,
+        unit=cases.target.unit,
+        solver=SOLVERS[cases.target.kind] if head == "linear" else TWO_LAYER,
+        penalty=float(fitted.penalty),
+        endpoint=end,
+        balanced=balanced,
+        seed=seed,
+        cases=len(cases),
+        patients=len(set(cases.groups)),
+        scans=sum(map(len, cases.scans)),
+        slots=cases.slots,
+        labels=labels_of(cases.target),
+        folds=len(set(done.fold)),
+        penalties_of_folds=tuple(map(float, done.penalties)),
+        main_figure=main_figure(cases.target)[0],
+        metrics=performance(cases, done.outputs, done.fold, seed),
+        permutation=chance,
+        learning_curve=curve,
+        out_of_fold=answers_of(cases, done, temperature),
+        hardest=hardest_of(cases, done),
+        map=map_of(cases, job),
+        conformal=coverage_of(cases, done, temperature, conformal, coverage),
+        notes=tuple(notes),
+        seconds={"nested cross-validation and fit": validated, "all": time.perf_counter() - started},
+        near_duplicates=cases.near_duplicates,
+        associations=label_against_columns(cases, seed),
+        baselines=trivial,
+        repeatability=repeatability_of(cases, done),
+        **facts,
     )
-    report |= {"task": task, "solver": solver, "penalty": fitted.penalty, "endpoint": end, "balanced": balanced}
-    report |= {"seconds": {"nested cross-validation and fit": validated, "all": time.perf_counter() - started}}
     return TrainedHead(
         task=task,
         cases=cases,
         fitted=fitted,
-        solver=solver,
+        solver=report.solver,
         temperature=temperature,
         conformal=conformal,
         novelty=novelty_of(cases.embeddings, cases.groups, seed),
         endpoint=end,
+        threshold=threshold,
         encoder_model=str(table.columns["model"][0]),
         encoder_sha256=str(table.columns["encoder_sha256"][0]),
         table_sha256=table.sha256,

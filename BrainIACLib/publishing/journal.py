@@ -26,21 +26,31 @@ class Journal:
 
     def rows(self) -> Iterator[dict]:
         """The rows that are whole, oldest first."""
+        yield from self.rows_from(0)[0]
+
+    def rows_from(self, offset: int) -> tuple[list[dict], int]:
+        """The rows that are whole behind a place in the file, and the place behind the last line that is."""
         try:
             if not is_own(self._path):
-                return
-            content = self._path.read_bytes()
+                return [], offset
+            with self._path.open("rb") as file:
+                file.seek(offset)
+                content = file.read()
         except FileNotFoundError:
-            return
+            return [], offset
         except OSError as error:
             raise not_written(self._path, error) from None
+        rows, end, place = [], offset, offset
         for line in content.split(b"\n"):
+            place += len(line) + 1
             digest, _, text = line.partition(b" ")
             if text and digest == _digest(text):
                 with contextlib.suppress(ValueError):
                     row = json.loads(text)
                     if isinstance(row, dict):
-                        yield row
+                        rows.append(row)
+                        end = place - 1  # the line break that begins the next line
+        return rows, end
 
     def add(self, row: dict) -> None:
         """Raises BrainIACError if the disk is full or the folder cannot be written."""

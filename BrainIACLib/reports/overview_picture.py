@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +25,28 @@ PLANES = (
 )
 
 
-def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str, path: Path) -> None:
+DOUBTFUL = "#ffb703"
+WIDTH, HEIGHT = 9.6, 10.4  # inches, without the lines of warnings
+LINE, LETTERS, MOST_LINES = 0.17, 112, 8  # height of a line of warnings in inches, its letters; more are only counted
+
+
+def save_overview(
+    scan: sitk.Image,
+    heat: sitk.Image,
+    title: str,
+    subtitle: str,
+    path: Path,
+    warnings: Sequence[str] = (),
+    method: str = "",
+) -> None:
     """Write a PNG with the planes through the centre of the hottest voxels.
 
     Parameters
     ----------
     scan, heat : on the same native grid; both are resampled to an upright isotropic grid, for display only.
-    title, subtitle : the answer in words, and what to keep in mind about it.
+    title, subtitle : the answer in words, and where it comes from.
+    warnings : what makes the answer doubtful; they stand below it, since a picture travels alone.
+    method : how the map was made, such as "SmoothGrad".
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no global state, no display needed
     from matplotlib.figure import Figure
@@ -41,11 +58,21 @@ def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str,
     peak = float(heat_volume.max())
     centre = _centre_of_hottest(heat_volume)
 
-    figure = Figure(figsize=(9.6, 10.4), facecolor="black", dpi=110)
+    lines = warning_lines(warnings)
+    height = HEIGHT + LINE * len(lines)
+
+    def up(fraction: float) -> float:
+        """A place in the picture without warnings, as a fraction from the bottom of this one."""
+        return fraction * HEIGHT / height
+
+    def down(fraction: float) -> float:
+        """The same, for what stands above the warnings."""
+        return 1 - (1 - fraction) * HEIGHT / height
+
+    figure = Figure(figsize=(WIDTH, height), facecolor="black", dpi=110)
     FigureCanvasAgg(figure)
-    axes = figure.subplots(
-        3, 3, gridspec_kw={"hspace": 0.02, "wspace": 0.02, "top": 0.89, "bottom": 0.075, "left": 0.01, "right": 0.99}
-    )
+    edges = {"top": up(0.89), "bottom": up(0.075), "left": 0.01, "right": 0.99}
+    axes = figure.subplots(3, 3, gridspec_kw={"hspace": 0.02, "wspace": 0.02, **edges})
     for row, (name, cut, horizontal, vertical, labels) in enumerate(PLANES):
         grey = plane_of(volume, cut, horizontal, vertical, centre[cut])
         hot = plane_of(heat_volume, cut, horizontal, vertical, centre[cut])
@@ -73,15 +100,35 @@ def save_overview(scan: sitk.Image, heat: sitk.Image, title: str, subtitle: str,
             if row == 0:
                 axis.set_title(("scan", "contours at 50 and 75 %", "heat map")[column], color="#d9e2ec", fontsize=10)
     fitting = min(15, 15 * 68 / max(len(title), 1))  # about 68 characters of size 15 fill the line
-    figure.text(0.02, 0.965, without_mathematics(title), color="white", fontsize=fitting, va="center", weight="bold")
-    figure.text(0.02, 0.935, without_mathematics(subtitle), color="#9fb3c8", fontsize=9.5, va="center")
+    shade = DOUBTFUL if lines else "white"  # a bold white value would look certain
     figure.text(
-        0.02, 0.03, "Research use only. Where the model looked is not why it is right.", color="#9fb3c8", fontsize=9
+        0.02, down(0.965), without_mathematics(title), color=shade, fontsize=fitting, va="center", weight="bold"
     )
-    legend = figure.colorbar(mappable, cax=figure.add_axes((0.72, 0.042, 0.25, 0.012)), orientation="horizontal")
+    figure.text(0.02, down(0.935), without_mathematics(subtitle), color="#9fb3c8", fontsize=9.5, va="center")
+    for number, line in enumerate(lines):
+        place = down(0.915) - (number + 0.5) * LINE / height
+        figure.text(0.02, place, without_mathematics(line), color=DOUBTFUL, fontsize=8.5, va="center")
+    made = f"Saliency: {method}. " if method else ""
+    notice = f"{made}Research use only. Where the model looked is not why it is right."
+    figure.text(0.02, up(0.03), without_mathematics(notice), color="#9fb3c8", fontsize=9 if not made else 7.5)
+    place = (0.72, up(0.042), 0.25, up(0.012))
+    legend = figure.colorbar(mappable, cax=figure.add_axes(place), orientation="horizontal")
     legend.set_label("saliency, fraction of its maximum", color="#9fb3c8", fontsize=8)
     legend.ax.tick_params(colors="#9fb3c8", labelsize=7)
     figure.savefig(path, facecolor=figure.get_facecolor(), format="png")
+
+
+def warning_lines(warnings: Sequence[str]) -> list[str]:
+    """At most ``MOST_LINES``, each short enough for the picture; what does not fit is counted in the last one."""
+    lines: list[str] = []
+    for number, warning in enumerate(warnings):
+        wrapped = textwrap.wrap(f"! {warning}", LETTERS, subsequent_indent="   ", max_lines=3, placeholder=" ...")
+        left = len(warnings) - number
+        if len(lines) + len(wrapped) > MOST_LINES - (left > 1):
+            lines.append(f"! {left} more warning{'s' * (left > 1)} in the result's document")
+            break
+        lines += wrapped
+    return lines
 
 
 def upright(image: sitk.Image, reference: sitk.Image) -> np.ndarray:

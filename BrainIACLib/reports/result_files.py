@@ -46,10 +46,15 @@ def write_results(
         write_image(standardised.native_mask, staging / MASK)
         write_transform(standardised.transform, staging / TRANSFORM)
         title = f"{scan.name}: {prediction.headline}"
-        count = len(prediction.warnings)
-        notes = f"{count} warning{'s' * (count > 1)}, see {RESULT}" if count else "no warnings"
+        subtitle = prediction.provenance["model"]["id"] + ("" if prediction.warnings else "; no warnings")
         save_overview(
-            scan.image, explanation.map, title, f"{prediction.provenance['model']['id']}; {notes}", staging / PICTURE
+            scan.image,
+            explanation.map,
+            title,
+            subtitle,
+            staging / PICTURE,
+            warnings=prediction.warnings,
+            method=str(explanation.parameters["method"]),
         )
         document = {
             "file": str(scan.path),

@@ -18,8 +18,7 @@ def set_aside(values: np.ndarray, filled: np.ndarray | None) -> np.ndarray:
     """``values`` with the lowest of the others where ``filled`` is true, as a DICOM header said."""
     if filled is None or not filled.any() or filled.all():
         return values
-    lowest = values.min(where=~filled, initial=np.inf)
-    return np.where(filled, lowest, values)
+    return np.where(filled, values[~filled].min(), values)
 
 
 def fill_values(values: np.ndarray) -> list[float]:

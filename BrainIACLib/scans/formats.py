@@ -7,8 +7,9 @@ from pathlib import Path, PurePath
 from BrainIACLib.scans.scan import Refused
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
-SINGLE_FILE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
-SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd", ".zip", ".dcm", ".ima")
+MGH_SUFFIXES = (".mgz", ".mgh", ".mgh.gz")
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd", *MGH_SUFFIXES)  # one a scan
+SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd", ".zip", ".dcm", ".ima")
 
 
 def suffix(path: PurePath) -> str:
@@ -25,8 +26,14 @@ def is_dicom(path: Path) -> bool:
     return head[128:] == b"DICM" or bare
 
 
+def is_marked_dicom(path: Path) -> bool:
+    """A DICOM file that says so, unlike voxels that happen to begin as an old one does."""
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
 def recognise(path: Path) -> str:
-    """``"NIfTI"``, ``"NRRD"``, ``"MetaImage"``, ``"DICOM"`` or ``"zip"``; ``Refused`` for anything else."""
+    """``"NIfTI"``, ``"NRRD"``, ``"MetaImage"``, ``"MGH"``, ``"DICOM"`` or ``"zip"``; ``Refused`` for anything else."""
     with path.open("rb") as stream:
         head = stream.read(132)
     if not head:
@@ -39,10 +46,12 @@ def recognise(path: Path) -> str:
         return "DICOM"
     if suffix(path) in (".mha", ".mhd"):
         return "MetaImage"
+    if suffix(path) in MGH_SUFFIXES:
+        return "MGH"
     if suffix(path) in NIFTI_SUFFIXES:
         return "NIfTI"
     if is_dicom(path):
         return "DICOM"
     raise Refused(
-        "is not an image in a known format; give NIfTI, NRRD, MetaImage, a DICOM folder, or a zip of DICOM files."
+        "is not an image in a known format; give NIfTI, NRRD, MetaImage, MGH, a DICOM folder, or a zip of DICOM files."
     )

@@ -101,15 +101,16 @@ def _files(path: Path) -> tuple[Path, Path]:
     return pair[0], pair[1]
 
 
-def _encoding(path: Path) -> Encoding:
+def encoding_of(path: Path) -> Encoding:
     """As the first bytes say; many files have the wrong suffix."""
     with path.open("rb") as stream:
         return Encoding.DEFLATE if stream.read(2) == b"\x1f\x8b" else Encoding.RAW
 
 
-def _first_bytes(path: Path, count: int) -> bytes:
+def first_bytes(path: Path, count: int) -> bytes:
+    """The first bytes of a file, decompressed."""
     found = b""
-    for piece in decompressed(Part(path, _encoding(path))):
+    for piece in decompressed(Part(path, encoding_of(path))):
         found += piece
         if len(found) >= count:
             break
@@ -117,7 +118,7 @@ def _first_bytes(path: Path, count: int) -> bytes:
 
 
 def _read_header(path: Path) -> NiftiHeader:
-    found = _unpack(_first_bytes(path, 540))
+    found = _unpack(first_bytes(path, 540))
     if found is None:
         raise Refused(f"is not a NIfTI image, whatever its suffix {suffix(path)} says; give the image itself.")
     fields, byte_order = found
@@ -245,7 +246,7 @@ def _read_voxels(path: Path, header: NiftiHeader, frame: int) -> tuple[np.ndarra
     """One frame, scaled, in native byte order, shape (z, y, x), and what is odd about the file."""
     count = int(np.prod(header.size))
     length = count * header.dtype.itemsize
-    part = Part(path, _encoding(path), skip=header.offset)
+    part = Part(path, encoding_of(path), skip=header.offset)
     voxels, odd = read_voxels([part], header.frames * length, header.dtype, frame * length, count)
     voxels = voxels.astype(header.dtype.newbyteorder("="), copy=False).reshape(header.size[::-1])
     if (header.slope, header.intercept) == (1.0, 0.0):

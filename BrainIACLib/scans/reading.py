@@ -6,17 +6,18 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from BrainIACLib.errors import ScanError
 from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.scans.archives import unpacked
-from BrainIACLib.scans.companions import beside
+from BrainIACLib.scans.companions import Companions, beside, members_of
 from BrainIACLib.scans.dicom_headers import Series, find_series, is_directory
 from BrainIACLib.scans.dicom_series import read_series, summarise_series, volume_of
-from BrainIACLib.scans.formats import SINGLE_FILE_SUFFIXES, is_dicom, recognise, suffix
+from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, is_marked_dicom, recognise, suffix
 from BrainIACLib.scans.metaimage import read_metaimage
+from BrainIACLib.scans.mgh import read_mgh
 from BrainIACLib.scans.nifti import read_nifti
 from BrainIACLib.scans.nrrd import read_nrrd
 from BrainIACLib.scans.scan import Refused, Scan, SeriesSummary, Volume
@@ -28,9 +29,9 @@ def read_scan(path: Path | str, *, series_uid: str | None = None, frame: int | N
 
     Parameters
     ----------
-    path : NIfTI (.nii, .nii.gz, .hdr/.img), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a folder with DICOM files
-        at any depth, one DICOM file (its series is read from the same folder), or a zip of DICOM files or of one
-        NIfTI, NRRD or MetaImage file.
+    path : NIfTI (.nii, .nii.gz, .hdr/.img), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), FreeSurfer's MGH (.mgz,
+        .mgh), a folder with DICOM files at any depth, one DICOM file (its series is read from the same folder), a
+        DICOMDIR, or a zip of DICOM files or of one image in another format.
     series_uid : the SeriesInstanceUID to read where DICOM files hold several series.
     frame : the volume to read where there are several (time points, echoes), from 0.
 
@@ -106,16 +107,22 @@ def _read(path: Path, series_uid: str | None, frame: int | None) -> tuple[Volume
         return _hashed(read_series(files_below(path), series_uid, frame))
     kind = recognise(path)
     if kind == "zip":
-        with unpacked(path) as files:
-            return _read_unpacked(files, series_uid, frame)
+        with unpacked(path) as members:
+            return _read_unpacked(members, series_uid, frame)
     if kind == "DICOM":
         return _hashed(_read_series_of(path, series_uid, frame))
     if series_uid is not None:
         raise Refused(f"is a {kind} file and has no DICOM series; leave --series out.")
+    return _hashed(_read_image(path, kind, frame, beside(path)))
+
+
+def _read_image(path: Path, kind: str, frame: int | None, companions: Companions) -> Volume:
+    """A file that is no DICOM."""
     if kind == "NIfTI":
-        return _hashed(read_nifti(path, frame))
-    read = read_nrrd if kind == "NRRD" else read_metaimage
-    return _hashed(read(path, frame, beside(path)))
+        return read_nifti(path, frame)
+    if kind == "MGH":
+        return read_mgh(path, frame)
+    return (read_nrrd if kind == "NRRD" else read_metaimage)(path, frame, companions)
 
 
 def _check_path(path: Path) -> None:
@@ -126,15 +133,33 @@ def _check_path(path: Path) -> None:
         raise Refused("is not a valid path; check its spelling.") from None
 
 
-def _read_unpacked(files: Sequence[Path], series_uid: str | None, frame: int | None) -> tuple[Volume, str]:
-    images = [file for file in files if suffix(file) in SINGLE_FILE_SUFFIXES]
-    if any(is_dicom(file) for file in files):
+def _read_unpacked(members: Mapping[str, Path], series_uid: str | None, frame: int | None) -> tuple[Volume, str]:
+    files = list(members.values())
+    images = [name for name, file in members.items() if suffix(file) in IMAGE_SUFFIXES]
+    if any(is_marked_dicom(file) for file in files) or (not images and any(is_dicom(file) for file in files)):
         return _hashed(read_series(files, series_uid, frame))
-    if len(images) == 1:
-        return _read(images[0], series_uid, frame)
-    if images:
+    if not images:
+        raise Refused("holds no image; give a zip of DICOM files, or of one NIfTI, NRRD, MetaImage or MGH image.")
+    if len(images) > 1:
         raise Refused(f"holds {len(images)} image files; unpack it and name one of them.")
-    raise Refused("holds no image; give a zip of DICOM files, or of one NIfTI, NRRD or MetaImage file.")
+    (name,) = images
+    kind = recognise(members[name])
+    if series_uid is not None:
+        raise Refused(f"holds a {kind} file and no DICOM series; leave --series out.")
+    if kind not in ("NIfTI", "NRRD", "MetaImage", "MGH"):
+        raise Refused("holds an archive inside; unpack it and give what is in it.")
+    if kind == "NIfTI" and suffix(members[name]).startswith(".hdr"):
+        return _hashed(read_nifti(members[name], frame, _pair(members, name)))
+    return _hashed(_read_image(members[name], kind, frame, members_of(members, name)))
+
+
+def _pair(members: Mapping[str, Path], header: str) -> tuple[Path, Path]:
+    """The files of a NIfTI pair whose header is the member ``header``."""
+    stem = header[: -len(suffix(members[header]))]
+    for name, file in members.items():
+        if name.startswith(stem) and name[len(stem) :].lower() in (".img", ".img.gz"):
+            return members[header], file
+    raise Refused("holds an image that lacks its other half, the file ending in .img; put both into the zip.")
 
 
 def _read_series_of(path: Path, series_uid: str | None, frame: int | None) -> Volume:
@@ -158,8 +183,8 @@ def _dicom_files(path: Path) -> Iterator[Sequence[Path]]:
     if path.is_dir():
         yield list(files_below(path))
     elif recognise(path) == "zip":
-        with unpacked(path) as files:
-            yield files
+        with unpacked(path) as members:
+            yield list(members.values())
     elif is_directory(path):
         yield list(files_below(path.parent))
     else:

@@ -24,7 +24,7 @@ class Scan:
     image: sitk.Image
     name: str
     path: Path
-    format: str  # "NIfTI", "NRRD", "MetaImage" or "DICOM"
+    format: str  # "NIfTI", "NRRD", "MetaImage", "MGH" or "DICOM"
     modality: str | None  # as the DICOM header says
     sha256: str
     warnings: tuple[str, ...]

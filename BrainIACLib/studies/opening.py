@@ -102,7 +102,7 @@ def _files_of(paths: Sequence[Path], stack: contextlib.ExitStack) -> tuple[list[
             waiting += [(file, False) for file in files_below(path)]
         elif _is_zip(path, named):
             try:
-                waiting += [(file, False) for file in stack.enter_context(unpacked(path))]
+                waiting += [(file, False) for file in stack.enter_context(unpacked(path)).values()]
             except Refused as reason:
                 if named:
                     raise

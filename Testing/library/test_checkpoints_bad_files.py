@@ -273,3 +273,24 @@ def test_a_contract_cannot_point_out_of_its_folder(tmp_path):
     refusal(lambda c: c["head"].pop("unit"), "missing fields")
     refusal(lambda c: c["encoder"].update(orientation="RRS"), "orientation")
     refusal(lambda c: c["encoder"].update(sha256="0"), "64 hexadecimal")
+
+
+def test_weights_beside_a_numpy_array_are_read(tmp_path):
+    """Training loops save what they measured beside the weights; no word of a damaged download."""
+    content = {
+        "state_dict": v1_task().state,
+        "losses": np.arange(5.0),
+        "best": np.float64(0.5),
+        "names": np.array(["a"]),
+    }
+    torch.save(content, tmp_path / "model.pt")
+    found = read_checkpoint(tmp_path / "model.pt").tensors
+    assert {key: value.shape for key, value in found.items()} == {
+        key: value.shape for key, value in content["state_dict"].items()
+    }
+    torch.save({**content, "model": torch.nn.Linear(2, 2)}, tmp_path / "whole.pt")
+    with pytest.raises(
+        ModelError, match=r"holds more than weights: it asks for 'torch\.nn.*for the weights alone"
+    ) as said:
+        read_checkpoint(tmp_path / "whole.pt")
+    assert "download" not in str(said.value)

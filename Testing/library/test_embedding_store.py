@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
+import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +16,7 @@ from small_encoder import install_small_encoder
 
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.cli import main
-from BrainIACLib.embeddings.cohort import read_cohort
+from BrainIACLib.embeddings.cohort import cases_of_files, read_cohort
 from BrainIACLib.embeddings.files import read_table, write_table
 from BrainIACLib.embeddings.image_measures import BINS, MEASURES, measured_numbers, measures_of
 from BrainIACLib.embeddings.key import preprocessing_sha256
@@ -23,6 +28,7 @@ from BrainIACLib.manifests import read_rows
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.standardised import Standardised
+from BrainIACLib.scans import image_identity, read_scan
 from BrainIACLib.worker.requests import CaseFile, EmbedCases
 from BrainIACLib.worker.service import Service
 
@@ -99,8 +105,113 @@ def test_a_changed_image_or_preprocessing_is_embedded_anew(manifest, store, tmp_
     assert len(keys) == 6
 
 
+def detached(folder, name, kind, seed):
+    """A scan whose header is the same for every ``seed``: the voxels lie in another file."""
+    folder.mkdir(exist_ok=True)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, 40) for _ in range(3)), indexing="ij"))
+    noise = np.random.default_rng(seed).standard_normal((40, 40, 40))
+    image = sitk.GetImageFromArray(np.where((grid**2).sum(0) < 0.7, 100 + 20 * noise, 0).astype(np.float32))
+    image.SetSpacing((4, 4, 4))
+    sitk.WriteImage(image, str(folder / f"{name}{kind}"), useCompression=False)
+    return folder / f"{name}{kind}"
+
+
+@pytest.mark.parametrize("kind", [".hdr", ".mhd", ".nhdr"])
+def test_two_scans_with_equal_headers_are_two_scans(kind, store, tmp_path):
+    paths = [detached(tmp_path / person, "scan", kind, seed) for seed, person in enumerate(("one", "two"))]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    scans = [read_scan(path) for path in paths]
+    assert scans[0].identity != scans[1].identity == read_scan(paths[1]).identity
+    (tmp_path / "cases.csv").write_text("scan,patient\n" + "".join(f"{path},{path.parent.name}\n" for path in paths))
+    found = run(tmp_path / "cases.csv", store, tmp_path / "t.npz")
+    assert (found.computed, found.reused) == (2, 0)
+    assert np.abs(found.table.embeddings[0] - found.table.embeddings[1]).max() > 0
+    both = Predictor("cpu", [store])
+    for scan, vector in zip(scans, found.table.embeddings, strict=True):
+        both.set_study({"scan": scan}, OFFICIAL)
+        assert np.array_equal(np.float32(both.embed("scan")[0]), vector)
+
+
+def test_a_scan_has_one_identity_in_every_format_and_another_one_where_a_voxel_or_the_grid_differs(tmp_path):
+    paths = [detached(tmp_path, "scan", kind, 0) for kind in (".mhd", ".nhdr", ".mha", ".nrrd")]
+    assert len({read_scan(path).identity for path in paths}) == 1
+    image = sitk.ReadImage(str(paths[0]))
+    changes = {image_identity(image)}
+    for change in (
+        lambda image: image.SetPixel(0, 0, 0, 1.0),
+        lambda image: image.SetOrigin((0, 0, 1e-9)),
+        lambda image: image.SetSpacing((4, 4, 4.0000001)),
+        lambda image: image.SetDirection((0, 1, 0, 1, 0, 0, 0, 0, -1)),
+    ):
+        other = sitk.Image(image)
+        change(other)
+        changes.add(image_identity(other))
+    changes.add(image_identity(sitk.Cast(image, sitk.sitkFloat64)))
+    assert len(changes) == 6
+
+
+def test_a_second_run_on_the_same_table_is_refused_while_the_first_one_lasts(manifest, store, tmp_path):
+    out, told = tmp_path / "t.npz", []
+
+    def second(case, failure):
+        with pytest.raises(BrainIACError, match=r"^Another process is embedding into '.*t.npz'; wait for it"):
+            run(manifest, store, out)
+        told.append(case.path.name)
+
+    run(manifest, store, out, done=second)
+    assert told == ["a.nii", "b.nii", "c.nii", "d.nii"]
+    assert len(read_table(out)) == 4
+    assert run(manifest, store, out).reused == 4
+
+
+def test_one_bad_scan_does_not_end_the_cohort_whatever_goes_wrong_with_it(manifest, store, tmp_path):
+    manifest.write_text("scan,patient\na.nii,p1\nmissing.nii,p2\nb.nii,p3\nc.nii,p4\n")
+
+    def read(path):
+        if path.name == "b.nii":
+            raise RuntimeError("a reader's surprise\nwith details")
+        if path.name == "c.nii":
+            raise MemoryError
+        return read_scan(path)
+
+    for _ in range(2):  # also on restart
+        found = run(manifest, store, tmp_path / "t.npz", read=read)
+        assert list(found.table.columns["scan"]) == ["a.nii"]
+        assert "does not exist" in found.failures["missing.nii"]
+        assert "RuntimeError: a reader's surprise)" in found.failures["b.nii"]
+        assert "more memory than is free" in found.failures["c.nii"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names of any bytes are those of POSIX systems")
+def test_a_name_that_is_no_utf8_is_embedded_and_written(manifest, store, tmp_path):
+    strange = Path(os.fsdecode(bytes(tmp_path) + b"/sc\xffn.nii"))
+    strange.write_bytes((tmp_path / "a.nii").read_bytes())
+    for name in ("t.csv", "t.parquet"):
+        found = embed_cohort(cases_of_files([strange]), tmp_path / name, Predictor("cpu", [store]), options=OFFICIAL)
+        assert found.failures == {}
+        assert list(read_table(tmp_path / name).columns["scan"]) == [f"{tmp_path}/sc\\udcffn.nii"]
+
+
+def test_a_table_that_a_spreadsheet_program_saved_again_is_read(manifest, store, tmp_path):
+    table = run(manifest, store, tmp_path / "t.csv").table
+    lines = list(csv.reader((tmp_path / "t.csv").read_text().splitlines()))
+    for separator, encoding in ((";", "utf-8-sig"), ("\t", "utf-16")):
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=separator)
+        for line in lines:
+            writer.writerow([cell.replace(".", ",") if separator == ";" and is_number(cell) else cell for cell in line])
+        (tmp_path / "saved.csv").write_bytes(text.getvalue().encode(encoding))
+        assert np.array_equal(read_table(tmp_path / "saved.csv").embeddings, table.embeddings)
+
+
+def is_number(cell):
+    try:
+        return "." in cell and bool(float(cell) or True)
+    except ValueError:
+        return False
+
+
 def test_another_frame_of_the_same_file_is_another_image(store, tmp_path):
-    """The sha256 is that of the file: without the frame in the key, frame 0 would be taken over for frame 1."""
     noise = np.random.default_rng(0).uniform(50, 150, (2, 40, 40, 40)).astype(np.float32)
     image = sitk.JoinSeries([sitk.GetImageFromArray(frame) for frame in noise])
     image.SetSpacing((4, 4, 4, 1))

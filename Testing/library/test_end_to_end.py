@@ -197,7 +197,17 @@ def test_results_of_another_scan_are_never_replaced(analysed, tmp_path, capsys, 
         assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(out), *FAST]) == 1
         assert "not BrainIAC's or cannot be read" in capsys.readouterr().err
     refuse_results_of_another_scan(copy, analysed, lambda: read_scan(copy).identity)
-    refuse_results_of_another_scan(SAMPLES["FLAIR"], analysed, lambda: pytest.fail("its path is known"))
+    refuse_results_of_another_scan(SAMPLES["FLAIR"], analysed, lambda: pytest.fail("the path is the same"))
+
+
+def test_results_without_an_identity_count_as_those_of_their_path_alone(tmp_path):
+    """As those that were written when a header of a detached image stood for the image."""
+    (tmp_path / "out").mkdir()
+    document = {"file": str(tmp_path / "a.mhd"), "provenance": {"inputs": {"any": {"sha256": "0"}}}}
+    (tmp_path / "out" / result_files.RESULT).write_text(json.dumps(document))
+    refuse_results_of_another_scan(tmp_path / "a.mhd", tmp_path / "out", lambda: "identity")
+    with pytest.raises(BrainIACError, match=r"holds the results of '.*a.mhd'; choose another --out"):
+        refuse_results_of_another_scan(tmp_path / "b.mhd", tmp_path / "out", lambda: "identity")
 
 
 def test_results_of_one_slot_are_not_taken_for_those_of_another(tmp_path):

@@ -17,13 +17,16 @@ from BrainIACLib.checkpoints.installed import find_model, load_model, verify_mod
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.errors import BrainIACError, Cancelled, ModelError
 from BrainIACLib.exports.model_folder import export_folder
-from BrainIACLib.head_training.cases import make_cases, with_labels
+from BrainIACLib.head_training.cases import make_cases
 from BrainIACLib.head_training.cross_validation import cross_validate, fit_on, held_out_outputs
 from BrainIACLib.head_training.folds import stratified_folds
+from BrainIACLib.head_training.labels import with_labels
 from BrainIACLib.head_training.linear_head import LinearHead
 from BrainIACLib.head_training.logistic import probabilities
-from BrainIACLib.head_training.permutation import permutation_p
+from BrainIACLib.head_training.permutation import chance_of
+from BrainIACLib.head_training.report import report_from_json, report_to_json
 from BrainIACLib.head_training.training import train_head
+from BrainIACLib.head_training.words import chance_in_words, counted, risk_calibration, risk_groups
 from BrainIACLib.job import Job
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions
@@ -217,16 +220,18 @@ def test_chance_is_called_chance_and_signal_signal():
     found = []
     for seed in range(40):
         table = cohort(24, signal=0.0, seed=seed, size=8)
-        found.append(permutation_p(make_cases(table, "label"), 4, 60, seed))
+        found.append(chance_of(make_cases(table, "label"), "linear", 4, seed, True, shuffles=60).p)
     assert sum(p < 0.05 for p in found) <= 6
     noise = changed(cohort(24), age=np.zeros(24))
     low = []
     for seed in range(60):  # folds balanced for the true labels alone would put nearly half of these below 0.2
         ages = np.random.default_rng(seed).standard_normal(24).astype(str)
-        low.append(permutation_p(make_cases(changed(noise, age=ages), "age"), 10, 60, seed) < 0.2)
+        low.append(
+            chance_of(make_cases(changed(noise, age=ages), "age"), "linear", 10, seed, True, shuffles=60).p < 0.2
+        )
     assert sum(low) <= 20
     cases = make_cases(cohort(60, signal=5.0, size=20), "label")
-    assert permutation_p(cases, 5, 200, 0) < 0.01
+    assert chance_of(cases, "linear", 5, 0, True).p < 0.01
 
 
 def of_four_sequences(signal: float, seed: int, patients: int = 15):
@@ -240,8 +245,13 @@ def of_four_sequences(signal: float, seed: int, patients: int = 15):
 
 def test_labels_in_the_same_order_in_every_patient_can_be_told_from_chance():
     """The exchange of whole patients would change nothing here: p would always be 1."""
-    assert permutation_p(make_cases(of_four_sequences(3.0, 0), "label"), 5, 200, 0) < 0.01
-    found = [permutation_p(make_cases(of_four_sequences(0.0, seed), "label"), 5, 60, seed) for seed in range(40)]
+
+    def of_sequences(signal: float, seed: int, shuffles: int) -> float:
+        cases = make_cases(of_four_sequences(signal, seed), "label")
+        return chance_of(cases, "linear", 5, seed, True, shuffles=shuffles).p
+
+    assert of_sequences(3.0, 0, 199) < 0.01
+    found = [of_sequences(0.0, seed, 60) for seed in range(40)]
     assert sum(p < 0.05 for p in found) <= 6
     assert sum(p < 0.5 for p in found) >= 10
 
@@ -254,13 +264,13 @@ def test_labels_that_cannot_be_shuffled_give_no_p(store):
     table = changed(cohort(78), patient=[f"p{i}" for i in people], label=labels)
     table = changed(table, encoder_sha256=[sha256] * 78, model=[model_id] * 78)
     trained = train_head(table, "label", "my-task")
-    found = json.loads(json.dumps(trained.report))["permutation"]
-    assert found["p"] is None
-    assert "cannot be tested" in found["meaning"]
-    assert "too few patients have equally many cases" in found["meaning"]
+    assert trained.report.permutation.p is None
+    meaning = chance_in_words(None)
+    assert "cannot be tested" in meaning
+    assert "too few patients have equally many cases" in meaning
     place = trained.install(folder, folders=[folder])
     assert "against chance: not tested" in find_model("my-task", [folder]).contract.head.metrics
-    assert found["meaning"] in (place / "card.md").read_text(encoding="utf-8")
+    assert meaning in (place / "card.md").read_text(encoding="utf-8")
     (doubt,) = find_model("my-task", [folder]).contract.unverified
     assert doubt.startswith("that it is better than chance: no test was possible, as too few patients")
 
@@ -275,10 +285,10 @@ def test_every_answer_of_a_head_that_is_no_better_than_chance_says_so(store):
     predictor = Predictor("cpu", [folder])
     predictor.set_study({"a": read_scan(folder / "a.nii")}, PreprocessingOptions(preset="official"))
     for signal in (0.0, 8.0):
-        table = changed(cohort(40, signal), encoder_sha256=[sha256] * 40, model=[model_id] * 40)
+        table = changed(cohort(60, signal), encoder_sha256=[sha256] * 60, model=[model_id] * 60)
         trained = train_head(table, "label", "my-task")
         trained.install(folder, folders=[folder], replace=True)
-        p = trained.report["permutation"]["p"]
+        p = trained.report.permutation.p
         said = "Unverified: that it is better than chance: in its own cross-validation shuffled labels did as well "
         said += f"(p = {p:.2f})."
         assert (p >= 0.05) == (signal == 0)
@@ -290,7 +300,8 @@ def test_every_answer_of_a_head_that_is_no_better_than_chance_says_so(store):
 )
 def test_a_report_is_plain_json_and_sees_the_signal(target, kind, figure, least):
     head = train_head(cohort(120, size=60), target, "my-task", kind)
-    report = json.loads(json.dumps(head.report))
+    report = json.loads(json.dumps(report_to_json(head.report)))
+    assert report_from_json(report) == head.report
     assert report["metrics"][figure]["value"] > least
     assert report["permutation"]["p"] < 0.01
     assert len(report["out_of_fold"]) == len(report["map"]["coordinates"]) == 120
@@ -363,13 +374,13 @@ def test_it_is_said_by_what_coverage_is_counted(store):
     """60 cases of 30 patients: the measured share is one of cases, and card and report say so."""
     folder, model_id, sha256 = store
     table = changed(cohort(60), encoder_sha256=[sha256] * 60, model=[model_id] * 60)
-    counted = train_head(table, "age", "my-task", "regression").report["conformal"]["counted"]
-    assert counted == "counted by case; every patient has one"
+    whole = train_head(table, "age", "my-task", "regression").report
+    assert counted(whole) == "counted by case; every patient has one"
     patients = [f"p{i // 2}" for i in range(60)]
     trained = train_head(changed(table, patient=patients), "age", "my-task", "regression")
-    assert trained.report["conformal"]["counted"].startswith("counted by case, not by patient: 60 cases of 30 patients")
+    assert counted(trained.report).startswith("counted by case, not by patient: 60 cases of 30 patients")
     card = (trained.install(folder, folders=[folder]) / "card.md").read_text(encoding="utf-8")
-    assert trained.report["conformal"]["counted"] in card
+    assert counted(trained.report) in card
 
 
 @pytest.mark.parametrize("head", ["linear", "two-layer"])
@@ -378,20 +389,23 @@ def test_a_survival_head_answers_with_calibrated_probabilities(head, store):
     folder, model_id, sha256 = store
     table = changed(cohort(60), encoder_sha256=[sha256] * 60, model=[model_id] * 60)
     trained = train_head(table, "time", "my-task", "survival", head=head)
-    found = trained.report["calibration"]
+    found = trained.report.risk_calibration
     cases = trained.cases
     raw = fit_on(cases, np.arange(60), head, np.random.default_rng([0, 1]), True).outputs(cases.embeddings)[:, 0]
-    expected = found["slope"] * (raw - raw.mean()) + found["baseline"]
+    expected = found.slope * (raw - raw.mean()) + found.baseline
     assert np.allclose(trained.fitted.outputs(cases.embeddings)[:, 0], expected, atol=1e-6)
     times, events = cases.target.values, cases.target.events
     said = -np.expm1(-np.exp(expected))
     assert said.mean() == pytest.approx(1 - kaplan_meier(times, events).at(12), abs=0.1)
-    assert sum(group["cases"] for group in found["groups"]) == 60
+    assert sum(group.cases for group in found.groups) == 60
     place = trained.install(folder, folders=[folder])
     card = (place / "card.md").read_text(encoding="utf-8")
-    assert found["meaning"] in card
-    assert trained.report["median_split"]["meaning"] in card
-    assert "there is no prediction set" in find_model("my-task", [folder]).contract.head.valid_range
+    assert risk_calibration(found, "12 months") in card
+    assert risk_groups(trained.report.median_split) in card
+    contract = find_model("my-task", [folder]).contract.head
+    assert "There is no prediction set" in contract.valid_range
+    assert contract.threshold == pytest.approx(np.median(said))  # C-10: of the training cases, nobody left out
+    assert "C-10" in contract.threshold_source
 
 
 def test_the_scores_of_all_folds_are_counted_from_one_zero():

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import logrank
 
-from BrainIACLib.head_training.report import median_split_test
+from BrainIACLib.head_training.judgement import median_split_test
 from BrainIACLib.head_training.risk_calibration import (
     LOWEST,
     calibrate_risk,
@@ -16,6 +17,7 @@ from BrainIACLib.head_training.risk_calibration import (
     unseen_probabilities,
 )
 from BrainIACLib.head_training.targets import Target
+from BrainIACLib.head_training.words import risk_groups
 from BrainIACLib.statistics.survival import kaplan_meier, survival_reliability
 
 END = 12.0
@@ -98,21 +100,16 @@ def test_nobody_with_an_event_by_the_end_point_means_none_is_foreseen():
 
 
 @pytest.mark.parametrize(
-    ("scores", "sizes"),
-    [
-        ([0.5] * 8, None),
-        ([0, 1, 1, 1, 1, 1, 1, 1], "7 against 1 cases"),
-        ([0, 0, 0, 0, 0, 0, 0, 1], "1 against 7 cases"),
-        (np.arange(8), "4 against 4 cases"),
-    ],
+    ("high", "sizes"), [([0] * 8, None), ([1] * 8, None), ([1, 1, 1, 0, 0, 0, 0, 0], "3 against 5")]
 )
-def test_a_median_split_says_so_where_there_is_none(scores, sizes):
-    """Equal scores have no high and low group; a log-rank p of NaN, or none with a traceback, would say nothing."""
+def test_a_median_split_says_so_where_there_is_none(high, sizes):
+    """One group has no log-rank test; a p of NaN, or none with a traceback, would say nothing."""
     target = Target("time", "survival", np.arange(1.0, 9.0), events=np.ones(8, bool), unit="months")
-    found = median_split_test(target, np.asarray(scores, float))
+    found = median_split_test(target, np.array(high, bool), 0.4)
     if sizes is None:
-        assert found["p"] is None
-        assert "no high and low group" in found["meaning"]
+        assert found.p is None
+        assert "no high and low group" in risk_groups(found)
     else:
-        assert 0 <= found["p"] <= 1
-        assert sizes in found["meaning"]
+        reference = logrank([1, 2, 3], [4, 5, 6, 7, 8]).pvalue
+        assert found.p == pytest.approx(reference)
+        assert sizes in risk_groups(found)

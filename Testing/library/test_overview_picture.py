@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from BrainIACLib.reports.overview_picture import save_overview
+from BrainIACLib.reports.overview_picture import LETTERS, MOST_LINES, save_overview, warning_lines
 
 OBLIQUE = (0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6)  # orthonormal, no axis near a patient axis
 
@@ -72,3 +72,36 @@ def test_heat_is_drawn_where_it_is_in_the_patient(tmp_path):
         coloured = np.argwhere(np.ptp(panel, axis=-1) > 0.3)  # the scan is grey, its labels nearly
         assert len(coloured) > 50
         assert (coloured < np.array(panel.shape[:2]) / 2).all()
+
+
+def test_the_picture_carries_its_doubts_and_the_method_of_its_map(tmp_path, monkeypatch):
+    """It travels without the document beside it: every word that is drawn is collected."""
+    from matplotlib.figure import Figure
+
+    drawn = []
+    text = Figure.text
+    monkeypatch.setattr(
+        Figure, "text", lambda self, x, y, s, **style: drawn.append((y, s, style)) or text(self, x, y, s, **style)
+    )
+    scan, heat = image_of(lambda p: ball((0, 0, 0), 70)(p) * 100), image_of(ball((0, 0, 0), 8))
+    warnings = ("Uncertain: the confidence 0.61 is below 0.90.", "Unlike the training scans: do not rely on it. " * 3)
+    save_overview(scan, heat, "age 34.1 years", "m", tmp_path / "a.png", warnings, "SmoothGrad")
+    said = " ".join(words for _, words, _ in drawn)
+    for warning in warnings:
+        assert all(word in said for word in warning.split())
+    assert "Saliency: SmoothGrad." in said
+    assert all(0 < place < 1 for place, _, _ in drawn)
+    places = [place for place, _, _ in drawn]
+    assert places == sorted(places, reverse=True)  # title, model, warnings, notice: nothing lies on anything
+    assert drawn[0][2]["color"] != "white"
+    drawn.clear()
+    save_overview(scan, heat, "T1", "m; no warnings", tmp_path / "b.png", (), "SmoothGrad")
+    assert drawn[0][2]["color"] == "white"
+
+
+def test_warnings_that_do_not_fit_are_counted():
+    lines = warning_lines([f"warning {number} " + "word " * 40 for number in range(20)])
+    assert len(lines) <= MOST_LINES
+    assert max(map(len, lines)) <= LETTERS
+    shown = sum(line.startswith("! warning") for line in lines)
+    assert lines[-1] == f"! {20 - shown} more warnings in the result's document"

@@ -132,16 +132,36 @@ def test_a_mask_of_another_place_is_not_answered_with_hand_in_a_mask():
 
 
 def test_every_real_scan_is_told_apart(shared_data):
-    """All whole heads, defaced and on black included, and every fifth of the stripped scans."""
+    """Defaced heads and those on black included; every stripped scan also with mean 0 and other backgrounds."""
     with open(shared_data / "MANIFEST.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["sequence"] and row["kind"] in ("scan", "atlas")]
     whole = [row for row in rows if row["skull_stripped"] == "no"]
     stripped = [row for row in rows if row["skull_stripped"] == "yes"]
     assert len(whole) > 15
     assert len(stripped) > 90
-    for row in whole + stripped[::5]:
+    for row in whole[:20] + whole[20::10] + stripped[::9]:
         image = sitk.ReadImage(str(shared_data / row["file"]), sitk.sitkFloat32)
         assert is_stripped(image) == (row["skull_stripped"] == "yes"), row["file"]
+    for row in stripped[::15]:
+        image = sitk.ReadImage(str(shared_data / row["file"]), sitk.sitkFloat32)
+        voxels = sitk.GetArrayFromImage(image)
+        inside = voxels != 0
+        zscored = (voxels - voxels[inside].mean()) / voxels[inside].std()
+        for background in (0.0, zscored[inside].min(), -7.0, 1.5):
+            changed = sitk.GetImageFromArray(np.where(inside, zscored, background).astype(np.float32))
+            changed.CopyInformation(image)
+            assert is_stripped(changed), (row["file"], background)
+
+
+def test_a_head_as_small_as_a_brain_is_no_stripped_brain_on_any_background(shared_data):
+    """Real heads, shrunk, with their air set to one value: a child's or an animal's."""
+    for name in ("IXI012-HH-1211", "IXI048-HH-1326", "IXI013-HH-1212"):
+        image = sitk.ReadImage(str(shared_data / "scans" / f"{name}_T1w_2mm.nii.gz"), sitk.sitkFloat32)
+        image.SetSpacing([0.72 * mm for mm in image.GetSpacing()])
+        head = sitk.BinaryMorphologicalClosing(image > 15, (2, 2, 2))
+        head = sitk.BinaryFillhole(sitk.RelabelComponent(sitk.ConnectedComponent(head)) == 1)
+        for background in (0.0, -40.0, 60.0):
+            assert not is_stripped(sitk.Mask(image, head, background)), (name, background)
 
 
 def test_auto_takes_a_mask_first_then_a_stripped_scan_then_the_first_that_is_installed(monkeypatch):

@@ -10,6 +10,7 @@ pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import SimpleITK as sitk
@@ -24,7 +25,9 @@ from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.files import read_table, write_table
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.head_training.report import Answered, EmbeddingMap, report_to_json
 from BrainIACLib.head_training.training import train_head
+from BrainIACLib.head_training.words import risk_calibration, risk_groups
 
 PATIENTS = 24
 
@@ -167,11 +170,11 @@ def test_from_labels_to_a_task_of_brainiac(filled, store, scene, openModule):
         "by case",
     ):
         assert part in words, words
-    report = TrainingReport(json.loads(filled.logic.getParameterNode().report))
+    report = TrainingReport.fromText(filled.logic.getParameterNode().report)
     assert filled.ui.hardestTable.rowCount() == len(report.hardest) > 0
     joined = json.loads(filled.logic.getParameterNode().report)
     joined["out_of_fold"][0]["scans"].append("flair.nii.gz")
-    assert TrainingReport(joined).answers[0].name == "s00.nii.gz + flair.nii.gz"
+    assert TrainingReport.fromText(json.dumps(joined)).answers[0].name == "s00.nii.gz + flair.nii.gz"
 
     click(filled, "answersButton")
     confusion = slicer.util.getNode("BrainIAC confusion matrix")
@@ -227,9 +230,11 @@ def test_the_words_say_what_a_survival_head_is_worth(table):
     events = np.array(["1" if number % 4 else "0" for number in range(len(rows))])
     columns = {**rows.columns, "os_months": times, "event": events}
     report = train_head(type(rows)(columns, rows.embeddings), "os_months", "os", "survival").report
-    words = TrainingReport(json.loads(json.dumps(report))).inWords()
-    for name in ("median_split", "calibration", "conformal"):
-        assert report[name]["meaning"] in words
+    words = TrainingReport.fromText(json.dumps(report_to_json(report))).inWords()
+    for said in (risk_groups(report.median_split), risk_calibration(report.risk_calibration, "12 months")):
+        assert said in words
+    assert "prediction set: none for survival" in words
+    assert TrainingReport.fromText('{"task": "of an earlier version"}') is None
 
 
 def test_measurements_are_drawn_as_a_scatter_and_colored_by_range(filled):
@@ -242,7 +247,7 @@ def test_measurements_are_drawn_as_a_scatter_and_colored_by_range(filled):
     table = series.GetTableNode()
     truth = sorted(float(table.GetCellText(row, 0)) for row in range(table.GetNumberOfRows()))
     assert truth == [10 + number for number in range(PATIENTS)]
-    groups = TrainingReport(json.loads(filled.logic.getParameterNode().report)).groups(10)
+    groups = TrainingReport.fromText(filled.logic.getParameterNode().report).groups(10)
     assert len(set(groups)) == 4
     assert max(groups.count(group) for group in groups) == PATIENTS // 4
 
@@ -259,13 +264,10 @@ def test_labels_that_cannot_be_learned_are_answered_with_a_sentence(filled, scen
 
 def test_a_plot_of_fewer_groups_takes_the_others_away(scene):
     def report(groups):
-        answers = [
-            {"case": f"s{index}", "scans": [f"s{index}"], "truth": group, "answer": group}
-            for index, group in enumerate(groups)
-        ]
-        places = {"coordinates": [[0.0, 0.0]] * len(groups)}
+        answers = [Answered(f"s{index}", (f"s{index}",), 0, group, group) for index, group in enumerate(groups)]
+        places = EmbeddingMap("t-SNE", ((0.0, 0.0),) * len(groups))
         rest = {"task": "t", "target": "grade", "kind": "classification", "unit": None, "classes": sorted(set(groups))}
-        return TrainingReport({**rest, "map": places, "out_of_fold": answers, "hardest": []})
+        return TrainingReport(SimpleNamespace(**rest, map=places, out_of_fold=answers, hardest=(), confusion=()))
 
     plots = TrainingPlots()
     chart = plots.mapChart(report(["a", "b", "c"]))

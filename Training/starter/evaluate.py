@@ -71,7 +71,7 @@ def answers(data: Path, model: InstalledModel, folders: list[str], cache: Path) 
     net, novelty = load_model(model), novelty_of_model(model)
     head, encoder = model.contract.head, model.contract.encoder
     options = {mode: PreprocessingOptions(brain_extraction=mode) for mode in MODES}
-    recipes = {mode: preprocessing_sha256(asked, "standard", encoder) for mode, asked in options.items()}
+    recipes = {mode: preprocessing_sha256(asked, encoder) for mode, asked in options.items()}
     network = network_of_auto().name
     with (data / "MANIFEST.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["file"].split("/")[0] in folders]

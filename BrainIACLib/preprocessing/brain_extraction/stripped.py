@@ -8,6 +8,13 @@ import SimpleITK as sitk
 from BrainIACLib.preprocessing.brain_extraction.backend import MaskRequest, RawMask
 from BrainIACLib.preprocessing.resampling import with_spacing
 
+# In 33 stripped scans, plain and z-scored, at most 12 % of the rim is dark; in 31 heads made as small as a brain, at
+# least 20 % (one slab without skull apart).
+CLEAR_MM, RIM_MM = 3.0, 12.0  # below the surface: free of the background's value, and still near it
+EXTREME = 5e-4  # quantile inside: not the single darkest voxel
+DARK = 0.35  # of the brightness of the core
+DARK_SHARE = 0.18
+
 
 def find(request: MaskRequest) -> RawMask:
     """Everything that is not background."""
@@ -17,9 +24,11 @@ def find(request: MaskRequest) -> RawMask:
 def is_stripped(image: sitk.Image) -> bool:
     """Whether somebody has already removed everything but the brain.
 
-    The background must be exactly one value, the rest about as large as a brain, and its rim must not be dark: under
-    the skin of a head lies the dark shell of the skull, under the surface of a brain lies brain. When in doubt the
-    answer is no, because extracting a brain twice does little harm.
+    The background must be exactly one value, of whatever size: in a brain scaled to mean 0 it lies inside the brain's
+    range. The rest must be about as large as a brain, and its rim must not be dark: under the skin of a head lies the
+    dark shell of the skull, under the surface of a brain lies brain. Dark is what is like the background, or like the
+    darkest inside where the background is not outside the range of the rest. When in doubt the answer is no, because
+    extracting a brain twice does little harm.
     """
     background = _background(image)
     share = sitk.Cast(image != background, sitk.sitkFloat32)
@@ -33,14 +42,15 @@ def is_stripped(image: sitk.Image) -> bool:
         return False
     depth = sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(solid, True, False, True))  # mm below the surface
     values = sitk.GetArrayFromImage(with_spacing(sitk.Cast(image, sitk.sitkFloat32), spacing, sitk.sitkLinear))
-    values = values - background
-    core = np.median(values[inside & (depth >= np.quantile(depth[inside], 0.8))])
-    rim = values[inside & (depth >= 3) & (depth < 12)]
-    return bool(np.mean(np.abs(rim) < 0.35 * abs(core)) < 0.18)
+    darkest, brightest = np.quantile(values[inside & (depth >= CLEAR_MM)], [EXTREME, 1 - EXTREME])
+    dark = darkest if darkest < background < brightest else background
+    core = np.median(values[inside & (depth >= np.quantile(depth[inside], 0.8))]) - dark
+    rim = values[inside & (depth >= CLEAR_MM) & (depth < RIM_MM)] - dark
+    return bool(np.mean(np.abs(rim) < DARK * abs(core)) < DARK_SHARE)
 
 
 def _background(image: sitk.Image) -> float:
-    """The commonest value on the faces of the scan."""
+    """The commonest value on the faces of the scan: found by its place and its constancy, not by being low."""
     array = sitk.GetArrayViewFromImage(image)
     faces = np.concatenate([array.take(index, axis).ravel() for axis in range(3) for index in (0, -1)])
     values, counts = np.unique(faces, return_counts=True)

@@ -78,12 +78,13 @@ def embed(request: EmbedCases, session: Session, job: Job) -> dict[str, Any]:
 @answer.register
 def train(request: TrainHead, session: Session, job: Job) -> dict[str, Any]:
     """A head on a table of embeddings; it is remembered until it is installed or another one is trained."""
+    from BrainIACLib.head_training.report import report_to_json
     from BrainIACLib.head_training.training import train_head
 
     session.trained = None
     labelled = with_facts(read_table(request.table), request.facts)
     session.trained = train_head(labelled, request.target, request.task, kind=request.kind, seed=request.seed, job=job)
-    return session.trained.report
+    return report_to_json(session.trained.report)
 
 
 @answer.register

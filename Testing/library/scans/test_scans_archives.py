@@ -53,6 +53,64 @@ def test_a_zip_of_one_image(tmp_path, suffix):
     assert (found.name, found.sha256) == ("scan", read_scan(file).sha256)
 
 
+@pytest.mark.parametrize("suffix", [".hdr", ".nhdr", ".mhd"])
+@pytest.mark.parametrize("folder", ["", "a/b/"])
+def test_a_zip_of_a_header_and_its_voxels(tmp_path, suffix, folder):
+    """Voxels may begin as an old DICOM file does."""
+    scan = phantom()
+    scan.voxels[:2, 0, 0] = 8, 0
+    file = write_nifti(tmp_path / "Doe.hdr", scan)
+    if suffix != ".hdr":
+        sitk.WriteImage(read_scan(file).image, str(tmp_path / f"Doe{suffix}"))
+        file.unlink()
+        file.with_suffix(".img").unlink()
+    members = {folder + name.name: name.read_bytes() for name in tmp_path.glob("Doe.*")}
+    assert len(members) == 2
+    found = read_scan(zipped(tmp_path / "scan.zip", members))
+    assert same_in_space(found.image, scan)
+    assert found.name == "scan"
+
+
+@pytest.mark.parametrize("named", ["/etc/hostname", "../../secret.raw", "secret.raw", "{folder}/secret.raw"])
+@pytest.mark.parametrize("name", ["scan.mha", "scan.mhd", "scan.nrrd", "scan.nhdr"])
+def test_no_header_in_a_zip_reads_a_file_outside(tmp_path, named, name):
+    voxels = phantom().voxels.tobytes(order="F")
+    (tmp_path / "secret.raw").write_bytes(voxels)
+    named = named.format(folder=tmp_path)
+    if name.startswith("scan.m"):
+        lines = ["ObjectType = Image", "NDims = 3", "DimSize = 40 36 10", "ElementSpacing = 1.5 2 5"]
+        lines += ["ElementType = MET_USHORT", f"ElementDataFile = {named}", ""]
+    else:
+        lines = ["NRRD0004", "type: ushort", "dimension: 3", "sizes: 40 36 10", "spacings: 1.5 2 5", "endian: little"]
+        lines += ["encoding: raw", f"data file: {named}", ""]
+    path = zipped(tmp_path / "scan.zip", {f"a/{name}": "\n".join(lines)})
+    assert "data file is missing" in refusal(path)
+    inside = zipped(tmp_path / "inside.zip", {f"a/{name}": "\n".join(lines), "a/secret.raw": voxels})
+    if named == "secret.raw":
+        assert np.array_equal(sitk.GetArrayFromImage(read_scan(inside).image).transpose(), phantom().voxels)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_of_any_compression_is_a_damaged_archive(tmp_path, compression):
+    content = write_nifti(tmp_path / "scan.nii", phantom()).read_bytes()
+    path = zipped(tmp_path / "scan.zip", {"scan.nii": content}, compression)
+    assert same_in_space(read_scan(path).image, phantom())
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).integers(40, len(whole) - 120, 12):
+        damaged = bytearray(whole)
+        damaged[place] ^= 255
+        path.write_bytes(damaged)
+        assert "damaged zip archive" in refusal(path) or "unknown compression" in refusal(path)
+
+
+def test_a_bomb_of_one_scan_is_refused_by_its_ratio_and_what_the_disk_cannot_hold_by_its_size(tmp_path, monkeypatch):
+    path = zipped(tmp_path / "bomb.zip", {"scan.nii": bytes(300 << 20)})
+    assert "as no scan does" in refusal(path)
+    monkeypatch.setattr("BrainIACLib.scans.memory.SPARED", 1 << 60)
+    content = write_nifti(tmp_path / "scan.nii", phantom()).read_bytes()
+    assert "the disk for temporary files" in refusal(zipped(tmp_path / "scan.zip", {"scan.nii": content}))
+
+
 def test_what_a_mac_adds_is_left_out(tmp_path):
     content = write_nifti(tmp_path / "scan.nii", phantom()).read_bytes()
     members = {"scan.nii": content, "__MACOSX/._scan.nii": b"x", "._other.nii": b"x", ".DS_Store": b"x"}
@@ -127,6 +185,7 @@ def test_what_cannot_be_unpacked_is_said(tmp_path, offset_local, offset_central,
 def test_nothing_or_too_much_inside(tmp_path):
     assert "holds no image" in refusal(zipped(tmp_path / "empty.zip", {}))
     assert "holds no image" in refusal(zipped(tmp_path / "text.zip", {"Doe.txt": "letter"}))
+    assert "lacks its other half" in refusal(zipped(tmp_path / "half.zip", {"Doe.hdr": b"x"}))
     assert "holds 2 image files" in refusal(zipped(tmp_path / "two.zip", {"Doe.nii": b"x", "Jane.nrrd": b"x"}))
     assert "lacks 1 of 10 slices" in refusal(_series_with_a_gap(tmp_path))
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scan_phantoms import image_of, matrix_of, phantom, phantoms, values_of
 
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.scans import read_scan, write_image, write_text, write_transform
+from BrainIACLib.publishing import write_text
+from BrainIACLib.scans import read_scan, write_image, write_transform
 from BrainIACLib.scans.grid import largest_distance
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -1,0 +1,155 @@
+"""The scans of a cohort, each under the name that its results will have: BIDS entities, unique and stable.
+
+A name depends on its own row only, so that a manifest can grow, shrink or be sorted between two runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from BrainIACLib.errors import ManifestError
+from BrainIACLib.manifests import Row, bids_scans, check_rows, is_bids, read_manifest, refuse_problems
+from BrainIACLib.scans.formats import is_dicom, suffix
+from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
+
+UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
+SUFFIX_OF = {T1.name: "T1w", T2.name: "T2w", FLAIR.name: "FLAIR", T1CE.name: "T1w"}
+DETACHED = (".hdr", ".hdr.gz", ".img", ".img.gz", ".mhd", ".nhdr")
+
+
+@dataclass(frozen=True)
+class BatchCase:
+    """``id`` is the path of the results below the derivatives, without entities of their own and the file's end:
+    ``sub-01/ses-1/anat/sub-01_ses-1_T1w``. ``facts`` are those of the manifest."""
+
+    id: str
+    path: str
+    facts: dict[str, str]
+
+    @property
+    def folder(self) -> str:
+        """Of the results, below the derivatives."""
+        return self.id.rsplit("/", 1)[0]
+
+    @property
+    def entities(self) -> str:
+        """``sub-01_ses-1``."""
+        return self.id.rsplit("/", 1)[1].rsplit("_", 1)[0]
+
+    @property
+    def suffix(self) -> str:
+        """``T1w``."""
+        return self.id.rsplit("_", 1)[1]
+
+
+def cases_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
+    """The cases of a manifest (a file), of a BIDS data set, or of any other folder.
+
+    Parameters
+    ----------
+    labels : of the participants wanted of a BIDS data set; all if empty.
+
+    Raises
+    ------
+    ManifestError : a manifest with rows that contradict each other, or nothing that could be a scan.
+    """
+    if source.is_dir() and (is_bids(source) or labels):
+        return [
+            BatchCase(_without_end(row.facts["scan"]), str(row.path), row.facts) for row in bids_scans(source, labels)
+        ]
+    rows = list(_rows_of_folder(source)) if source.is_dir() else read_manifest(source)
+    if not rows:
+        raise ManifestError(
+            f"'{source}' holds no scan: no NIfTI, NRRD or MetaImage file, and no folder of DICOM files."
+        )
+    refuse_problems(source, check_rows(rows))
+    return [BatchCase(_id(row.facts), os.path.abspath(row.path), row.facts) for row in rows]
+
+
+def input_state(path: str) -> str:
+    """What changes whenever a file changes that the scan is read from, without reading it: sizes and times.
+
+    Of a detached header it is the whole folder that counts, of DICOM files every file below or beside.
+
+    Raises
+    ------
+    OSError : there is no such file.
+    """
+    kind = suffix(Path(path))
+    if os.path.isdir(path):
+        files: Sequence[str] = sorted(
+            os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names
+        )
+    elif kind in DETACHED or kind in ("", ".dcm", ".ima"):
+        files = sorted(entry.path for entry in os.scandir(os.path.dirname(path) or ".") if entry.is_file())
+    else:
+        files = (path,)
+    states = [os.stat(file) for file in files]
+    text = "|".join(f"{file}:{state.st_size}:{state.st_mtime_ns}" for file, state in zip(files, states, strict=True))
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
+
+
+def _rows_of_folder(folder: Path) -> Iterator[Row]:
+    """Every image file, and every folder with DICOM files; the data of a ``.hdr`` is no scan of its own."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        place = Path(parent)
+        images = [name for name in sorted(names) if _is_image(name) and not name.startswith(".")]
+        for name in images:
+            yield _row(folder, place / name)
+        rest = [name for name in sorted(names) if name not in images and not name.startswith(".")]
+        if rest and not images and _holds_dicom(place / rest[0]):
+            yield _row(folder, place)
+
+
+def _is_image(name: str) -> bool:
+    return suffix(Path(name)) in (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
+
+
+def _holds_dicom(file: Path) -> bool:
+    try:
+        return is_dicom(file)
+    except OSError:
+        return False
+
+
+def _row(folder: Path, path: Path) -> Row:
+    scan = path.relative_to(folder).as_posix()
+    return Row(0, path, {"scan": _storable(scan if scan != "." else folder.name)})
+
+
+def _storable(text: str) -> str:
+    """A file name that is no UTF-8, with the codes of its bytes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _id(facts: dict[str, str]) -> str:
+    scan, patient, session = facts["scan"], facts.get("patient", ""), facts.get("session", "")
+    subject = f"sub-{_label(patient.removeprefix('sub-')) if patient else 'x' + _hash(scan)}"
+    visit = [f"ses-{_label(session.removeprefix('ses-'))}"] if session else []
+    name = Path(scan).name
+    stem = name[: len(name) - len(suffix(Path(name)))]
+    taken = re.sub(r"[^A-Za-z0-9]", "", stem)[:24] + _hash(scan)
+    contrast = ["ce-contrast"] if facts.get("sequence") == T1CE.name else []
+    end = SUFFIX_OF.get(facts.get("sequence", ""), UNKNOWN_SUFFIX)
+    file = "_".join([subject, *visit, f"acq-{taken}", *contrast, end])
+    return "/".join([subject, *visit, "anat", file])
+
+
+def _label(text: str) -> str:
+    """Letters and digits only, as BIDS has it; where something was left out, different texts stay different."""
+    plain = re.sub(r"[^A-Za-z0-9]", "", text)
+    return plain if plain == text else plain + _hash(text)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:6]
+
+
+def _without_end(scan: str) -> str:
+    return scan.removesuffix(".gz").removesuffix(".nii")

@@ -1,0 +1,179 @@
+"""Several processes of this computer. A process may die of its case: the others go on, and the case gets one more try,
+alone and with one thread, before it is recorded as failed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from BrainIACLib.batch.work import BUSY, FAILED, Outcome, Work
+
+GIB_A_PROCESS = 2.5  # of memory, of a process that prepares a scan of 256 voxels a side with the bundled models
+SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN = 2.0
+DIED = "Its process was killed twice, perhaps for want of memory; run it on a computer with more (--retry-failed)."
+
+
+def fitting_jobs() -> int:
+    """As many processes as cores and free memory allow."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(_free_gib() // GIB_A_PROCESS)))
+
+
+def _free_gib() -> float:
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) / 2**20
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 / 2
+    return 2 * GIB_A_PROCESS
+
+
+@dataclass
+class _Member:
+    """One process and the case that it is at."""
+
+    process: SpawnProcess
+    pipe: Connection
+    at: int | None = None
+
+
+@dataclass
+class LocalPool:
+    """Hands out cases one by one.
+
+    Parameters
+    ----------
+    work : as the parent sees it; children open the run for themselves.
+    run : its name.
+    jobs : processes; 1 works in a child as well, since a reader may end its process.
+    process : what children do with a case, importable; by default the real thing.
+    """
+
+    work: Work
+    run: str
+    jobs: int
+    retry_failed: bool = False
+    process: Callable | None = None
+    _members: list[_Member] = field(default_factory=list)
+
+    def go(self, numbers: Iterable[int], told: Callable[[Outcome], None]) -> None:
+        """Answer all cases; ``told`` of each outcome. An interruption ends the children; what is done is kept."""
+        todo, later, alone = iter(numbers), deque[int](), deque[int]()
+        threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        try:
+            self._each(todo, later, alone, self.jobs, threads, told)
+            while later:  # others had them
+                waiting, later = list(later), deque[int]()
+                self._each(iter(waiting), later, alone, self.jobs, threads, told)
+                if later:
+                    wait([], timeout=SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN)
+            self._end()
+            for number in alone:
+                died: deque[int] = deque()
+                self._each(iter([number]), deque(), died, 1, 1, told)
+                if died:
+                    told(self.work.give_up(number, DIED))
+        finally:
+            self._end()
+
+    def _each(
+        self,
+        todo: Iterable[int],
+        later: deque[int],
+        died: deque[int],
+        jobs: int,
+        threads: int,
+        told: Callable[[Outcome], None],
+    ) -> None:
+        todo = iter(todo)
+        empty = False
+        while True:
+            for member in [*self._members, *[None] * (jobs - len(self._members))]:
+                if empty or (member is not None and member.at is not None):
+                    continue
+                number = next(todo, None)
+                if number is None:
+                    empty = True
+                    break
+                member = member or self._start(threads)
+                member.at = number
+                with contextlib.suppress(OSError):  # it died: noticed below
+                    member.pipe.send(number)
+            busy = [member for member in self._members if member.at is not None]
+            if not busy:
+                return
+            ready = wait([member.pipe for member in busy])
+            for member in busy:
+                if member.pipe in ready:
+                    self._hear(member, later, died, told)
+
+    def _hear(self, member: _Member, later: deque[int], died: deque[int], told: Callable[[Outcome], None]) -> None:
+        number, member.at = member.at, None
+        try:
+            outcome = member.pipe.recv()
+        except (EOFError, OSError):
+            member.process.join()
+            member.pipe.close()
+            self._members.remove(member)
+            died.append(number)
+            return
+        if outcome.status == BUSY:
+            later.append(number)
+        elif outcome.status == FAILED and not outcome.sentence:  # it needs more memory than is free
+            died.append(number)
+        else:
+            told(outcome)
+
+    def _start(self, threads: int) -> _Member:
+        context = multiprocessing.get_context("spawn")  # torch and ITK have threads, which no fork survives
+        pipe, other = context.Pipe()
+        arguments = (other, self.work.out, self.run, threads, self.retry_failed, self.process)
+        process = context.Process(target=_serve, args=arguments, daemon=True)
+        process.start()
+        other.close()
+        member = _Member(process, pipe)
+        self._members.append(member)
+        return member
+
+    def _end(self) -> None:
+        for member in self._members:
+            with contextlib.suppress(OSError):
+                member.pipe.send(None)
+                member.pipe.close()
+        for member in self._members:
+            if member.at is not None:
+                member.process.kill()  # files appear whole or not at all
+            member.process.join(10)
+            if member.process.is_alive():
+                member.process.kill()
+                member.process.join()
+        self._members.clear()
+
+
+def _serve(pipe: Connection, out: Path, run: str, threads: int, retry_failed: bool, process: Callable | None) -> None:
+    """A child: answers numbers until None comes or the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer
+    limit_threads(threads)
+    work = Work(out, run, process)
+    with contextlib.suppress(EOFError, OSError):
+        while (number := pipe.recv()) is not None:
+            try:
+                outcome = work.one(number, retry_failed)
+            except MemoryError:
+                outcome = Outcome(number, FAILED)
+            pipe.send(outcome)
+    work.ledger.close()
+
+
+def limit_threads(threads: int) -> None:
+    """Of torch and ITK, in a process that has not computed with them yet."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ[name] = str(threads)

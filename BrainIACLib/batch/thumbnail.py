@@ -1,0 +1,61 @@
+"""A picture of a prepared brain for the quality page: three planes with the template's outline, some 4 kB."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import SimpleITK as sitk
+
+from BrainIACLib.preprocessing.standardised import Standardised
+from BrainIACLib.preprocessing.template import icbm152
+
+SIDE = 96  # pixels of each plane
+QUALITY = 45  # of WebP
+
+
+def thumbnail(standardised: Standardised) -> bytes:
+    """WebP, three planes side by side: the native scan moved to the template (head and all), the mask's edge in red,
+    the template's in green. A bad registration or mask is seen at once."""
+    from PIL import Image
+
+    template = icbm152().image
+    head = sitk.Resample(
+        sitk.Cast(standardised.native, sitk.sitkFloat32), template, standardised.transform, sitk.sitkLinear, 0.0
+    )
+    volume = sitk.GetArrayViewFromImage(head)  # (z, y, x)
+    mask = sitk.GetArrayViewFromImage(standardised.mask) > 0
+    goal = sitk.GetArrayViewFromImage(template) > 0
+    inside = volume[mask] if mask.any() else volume.ravel()
+    low, high = np.percentile(inside, (1, 99.5))
+    middle = [size // 2 for size in volume.shape]
+    planes = []
+    for axis in range(3):
+        grey, own, other = (np.take(one, middle[axis], axis=axis)[::-1] for one in (volume, mask, goal))
+        tone = np.clip((grey - low) / max(high - low, 1e-6) * 0.85, 0, 1)
+        color = np.repeat((tone * 255).astype(np.uint8)[..., None], 3, axis=2)
+        color[_edge(other)] = (60, 200, 90)
+        color[_edge(own)] = (230, 60, 60)
+        planes.append(Image.fromarray(_square(color)).resize((SIDE, SIDE)))
+    picture = Image.new("RGB", (3 * SIDE, SIDE))
+    for number, plane in enumerate(planes):
+        picture.paste(plane, (number * SIDE, 0))
+    content = io.BytesIO()
+    picture.save(content, "WEBP", quality=QUALITY)
+    return content.getvalue()
+
+
+def _edge(mask: np.ndarray) -> np.ndarray:
+    inner = mask.copy()
+    for axis in (0, 1):
+        for step in (1, -1):
+            inner &= np.roll(mask, step, axis=axis)
+    return mask & ~inner
+
+
+def _square(plane: np.ndarray) -> np.ndarray:
+    side = max(plane.shape[:2])
+    square = np.zeros((side, side, 3), np.uint8)
+    top, left = ((side - length) // 2 for length in plane.shape[:2])
+    square[top : top + plane.shape[0], left : left + plane.shape[1]] = plane
+    return square

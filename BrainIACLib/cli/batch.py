@@ -1,0 +1,174 @@
+"""``brainiac batch``: a whole cohort into one folder of BIDS derivatives; stopped and started as one likes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from BrainIACLib.cli.scan_options import add_models_dir, positive, print_json
+from BrainIACLib.errors import BrainIACError
+
+SECONDS_BETWEEN_LINES = 30.0  # where no terminal shows the progress bar
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Register the command of this file."""
+    batch = commands.add_parser(
+        "batch",
+        help="prepare, embed and answer a whole cohort into a folder of BIDS derivatives",
+        description="Each scan becomes a set of BIDS derivatives and a row of index.parquet. A run that was stopped "
+        "or killed goes on where it was; scans, models or options that changed compute what depends on them. A scan "
+        "that fails is recorded with its reason, and the rest goes on.",
+    )
+    batch.add_argument(
+        "--manifest",
+        "--input",
+        dest="source",
+        type=Path,
+        metavar="CSV|BIDS_DIR|FOLDER",
+        help="a table with the column 'scan', a BIDS data set, or a folder of scans",
+    )
+    batch.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the derivatives go")
+    batch.add_argument("--participant-label", nargs="+", default=[], metavar="LABEL", help="of a BIDS data set")
+    batch.add_argument("--status", action="store_true", help="say what is done, failed, running and left; nothing else")
+    batch.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
+    add_batch_options(batch)
+    batch.set_defaults(run=_batch)
+
+
+def add_batch_options(command: argparse.ArgumentParser) -> None:
+    """What to do with each case, and where."""
+    from BrainIACLib.cli.scan_options import add_preprocessing_options
+
+    command.add_argument("--tasks", nargs="*", default=["sequence"], metavar="TASK", help="default: sequence")
+    command.add_argument("--saliency", action="store_true", help="also a saliency map for each task")
+    command.add_argument("--samples", type=positive, default=10, help="noise samples of each map (default 10)")
+    command.add_argument("--model", metavar="ID", help="whose encoder embeds, where several are installed")
+    command.add_argument("--retry-failed", action="store_true", help="also the scans that failed before, unchanged")
+    where = command.add_mutually_exclusive_group()
+    where.add_argument(
+        "--jobs", type=positive, metavar="N", help="processes here (default: what cores and memory allow)"
+    )
+    where.add_argument("--slurm", metavar="OPTIONS", help='a SLURM array, such as "partition=cpu,jobs=50,time=600"')
+    where.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler, such as tcp://host:8786")
+    add_preprocessing_options(command)
+    add_models_dir(command, must_exist=True)
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from BrainIACLib.batch.status import status_of
+
+    if options.status:
+        found = status_of(options.out)
+        if options.json:
+            print_json(**vars(found))
+        else:
+            print(found.in_words())
+        return 0
+    if options.source is None:
+        raise BrainIACError("Name the scans with --manifest (table, BIDS data set or folder), or ask for --status.")
+    return run_batch(options, options.source, options.out, options.participant_label)
+
+
+def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list[str]) -> int:
+    """Begin or continue a batch; the exit status."""
+    from BrainIACLib.batch.cases import cases_of
+    from BrainIACLib.batch.layout import begin_dataset
+    from BrainIACLib.batch.settings import Settings
+    from BrainIACLib.batch.work import Work, begin
+    from BrainIACLib.cli.scan_options import preprocessing_options
+    from BrainIACLib.embeddings.files import check_format
+
+    check_format(Path("index.parquet"))  # before anything else is done
+    settings = Settings(
+        tasks=tuple(options.tasks),
+        saliency=options.saliency,
+        samples=options.samples,
+        preprocessing=preprocessing_options(options),
+        device=options.device,
+        models_dir=None if options.models_dir is None else str(options.models_dir.absolute()),
+        encoder=options.model,
+    )
+    cases = cases_of(source, labels)
+    try:
+        begin_dataset(out, source)
+        run = begin(out, cases, settings)
+        work = Work(out, run)
+    except OSError as error:
+        raise BrainIACError(f"'{out}' cannot be written ({error.strerror}); choose another --out.") from None
+    with Progress(len(cases), options.json) as progress:
+        numbers = list(work.left(options.retry_failed))
+        progress.known(len(cases) - len(numbers))
+        _engine(options, work, run, numbers)(progress.told)
+    group(out)
+    return 1 if progress.failed or any(True for _ in work.failed_numbers()) else 0
+
+
+def group(out: Path) -> None:
+    """The tables and the quality page of what is done."""
+    from BrainIACLib.batch.index import update_index, write_embeddings, write_failures
+    from BrainIACLib.batch.quality_page import write_page
+
+    index = update_index(out)
+    write_embeddings(out, index)
+    failed = write_failures(out, index)
+    page = write_page(out, index)
+    done = len(index) - failed
+    print(f"{done} scans done, {failed} failed; look at {page}", file=sys.stderr)
+
+
+def _engine(options: argparse.Namespace, work, run: str, numbers: list[int]) -> Callable:
+    if options.slurm is not None:
+        from BrainIACLib.batch.slurm_engine import run_on_slurm
+
+        return lambda told: run_on_slurm(work, run, numbers, told, options.slurm, options.retry_failed)
+    if options.dask is not None:
+        from BrainIACLib.batch.dask_engine import run_on_dask
+
+        return lambda told: run_on_dask(work, run, numbers, told, options.dask, options.retry_failed)
+    from BrainIACLib.batch.local_engine import LocalPool, fitting_jobs
+
+    jobs = min(options.jobs or fitting_jobs(), max(1, len(numbers)))
+    return lambda told: LocalPool(work, run, jobs, options.retry_failed).go(numbers, told)
+
+
+class Progress:
+    """A bar with rate and time left for a person at a terminal, lines elsewhere."""
+
+    def __init__(self, cases: int, as_json: bool):
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=cases, unit="scan", disable=None, file=sys.stderr, dynamic_ncols=True)
+        self._json, self._cases, self._ready, self._said = as_json, cases, 0, time.monotonic()
+        self._new, self._began = 0, time.monotonic()
+        self.failed = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def known(self, count: int) -> None:
+        """So many were done before."""
+        self._ready += count
+        self._bar.update(count)
+        self._bar.initial = count
+
+    def told(self, outcome) -> None:
+        """Of one case."""
+        self._ready += 1
+        self._new += 1
+        self._bar.update(1)
+        self.failed += outcome.status == "failed"
+        if outcome.sentence and not self._json:
+            self._bar.write(f"brainiac: {outcome.sentence}", file=sys.stderr)
+        if self._json:
+            print_json(case=outcome.number, status=outcome.status, reason=outcome.sentence)
+        elif self._bar.disable and time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            an_hour = 3600 * self._new / (time.monotonic() - self._began)
+            print(f"{self._ready} of {self._cases} scans, {an_hour:.0f} an hour", file=sys.stderr, flush=True)

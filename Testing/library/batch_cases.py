@@ -1,0 +1,47 @@
+"""What the tests of the batch do with a case instead of analyzing it: importable by name, as children need it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from BrainIACLib.batch.cases import BatchCase
+from BrainIACLib.errors import ScanError
+
+COUNTED, DEATHS = "counted.txt", "deaths.txt"
+
+
+def _note(case: BatchCase, name: str) -> None:
+    with (Path(case.path).parent / "out" / name).open("a") as file:
+        file.write(Path(case.path).name + "\n")
+
+
+def counting(case: BatchCase) -> dict[str, object]:
+    """Notes that it was done; a file that says "bad" fails."""
+    path = Path(case.path)
+    if not path.exists():
+        raise ScanError(f"'{case.path}' does not exist.")
+    if path.read_bytes() == b"bad":
+        raise ScanError(f"'{case.path}' is bad.")
+    _note(case, COUNTED)
+    return {"size": path.stat().st_size}
+
+
+def waiting(case: BatchCase) -> dict[str, object]:
+    """Takes a while, so that others are at work as well."""
+    time.sleep(0.3)
+    return counting(case)
+
+
+def dying(case: BatchCase) -> dict[str, object]:
+    """Ends its process, or has too little memory."""
+    text, deaths = Path(case.path).read_bytes(), Path(case.path).parent / "out" / DEATHS
+    before = deaths.read_text().split().count(Path(case.path).name) if deaths.is_file() else 0
+    if text in (b"deadly", b"too large") or (text == b"deadly once" and not before):
+        _note(case, DEATHS)
+        if text == b"too large":
+            raise MemoryError
+        os.kill(os.getpid(), signal.SIGKILL)
+    return counting(case)

@@ -1,0 +1,227 @@
+"""A cohort in one folder: once each, whatever is killed, changed, repeated or broken on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
+
+from batch_cases import COUNTED, DEATHS, counting, dying
+
+from BrainIACLib.batch.cases import cases_of, input_state
+from BrainIACLib.batch.index import update_index
+from BrainIACLib.batch.layout import begin_dataset
+from BrainIACLib.batch.ledger import Ledger, token_of
+from BrainIACLib.batch.local_engine import LocalPool
+from BrainIACLib.batch.settings import Settings
+from BrainIACLib.batch.status import status_of
+from BrainIACLib.batch.work import Work, begin
+from BrainIACLib.errors import BrainIACError, ManifestError
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """A manifest of twelve files of five people; no scan is really read."""
+    rows = ["scan,patient,sequence,site"]
+    for number in range(12):
+        (tmp_path / f"{number}.nii").write_bytes(b"scan %d" % number)
+        rows.append(f"{number}.nii,p{number % 5},{('T1', 'T2', 'FLAIR')[number % 3]},{'AB'[number % 2]}")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "cohort.csv"
+
+
+@pytest.fixture(autouse=True)
+def cheap_key(monkeypatch):
+    monkeypatch.setattr(Settings, "key", lambda self: "key" + "".join(self.tasks))
+
+
+def prepared(cohort, out, settings=None) -> tuple[Work, str]:
+    begin_dataset(out, cohort)
+    run = begin(out, cases_of(cohort), settings or Settings())
+    return Work(out, run), run
+
+
+def go(cohort, out, process=counting, settings=None, retry_failed=False):
+    """As one process of an engine does it."""
+    _, run = prepared(cohort, out, settings)
+    work = Work(out, run, process)
+    found = Counter(work.one(number, retry_failed).status for number in list(work.left(retry_failed)))
+    work.ledger.close()
+    return found
+
+
+def go_in_processes(cohort, out, process, jobs=2):
+    work, run = prepared(cohort, out)
+    outcomes = []
+    LocalPool(work, run, jobs, False, process).go(list(work.left()), outcomes.append)
+    work.ledger.close()
+    return Counter(outcome.status for outcome in outcomes)
+
+
+def counts(out) -> Counter:
+    """How often each case was really processed."""
+    return Counter((out / COUNTED).read_text().split())
+
+
+def test_every_case_is_processed_once_and_again_only_where_something_changed(cohort, tmp_path):
+    out = tmp_path / "out"
+    assert go(cohort, out) == {"done": 12}
+    assert go(cohort, out) == {}
+    assert set(counts(out).values()) == {1}
+    (tmp_path / "3.nii").write_bytes(b"another scan")
+    assert go(cohort, out) == {"done": 1}
+    text = cohort.read_text().splitlines()
+    cohort.write_text("\n".join([text[0], *reversed(text[2:])]) + "\n")  # sorted otherwise, and without one scan
+    assert go(cohort, out) == {}
+    assert go(cohort, out, settings=Settings(tasks=("age",))) == {"done": 11}
+    index = update_index(out)
+    assert len(index) == 12  # what a later manifest does not name stays
+
+
+def test_a_case_that_fails_is_recorded_and_the_rest_goes_on(cohort, tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "4.nii").write_bytes(b"bad")
+    (tmp_path / "5.nii").unlink()
+    assert go(cohort, out) == {"done": 10, "failed": 2}
+    assert go(cohort, out) == {}
+    found = status_of(out)
+    assert (found.cases, found.done, found.failed, found.left, found.running) == (12, 10, 2, 0, 0)
+    assert dict(found.sentences) == {"the file is bad.": 1, "the file does not exist.": 1}
+    assert go(cohort, out, retry_failed=True) == {"failed": 2}
+    (tmp_path / "4.nii").write_bytes(b"mended")
+    assert go(cohort, out) == {"done": 1}
+    rows = {row["scan"]: row for row in update_index(out).to_pylist()}
+    assert rows["4.nii"]["status"] == "done"
+    assert rows["5.nii"]["failure"].endswith("does not exist.")
+    assert (rows["0.nii"]["site"], rows["0.nii"]["size"]) == ("A", 6.0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="counts deaths by signals")
+def test_a_process_that_dies_of_its_case_costs_that_case_alone(cohort, tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "4.nii").write_bytes(b"deadly")
+    (tmp_path / "7.nii").write_bytes(b"deadly once")
+    (tmp_path / "9.nii").write_bytes(b"too large")
+    assert go_in_processes(cohort, out, dying) == {"done": 10, "failed": 2}
+    deaths = Counter((out / DEATHS).read_text().split())
+    assert deaths == {"4.nii": 2, "7.nii": 1, "9.nii": 2}
+    assert go_in_processes(cohort, out, dying) == {}  # no later run dies of it again
+    assert {sentence.split(",")[0] for sentence, _ in status_of(out).sentences} == {"Its process was killed twice"}
+
+
+RUN = """
+import sys
+from pathlib import Path
+import batch_cases
+from BrainIACLib.batch.local_engine import LocalPool
+from BrainIACLib.batch.work import Work
+if __name__ == "__main__":
+    out, run, process = Path(sys.argv[1]), sys.argv[2], getattr(batch_cases, sys.argv[3])
+    work = Work(out, run)
+    LocalPool(work, run, 2, False, process).go(list(work.left()), lambda outcome: print(outcome.status, flush=True))
+    work.ledger.close()
+"""
+
+
+def started(tmp_path, out, run, process) -> subprocess.Popen:
+    script = tmp_path / "run_batch.py"
+    script.write_text(RUN)
+    path = os.pathsep.join((str(Path(__file__).parent), *sys.path))
+    return subprocess.Popen(
+        [sys.executable, str(script), str(out), run, process],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
+def test_two_runs_at_once_and_a_killed_one_lose_nothing_and_do_nothing_twice(cohort, tmp_path):
+    out = tmp_path / "out"
+    work, run = prepared(cohort, out)
+    both = [started(tmp_path, out, run, "waiting") for _ in range(2)]
+    assert both[0].stdout.readline() == "done\n"
+    os.kill(both[0].pid, signal.SIGKILL)  # its children end with their cases
+    both[0].wait()
+    both[1].wait(120)
+    work.ledger.refresh()
+    go(cohort, out)
+    work.ledger.refresh()
+    assert list(work.left()) == []
+    done = counts(out)
+    assert len(done) == 12
+    assert max(done.values()) == 1
+    assert len(update_index(out)) == 12
+
+
+def test_a_claim_holds_for_one_and_ends_with_its_owner(tmp_path):
+    first, second = Ledger(tmp_path), Ledger(tmp_path)
+    with first.claim("sub-1") as mine, second.claim("sub-1") as other, second.claim("sub-2") as free:
+        assert (mine, other, free) == (True, False, True)
+        assert first.running() == 2
+    with second.claim("sub-1") as mine:
+        assert mine
+    assert first.running() == 0
+
+
+def test_the_index_takes_in_journals_and_a_second_run_extends_it(cohort, tmp_path):
+    out = tmp_path / "out"
+    go(cohort, out)
+    assert len(update_index(out)) == 12
+    assert not list((out / ".brainiac" / "journals").iterdir())
+    (tmp_path / "new.nii").write_bytes(b"new")
+    with cohort.open("a") as file:
+        file.write("new.nii,p9,T1,C\n")
+    assert go(cohort, out) == {"done": 1}
+    index = update_index(out)
+    assert len(index) == 13
+    assert len(set(index["id"].to_pylist())) == 13
+
+
+def test_names_are_stable_unique_and_valid(cohort, tmp_path):
+    (tmp_path / "more.csv").write_text(
+        "scan,patient,session,sequence\n../a/sub-01.T1.nii.gz,sub-01,,T1\n../b/sub-01.T1.nii.gz,sub-01,,T1\n"
+        "x.mha,a_b,v 1,FLAIR\ny.nrrd,ab,v1,T1CE\nz.nii,,,\n"
+    )
+    ids = [case.id for case in cases_of(tmp_path / "more.csv")]
+    assert len(set(ids)) == 5
+    assert ids[0].startswith("sub-01/anat/sub-01_acq-sub01T1")
+    assert ids[2].split("/")[0] != ids[3].split("/")[0]  # a_b and ab are two people
+    assert "_ce-contrast_T1w" in ids[3]
+    assert ids[4].endswith("_MRI")
+    assert [case.id for case in cases_of(tmp_path / "more.csv")] == ids
+
+
+def test_a_manifest_that_contradicts_itself_is_refused_with_its_lines(tmp_path):
+    (tmp_path / "bad.csv").write_text("scan,patient\na.nii,sub-1\nb.nii,SUB-1\n./a.nii,p2\n,p3\n")
+    with pytest.raises(ManifestError, match=r"line 3: the patient 'SUB-1'.*line 4: the scan.*line 5: scan is empty"):
+        cases_of(tmp_path / "bad.csv")
+
+
+def test_a_change_of_the_voxels_behind_a_header_is_seen(tmp_path):
+    image = sitk.GetImageFromArray(np.zeros((4, 4, 4), np.float32))
+    sitk.WriteImage(image, str(tmp_path / "scan.mhd"))
+    before = input_state(str(tmp_path / "scan.mhd"))
+    time.sleep(0.02)
+    (tmp_path / "scan.raw").write_bytes(bytes(255))
+    assert input_state(str(tmp_path / "scan.mhd")) != before
+
+
+def test_a_token_tells_case_input_and_settings_apart():
+    asked = [("a", "b", "c"), ("b", "b", "c"), ("a", "c", "c"), ("a", "b", "d")]
+    assert len({token_of(*one) for one in asked}) == 4
+
+
+def test_an_output_without_a_batch_says_so(tmp_path):
+    with pytest.raises(BrainIACError, match="holds no batch"):
+        status_of(tmp_path)
