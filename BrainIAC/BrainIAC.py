@@ -39,6 +39,14 @@ class BrainIAC(ScriptedLoadableModule):
         registerSampleDataOnceStarted()
         slicer.app.connect("startupCompleted()", resumeInstallation)
 
+    def setup(self):
+        """Called once: the menu of the data tree."""
+        if hasattr(slicer, "qSlicerSubjectHierarchyScriptedPlugin"):  # not where MRML is used without the application
+            from BrainIACBridge.BrainIACSubjectHierarchyPlugin import BrainIACSubjectHierarchyPlugin
+
+            plugin = slicer.qSlicerSubjectHierarchyScriptedPlugin(None)
+            plugin.setPythonSource(BrainIACSubjectHierarchyPlugin.filePath)
+
 
 def resumeInstallation():
     """Open the module and go on, if a restart interrupted the installation."""

@@ -71,6 +71,7 @@ class AnalysisPanel(Panel):
             "plotButton": self.onPlot,
             "copyButton": self.onCopy,
             "exportButton": self.onExport,
+            "reportButton": self.onReport,
             "clearButton": self.onClear,
             "stepsButton": self.onSteps,
             "forgetButton": self.onForget,
@@ -117,6 +118,8 @@ class AnalysisPanel(Panel):
         self.taskButtons.update(contracts, obstacle)
         reason = obstacle or ("" if self.logic.study.included() else _("Load a scan first."))
         self.enable("analyzeButton", reason, self._plan(contracts))
+        tip = _("A page that opens anywhere, a table and JSON; DICOM objects where the scans came from DICOM.")
+        self.enable("reportButton", reason, tip)
         self.cards.update(obstacle)
         self.mapSection.update(parameters, obstacle)
         self.followUpSection.update()
@@ -204,6 +207,13 @@ class AnalysisPanel(Panel):
         else:
             analyze()
 
+    def analyzeStudyOf(self, scan):
+        """The study of a scan, as chosen in the data tree."""
+        self._parameterNode.studyScan = scan
+        self.updatePanel()
+        if self.ui.analyzeButton.property("enabled"):
+            self.onAnalyze()
+
     def onTask(self, task):
         """One answer for each scan, or for the study, depending on the model."""
         contract = self.modelSection.contracts()[task]
@@ -265,6 +275,24 @@ class AnalysisPanel(Panel):
             with slicer.util.tryWithErrorDisplay(_("The answers could not be saved.")):
                 self.logic.results().save(path)
                 self.ui.statusLabel.setText(_("Saved {name}.").format(name=Path(path).name))
+
+    def onReport(self):
+        """The report of the study as a page, a table, JSON, and DICOM objects where the scans came from DICOM."""
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder for the report"))
+        if not folder:
+            return
+
+        def saved(page, objects):
+            said = _("Saved {page}.").format(page=page)
+            if objects:
+                said += " " + _("{number} DICOM objects lie beside it; they name the patient.").format(
+                    number=len(objects)
+                )
+            self.say(said)
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(page))
+
+        self.logic.saveReport(folder, saved, self.begin(_("Writing the report")))
+        self.updatePanel()
 
     def onClear(self):
         """Forget all answers of this scene."""

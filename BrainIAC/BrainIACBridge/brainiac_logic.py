@@ -21,6 +21,7 @@ from BrainIACBridge.parameters import BrainIACParameterNode
 from BrainIACBridge.results import PROVENANCE, Results, findResult, markResult, resultNode
 from BrainIACBridge.saliency_map import SaliencyMap
 from BrainIACBridge.study import RESULT, Study, identityOf
+from BrainIACBridge.study_report import StudyReport
 from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
 from BrainIACLib.answers import SEQUENCE_TASK
@@ -50,6 +51,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         self.map = SaliencyMap()
         self._modelList = ModelList()
         self._analysis = Analysis(self.worker, self.volumes, self.contents)
+        self._report = StudyReport(self.worker, self.volumes, self.study)
 
     def getParameterNode(self):
         """The parameters of this scene."""
@@ -182,6 +184,18 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         def flow():
             target = self._targetOf(record)
             yield from self._predict(record["task"], record["provenance"]["model"]["id"], [target])
+
+        follow(self.worker, flow(), listener)
+
+    def saveReport(self, folder, saved, listener):
+        """The report of the study into a folder; ``saved(page, objects)`` with the paths of page and DICOM objects."""
+
+        def flow():
+            parameters = self.getParameterNode()
+            options = self._preparation([]).options
+            request = self._report.request(folder, options, settings.device(), parameters.samples)
+            value = yield Ask(request)
+            saved(value["report"], value["objects"])
 
         follow(self.worker, flow(), listener)
 

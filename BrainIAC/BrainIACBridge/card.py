@@ -43,6 +43,7 @@ class Card:
         self.title = qt.QLabel()
         self.scans = qt.QLabel()
         self.scans.setAlignment(qt.Qt.AlignRight)
+        self.scans.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)  # a long name widens no panel
         top.addWidget(self.light)
         top.addWidget(self.title)
         top.addWidget(self.scans, 1)
@@ -110,6 +111,7 @@ class Card:
         self.light.setToolTip(color.inWords())
         self.title.setText(f"<b>{face.title}</b>")
         self.scans.setText(face.scans)
+        self.scans.setToolTip(face.scans)
         self.value.setText(face.value)
         self.bar.setVisible(face.probability is not None)
         if face.probability is not None:
@@ -121,6 +123,8 @@ class Card:
         self.doubt.setVisible(bool(face.light.doubt))
         self.details.setText(face.details)
         stale = color is Color.gray
+        for widget in (self.value, self.bar):
+            widget.setEnabled(not stale)
         self.buttons["renew"].setVisible(stale)
         for name in ("explain", "examine"):
             self.buttons[name].setVisible(not stale)

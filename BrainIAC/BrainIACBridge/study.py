@@ -103,8 +103,8 @@ class Study:
         node.SetAttribute(EXCLUDED, None if included else "1")
 
     def titleOf(self, node):
-        """The name of a volume, with a number where several bear the same."""
-        same = [other for other in self.volumes() if other.GetName() == node.GetName()]
+        """The name of a volume, with a number where several of the study bear the same."""
+        same = [other for other in self.scans() if other.GetName() == node.GetName()]
         if len(same) < 2 or node not in same:
             return node.GetName()
         return f"{node.GetName()} ({same.index(node) + 1})"

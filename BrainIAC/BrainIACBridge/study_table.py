@@ -42,8 +42,10 @@ class StudyTable:
             self._nodes = nodes
             self._widget.setRowCount(len(nodes))
             for row in range(len(nodes)):
-                self._widget.setCellWidget(row, SEQUENCE, self._sequenceChoice(row))
+                if self._widget.cellWidget(row, SEQUENCE) is None:
+                    self._widget.setCellWidget(row, SEQUENCE, self._sequenceChoice(row))
             self._widget.setMaximumHeight(ROW_HEIGHT * (1 + max(2, min(6, len(nodes)))))
+        self._widget.setVisible(bool(nodes))
         wasBlocked = self._widget.blockSignals(True)
         for row, node in enumerate(nodes):
             sequence, confidence = self._study.sequence(node)

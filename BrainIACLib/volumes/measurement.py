@@ -14,7 +14,7 @@ from BrainIACLib.checkpoints.installed import Folders, InstalledModel, find_enco
 from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.models.anatomy import VOXEL_ML, certainty_of
 from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
-from BrainIACLib.preprocessing.pipeline import Standardised
+from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
 
 if typing.TYPE_CHECKING:

@@ -6,6 +6,8 @@ import pytest
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES
 from BrainIACLib.structures import INDEX, STRUCTURES
 from BrainIACLib.trust.drivers import MOST, drivers_found
+from BrainIACLib.trust.findings import Driver, Trust
+from BrainIACLib.trust.words import stated
 
 
 def test_the_parts_add_up_to_the_distance_from_the_mean_answer():
@@ -13,7 +15,7 @@ def test_the_parts_add_up_to_the_distance_from_the_mean_answer():
     weights, usual, embedding = rng.normal(size=(3, len(EMBEDDING_NAMES)))
     found = drivers_found(weights, embedding, usual, "years")
     whole = float(weights @ (embedding - usual))
-    assert sum(part["adds"] for part in found["parts"]) == pytest.approx(whole, abs=0.05 * len(found["parts"]))
+    assert sum(part.adds for part in found.parts) == pytest.approx(whole, abs=0.05 * len(found.parts))
 
 
 def test_the_structure_that_moves_the_answer_most_is_named_first_with_its_share():
@@ -22,21 +24,18 @@ def test_the_structure_that_moves_the_answer_most_is_named_first_with_its_share(
     index = INDEX["lateral_ventricles"]
     weights[index], embedding = 8.0, usual.copy()
     embedding[index] = np.log(0.04)
-    first = drivers_found(weights, embedding, usual, "years")["parts"][0]
-    assert first == {
-        "what": "lateral ventricles",
-        "adds": round(8 * np.log(2), 1),
-        "percent_of_intracranial": 4.0,
-        "usual_percent": 2.0,
-    }
+    first = drivers_found(weights, embedding, usual, "years").parts[0]
+    assert first == Driver("lateral ventricles", round(8 * np.log(2), 1), 4.0, 2.0)
 
 
 def test_the_sentence_names_the_unit_and_every_part():
     rng = np.random.default_rng(1)
     found = drivers_found(*rng.normal(size=(3, len(EMBEDDING_NAMES))), "years")
-    assert "in years" in found["meaning"]
-    assert len(found["parts"]) == MOST + 3
-    assert all(part["what"] in found["meaning"] for part in found["parts"])
+    document = Trust(drivers=found).to_json()
+    (line,) = stated(document)
+    assert "in years" in line
+    assert len(found.parts) == MOST + 3
+    assert all(part.what in line for part in found.parts)
 
 
 def test_the_embedding_begins_with_the_size_and_the_structures_in_their_order():

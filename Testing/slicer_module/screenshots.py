@@ -1,8 +1,10 @@
 """Pictures of the panels for the README: ``python Testing/slicer_module/screenshots.py`` (some minutes).
 
-The modules' own panels in real Qt: BrainIAC after a click on Classify sequence and Explain answer on the bundled
-simulated study, beside slices of a real MRML scene with its color legend; the head trainer after a training on
-random numbers. In a light and a dark palette. Slicer's own style and tool bars are not seen here.
+The modules' own panels in real Qt: BrainIAC after a click on Analyze study on the bundled simulated study, beside
+slices of a real MRML scene with its color legend; the head trainer after a training on random numbers. In a light and a
+dark palette. Slicer's own style and tool bars are not seen here.
+
+``--states FOLDER`` pictures every state of the panel of BrainIAC, with made-up answers, at several sizes.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ import shutil
 import sys
 import tempfile
 import time
+import types
 from pathlib import Path
 
 import numpy as np
+import slicer
+import slicer.util
 import standins
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -29,7 +34,7 @@ OUT = REPOSITORY / "Resources" / "Screenshots"
 
 
 def main() -> None:
-    """Write ``module-*.png`` and ``trainer-*.png``."""
+    """Write ``module-*.png`` and ``trainer-*.png``; with ``--states FOLDER`` every state of the panel there instead."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "BrainIAC")]
     standins.installModules()
@@ -40,35 +45,112 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     scene = Scene(Path(folder.name))
     standins.useScene(scene)
-    pictureModule(scene)
-    pictureTrainer(Path(folder.name))
+    if sys.argv[1:2] == ["--states"]:
+        pictureStates(scene, Path(sys.argv[2]))
+    else:
+        pictureModule(scene)
+        pictureTrainer(Path(folder.name))
 
 
 def pictureModule(scene) -> None:
-    """BrainIAC, with slices; and its other sections."""
+    """BrainIAC after one click on Analyze study, with slices; and its other sections."""
     views = [scene.addSliceView(name, name) for name in ("Axial", "Sagittal", "Coronal")]
-    scans = {
-        path.name.split(".")[0]: scene.load(path)
-        for path in sorted((REPOSITORY / "Resources" / "SampleData").glob("*.nii.gz"))
-    }
+    for path in sorted((REPOSITORY / "Resources" / "SampleData").glob("*.nii.gz")):
+        scene.load(path)
     panel = standins.openPanel("BrainIAC")
-    click(panel, "sequenceButton")
-    scan = panel._parameterNode.saliencyScan = scans["simulated_FLAIR"]
-    panel.updatePanel()
-    click(panel, "explainButton")
-    click(panel, "stepsButton")
+    slicer.util.setSliceViewerLayers(background=slicer.util.getNode("simulated_FLAIR"))
+    click(panel, "analyzeButton", "Done in")
+    scan = panel._parameterNode.saliencyScan
     legend = legendPicture(scene, panel.logic.saliencyOf(scan))
-    panel.logic.overlay.show(panel.logic.saliencyOf(scan), scan, 0.6)
     for name, palette in PALETTES.items():
         QtWidgets.QApplication.setPalette(palette())
         save(together(panel, views, legend), OUT / f"module-{name}.png")
     QtWidgets.QApplication.setPalette(lightPalette())
-    for section in ("studySection", "tasksSection", "resultSection"):
+    for section in ("studySection", "answersSection"):
         getattr(panel.ui, section).setProperty("collapsed", True)
-    for section in ("saliencySection", "preprocessingSection", "advancedSection"):
+    for section in ("mapSection", "tasksSection", "advancedSection"):
         getattr(panel.ui, section).setProperty("collapsed", False)
-    save(grab(panel.parent, PANEL, 860), OUT / "module-more.png")
+    panel.updatePanel()
+    save(grab(panel.parent, PANEL, 1000), OUT / "module-more.png")
     panel.cleanup()
+
+
+def pictureStates(scene, out: Path) -> None:
+    """Each state that a person meets, in both palettes, at sizes of small and large windows.
+
+    The answers are made up: these pictures are looked at while the panel is worked on, and shown to nobody.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    panel = standins.openPanel("BrainIAC")
+    sizes = ((360, 820), (430, 820), (600, 1080))
+
+    def picture(state: str) -> None:
+        panel.updatePanel()
+        for name, palette in PALETTES.items():
+            QtWidgets.QApplication.setPalette(palette())
+            for width, height in sizes:
+                save(grab(panel.parent, width, height), out / f"{state}-{name}-{width}x{height}.png")
+
+    picture("1-empty")
+    scans = made_up_study(scene)
+    panel.updatePanel()
+    picture("2-loaded")
+    before, after = scans["2020"], scans["2021"]
+    for node, sequence, confidence in ((after[0], "T1", 0.97), (after[1], "FLAIR", 0.62)):
+        warnings = (
+            [] if confidence > 0.9 else ["Uncertain: the confidence 0.62 is below 0.90; the next candidate is T2."]
+        )
+        add(panel, "sequence", node, label=sequence, confidence=confidence, warnings=warnings)
+        panel.logic.study.setSequence(node, sequence, confidence, warnings)
+    panel.logic.study.setProblem(after[2], "'localizer' has 3 slices; at least 16 are needed.")
+    for nodes, years in ((before, 61.0), (after, 66.5)):
+        interval = {"low": years - 6, "high": years + 6, "coverage": 0.9, "unit": "years", "meaning": "holds 9 of 10"}
+        add(panel, "age", nodes[0], label=f"{years:.1f} years", confidence=None, value=years, unit="years",
+            probabilities={}, trust={"prediction_interval": interval}, warnings=())  # fmt: skip
+    too_old = "The person is 62 years old and the model was trained on ages 18 to 50: do not rely on the answer."
+    add(panel, "survival", after[0], label="0.41", confidence=0.41, warnings=[too_old])
+    panel._parameterNode.studyScan = after[0]
+    panel.ui.followUpSection.setProperty("collapsed", False)
+    picture("3-answered")
+    panel.updatePanel()
+    panel.cards.cards[0].why.click()
+    panel.ui.studySection.setProperty("collapsed", True)
+    picture("4-why")
+    panel.ui.studySection.setProperty("collapsed", False)
+    panel.cards.cards[0].why.click()
+    slicer.util.updateVolumeFromArray(after[0], slicer.util.arrayFromVolume(after[0]) + 1)
+    picture("5-stale")
+    panel.begin("Analyzing the study").progress("scan 2 of 4, brain extraction", 0.4)
+    panel.logic.worker = types.SimpleNamespace(busy=True, running=True, stop=lambda: None)
+    picture("6-busy")
+    panel.cleanup()
+
+
+def made_up_study(scene) -> dict:
+    """Two dates of one person in the subject hierarchy: year -> volumes of noise."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.mrml)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Anonymous (017)")
+    hierarchy.SetItemAttribute(patient, "DICOM.PatientBirthDate", "19590301")
+    random, scans = np.random.default_rng(0), {}
+    for year in ("2020", "2021"):
+        study = hierarchy.CreateStudyItem(patient, year)
+        hierarchy.SetItemAttribute(study, "DICOM.StudyDate", f"{year}0115")
+        scans[year] = []
+        for name in ("3: T1 MPRAGE sagittal", "5: FLAIR axial fat-saturated", "1: localizer"):
+            node = scene.mrml.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+            slicer.util.updateVolumeFromArray(node, random.integers(0, 99, (24, 24, 24)).astype(np.int16))
+            hierarchy.CreateItem(study, node)
+            scans[year].append(node)
+    return scans
+
+
+def add(panel, task: str, node, **fields) -> None:
+    """A made-up answer."""
+    from test_results import prediction
+
+    scans = {"any": node}
+    record = prediction(task=task, scans={"any": node.GetName()}, **fields)
+    panel.logic.results().add(record, scans, {"any": panel.logic.contents.of(node)})
 
 
 def pictureTrainer(folder: Path) -> None:
@@ -143,7 +225,7 @@ def click(panel, name: str, said: str = "") -> None:
     while panel.logic.worker.busy:
         QtCore.QCoreApplication.processEvents()
         time.sleep(0.02)
-    if panel.ui.statusLabel.text() != said:
+    if not panel.ui.statusLabel.text().startswith(said):
         raise SystemExit(panel.ui.statusLabel.text())
 
 
@@ -157,7 +239,8 @@ def together(panel, views, legend) -> QtGui.QImage:
     for view in views:
         view.ResizeSliceNode(SIZE, SIZE)
         view.FitSliceToBackground(SIZE, SIZE)
-    panel.onMaximum()
+    scan = panel._parameterNode.saliencyScan
+    panel.logic.map.goToMaximum(panel.logic.saliencyOf(scan))
     for index, view in enumerate(views):
         pixels = picture(view, SIZE).copy()
         slice_ = QtGui.QImage(pixels.data, SIZE, SIZE, 3 * SIZE, QtGui.QImage.Format.Format_RGB888)

@@ -1,0 +1,144 @@
+"""Save report, and the entry in the menu of the data tree."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("slicer", exc_type=ImportError)
+pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+
+import sys
+import types
+
+import SimpleITK as sitk
+import slicer
+from BrainIACBridge import study_report
+from BrainIACBridge.brainiac_logic import BrainIACLogic
+from BrainIACBridge.flow import Listener
+from fake_worker import FakeWorker
+from person import button, wait
+from PySide6 import QtGui
+
+from BrainIACLib.worker.requests import AnalyzeStudy
+
+
+@pytest.fixture
+def logic(scene, tmp_path):
+    (tmp_path / "private").mkdir()
+    worker = FakeWorker(tmp_path / "private")
+    answer = worker.answer
+    done = {"report": str(tmp_path / "out" / "report.html"), "objects": [], "document": {}}
+    worker.answer = lambda request: done if isinstance(request, AnalyzeStudy) else answer(request)
+    return BrainIACLogic(worker)
+
+
+def save(logic, folder):
+    saved, ended = [], []
+    logic.saveReport(folder, lambda *what: saved.append(what), Listener(lambda step, fraction: None, ended.append))
+    assert ended == [None]
+    return saved[0], logic.worker.asked[-1]
+
+
+def test_the_report_takes_the_scans_of_the_study_as_they_are_with_their_sequences_and_the_age(
+    scene, oblique, logic, tmp_path
+):
+    first, second, out = scene.load(oblique, "Doe"), scene.load(oblique, "left out"), scene.load(oblique, "second")
+    logic.study.include(second, False)
+    logic.study.setSequence(first, "T2")
+    logic.study.setSequence(out, "FLAIR", 0.9)
+    logic.study.setAge(61.0)
+    _saved, request = save(logic, tmp_path / "out")
+    assert [path.name for path in request.paths] == ["scan_1.mha", "scan_2.mha"]  # no name that may be a person's
+    assert request.use == {"T2": "n1", "FLAIR": "n2"}
+    assert (request.age_years, request.dicom, request.identity) == (61.0, False, False)
+    image = sitk.ReadImage(str(request.paths[0]))
+    assert image.GetOrigin() == pytest.approx(logic.volumes.image(first).GetOrigin())
+
+
+def test_scans_of_the_dicom_database_go_as_their_files_and_come_back_as_dicom_objects(
+    scene, oblique, logic, tmp_path, monkeypatch
+):
+    node = scene.load(oblique)
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.1 1.2.2")
+    for uid in ("1.2.1", "1.2.2"):
+        (tmp_path / uid).write_bytes(uid.encode())
+    database = types.SimpleNamespace(
+        fileForInstance=lambda uid: str(tmp_path / uid), instanceValue=lambda uid, tag: "070Y"
+    )
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    monkeypatch.setattr(study_report, "canWriteObjects", lambda: True)
+    _saved, request = save(logic, tmp_path / "out")
+    assert request.dicom
+    assert request.age_years == 70.0
+    assert sorted(file.read_bytes() for file in request.paths[0].rglob("*.dcm")) == [b"1.2.1", b"1.2.2"]
+    node.SetAndObserveTransformNodeID(scene.mrml.AddNewNodeByClass("vtkMRMLTransformNode").GetID())
+    assert not save(logic, tmp_path / "out")[1].dicom  # what is shown is no longer what the files hold
+
+
+def test_a_report_is_written_by_the_real_worker(panel, scene, shared_data, tmp_path, monkeypatch):
+    scene.load(shared_data / "scans" / "IXI012-HH-1211_T1w_2mm.nii.gz")
+    panel.updatePanel()
+    panel.ui.biasField.setChecked(False)
+    panel.ui.samples.setValue(1)
+    opened = []
+    monkeypatch.setattr(QtGui.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    scene.dialogs.path = str(tmp_path / "out")
+    button(panel, "reportButton").click()
+    wait(lambda: not panel.logic.worker.busy)
+    assert scene.dialogs.shown == []
+    page = tmp_path / "out" / "report.html"
+    assert opened == [str(page)]
+    assert "Research use only" in page.read_text(encoding="utf-8")
+    assert "IXI012" not in page.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def plugin(scene, monkeypatch):
+    """The plugin of the data tree over a stand-in for Slicer's base class."""
+    abstract = type("AbstractScriptedSubjectHierarchyPlugin", (), {"__init__": lambda self, plugin: None})
+    name = "AbstractScriptedSubjectHierarchyPlugin"
+    monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**{name: abstract}))
+    from BrainIACBridge.BrainIACSubjectHierarchyPlugin import BrainIACSubjectHierarchyPlugin
+    from PySide6 import QtCore
+
+    owner = QtCore.QObject()
+    plugin = BrainIACSubjectHierarchyPlugin(_Named(owner))
+    plugin.owner = owner
+    return plugin
+
+
+def _Named(owner):
+    owner.name = ""
+    return owner
+
+
+def test_the_menu_of_the_data_tree_offers_the_analysis_where_there_is_a_scan(plugin, scene, oblique, monkeypatch):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.mrml)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "A")
+    study = hierarchy.CreateStudyItem(patient, "today")
+    other = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "B")
+    scan = scene.load(oblique)
+    item = hierarchy.CreateItem(study, scan)
+    for shown, where in ((True, item), (True, study), (True, patient), (False, other), (False, 0)):
+        plugin.showContextMenuActionsForItem(where)
+        assert plugin.action.isVisible() == shown
+    asked = []
+    handler = types.SimpleNamespace(currentItem=lambda: patient)
+    monkeypatch.setattr(
+        slicer, "qSlicerSubjectHierarchyPluginHandler", types.SimpleNamespace(instance=lambda: handler), raising=False
+    )
+    monkeypatch.setattr(slicer.util, "selectModule", asked.append)
+    slicer.modules.BrainIACWidget = types.SimpleNamespace(analyzeStudyOf=asked.append)
+    plugin.action.trigger()
+    assert asked == ["BrainIAC", scan]
+
+
+def test_the_study_chosen_in_the_data_tree_is_analyzed(panel, scene, oblique, monkeypatch):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.mrml)
+    scene.load(oblique, "another")
+    scan = scene.load(oblique, "chosen")
+    hierarchy.CreateItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "A"), scan)
+    asked = []
+    monkeypatch.setattr(panel.logic, "analyze", lambda *unused: asked.append(panel.logic.study.included()))
+    panel.analyzeStudyOf(scan)
+    assert asked == [[scan]]
