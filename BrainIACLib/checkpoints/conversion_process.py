@@ -24,9 +24,10 @@ from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.checkpoints.official_contracts import official_contract
 from BrainIACLib.checkpoints.reading import Checkpoint, read_checkpoint
 from BrainIACLib.checkpoints.recognition import Recognised, recognise
-from BrainIACLib.contracts import ModelContract, SourceContract, contract_to_json, read_contract, shown
+from BrainIACLib.contracts import ModelContract, SourceContract, contract_to_json, read_contract
 from BrainIACLib.errors import ModelError
 from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.foreign_text import printable
 from BrainIACLib.models.encoders import empty_encoder
 from BrainIACLib.models.heads import EncoderWithHead, empty_head
 
@@ -89,7 +90,7 @@ def convert(path: Path, task: str, accepted: str, out: Path) -> str:
     _check_values(parts, checkpoint, recognised, path.name)
     sha256 = {name: _write_tensors(tensors, out / f"{name}.safetensors") for name, tensors in parts.items() if tensors}
     source = SourceContract(
-        name=shown(path.name),
+        name=printable(path.name, keep=""),
         sha256=source_sha256,
         layout=recognised.title,
         dropped_keys=recognised.dropped_keys,

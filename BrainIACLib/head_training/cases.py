@@ -20,6 +20,7 @@ from BrainIACLib.head_training.targets import LEAST_PATIENTS, LEAST_PER_CLASS, T
 from BrainIACLib.sequences import STUDY_ORDER
 
 ANY = "any"
+DECISION, REJECTED = "decision", "reject"  # of the quality page of a batch
 TIMES = re.compile("time|surviv|(^|_)(months|weeks|days)$")
 
 
@@ -131,7 +132,17 @@ def make_cases(
     )
 
 
-NOT_COMPARED = ("scan", "sha256", "preprocessing_sha256", "model", "encoder_sha256", "preset", "patient", *MEASURES)
+NOT_COMPARED = (
+    "scan",
+    "sha256",
+    "preprocessing_sha256",
+    "model",
+    "encoder_sha256",
+    "preset",
+    "patient",
+    DECISION,
+    *MEASURES,
+)
 
 
 def _columns_of_cases(table: EmbeddingTable, members: list[list[int]], learned: tuple[str, ...]) -> dict[str, Any]:
@@ -162,6 +173,10 @@ def _without_classes(table: EmbeddingTable, target: str, names: Sequence[str], n
 def _usable(table, target: str, event: str | None, slots, missing, notes: list[str]) -> EmbeddingTable:
     _check_one_recipe(table)
     keep = np.ones(len(table), bool)
+    if DECISION in table.columns and target != DECISION:
+        keep = np.char.lower(np.char.strip(table.columns[DECISION])) != REJECTED
+        if not keep.all():
+            notes.append(f"{int((~keep).sum())} scans were rejected by a person (column '{DECISION}') and left out.")
     for column in (target, event):
         if column is not None:
             known = is_known(table.columns[column], missing)
