@@ -15,7 +15,7 @@ if typing.TYPE_CHECKING:
     from BrainIACLib.head_training.report import HeadReport
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command of this file."""
     train = commands.add_parser(
         "train-head",
