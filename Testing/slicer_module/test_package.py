@@ -38,7 +38,10 @@ def files_below(folder: Path, *patterns: str) -> set[str]:
 
 
 def test_every_file_is_shipped_and_no_other(installed):
-    expected = {f"BrainIACLib/{name}" for name in files_below(REPOSITORY / "BrainIACLib", "*.py", "*.html")}
+    expected = {
+        f"BrainIACLib/{name}"
+        for name in files_below(REPOSITORY / "BrainIACLib", "*.py", "*.html", "*.json", "py.typed")
+    }
     expected |= files_below(REPOSITORY / "BrainIAC", "*.py", "*.ui", "*.png", "*.txt") - {"CMakeLists.txt"}
     for shared in ("Models", "Atlas", "SampleData", "Licences"):
         expected |= {f"Resources/{shared}/{name}" for name in files_below(REPOSITORY / "Resources" / shared, "*")}
