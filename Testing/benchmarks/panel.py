@@ -29,6 +29,7 @@ def main() -> None:
     standins.installModules()
     import slicer
     import slicer.util
+    from BrainIACBridge.contents import Contents
     from PySide6 import QtCore
     from scene import Scene
 
@@ -38,6 +39,7 @@ def main() -> None:
         standins.useScene(scene)
         for path in sorted((REPOSITORY / "Resources" / "SampleData").glob("*.nii.gz")):
             scene.load(path)
+        scene.addSliceView("Red", "Axial")
         panel = standins.openPanel("BrainIAC")
         panel.updatePanel()
 
@@ -61,20 +63,20 @@ def main() -> None:
         scene.mrml.WriteToMRB(str(path))
         scene.mrml.Clear(0)
         scene.mrml.ReadFromMRB(str(path), True)
-        started = time.perf_counter()
         current = [record for record in panel.logic.records() if not panel.logic.staleness(record)]
         found["answers current in the reopened scene"] = f"{len(current)} of {expected}"
-        found["until that is known, s"] = round(time.perf_counter() - started, 2)
+        scans = panel.logic.study.volumes()
+        found["until that is known, ms"] = processor_milliseconds(lambda: [Contents().of(scan) for scan in scans], 5)
         found["Analyze study in the reopened scene, s"] = seconds(panel.ui.analyzeButton.click)
         panel.cleanup()
         print(json.dumps(found, indent=2), flush=True)
     os._exit(0)  # taking scenes apart at the end can crash
 
 
-def processor_milliseconds(act) -> float:
+def processor_milliseconds(act, repeats: int = REPEATS) -> float:
     """Median over many calls."""
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         started = time.process_time()
         act()
         times.append(1000 * (time.process_time() - started))

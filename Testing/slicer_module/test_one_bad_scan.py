@@ -128,6 +128,16 @@ def test_one_click_names_the_scans_explains_an_answer_and_shows_its_map(scene, o
     assert abs(np.dot(toRas[:3, 2], np.array(ras) - toRas[:3, 3])) < 1e-3
 
 
+def test_a_second_click_computes_no_map_again_until_more_samples_are_wanted(scene, oblique, logic, contracts):
+    scene.load(oblique, "scan")
+    for _ in range(2):
+        assert analyze(logic, contracts)[0] is None
+    assert logic.worker.kinds() == ["PrepareStudy", "Predict", "Explain", "Predict"]
+    logic.getParameterNode().samples = 20
+    analyze(logic, contracts)
+    assert logic.worker.kinds().count("Explain") == 2
+
+
 def test_a_sequence_that_the_person_set_is_not_asked_again(scene, oblique, logic, contracts):
     scan = scene.load(oblique, "scan")
     logic.study.setSequence(scan, "T2")
