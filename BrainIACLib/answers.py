@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from BrainIACLib.contracts import TWO_CLASS_LINKS, HeadContract
 from BrainIACLib.errors import ModelError
@@ -14,6 +15,18 @@ if typing.TYPE_CHECKING:
     import torch
 
 SEQUENCE_TASK = "sequence"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A class with its probabilities, or a ``value`` in ``unit``; ``label`` says either in words."""
+
+    label: str
+    confidence: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    value: float | None = None
+    unit: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, str]:
@@ -59,7 +72,7 @@ def probabilities_of(head: HeadContract, logits: "torch.Tensor", coarse: bool = 
     return allow_for_echo_planar(probabilities) if coarse and head.task == SEQUENCE_TASK else probabilities
 
 
-def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = False) -> dict:
+def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = False) -> Answer:
     """label, confidence, probabilities and warnings from (outputs,) logits; ``coarse`` as in ``probabilities_of``."""
     probabilities = probabilities_of(head, logits, coarse)
     ranked = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
@@ -81,10 +94,10 @@ def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = Fa
         warnings.append(f"This does not look like a {any_of()} scan of a brain.")
     if coarse and head.task == SEQUENCE_TASK:
         warnings += echo_planar_doubt(label)
-    return {"label": label, "confidence": confidence, "probabilities": probabilities, "warnings": warnings}
+    return Answer(label, confidence, probabilities, warnings=tuple(warnings))
 
 
-def measurement(head: HeadContract, outputs: "torch.Tensor") -> dict:
+def measurement(head: HeadContract, outputs: "torch.Tensor") -> Answer:
     """label, value, unit and warnings from (1,) output; refuses what cannot be (U-16)."""
     value = outputs[0].item() * (1.0 if head.conversion is None else head.conversion)
     unit = head.display_unit or head.unit
@@ -101,10 +114,7 @@ def measurement(head: HeadContract, outputs: "torch.Tensor") -> dict:
             f"The result {value:.1f} {unit} lies outside the range that the model was trained on "
             f"({begin:g} to {end:g} {unit}): do not rely on it."
         )
-    label = f"{value:.1f} {unit}"
-    return {
-        "label": label, "confidence": None, "probabilities": {}, "value": value, "unit": unit, "warnings": warnings
-    }  # fmt: skip
+    return Answer(f"{value:.1f} {unit}", value=value, unit=unit, warnings=tuple(warnings))
 
 
 def saliency_target(head: HeadContract, label: str) -> Callable[["torch.Tensor"], "torch.Tensor"]:

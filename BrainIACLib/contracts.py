@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from BrainIACLib.errors import ModelError
+from BrainIACLib.ordinary_file import check_ordinary
 
 SCHEMA_VERSION = 1
 LONGEST_CONTRACT = 1_000_000  # bytes
@@ -250,6 +251,7 @@ def read_contract(folder: Path) -> ModelContract:
     """
     path = Path(folder) / "contract.json"
     try:
+        check_ordinary(path)
         with path.open("rb") as file:
             content = file.read(LONGEST_CONTRACT + 1)
         if len(content) > LONGEST_CONTRACT:

@@ -9,6 +9,7 @@ import numpy as np
 
 from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.preprocessing.intensity import image_with_array, model_input, ras_array
+from BrainIACLib.trust.findings import SanityCheck, Spread, Stability
 from BrainIACLib.trust.perturbations import SWEEPS
 
 if typing.TYPE_CHECKING:
@@ -17,8 +18,6 @@ if typing.TYPE_CHECKING:
     from BrainIACLib.predictor import Predictor
 
 SHIFT = 1  # voxels of the model's grid
-SMALL_CHANGE = 0.05  # of a probability
-SIMILAR_MAPS = 0.5  # rank correlation of a map with that of shuffled weights
 
 
 def examine(
@@ -29,14 +28,8 @@ def examine(
     *,
     model_id: str | None = None,
     job: Job = UNATTENDED,
-) -> dict:
-    """Spread under left-right flip and shifts by one voxel, and the stability curves of this case.
-
-    Returns
-    -------
-    ``spread``: the number (probability of ``label``, or value) of each variant, mean and standard deviation;
-    ``stability``: for each perturbation (level, number) pairs and the largest change; each with a sentence.
-    """
+) -> tuple[Spread, tuple[Stability, ...]]:
+    """Spread under left-right flip and shifts by one voxel, and the stability curves of this case."""
     view = predictor.view(task, scans, model_id)
     steps = 1 + sum(len(levels) for _, levels in SWEEPS.values())
     done = 0
@@ -49,14 +42,8 @@ def examine(
     inputs = [model_input(image, view.encoder) for image in view.images]
     numbers = view.numbers([_variants(tensor) for tensor in inputs], label)
     advance("small shifts and flip")
-    spread = {
-        "variants": ["as it is", *VARIANTS],
-        "numbers": numbers,
-        "mean": float(np.mean(numbers)),
-        "standard_deviation": float(np.std(numbers)),
-    }
-    spread["meaning"] = _in_words("a left-right flip and shifts by one voxel", numbers, numbers[0], view.unit)
-    stability = {}
+    spread = Spread(("as it is", *VARIANTS), tuple(numbers), view.unit)
+    stability = []
     arrays = [ras_array(image) for image in view.images]
     for name, (change, levels) in SWEEPS.items():
         curve, words = [], "Gibbs ringing" if name == "gibbs" else name
@@ -65,12 +52,10 @@ def examine(
                 model_input(image_with_array(change(array, level), image), view.encoder)
                 for array, image in zip(arrays, view.images, strict=True)
             ]
-            curve.append([level, *view.numbers(changed, label)])
+            curve.append((level, view.numbers(changed, label)[0]))
             advance(words)
-        values = [value for _, value in curve]
-        stability[name] = {"curve": curve, "largest_change": float(np.abs(np.array(values) - numbers[0]).max())}
-        stability[name]["meaning"] = _in_words(f"changes of {words}", values, numbers[0], view.unit)
-    return {"spread": spread, "stability": stability}
+        stability.append(Stability(name, tuple(curve), numbers[0], view.unit))
+    return spread, tuple(stability)
 
 
 VARIANTS = ("flipped left-right", *(f"shifted {axis}{sign}1" for axis in "xyz" for sign in "+-"))
@@ -84,14 +69,6 @@ def _variants(tensor: "torch.Tensor") -> "torch.Tensor":
     return torch.cat([tensor, tensor.flip(2), *shifted])
 
 
-def _in_words(what: str, values: list[float], value: float, unit: str | None) -> str:
-    change = float(np.abs(np.array(values) - value).max())
-    if unit is not None:
-        return f"Under {what} the answer moves by up to {change:.1f} {unit}."
-    verdict = "holds" if change <= SMALL_CHANGE else f"moves by up to {change:.2f}"
-    return f"Under {what} the probability ({value:.2f}) {verdict}."
-
-
 def sanity_check(
     predictor: "Predictor",
     task: str,
@@ -102,12 +79,10 @@ def sanity_check(
     model_id: str | None = None,
     samples: int = 5,
     seed: int = 0,
-) -> dict:
+) -> SanityCheck:
     """Whether the saliency map changes when the model's weights are shuffled (Adebayo and others, NeurIPS 2018; 2.3.8).
 
-    Returns
-    -------
-    ``rank_correlation`` of the two maps inside the brain (Spearman; None of a constant map), and what it means.
+    The rank correlation is that of the two maps inside the brain.
     """
     from scipy.stats import spearmanr
 
@@ -117,13 +92,5 @@ def sanity_check(
     )
     inside = ours.inputs != 0
     if any(np.ptp(found.heat[inside]) == 0 for found in (ours, shuffled)):  # a constant map has no ranks
-        meaning = "One of the maps is the same everywhere: whether they depend on the weights cannot be told."
-        return {"rank_correlation": None, "samples": samples, "meaning": meaning}
-    similarity = float(spearmanr(ours.heat[inside], shuffled.heat[inside]).statistic)
-    meaning = (
-        "The map stays much the same when the model's weights are shuffled: it shows the scan's edges more than what "
-        "the model has learned; do not read it as a reason."
-        if similarity > SIMILAR_MAPS
-        else "The map changes when the model's weights are shuffled, as it should."
-    )
-    return {"rank_correlation": similarity, "samples": samples, "meaning": meaning}
+        return SanityCheck(None, samples)
+    return SanityCheck(float(spearmanr(ours.heat[inside], shuffled.heat[inside]).statistic), samples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from BrainIACBridge.task_buttons import answerTitle
+from BrainIACLib.trust.words import examined, stated
 
 
 def answerInWords(record):
@@ -13,7 +14,7 @@ def answerInWords(record):
         _("{scans}: {answer}").format(scans=", ".join(record["scans"].values()), answer=record["headline"]),
         *(_("Warning: {text}").format(text=warning) for warning in record["warnings"]),
         *_uncertainty(record),
-        *_examined(record),
+        *examined(record.get("trust", {})),
         _("Valid for: {range}").format(range=record["valid_range"]),
         _("Computed on: {device} ({note})").format(device=record["provenance"]["device"], note=record["note"]),
     ]
@@ -40,25 +41,7 @@ def _uncertainty(record):
     if record["probabilities"]:
         ordered = sorted(record["probabilities"].items(), key=lambda item: -item[1])
         yield _("Probabilities: {list}").format(list=", ".join(f"{name} {value:.2f}" for name, value in ordered))
-    trust = record.get("trust", {})  # scenes of earlier versions have none
-    if found := trust.get("prediction_interval"):
-        yield _("Prediction interval: {low:.1f} to {high:.1f} {unit}; it {meaning}").format(**found)
-    if found := trust.get("prediction_set"):
-        yield _("Prediction set: {classes}; it {meaning}").format(
-            classes=", ".join(found["classes"]), meaning=found["meaning"]
-        )
-    if found := trust.get("novelty"):
-        yield _(
-            "Distance from the training cases: {score:.2f}; 95 % of them lie below 1, and above {warn_above:.2f} a "
-            "warning is given"
-        ).format(**found)
-
-
-def _examined(record):
-    trust = record.get("trust", {})
-    for found in (trust.get("spread"), *trust.get("stability", {}).values(), trust.get("sanity_check")):
-        if found:
-            yield found["meaning"]
+    yield from stated(record.get("trust", {}))  # scenes of earlier versions have none
 
 
 def _short(value):

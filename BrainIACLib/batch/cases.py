@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
 
 UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
 SUFFIX_OF = {T1.name: "T1w", T2.name: "T2w", FLAIR.name: "FLAIR", T1CE.name: "T1w"}
-DETACHED = (".hdr", ".hdr.gz", ".img", ".img.gz", ".mhd", ".nhdr")
 
 
 @dataclass(frozen=True)
@@ -69,29 +68,6 @@ def cases_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
         )
     refuse_problems(source, check_rows(rows))
     return [BatchCase(_id(row.facts), os.path.abspath(row.path), row.facts) for row in rows]
-
-
-def input_state(path: str) -> str:
-    """What changes whenever a file changes that the scan is read from, without reading it: sizes and times.
-
-    Of a detached header it is the whole folder that counts, of DICOM files every file below or beside.
-
-    Raises
-    ------
-    OSError : there is no such file.
-    """
-    kind = suffix(Path(path))
-    if os.path.isdir(path):
-        files: Sequence[str] = sorted(
-            os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names
-        )
-    elif kind in DETACHED or kind in ("", ".dcm", ".ima"):
-        files = sorted(entry.path for entry in os.scandir(os.path.dirname(path) or ".") if entry.is_file())
-    else:
-        files = (path,)
-    states = [os.stat(file) for file in files]
-    text = "|".join(f"{file}:{state.st_size}:{state.st_mtime_ns}" for file, state in zip(files, states, strict=True))
-    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
 
 
 def _rows_of_folder(folder: Path) -> Iterator[Row]:

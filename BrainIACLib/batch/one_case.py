@@ -73,7 +73,7 @@ class CaseWorker:
         facts: dict[str, object] = {
             "identity": scan.identity,
             "format": scan.format,
-            "warnings": " ".join(self._predictor.warnings_of("scan")),
+            "warnings": " ".join(self._predictor.study.warnings_of("scan")),
             "model": self._encoder.id,
             "encoder_sha256": self._encoder.encoder.sha256,
             "preprocessing_sha256": self._prepared_by,

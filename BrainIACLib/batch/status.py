@@ -44,7 +44,7 @@ class Status:
 def status_of(out: Path) -> Status:
     """Of the run that was begun last. Raises BrainIACError where there is none."""
     work = Work(out, last_run(out))
-    failed, left = sum(1 for _ in work.failed_numbers()), sum(1 for _ in work.left())
+    failed, left = work.counts()
     paces = [pace for pace in work.ledger.paces() if pace.living and pace.seconds > 0]
     running = work.ledger.running()
     return Status(

@@ -19,13 +19,13 @@ def thumbnail(standardised: Standardised) -> bytes:
     the template's in green. A bad registration or mask is seen at once."""
     from PIL import Image
 
-    template = icbm152().image
+    template, image = icbm152().image, standardised.image
     head = sitk.Resample(
-        sitk.Cast(standardised.native, sitk.sitkFloat32), template, standardised.transform, sitk.sitkLinear, 0.0
+        sitk.Cast(standardised.native, sitk.sitkFloat32), image, standardised.transform, sitk.sitkLinear, 0.0
     )
     volume = sitk.GetArrayViewFromImage(head)  # (z, y, x)
     mask = sitk.GetArrayViewFromImage(standardised.mask) > 0
-    goal = sitk.GetArrayViewFromImage(template) > 0
+    goal = sitk.GetArrayViewFromImage(sitk.Resample(template, image, sitk.Transform(), sitk.sitkLinear, 0.0)) > 0
     inside = volume[mask] if mask.any() else volume.ravel()
     low, high = np.percentile(inside, (1, 99.5))
     middle = [size // 2 for size in volume.shape]

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from BrainIACLib.batch.cases import BatchCase, input_state
+from BrainIACLib.batch.cases import BatchCase
 from BrainIACLib.batch.ledger import ROOM, Ledger, token_of
 from BrainIACLib.batch.settings import Settings, settings_from_json
 from BrainIACLib.errors import BrainIACError, in_a_sentence, is_for_the_caller
 from BrainIACLib.publishing import write_bytes, write_text
+from BrainIACLib.scans.input_state import input_state
 
 if typing.TYPE_CHECKING:
     import pyarrow
@@ -104,12 +105,15 @@ class Work:
             if token not in self.ledger.done and (retry_failed or token not in self.ledger.failed):
                 yield number
 
-    def failed_numbers(self) -> Iterator[int]:
-        """The numbers of the cases that failed as they are now."""
+    def counts(self) -> tuple[int, int]:
+        """How many cases failed as they are now, and how many are left."""
         self.ledger.refresh()
-        for number, token in self._tokens():
-            if token in self.ledger.failed and token not in self.ledger.done:
-                yield number
+        failed = left = 0
+        for _, token in self._tokens():
+            if token not in self.ledger.done:
+                failed += token in self.ledger.failed
+                left += token not in self.ledger.failed
+        return failed, left
 
     def _tokens(self) -> Iterator[tuple[int, int]]:
         ids, paths = self._table["id"], self._table["path"]

@@ -12,7 +12,8 @@ from BrainIACLib.checkpoints.recognition import Recognised
 from BrainIACLib.contracts import EMBEDDING_TASK, EncoderContract, HeadContract, ModelContract, SourceContract
 
 CITATION = (
-    "Tak et al., BrainIAC: a foundation model for brain magnetic resonance imaging; github.com/AIM-KannLab/BrainIAC"
+    "Tak et al., A generalizable foundation model for analysis of human brain MRI, Nature Neuroscience 2026, "
+    "doi 10.1038/s41593-026-02202-6; github.com/AIM-KannLab/BrainIAC"
 )
 MEDICALNET_CITATION = "Chen, Ma, Zheng 2019, Med3D: transfer learning for 3D medical image analysis, arXiv 1904.00625"
 UPSTREAM_TEMPLATE = "NIHPD asymmetric 13-18.5 years"
@@ -130,6 +131,9 @@ def official_contract(
     """
     generation = recognised.generation
     orientation = _ORIENTATION.get(task, "RAS")
+    inputs = _VIT_INPUT if recognised.architecture == "vit_b" else _RESNET_INPUT
+    if recognised.embedding is not None:
+        inputs = {**inputs, "embedding": recognised.embedding}
     encoder = EncoderContract(
         architecture=recognised.architecture,
         width=recognised.width,
@@ -141,11 +145,13 @@ def official_contract(
         generation=generation,
         orientation=orientation,
         clip_percentiles=None,
-        **(_VIT_INPUT if recognised.architecture == "vit_b" else _RESNET_INPUT),
+        **inputs,
     )
     head = None if task == EMBEDDING_TASK else _head_contract(generation, task, sha256["head"])
     file = official_file(generation, task)
     unverified = [ARRAY_ORDER.format(orientation)]
+    if recognised.embedding == "token_mean":
+        unverified.append("features are averaged over the patches, as nidl does; upstream reads the first patch alone")
     if generation == "medicalnet":
         unverified.append(
             "the original MedicalNet dilates its last two stages, this net (as MONAI's) does not: other features"

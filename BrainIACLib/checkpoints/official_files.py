@@ -63,6 +63,14 @@ OFFICIAL_FILES = (
         "Hugging Face (gated: ask the authors there first)", LICENCE, 185, hub="Divytak/brainiac",
     ),
     OfficialFile(
+        "brainiac-v2-nidl", "v2", EMBEDDING_TASK, "encoder, BrainIAC v2 (ViT-B), nidl's form", (),
+        "Hugging Face, redistributed with the authors' approval", LICENCE, 362, hub="nidl-neurospin/brainiac-vit-b",
+    ),
+    OfficialFile(
+        "brainiac-v2-safetensors", "v2", EMBEDDING_TASK, "encoder, BrainIAC v2 (ViT-B), a port's safetensors",
+        ("backbone.safetensors",), "Hugging Face", LICENCE, 353, hub="eugenehp/brainiac",
+    ),
+    OfficialFile(
         "medicalnet-resnet50", "medicalnet", EMBEDDING_TASK, "encoder, MedicalNet (ResNet50)",
         ("resnet_50_23dataset.pth",), "Hugging Face", MIT, 185, hub="TencentMedicalNet/MedicalNet-Resnet50",
     ),

@@ -6,6 +6,7 @@ cannot tell is left to the person, as the ``tasks`` that are possible.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,8 +34,16 @@ class Layout:
     twin_encoder: str | None = None
     twin_head: str | None = None
     dropped: str | None = None
+    embedding: str | None = None  # of contracts.EMBEDDINGS, where the makers of this form read another one
 
 
+NIDL = "<nidl>."  # put before the keys of an encoder in nidl's form, once they are translated to MONAI's
+NIDL_KEYS = (  # nidl's names are timm's
+    (r"pos_embed$", "patch_embedding.position_embeddings"),
+    (r"patch_embed\.proj\.", "patch_embedding.patch_embeddings."),
+    (r"(blocks\.\d+\.attn)\.proj\.", r"\1.out_proj."),
+    (r"(blocks\.\d+\.mlp)\.fc([12])\.", r"\1.linear\2."),
+)
 # In the order in which they are tried: a longer prefix comes before a shorter one that it contains.
 LAYOUTS = (
     Layout("segmentation file", "model.unetr.vit.", dropped=r"model\.unetr\.(?!vit\.)|model\.vit\."),
@@ -44,6 +53,7 @@ LAYOUTS = (
     Layout("backbone in Hugging Face form", "resnet."),
     Layout("backbone in data-parallel form", "module.", dropped=r"module\.conv_seg\."),
     Layout("checkpoint of this project", "encoder.", "head."),
+    Layout("backbone in nidl's form", NIDL, dropped=r"(projection_head|projector|g)\.", embedding="token_mean"),
     Layout("plain state dict", "", dropped=r"conv_seg\."),
 )
 
@@ -68,16 +78,55 @@ class Recognised:
     twins: Mapping[str, str]
     dropped_keys: tuple[str, ...]
     zero_keys: tuple[str, ...]
+    embedding: str | None = None  # None: the one of upstream
 
 
 def recognise(shapes: Shapes) -> Recognised:
-    """What the tensors of these names and shapes are.
+    """What the tensors of these names and shapes are; keys are those of the file, whatever port renamed them.
+
+    Raises
+    ------
+    ModelError : none of the known layouts; with up to three reasons, each with what was expected and found.
+    """
+    names = _names_of_monai(shapes)
+    found = _recognise({name: shapes[key] for name, key in names.items()})
+    return dataclasses.replace(
+        found,
+        encoder_keys={ours: names[name] for ours, name in found.encoder_keys.items()},
+        head_keys={ours: names[name] for ours, name in found.head_keys.items()},
+        twins={names[twin]: names[original] for twin, original in found.twins.items()},
+        dropped_keys=tuple(names[name] for name in found.dropped_keys),
+    )
+
+
+def _names_of_monai(shapes: Shapes) -> dict[str, str]:
+    """MONAI's name of each key -> the key in the file, for ports that renamed them; other keys keep their names."""
+    stem = next((key for key in shapes if re.fullmatch(r"(.*\.)?patch_embed\.proj\.weight", key)), None)
+    prefix = None if stem is None else stem.removesuffix("patch_embed.proj.weight")
+    names = {}
+    for key in shapes:
+        name = re.sub(r"(patch_embedding\.patch_embeddings)\.0\.", r"\1.", key)
+        if prefix is not None and key.startswith(prefix) and not re.match(r"(projection_head|projector|g)\.", key):
+            name = NIDL + key.removeprefix(prefix)
+            for pattern, replacement in NIDL_KEYS:
+                name = re.sub(re.escape(NIDL) + pattern, NIDL + replacement, name)
+        names[name] = key
+    return names
+
+
+def _recognise(shapes: Shapes) -> Recognised:
+    """Of tensors under MONAI's names.
 
     Raises
     ------
     ModelError : none of the known layouts; with up to three reasons, each with what was expected and found.
     """
     layout = next((layout for layout in LAYOUTS if _stem(shapes, layout.encoder)), None)
+    if layout is None and shapes and all(re.match(r"(classifier\.)?(fc\.)+(weight|bias)$", key) for key in shapes):
+        raise ModelError(
+            "The file holds a head without its encoder, and an official head belongs to the encoder that was trained "
+            "with it: import the file of the whole model."
+        )
     if layout is None:
         found = "; ".join(f"{key} {shape}" for key, shape in list(shapes.items())[:3])
         raise ModelError(
@@ -136,6 +185,7 @@ def recognise(shapes: Shapes) -> Recognised:
         twins=twins,
         dropped_keys=(*dropped, *(layout.encoder + key for key in needless)),
         zero_keys=zero_keys,
+        embedding=layout.embedding,
     )
 
 

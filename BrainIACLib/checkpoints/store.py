@@ -22,21 +22,44 @@ ENVIRONMENT = "BRAINIAC_MODELS"  # one folder, or several with the system's sepa
 
 
 def user_folders() -> list[Path]:
-    """The user's own model folders; the first is where imports go, the others may be shared and read-only."""
+    """The user's own model folders; the first is where imports go, the others may be shared and read-only.
+
+    Raises
+    ------
+    ModelError : the account has no home folder, and no folder is named.
+    """
     if os.environ.get(ENVIRONMENT):
-        return [Path(folder).expanduser() for folder in os.environ[ENVIRONMENT].split(os.pathsep) if folder]
+        return [_expanded(folder) for folder in os.environ[ENVIRONMENT].split(os.pathsep) if folder]
     if sys.platform == "win32":
-        data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        data = Path(os.environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local")
     elif sys.platform == "darwin":
-        data = Path.home() / "Library" / "Application Support"
+        data = _home() / "Library" / "Application Support"
     else:
-        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+        data = Path(os.environ.get("XDG_DATA_HOME") or _home() / ".local" / "share")
     return [data / "BrainIAC" / "Models"]
 
 
 def model_folders(models_dir: Path | None = None) -> list[Path]:
-    """Every folder to look for models in: the bundled ones, then ``models_dir`` or the user's."""
-    return [resource("Models"), *([models_dir] if models_dir else user_folders())]
+    """Every folder to look for models in: the bundled ones, then ``models_dir`` or the user's, if there are any."""
+    if models_dir:
+        return [resource("Models"), models_dir]
+    try:
+        return [resource("Models"), *user_folders()]
+    except ModelError:  # an account without a home folder has the bundled models
+        return [resource("Models")]
+
+
+def _home() -> Path:
+    return _expanded("~")
+
+
+def _expanded(folder: str) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise ModelError(
+            f"This account has no home folder; name a folder for models with --models-dir or in {ENVIRONMENT}."
+        ) from None
 
 
 def is_bundled(folder: Path) -> bool:

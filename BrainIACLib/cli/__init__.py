@@ -7,6 +7,7 @@ Exit status: 0 all answered, 1 some input failed, 2 wrong usage, 130 stopped by 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import sys
@@ -26,6 +27,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    _open_closed_streams()
     try:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter of a file name shows its code
@@ -34,16 +36,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with printable_output():
                 return _run(arguments)
         finally:
-            if sys.stdout is not None:  # as where a program without a terminal starts this one
-                sys.stdout.flush()  # not first at Python's exit, where a closed pipe could only end in a traceback
+            sys.stdout.flush()  # not first at Python's exit, where a closed pipe could only end in a traceback
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in filter(None, (sys.stdout, sys.stderr)):  # what is still in their buffers
-            os.dup2(nowhere, stream.fileno())
+        _write_nowhere(sys.stdout, sys.stderr)
         return 141
+    except OSError as error:
+        _write_nowhere(sys.stdout)
+        what = f"'{error.filename}' cannot be used" if error.filename else "The output cannot be written"
+        with contextlib.suppress(OSError):
+            print(f"brainiac: {what} ({error.strerror or error}).", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("brainiac: stopped; nothing half-written is left behind.", file=sys.stderr)
         return 130
+
+
+def _open_closed_streams() -> None:
+    """Without it the next file that is opened would get the number of a stream that the caller closed (``2>&-``)."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:  # as where a program without a terminal starts this one
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w", encoding="utf-8"))
+
+
+def _write_nowhere(*streams: io.TextIOBase) -> None:
+    """What is still in their buffers must not fail again when Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
 
 
 def _run(arguments: Sequence[str] | None) -> int:

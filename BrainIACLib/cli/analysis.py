@@ -12,8 +12,8 @@ from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.cli.answering import Answer, answer_scans
 from BrainIACLib.cli.questions import Question
 from BrainIACLib.cli.scan_options import SCAN_HELP, add_answer_options, add_model_options, add_scan_options
-from BrainIACLib.cli.words import trust_in_words
 from BrainIACLib.sequences import STANDARD_NAMES, STUDY_ORDER
+from BrainIACLib.trust.words import examined
 
 ONE_SCAN = {
     "age": "brain age in years from a T1 scan",
@@ -84,7 +84,7 @@ def _sequence(options: argparse.Namespace) -> int:
         (path,) = question.paths.values()
         probability, warnings = f"{answer['confidence']:.2f}", " ".join(answer["warnings"])
         print(_row(str(path), answer["label"], probability, warnings))
-        for line in trust_in_words(answer["trust"]) if options.trust or options.sanity_check else ():
+        for line in examined(answer["trust"]):
             print(f"  {line}")
 
     if not options.json:

@@ -104,7 +104,8 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
         progress.known(len(cases) - len(numbers))
         _engine(options, work, run, numbers)(progress.told)
     group(out)
-    return 1 if progress.failed or any(True for _ in work.failed_numbers()) else 0
+    failed, left = work.counts()
+    return 1 if failed or left else 0
 
 
 def group(out: Path) -> None:

@@ -120,7 +120,9 @@ def _list(options: argparse.Namespace) -> int:
         brief = [row | {"licence": textwrap.shorten(row["licence"], 28, placeholder=" ...")} for row in rows]
         _print_table([{name: str(fact) for name, fact in row.items() if name != "folder"} for row in brief])
         print(f"\nMissing files: {AUTHORS_FOLDER}, or Hugging Face.")
-        print(f"Imported models go to {_store(options)}. Everything about one: brainiac models show ID.")
+        with contextlib.suppress(ModelError):  # an account without a home folder
+            print(f"Imported models go to {_store(options)}.")
+        print("Everything about one: brainiac models show ID.")
     for folder, problem in problems.items():
         if options.json:
             print_json(status="damaged", folder=str(folder), error=str(problem))

@@ -53,7 +53,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--seed", type=int, default=0, help="of folds and shuffles (0)")
     train.add_argument("--replace", action="store_true", help="take the place of an earlier head for this task")
     train.add_argument("--dry-run", action="store_true", help="report only, install nothing")
-    train.add_argument("--report", type=Path, metavar="FILE", help="also write the whole report as JSON")
+    train.add_argument("--report", type=Path, metavar="FILE", help="also write the report, as a page (.html) or JSON")
     train.add_argument("--json", action="store_true", help="the whole report and the folder as one JSON object")
     add_models_dir(train)
     train.set_defaults(run=_train)
@@ -80,6 +80,7 @@ def _train(options: argparse.Namespace) -> int:
     from BrainIACLib.head_training.labels import with_labels
     from BrainIACLib.head_training.report import report_to_json
     from BrainIACLib.head_training.training import train_head
+    from BrainIACLib.reports.head_page import head_page
 
     table = read_table(options.embeddings)
     if options.labels:
@@ -109,7 +110,9 @@ def _train(options: argparse.Namespace) -> int:
 
         from BrainIACLib.publishing import write_text
 
-        write_text(json.dumps(report_to_json(head.report), indent=1) + "\n", options.report)
+        page = options.report.suffix.lower() in (".html", ".htm")
+        text = head_page(head.report) if page else json.dumps(report_to_json(head.report), indent=1) + "\n"
+        write_text(text, options.report)
     folder = None if options.dry_run else head.install(store, replace=options.replace)
     if options.json:
         print_json(folder=str(folder) if folder else None, report=report_to_json(head.report))

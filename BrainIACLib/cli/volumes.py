@@ -44,7 +44,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def _volumes(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.store import model_folders
-    from BrainIACLib.predictor import choose_device
+    from BrainIACLib.device import choose_device
     from BrainIACLib.preprocessing.pipeline import standardise
     from BrainIACLib.scans import read_scan
     from BrainIACLib.volumes.measurement import VolumeMeter

@@ -6,32 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from BrainIACLib.trust.words import examined, stated
+
 
 def answer_in_lines(title: str, answer: Mapping[str, Any]) -> list[str]:
     """One answer with its doubts, how its scans were prepared, and where it lies; ``title`` names its scans."""
     lines = [f"{title}: {answer['headline']} ({answer['task']})"]
     lines += [f"  warning: {warning}" for warning in answer["warnings"]]
-    lines += [f"  {line}" for line in trust_in_words(answer["trust"])]
+    lines += [f"  {line}" for line in (*stated(answer["trust"]), *examined(answer["trust"]))]
     lines += [f"  {preprocessing_in_words(record)}" for record in answer["preparation"].values()]
     folders = ", ".join(str(Path(result).parent) for result in answer["results"].values())
     return [*lines, f"  results in {folders}"] if folders else lines
-
-
-def trust_in_words(trust: Mapping[str, Any]) -> list[str]:
-    """The parts of ``Prediction.trust`` as lines."""
-    lines = []
-    if found := trust.get("prediction_set"):
-        lines.append(f"prediction set: {', '.join(found['classes'])}; it {found['meaning']}")
-    if found := trust.get("prediction_interval"):
-        interval = f"{found['low']:.1f} to {found['high']:.1f} {found['unit']}"
-        lines.append(f"prediction interval: {interval}; it {found['meaning']}")
-    if found := trust.get("novelty"):
-        lines.append(
-            f"distance from the training cases: {found['score']:.2f}; 95 % of them lie below 1, and above "
-            f"{found['warn_above']:.2f} a warning is given"
-        )
-    asked = [trust[name] for name in ("spread", "sanity_check") if name in trust]
-    return lines + [found["meaning"] for found in [*asked, *trust.get("stability", {}).values()]]
 
 
 def preprocessing_in_words(record: Sequence[Mapping[str, Any]]) -> str:

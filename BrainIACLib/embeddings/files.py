@@ -13,6 +13,7 @@ from BrainIACLib.embeddings.table import FACTS, EmbeddingTable
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.foreign_text import spreadsheet_cell
 from BrainIACLib.manifests.csv_files import read_cells
+from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.publishing import write_bytes
 
 FORMATS = (".csv", ".npz", ".parquet")
@@ -47,6 +48,7 @@ def read_table(path: Path) -> EmbeddingTable:
     """
     check_format(path)
     try:
+        check_ordinary(path)
         columns, embeddings = {".csv": _from_csv, ".npz": _from_npz, ".parquet": _from_parquet}[path.suffix](path)
     except FileNotFoundError:
         raise BrainIACError(f"The embedding table '{path}' does not exist; make it with 'brainiac embed'.") from None

@@ -109,7 +109,7 @@ def embed_cohort(
                 if key not in known:
                     standardised = predictor.set_study({"scan": scan}, options, job, mask=mask)["scan"]
                     vector, _ = predictor.embed("scan", model_id)
-                    warnings = " ".join(predictor.warnings_of("scan"))
+                    warnings = " ".join(predictor.study.warnings_of("scan"))
                     found = Known(np.array(vector, np.float32), warnings, measures_of(standardised))
             except Cancelled:
                 raise Cancelled("Stopped as asked; the scans embedded so far are kept for the next run.") from None

@@ -19,7 +19,7 @@ from BrainIACLib.contracts import OWN_HEAD, HeadContract, ModelContract, RunCont
 from BrainIACLib.errors import ModelError
 from BrainIACLib.head_training.report import report_to_json
 from BrainIACLib.head_training.two_layer_head import DROPOUT, TwoLayerHead
-from BrainIACLib.head_training.words import doubt_of_worth, figures_for_contract, sections
+from BrainIACLib.head_training.words import figures_for_contract, sections, unverified
 from BrainIACLib.trust.novelty import write_novelty
 
 if typing.TYPE_CHECKING:
@@ -51,8 +51,12 @@ def install_head(head: "TrainedHead", store: Path, folders: Sequence[Path] | Non
         except OSError as error:
             raise ModelError(f"'{store}' cannot be written ({error.strerror}); nothing was installed.") from None
         for model in earlier:
-            remove(model.folder)
+            if model.contract.id == contract.id:  # the very same head, with a newer report
+                remove(model.folder)
         folder, _ = install(incoming, store, contract.id)
+    for model in earlier:  # after the new one is there: a kill between leaves two heads, never none
+        if model.contract.id != contract.id:
+            remove(model.folder)
     return folder
 
 
@@ -86,7 +90,6 @@ def _contract(head: "TrainedHead", encoder: ModelContract, sha256: str, ood_sha2
     if survival:
         end = f"{head.endpoint:g} {target.unit}"
         labels = (f"low risk (no event within {end})", f"high risk (event within {end})")
-    doubt = doubt_of_worth(head.report.permutation.p)
     return ModelContract(
         id=f"{head.task}-{sha256[:8]}",
         title=f"{head.task}: {target.name} (trained by the user)",
@@ -119,7 +122,7 @@ def _contract(head: "TrainedHead", encoder: ModelContract, sha256: str, ood_sha2
             training_scans=sum(map(len, cases.scans)),
             endpoint=f"{head.endpoint:g} {target.unit}" if survival else None,
             threshold=head.threshold,
-            threshold_source="median probability of the training cases (C-10)" if survival else None,
+            threshold_source="median probability of the training cases" if survival else None,
             metrics=figures_for_contract(head.report),
             conformal=head.conformal.quantile if head.conformal else None,
             conformal_coverage=head.conformal.coverage if head.conformal else None,
@@ -128,7 +131,7 @@ def _contract(head: "TrainedHead", encoder: ModelContract, sha256: str, ood_sha2
             ood_sha256=ood_sha256,
         ),
         encoder_model=encoder.id,
-        unverified=(doubt,) if doubt else (),
+        unverified=unverified(head.report),
         run=RunContract(
             trained=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             library=BrainIACLib.__version__,

@@ -92,6 +92,6 @@ def refuse_missing_numbers(column: str, texts: Sequence[str]) -> None:
         if alone and (far or (code < 0 and at.sum() > 1)):
             raise BrainIACError(
                 f"The column '{column}' holds {code} in {int(at.sum())} of {len(values)} cells, which looks like a "
-                f"code for a missing value. Leave these cells out with --missing={code}, or keep them as values with "
-                "--missing= (and nothing behind it)."
+                f"code for a missing value. Empty these cells, or leave them out with --missing={code}; to keep them, "
+                "say --missing= and nothing behind it."
             )

@@ -13,8 +13,8 @@ from BrainIACLib.head_training.report import NearDuplicate
 from BrainIACLib.statistics.principal_space import space_of
 
 NEIGHBORS = 10  # around a case, whose nearest neighbors say what is typical there
-LEAST_SHARE, MOST_SHARE = 0.3, 0.65  # of the typical distance, below which two cases are taken for one person
-FALSE_PAIRS = 0.25  # expected in a cohort of different people
+LEAST_SHARE, MOST_SHARE = 0.3, 0.7  # of the typical distance, below which two cases are taken for one person
+FALSE_PAIRS = 0.5  # at most, expected in a cohort of different people
 ROWS = 1000  # distances are computed in pieces of so many rows
 
 
@@ -85,7 +85,7 @@ def near_duplicates(embeddings: np.ndarray, groups: np.ndarray, names: tuple[str
 
     A pair is named if its distance is below a share of what is typical: the median distance to the nearest neighbor
     among the ten cases around either, or the distance of both to their second-nearest case. The share is the one that
-    leaves a quarter of a pair to be expected among so many different people, since nearest-neighbor distances of
+    leaves half a pair to be expected among so many different people, since nearest-neighbor distances of
     ``n`` cases in ``m`` dimensions fall below ``share`` of their median with probability ``1 - 2 ** -(share ** m)``;
     ``m`` is the cohort's own (Facco and others, Scientific Reports 7, 2017: from the ratio of the second to the first
     neighbor's distance). A copy that was cropped, resampled or given noise is found so; a second scan of the same
@@ -124,6 +124,7 @@ def near_duplicates(embeddings: np.ndarray, groups: np.ndarray, names: tuple[str
 
 def _share(nearest: np.ndarray, second: np.ndarray) -> float:
     """The share of a typical distance below which ``FALSE_PAIRS`` pairs are to be expected by chance."""
-    dimension = 1 / max(float(np.log(second / nearest).mean()), 1e-6)
+    # the median, not the mean of the source: copies would lower it and hide each other
+    dimension = np.log(2) / max(float(np.log(np.median(second / nearest))), 1e-6)
     share = (FALSE_PAIRS / (np.log(2) * len(nearest))) ** (1 / dimension)
     return float(np.clip(share, LEAST_SHARE, MOST_SHARE))

@@ -31,11 +31,11 @@ MOST_FOLDS = 5
 RIDGE_PENALTIES = np.logspace(-2, 4, 7)  # in units of the mean squared length of a case, as all below
 LOGISTIC_PENALTIES = np.logspace(-1, 2, 4)
 COX_PENALTIES = np.logspace(-1, 3, 3)
-# kind of head -> (work, shuffles): as many as take seconds to a minute; 39 can still show p = .025
+# kind of head -> (work, shuffles), as many as take some seconds; 39 can still show p = .025
 SHUFFLES = {
-    "ridge": ((1e6, 999), (np.inf, 199)),
-    "logistic": ((6e4, 199), (5e5, 99), (np.inf, 39)),
-    "cox": ((1e4, 99), (np.inf, 39)),
+    "ridge": ((1e6, 999), (np.inf, 499)),
+    "logistic": ((1e5, 999), (5e6, 199), (np.inf, 99)),
+    "cox": ((2e4, 199), (1e6, 99), (np.inf, 39)),
     "two-layer": ((np.inf, 39),),
 }
 

@@ -42,7 +42,7 @@ from BrainIACLib.trust.conformal import Conformal, conformal_of
 from BrainIACLib.trust.novelty import Novelty, novelty_of
 from BrainIACLib.trust.temperature import fit_temperature
 
-TWO_LAYER = "two-layer head (P-17)"
+TWO_LAYER = "two-layer head"
 RESERVED_TASKS = ("sequence", "embedding")
 ONE_YEAR = {"months": 12.0, "years": 1.0, "weeks": 52.0, "days": 365.0}  # the end point unless told otherwise (U-15)
 

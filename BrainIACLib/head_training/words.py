@@ -88,9 +88,7 @@ def doubts(report: HeadReport) -> tuple[str, ...]:
             )
     if (chance := doubt_of_worth(report.permutation.p)) is not None:
         lines.append(f"Not shown: {chance}.")
-    ahead = [one for one in report.baselines if one.gain is not None and not _better(one.gain)]
-    if ahead:
-        best = min(ahead, key=lambda one: one.gain.value)
+    if (best := _best_trivial(report)) is not None:
         lines.append(
             f"Not shown to be better than {best.name}: {report.main_figure} {number(best.figure)} against "
             f"{number(report.metrics[report.main_figure])} of the head."
@@ -98,8 +96,26 @@ def doubts(report: HeadReport) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _better(gain: Figure) -> bool:
-    return gain.low is not None and gain.low > 0
+def _best_trivial(report: HeadReport) -> Comparison | None:
+    """The best of the trivial answers that the head is not shown to be better than; None if there is none."""
+    gains = {one: one.gain for one in report.baselines if one.gain is not None}
+    ahead = [one for one, gain in gains.items() if gain.low is None or gain.low <= 0]
+    return min(ahead, key=lambda one: gains[one].value, default=None)
+
+
+def unverified(report: HeadReport) -> tuple[str, ...]:
+    """The doubts as every answer of the head repeats them after "Unverified:", without a full stop."""
+    found = [doubt_of_worth(report.permutation.p)]
+    found += [
+        f"that it learned '{report.target}' and not '{one.column}', off which its label could be read"
+        for one in report.associations
+        if one.strong
+    ]
+    if pairs := len(report.near_duplicates):
+        found.append(f"who is who in its training table: {pairs} pairs of cases may be one person under two names")
+    if (best := _best_trivial(report)) is not None:
+        found.append(f"that it is better than {best.name}")
+    return tuple(text for text in found if text is not None)
 
 
 def worth(report: HeadReport) -> tuple[str, ...]:

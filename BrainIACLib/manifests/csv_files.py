@@ -9,6 +9,7 @@ from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.foreign_text import of_spreadsheet_cell
+from BrainIACLib.ordinary_file import check_ordinary
 
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of UTF-16
@@ -54,6 +55,7 @@ def read_cells(
     BrainIACError : the file cannot be read, or has a row with another number of cells.
     """
     try:
+        check_ordinary(path)
         content = path.read_bytes()
         text = content.decode("utf-16" if content.startswith(BYTE_ORDER_MARKS) else "utf-8-sig")
         separator = max(SEPARATORS, key=lambda one: _likelihood(next(_reader(text, one), [])))

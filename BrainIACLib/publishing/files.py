@@ -49,15 +49,19 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     ------
     BrainIACError : the file cannot be written; nothing is left behind and an older file stays as it was.
     """
-    sweep(path.parent)
+    is_staged = path.parent in _unfinished  # then the whole folder is brought to the disk before it counts
+    if not is_staged:
+        sweep(path.parent)
     temporary = temporary_name(path.parent, suffix)
     try:
         begin(temporary)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_LINK | BINARY, 0o666))
         yield temporary
-        sync_file(temporary)
+        if not is_staged:
+            sync_file(temporary)
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        if not is_staged:
+            sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # ITK raises RuntimeError for every reason
         raise not_written(path, error) from None
     finally:

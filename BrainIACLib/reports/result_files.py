@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.predictor import Explanation, Prediction
+from BrainIACLib.predictions import Explanation, Prediction
 from BrainIACLib.preprocessing.pipeline import Standardised
 from BrainIACLib.publishing import publishing_set, write_text
 from BrainIACLib.reports.earlier_results import RESULT, refuse_results_of_another_scan

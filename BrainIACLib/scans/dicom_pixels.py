@@ -121,9 +121,12 @@ def short_file(instance_number: int) -> Refused:
 
 
 def check_frames_are_whole(files: Sequence[Path]) -> None:
-    """``Refused`` if one of ``files``, which somebody else will decode, holds fewer pixels than its header says."""
+    """``Refused`` if one of ``files``, which somebody else will decode, is damaged or short of pixels."""
     for number, file in enumerate(files, start=1):
-        dataset, syntax = _pixels_only(file)
+        try:
+            dataset, syntax = _pixels_only(file)
+        except Undecodable:
+            raise short_file(number) from None
         try:
             if syntax in _PLAIN:
                 _plain(dataset, syntax)
@@ -133,6 +136,10 @@ def check_frames_are_whole(files: Sequence[Path]) -> None:
                 _check_jpeg(dataset)
         except Incomplete:
             raise short_file(int(dataset.get("InstanceNumber") or number)) from None
+        except Undecodable:  # by this reader; its pixels cannot be counted, and so not be believed
+            raise Refused(
+                "holds a DICOM file whose pixels are stored in an impossible or unknown way; export it again."
+            ) from None
 
 
 def _check_they_fit(slices: Sequence[Slice]) -> None:
@@ -176,7 +183,10 @@ def _stored(file: Path, decoded: Path | None) -> _Stored:
 
 
 def _shape(dataset: Dataset) -> tuple[int, int, int]:
-    return int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns)
+    shape = tuple(int(dataset.get(keyword) or 0) for keyword in ("Rows", "Columns"))
+    if min(shape) < 1:
+        raise Incomplete
+    return (int(dataset.get("NumberOfFrames") or 1), *shape)
 
 
 def _plain(dataset: Dataset, syntax: str) -> tuple[np.ndarray, int]:

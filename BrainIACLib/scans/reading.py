@@ -11,6 +11,7 @@ from pathlib import Path
 
 from BrainIACLib.errors import ScanError
 from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.scans.archives import unpacked
 from BrainIACLib.scans.companions import Companions, beside, members_of
 from BrainIACLib.scans.dicom_headers import Series, find_series, is_directory
@@ -128,7 +129,7 @@ def _read_image(path: Path, kind: str, frame: int | None, companions: Companions
 def _check_path(path: Path) -> None:
     """Speaks up where ``is_dir`` and ``is_file`` would only answer False."""
     try:
-        path.stat()
+        check_ordinary(path)
     except ValueError:
         raise Refused("is not a valid path; check its spelling.") from None
 

@@ -23,7 +23,7 @@ def intraclass_correlation(values: ArrayLike, people: ArrayLike, level: float = 
     StatisticsError : fewer than two people have two measurements, or all measurements are the same.
 
     >>> print(f"{intraclass_correlation([1.0, 1.2, 3.0, 2.8, 5.0, 5.4], ['a', 'a', 'b', 'b', 'c', 'c']):.3f}")
-    0.990 (0.876-1.000)
+    0.991 (0.859-1.000)
     """
     values = numbers("values", values)
     index, _ = group_numbers(people, len(values))

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from BrainIACLib.job import UNATTENDED, Job
-from BrainIACLib.predictor import Explanation, Predictor, versions
+from BrainIACLib.predictions import Explanation
+from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.standardised import Standardised
+from BrainIACLib.provenance import versions
 from BrainIACLib.scans import Scan
 from BrainIACLib.studies.answering import ask_all
 from BrainIACLib.studies.choice import Candidate, choose

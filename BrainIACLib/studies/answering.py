@@ -12,8 +12,10 @@ from BrainIACLib.checkpoints.installed import find_model, installed_models
 from BrainIACLib.contracts import EMBEDDING_TASK, HeadContract
 from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.job import Job
-from BrainIACLib.predictor import Explanation, Prediction, Predictor
+from BrainIACLib.predictions import Explanation, Prediction
+from BrainIACLib.predictor import Predictor
 from BrainIACLib.studies.document import AgeGap, Answer, Interval
+from BrainIACLib.trust import words
 
 if typing.TYPE_CHECKING:
     from BrainIACLib.studies.analysis import StudyOptions
@@ -103,10 +105,10 @@ def _maps(
 
 
 def _answer(name: str, prediction: Prediction, maps: Mapping[str, Explanation], age_years: float | None) -> Answer:
-    found = prediction.trust.get("prediction_interval")
+    found = prediction.trust.prediction_interval
     interval = None
-    if found:
-        interval = Interval(found["low"], found["high"], found["coverage"], f"it {found['meaning']}")
+    if found is not None:
+        interval = Interval(found.low, found.high, found.coverage.asked, f"it {words.coverage(found.coverage)}")
     return Answer(
         task=name,
         model=str(prediction.provenance["model"]["id"]),
@@ -122,7 +124,7 @@ def _answer(name: str, prediction: Prediction, maps: Mapping[str, Explanation], 
         warnings=tuple(prediction.warnings),
         valid_range=prediction.valid_range,
         saliency={slot: dict(one.parameters) for slot, one in maps.items()},
-        trust=prediction.trust,
+        trust=prediction.trust.to_json(),
         provenance=prediction.provenance,
     )
 

@@ -86,7 +86,7 @@ def _age(born: str, scanned: str, stated: str) -> float | None:
     """Years at the scan: from the dates, else as stated ("045Y", "018M"); None where neither makes sense.
 
     >>> _age("20090701", "20130308", "003Y")
-    3.68
+    3.69
     >>> _age("", "", "018M")
     1.5
     """

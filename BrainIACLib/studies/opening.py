@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from BrainIACLib.job import Job
+from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.scans.archives import unpacked
 from BrainIACLib.scans.dicom_headers import Series, find_series
-from BrainIACLib.scans.formats import SINGLE_FILE_SUFFIXES, recognise, suffix
+from BrainIACLib.scans.formats import IMAGE_SUFFIXES, recognise, suffix
 from BrainIACLib.scans.reading import explained, files_below
 from BrainIACLib.scans.scan import Refused
 from BrainIACLib.studies import header_facts, identity
@@ -97,7 +98,7 @@ def _files_of(paths: Sequence[Path], stack: contextlib.ExitStack) -> tuple[list[
     while waiting:
         path, named = waiting.pop(0)
         if named:
-            path.stat()  # speaks up where it does not exist
+            check_ordinary(path)  # speaks up where it does not exist
         if path.is_dir():
             waiting += [(file, False) for file in files_below(path)]
         elif _is_zip(path, named):
@@ -214,7 +215,7 @@ def _number(rows: Sequence[FoundSeries]) -> list[FoundSeries]:
 
 def _file_rows(files: Sequence[Path]) -> list[FoundSeries]:
     """One row for each NIfTI, NRRD or MetaImage file."""
-    images = [file for file in files if suffix(file) in SINGLE_FILE_SUFFIXES or (len(files) == 1 and _known(file))]
+    images = [file for file in files if suffix(file) in IMAGE_SUFFIXES or (len(files) == 1 and _known(file))]
     rows = []
     for number, file in enumerate(images, start=1):
         facts = facts_beside(file)
@@ -233,7 +234,7 @@ def _known(file: Path) -> bool:
 
 def _other_files(files: Sequence[Path], found: Sequence[Series], rows: Sequence[FoundSeries]) -> list[str]:
     used = {file for series in found for file in series.files} | {row.file for row in rows}
-    images = sum(suffix(file) in SINGLE_FILE_SUFFIXES for file in files if file not in used)
+    images = sum(suffix(file) in IMAGE_SUFFIXES for file in files if file not in used)
     said = []
     if found and images:
         said.append(f"{images} NIfTI or other image files lie beside the DICOM files and were not read.")

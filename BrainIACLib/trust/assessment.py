@@ -8,12 +8,13 @@ import numpy as np
 
 from BrainIACLib.contracts import HeadContract
 from BrainIACLib.sequences import OTHER, STANDARD_NAMES, any_of
-from BrainIACLib.trust.novelty import MEANING, Novelty
+from BrainIACLib.trust.findings import Distance, Measured, PredictionInterval, PredictionSet
+from BrainIACLib.trust.novelty import Novelty
 
 SURE = 0.9  # of the sequence model, where its contract names no gate
 
 
-def prediction_set(head: HeadContract, label: str, probabilities: Mapping[str, float]) -> dict | None:
+def prediction_set(head: HeadContract, label: str, probabilities: Mapping[str, float]) -> PredictionSet | None:
     """The classes that cannot be excluded at the contract's coverage; None if the head has no conformal quantile.
 
     The answer itself is always in it, so that a set is never empty.
@@ -21,55 +22,41 @@ def prediction_set(head: HeadContract, label: str, probabilities: Mapping[str, f
     if head.conformal is None or not probabilities:
         return None
     classes = [name for name, p in probabilities.items() if name == label or 1 - p <= head.conformal]
-    return {"coverage": head.conformal_coverage, "classes": classes, "meaning": _coverage_in_words(head)}
+    return PredictionSet(tuple(classes), _measured(head))
 
 
-def prediction_interval(head: HeadContract, value: float | None) -> dict | None:
+def prediction_interval(head: HeadContract, value: float | None) -> PredictionInterval | None:
     """The values that cannot be excluded, in the unit shown; None if the head has no conformal quantile."""
     if head.conformal is None or value is None:
         return None
-    low, high = value - head.conformal, value + head.conformal
-    return {
-        "coverage": head.conformal_coverage,
-        "low": low,
-        "high": high,
-        "unit": head.display_unit or head.unit,
-        "meaning": _coverage_in_words(head),
-    }
+    unit = head.display_unit or head.unit or ""
+    return PredictionInterval(value - head.conformal, value + head.conformal, unit, _measured(head))
 
 
-def _coverage_in_words(head: HeadContract) -> str:
-    """What was asked for and on what it was measured: no more is known of other cases."""
-    cases = f"held-out cases of the training's kind ({', '.join(head.training_sets) or 'its sets are not named'})"
-    measured = (
-        f"; not measured on {cases}"
-        if head.conformal_measured is None
-        else (f"; it did in {head.conformal_measured:.0%} of {cases}")
-    )
-    return f"is meant to hold the truth in {head.conformal_coverage:.0%} of cases like those of the training{measured}"
+def _measured(head: HeadContract) -> Measured:
+    return Measured(head.conformal_coverage, head.conformal_measured, head.training_sets)
 
 
-def set_doubt(found: dict | None) -> list[str]:
+def set_doubt(found: PredictionSet | None) -> list[str]:
     """A warning where several classes remain."""
-    if found is None or len(found["classes"]) < 2:
+    if found is None or len(found.classes) < 2:
         return []
-    names = ", ".join(found["classes"])
-    return [f"Not decided: at {found['coverage']:.0%} coverage these cannot be told apart for this scan: {names}."]
+    names = ", ".join(found.classes)
+    return [f"Not decided: at {found.coverage.asked:.0%} coverage these cannot be told apart for this scan: {names}."]
 
 
-def novelty_found(novelty: Novelty, embedding: np.ndarray) -> dict:
-    """The score of one embedding (size,), its limit, and what it means."""
-    score = float(novelty.scores(embedding[None])[0])
-    return {"score": score, "warn_above": novelty.warn_above, "meaning": MEANING}
+def novelty_found(novelty: Novelty, embedding: np.ndarray) -> Distance:
+    """The distance of one embedding (size,) from the training cases."""
+    return Distance(float(novelty.scores(embedding[None])[0]), novelty.warn_above)
 
 
-def novelty_doubt(found: dict) -> list[str]:
+def novelty_doubt(found: Distance) -> list[str]:
     """A warning beyond the limit."""
-    if found["score"] <= found["warn_above"]:
+    if found.score <= found.warn_above:
         return []
     return [
-        f"Unlike the training scans: the distance score is {found['score']:.2f}, above the limit of "
-        f"{found['warn_above']:.2f}, and 95 % of the training cases lie below 1. Do not rely on the answer."
+        f"Unlike the training scans: the distance score is {found.score:.2f}, above the limit of "
+        f"{found.warn_above:.2f}, and 95 % of the training cases lie below 1. Do not rely on the answer."
     ]
 
 

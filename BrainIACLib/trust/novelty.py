@@ -22,10 +22,6 @@ MOST_CASES = 1000
 FOLDS = 5
 EDGE, FAR = 0.95, 0.99  # shares of the training cases that lie within
 WARN_FROM = (1.1, 1.5)  # with few cases, FAR is the one outlier of the cohort, or no other case than EDGE
-MEANING = (
-    "distance from the training cases; 1 is the edge of what the head was trained on (95 % of the training cases lie "
-    "within)"
-)
 TENSORS = ("mean", "scale", "axes", "precisions", "rest", "edge", "warn_above")
 
 

@@ -15,7 +15,14 @@ DEGREE = 3  # of the bias field's polynomial, as MONAI's RandBiasField
 
 
 def contrast(volume: np.ndarray, gamma: float) -> np.ndarray:
-    """((v - min) / range) ** gamma, back in the range; min and range of the whole array."""
+    """((v - min) / range) ** gamma, back in the range; min and range of the whole array.
+
+    Raises
+    ------
+    ValueError : ``gamma`` is not positive; the paper's methods say -0.5 to 2 (C-02).
+    """
+    if gamma <= 0:
+        raise ValueError(f"gamma must be positive, not {gamma}: a negative one makes the background infinite")
     low, width = float(volume.min()), float(np.ptp(volume))
     if gamma == 1 or width == 0:
         return volume

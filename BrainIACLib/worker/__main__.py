@@ -38,27 +38,52 @@ class Worker:
         self._cancelled: set[int] = set()
 
     def run(self) -> NoReturn:
-        """Answer requests one after the other; never returns (see ``_end``)."""
-        self._send(type="hello", protocol=protocol.VERSION, pid=os.getpid(), version=BrainIACLib.__version__)
-        threading.Thread(target=self._read, daemon=True).start()
-        while True:
-            self._handle(self._requests.get())
+        """Answer requests one after the other; never returns, and the death of either thread ends the process."""
+        try:
+            self._send(type="hello", protocol=protocol.VERSION, pid=os.getpid(), version=BrainIACLib.__version__)
+            threading.Thread(target=self._read, daemon=True).start()
+            while True:
+                self._handle(self._requests.get())
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            self._end(1)
 
     def _read(self) -> None:
-        while line := self._source.readline(protocol.LONGEST_LINE):
-            try:
-                message = protocol.decode(line)
-            except protocol.Garbage as error:
-                self._send(type="error", id=None, kind="Internal", message=f"The line is {error}.")
-                continue
-            if message["type"] == "request":
-                self._requests.put(message)
-            elif message["type"] == "cancel":
-                if isinstance(number := message.get("id"), int):
-                    self._cancelled.add(number)
-            elif message["type"] == "shutdown":
-                break
-        self._end()
+        status = 1
+        try:
+            while (line := self._line()) is not None:
+                if not self._heard(line):
+                    break
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            self._end(status)
+
+    def _line(self) -> bytes | None:
+        """The next line, what is too long of it left out; None at the end."""
+        line = self._source.readline(protocol.LONGEST_LINE)
+        if len(line) == protocol.LONGEST_LINE and not line.endswith(b"\n"):
+            while (rest := self._source.readline(protocol.LONGEST_LINE)) and not rest.endswith(b"\n"):
+                pass
+        return line or None
+
+    def _heard(self, line: bytes) -> bool:
+        """Take one message; False when it asks to end."""
+        try:
+            message = protocol.decode(line)
+            kind, number = message["type"], message.get("id")
+            if kind in ("request", "cancel") and type(number) is not int:
+                raise protocol.Garbage(f"a {kind} without a whole number as its id")
+        except protocol.Garbage as error:
+            self._send(type="error", id=None, kind="Internal", message=f"The line is {error}.")
+            return True
+        if kind == "request":
+            self._requests.put(message)
+        elif kind == "cancel":
+            self._cancelled.add(number)
+        return kind != "shutdown"
 
     def _handle(self, request: dict) -> None:
         number = request.get("id")
@@ -77,9 +102,11 @@ class Worker:
                 raise Cancelled("Stopped before it began.")
             value = self._answer(request.get("action"), request.get("arguments"), Job(progress, cancelled, deliver))
             self._send(type="result", id=number, value=value)
+        except protocol.TooLong as error:
+            self._send(type="error", id=number, kind="WorkerError", message=f"The answer is too long: {error}.")
         except BrainIACError as error:
             self._send(type="error", id=number, kind=type(error).__name__, message=str(error))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # whatever a library does, the request gets its answer
             self._send(
                 type="error",
                 id=number,
@@ -94,13 +121,13 @@ class Worker:
                 self._sink.write(protocol.encode(message))
                 self._sink.flush()
         except OSError:  # nobody listens any more
-            self._end()
+            self._end(0)
 
-    def _end(self) -> NoReturn:
+    def _end(self, status: int) -> NoReturn:
         # At once, whatever the other thread computes: results are files that appear whole or not at all.
         remove_unfinished()
         shutil.rmtree(self._folder, ignore_errors=True)
-        os._exit(0)
+        os._exit(status)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

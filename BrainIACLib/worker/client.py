@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import subprocess
 import sys
@@ -11,19 +12,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import BrainIACLib
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.private_folder import new_private_folder, remove_private_folder
-from BrainIACLib.worker import protocol
 from BrainIACLib.worker.conversation import Conversation, Reply, WorkerError
 from BrainIACLib.worker.process_group import end_group
 from BrainIACLib.worker.requests import Request
 
 LIBRARY_ROOT = Path(BrainIACLib.__file__).resolve().parents[1]  # the worker's working directory: where -m finds us
 MODULE = "BrainIACLib.worker"
+PIECE = 1 << 20  # bytes read at once
 
 
 class Client:
@@ -108,8 +109,7 @@ class Client:
         """End the worker and remove its folder; a later call starts a new one."""
         if self._process is None:
             return
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
+        self._input.put(None)
         try:
             self._process.wait(self._grace)
         except subprocess.TimeoutExpired:
@@ -129,6 +129,7 @@ class Client:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                bufsize=0,
             )
         except OSError as error:
             remove_private_folder(self.folder)
@@ -136,15 +137,12 @@ class Client:
                 f"The analysis process could not be started ({error.strerror}: {self._command[0]})."
             ) from None
         self._output: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._conversation = Conversation(self._write, self.log.append)
+        self._conversation = Conversation(lambda data: self._input.put(data), self.log.append)
         self._chatter = threading.Thread(target=_pump, args=(self._process.stderr, self._log_chatter), daemon=True)
         self._chatter.start()
         threading.Thread(target=_pump, args=(self._process.stdout, self._output.put), daemon=True).start()
-
-    def _write(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):  # it just ended: its closed output tells so
-            self._process.stdin.write(data)
-            self._process.stdin.flush()
+        self._input: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        threading.Thread(target=_write, args=(self._input, self._process.stdin), daemon=True).start()
 
     def _log_chatter(self, data: bytes) -> None:
         self.log.extend(data.decode("utf-8", "replace").splitlines())
@@ -156,22 +154,39 @@ class Client:
     def _end(self) -> None:
         for pid in {self._process.pid, self._conversation.pid} - {None}:  # two where a launcher stands in front
             end_group(pid)
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # in the kernel, waiting for a disk that does not answer
+            self._process.wait(self._grace)
 
     def _ended(self) -> WorkerError:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(self._grace)
+        except subprocess.TimeoutExpired:  # it closed its output and lives on
+            self._end()
+            code = self._process.poll()
         self._chatter.join(1.0)
         return WorkerError(ended_unexpectedly(code, self.log))
 
 
-def ended_unexpectedly(code: int, log: deque[str]) -> str:
+def ended_unexpectedly(code: int | None, log: deque[str]) -> str:
     """One sentence for a worker that ended by itself, with its last words."""
     last = next((line.strip() for line in reversed(log) if line.strip()), "none")
     return f"The analysis process ended unexpectedly (code {code}; last line of its log: {last}); try again."
 
 
-def _pump(stream, target: Callable[[bytes], None]) -> None:
+def _write(source: queue.SimpleQueue[bytes | None], pipe: IO[bytes]) -> None:
+    """In a thread of its own, since a worker that is stopped takes nothing; None closes the pipe."""
+    with contextlib.suppress(OSError):  # it just ended: its closed output tells so
+        while data := source.get():
+            while data:
+                data = data[pipe.write(data) or 0 :]
+    with contextlib.suppress(OSError):
+        pipe.close()
+
+
+def _pump(stream: IO[bytes], target: Callable[[bytes], None]) -> None:
     """Hand on what arrives until the pipe closes, then b""."""
-    while data := stream.read1(protocol.LONGEST_LINE):
-        target(data)
-    target(b"")
+    try:
+        while data := os.read(stream.fileno(), PIECE):
+            target(data)
+    finally:
+        target(b"")

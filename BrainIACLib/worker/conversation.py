@@ -51,10 +51,15 @@ class Conversation:
         return bool(self._open)
 
     def request(self, request: Request, reply: Reply) -> int:
-        """Send a request; its id is for ``cancel``."""
+        """Send a request; its id is for ``cancel``. One that is too long fails at once."""
         number = next(self._ids)
+        try:
+            line = protocol.encode({"type": "request", "id": number, **request.to_json()})
+        except protocol.TooLong as error:
+            reply.failed(errors.RequestError(f"The request '{type(request).__name__}' is too long: {error}."))
+            return number
         self._open[number] = reply
-        self._write(protocol.encode({"type": "request", "id": number, **request.to_json()}))
+        self._write(line)
         return number
 
     def cancel(self) -> None:
@@ -66,8 +71,8 @@ class Conversation:
         """Take bytes of the worker's standard output; a read may end inside a line."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > protocol.LONGEST_LINE:
-            self._log("The worker sent a line without an end; it was dropped.")
             self._rest = b""
+            self.fail(WorkerError("The analysis process sent a line without an end; try again."))
         for line in lines:
             try:
                 message = protocol.decode(line)
@@ -93,6 +98,8 @@ class Conversation:
                         f"{protocol.VERSION}; restart the program after the update."
                     )
                 )
+        elif kind == "error" and number is None:  # what it could not read may have been any of the requests
+            self.fail(WorkerError(f"The analysis process could not read a request ({message.get('message')})."))
         elif number not in self._open:
             self._log(f"An answer without a question: {message.get('message') or kind}")
         elif kind == "progress":

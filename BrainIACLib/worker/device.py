@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from BrainIACLib.predictor import choose_device
+from BrainIACLib.device import choose_device
 
 NEEDED_BYTES = 2 << 30  # the largest encoder, one scan at 128 mm³ and the activations of one saliency sample
 

@@ -26,16 +26,23 @@ from __future__ import annotations
 import json
 
 VERSION = 2
-LONGEST_LINE = 4_000_000  # bytes; a longer line is garbage, not a message
+LONGEST_LINE = 64 << 20  # bytes; a longer line is garbage, not a message
 
 
 class Garbage(ValueError):
     """A line that is no message of this protocol."""
 
 
+class TooLong(ValueError):
+    """A message that the other side would not take."""
+
+
 def encode(message: dict) -> bytes:
-    """One line, newline included."""
-    return json.dumps(message).encode("utf-8") + b"\n"
+    """One line, newline included. Raises TooLong for a message of more than ``LONGEST_LINE``."""
+    line = json.dumps(message).encode("utf-8") + b"\n"
+    if len(line) > LONGEST_LINE:
+        raise TooLong(f"{len(line) / 1e6:.0f} MB, and at most {LONGEST_LINE / 1e6:.0f} MB can be sent")
+    return line
 
 
 def decode(line: bytes) -> dict:

@@ -54,7 +54,7 @@ class Session:
             self.note, self._device_asked_for, device = found.reason, request.device, found.name
         else:  # its models, and the scans that did not change, are of use again
             device = self._predictor.device
-        before = dict(self._predictor.standardised) if self._predictor is not None else {}
+        before = dict(self._predictor.study.standardised) if self._predictor is not None else {}
         after = self.on_device(device, lambda name: self._standardise(request, name, job))
         return after, all(after[name] is before.get(name) for name in after)
 
@@ -69,8 +69,8 @@ class Session:
             raise BrainIACError("No study is set; classify or predict again.")
 
         def on(device: str) -> T:
-            known = self._predictor
-            if known.device != device:
+            if self._predictor.device != device:
+                known = self._predictor.study
                 self._predictor = Predictor(device, self.models)
                 self._predictor.set_study(known.scans, known.options, job, mask=known.mask)
             return act(self._predictor)

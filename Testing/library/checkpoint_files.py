@@ -152,6 +152,54 @@ def v2_segmentation(width: float = NARROW) -> OfficialLike:
     return OfficialLike({"state_dict": state}, net.vit, None, ("embedding",))
 
 
+def _timm_name(key: str) -> str:
+    """MONAI's name of a ViT's tensor as timm, and with it nidl, calls it."""
+    for ours, theirs in (
+        ("patch_embedding.position_embeddings", "pos_embed"),
+        ("patch_embedding.patch_embeddings", "patch_embed.proj"),
+        (".attn.out_proj", ".attn.proj"),
+        (".mlp.linear", ".mlp.fc"),
+    ):
+        key = key.replace(ours, theirs)
+    return key
+
+
+class MeanOfPatches(nn.Module):
+    """What nidl reads: the mean of the patches after the last norm, in the place of upstream's first patch."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def state_dict(self, *_, **__) -> dict[str, Tensor]:
+        return self.net.state_dict()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net(image)[0].mean(dim=1)
+
+
+def nidl(width: float = NARROW, encoder: str = "encoder.", projector: str = "projection_head.layers.") -> OfficialLike:
+    """nidl-neurospin/brainiac-vit-b: ``SimCLR`` with a ``VisionTransformer3D`` of timm's blocks, and its projector."""
+    net = monai_vit(width)
+    state = {encoder + _timm_name(key): value for key, value in _under("", net.state_dict()).items()}
+    state |= {f"{projector}{layer}.{kind}": torch.zeros(4, 4) for layer in (0, 2) for kind in ("weight", "bias")}
+    return OfficialLike(state, MeanOfPatches(net), None, ("embedding",))
+
+
+def port_backbone(width: float = NARROW) -> OfficialLike:
+    """eugenehp/brainiac, backbone.safetensors: MONAI's names without a prefix and without the unused norms."""
+    net = monai_vit(width)
+    return OfficialLike(_under("", net.state_dict()), net, None, ("embedding",))
+
+
+def port_task(outputs: int = 1, width: float = NARROW) -> OfficialLike:
+    """The same port's full models (age, IDH, MCI, stroke): Lightning's names without their "model."."""
+    net = monai_vit(width)
+    classifier, head = _classifier(int(768 * width), outputs)
+    state = {**_under("backbone.backbone.", net.state_dict()), **head}
+    return OfficialLike(state, net, classifier, ("age", "idh", "mci", "stroke", "survival"))
+
+
 def install(official: OfficialLike, task: str, store: Path) -> str:
     """Put a model into a store as an import does, but in this process, which is faster. Returns its id."""
     with tempfile.TemporaryDirectory(dir=store) as folder:
@@ -176,4 +224,8 @@ LAYOUTS = {
     "v2 task": lambda width=NARROW: v2_task(width=width),
     "v2 sequence": lambda width=NARROW: v2_task(4, width),
     "v2 segmentation": v2_segmentation,
+    "v2 nidl": nidl,
+    "v2 nidl by its older names": lambda width=NARROW: nidl(width, "f.", "g."),
+    "v2 port's backbone": port_backbone,
+    "v2 port's task": port_task,
 }

@@ -18,7 +18,7 @@ pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 
 from batch_cases import COUNTED, DEATHS, counting, dying
 
-from BrainIACLib.batch.cases import cases_of, input_state
+from BrainIACLib.batch.cases import cases_of
 from BrainIACLib.batch.index import update_index
 from BrainIACLib.batch.layout import begin_dataset
 from BrainIACLib.batch.ledger import Ledger, token_of
@@ -27,6 +27,7 @@ from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
 from BrainIACLib.batch.work import Work, begin
 from BrainIACLib.errors import BrainIACError, ManifestError
+from BrainIACLib.scans.input_state import input_state
 
 
 @pytest.fixture

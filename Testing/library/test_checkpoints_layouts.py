@@ -29,7 +29,7 @@ def installed(tmp_path):
 
 
 def image_for(official, seed=1):
-    size = 96 if official.encoder.__class__.__name__ == "ViT" else 48
+    size = 96 if official.encoder.__class__.__name__ in ("ViT", "MeanOfPatches") else 48
     return torch.rand((1, 1, size, size, size), generator=torch.Generator().manual_seed(seed))
 
 
@@ -217,3 +217,23 @@ def test_at_most_three_reasons_are_given():
         )
     assert str(refusal.value).count("expected") == 3
     assert "differences in all" in str(refusal.value)
+
+
+@pytest.mark.parametrize("layout", ["v2 nidl", "v2 port's backbone", "v2 port's task"])
+def test_the_forms_of_ports_are_read_from_safetensors(layout, installed, tmp_path):
+    official = LAYOUTS[layout]()
+    save_file({key: value.contiguous() for key, value in official.state.items()}, tmp_path / "model.safetensors")
+    model = installed(tmp_path / "model.safetensors", official.tasks[0])
+    assert model.contract.encoder.generation == "v2"
+    averaged = layout == "v2 nidl"
+    assert model.contract.encoder.embedding == ("token_mean" if averaged else "token0")
+    assert any("averaged over the patches" in said for said in model.contract.unverified) == averaged
+    assert "10.1038/s41593-026-02202-6" in model.contract.citation
+
+
+@pytest.mark.parametrize("prefix", ["fc.", "fc.fc.", "classifier.fc."])
+def test_a_head_without_its_encoder_is_refused_in_true_words(prefix, tmp_path):
+    """brainage_head.safetensors of a port: which encoder it was trained with is not in the file."""
+    save_file({f"{prefix}weight": torch.zeros(1, 768), f"{prefix}bias": torch.zeros(1)}, tmp_path / "head.safetensors")
+    with pytest.raises(ModelError, match="holds a head without its encoder"):
+        recognise(read_checkpoint(tmp_path / "head.safetensors").shapes)

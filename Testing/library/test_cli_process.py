@@ -54,3 +54,61 @@ sys.exit(main(["sequence", "scan.nii.gz"]))
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (130, 1)
     assert "stopped" in done.stderr
+
+
+FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+
+
+@FULL
+@pytest.mark.parametrize(
+    "arguments", [["models", "list"], ["models", "list", "--json"], ["sequence", "--json", "no.nii"]]
+)
+def test_a_full_standard_output_is_said_in_one_sentence(arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr == "brainiac: The output cannot be written (No space left on device).\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell of POSIX")
+def test_closed_streams_are_no_crash_and_no_file_takes_their_place(tmp_path):
+    """``2>&-``: what libraries print would go into whichever file got the number 2."""
+    shell = f'"{sys.executable}" -m BrainIACLib.cli '
+    done = subprocess.run(f"{shell} sequence no.nii 2>&-", shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)  # the head of the table only
+    done = subprocess.run(f"{shell} models list <&- >&- 2>&-", shell=True, cwd=ROOT)
+    assert done.returncode == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="users have numbers on POSIX only")
+@pytest.mark.parametrize("arguments", [["models", "list"], ["models", "show", "sequence-starter"], ["idh", "T1CE=a"]])
+def test_an_unknown_user_without_a_home_has_the_bundled_models(arguments):
+    """As in a container that is run with any user id."""
+    program = """
+import pwd, sys
+def unknown(number):
+    raise KeyError(number)
+pwd.getpwuid = unknown
+from BrainIACLib.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == ((1, 1) if arguments[0] == "idh" else (0, 0))
+
+
+def test_an_account_without_a_home_is_told_where_models_could_go(monkeypatch):
+    from BrainIACLib.checkpoints.store import user_folders
+    from BrainIACLib.cli import main
+    from BrainIACLib.errors import ModelError
+
+    def nowhere(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("BRAINIAC_MODELS", "XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    assert main(["models", "list"]) == 0
+    with pytest.raises(ModelError, match="no home folder; name a folder for models with --models-dir"):
+        user_folders()

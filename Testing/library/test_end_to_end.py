@@ -232,14 +232,15 @@ def test_a_scan_that_is_named_twice_is_one_scan(tmp_path, monkeypatch):
 
 def test_the_lines_of_an_answer_are_sentences():
     """No name of the code in them, and one threshold explained by the other."""
-    from BrainIACLib.cli.words import preprocessing_in_words, trust_in_words
+    from BrainIACLib.cli.words import preprocessing_in_words
+    from BrainIACLib.trust.words import stated
 
     record = [
         {"name": "brain extraction", "parameters": {"backend": "bundled"}},
         {"name": "registration", "parameters": {"already_in_template_space": True}},
     ]
     assert "brain extracted by the bundled network;" in preprocessing_in_words(record)
-    (line,) = trust_in_words({"novelty": {"score": 1.25, "warn_above": 1.5, "meaning": ""}})
+    (line,) = stated({"novelty": {"score": 1.25, "warn_above": 1.5, "meaning": ""}})
     assert line.endswith(": 1.25; 95 % of them lie below 1, and above 1.50 a warning is given")
 
 

@@ -72,7 +72,7 @@ def test_the_network_of_a_bundle_answers_as_the_library_does(changes, classes):
     with torch.inference_mode():
         answers = monai_bundle.answering(net, head)(scans)
         if head.link == "identity":
-            expected = [[measurement(head, net.head(net.encoder(scans).mean(dim=0)))["value"]]]
+            expected = [[measurement(head, net.head(net.encoder(scans).mean(dim=0))).value]]
         else:
             expected = [list(probabilities_of(head, row).values()) for row in net(scans)]
     assert answers.shape == (len(expected), classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import numpy as np
@@ -71,6 +72,26 @@ def test_from_table_and_labels_to_an_installed_task(cohort, brainiac):
     status, _, error = brainiac("models", "import", folder / "head.zip", "--yes", "--models-dir", folder / "elsewhere")
     assert (status, error) == (0, "")
     assert find_model("my-task", [folder / "elsewhere"]).contract.encoder_model is None
+
+
+def test_the_report_is_also_a_page_with_the_same_words(cohort, brainiac):
+    """Doubts first; what a stranger's table says stays text."""
+    folder, store = cohort
+    labels = (folder / "labels.csv").read_text().replace("ill", "<b>ill</b>")
+    lines = [f"{line},{'A' if 'ill' in line else 'B'}" for line in labels.splitlines()[1:]]
+    (folder / "labels.csv").write_text("\n".join(["patient,diagnosis,study", *lines]) + "\n")
+    command = ["train-head", "--embeddings", folder / "table.npz", "--labels", folder / "labels.csv", "--dry-run"]
+    command += ["--target", "diagnosis", "--task", "t", "--models-dir", store, "--report", folder / "report.html"]
+    status, out, _ = brainiac(*command)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert status == 0
+    assert out.splitlines()[0] == "Before you use it:"
+    assert "read off the column 'study'" in out.splitlines()[1]
+    assert page.index("read off the column") < page.index("Cross-validated by patient")
+    assert "<b>ill" not in page
+    assert "<script" not in page
+    for line in out.splitlines()[1:8]:
+        assert html.escape(line.strip().removesuffix(":")) in page
 
 
 def test_a_report_that_cannot_be_written_leaves_nothing_installed(cohort, brainiac):

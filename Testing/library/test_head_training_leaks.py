@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 from test_head_training_cohorts import changed, cohort
 
 from BrainIACLib.embeddings.image_measures import BINS
@@ -15,10 +16,11 @@ from BrainIACLib.head_training.cross_validation import cross_validate
 from BrainIACLib.head_training.labels import with_labels
 from BrainIACLib.head_training.patients import near_duplicates, same_name
 from BrainIACLib.head_training.permutation import chance_of
-from BrainIACLib.head_training.sites import harmonised, site_of, sites_left_out
+from BrainIACLib.head_training.sites import harmonised, site_of, sites_left_out, within_sites
 from BrainIACLib.head_training.training import train_head
 from BrainIACLib.head_training.two_layer_head import EPOCHS_LOOKED_AT, fit_two_layer_head, outputs_of_many
-from BrainIACLib.head_training.words import doubts, sections
+from BrainIACLib.head_training.words import doubts, sections, unverified
+from BrainIACLib.statistics.metrics import auc
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,7 @@ def test_a_near_copy_is_said_first_and_counts_as_one_patient():
     first = sections(report)[0]
     assert first.title == "Before you use it"
     assert first.lines[0].startswith("The same person under two names? 0.nii.gz and 1.nii.gz: their embeddings lie")
+    assert any("1 pairs of cases may be one person" in text for text in unverified(report))
 
 
 @pytest.mark.parametrize("disguise", ["study", "sequence", "acquired", "folder of the scan"])
@@ -98,6 +101,7 @@ def test_a_label_in_disguise_is_said_in_the_first_line(disguise):
     if disguise == "study":
         report = train_head(changed(table, **told), "label", "t").report
         assert any("read off the column 'study' (Cramér's V 0.9" in line for line in doubts(report))
+        assert any("learned 'label' and not 'study'" in text for text in unverified(report))  # with every answer
 
 
 def test_columns_that_say_nothing_of_the_label_are_not_called_strong():
@@ -177,11 +181,36 @@ def test_a_head_that_reads_the_site_fails_where_the_site_is_left_out_and_combat_
     found = sites_left_out(cases, sites, "site", "linear", 0, True)
     assert [(one.name, one.cases) for one in found.sites] == [("A", 40), ("B", 40), ("C", 40)]
     assert all(one.figure.low < 0.55 for one in found.sites)  # within a site nothing is known
+    assert auc(cases.target.values, done.outputs[:, 0]) > 0.7  # by the site alone
     within = harmonised(cases, sites, None, done, 0, True)
-    assert within.gain.low > 0.1  # the head with the site seems better by far
-    assert within.figure.low < 0.55
+    assert within.figure.low < 0.5 < within.figure.high  # and nothing beyond it
     with pytest.raises(BrainIACError, match="one site only"):
         site_of(make_cases(changed(table, site=["A"] * 120), "label"), "site")
+
+
+def test_harmonisation_shows_a_signal_that_the_sites_cover():
+    """The scale and offset of each site hide what all sites know; ComBat gives it back."""
+    rng = np.random.default_rng(0)
+    site = np.tile(["A", "B", "C"], 40)
+    age = rng.uniform(20, 80, 120)
+    table = changed(cohort(120, size=6), age=age, site=site)
+    signal = (age - 50)[:, None] / 20 + 0.3 * rng.standard_normal((120, 6))
+    offset, scale = np.array([-8.0, 0.0, 8.0])[:, None], np.array([0.3, 1.0, 3.0])[:, None]
+    place = np.array([0, 1, 2] * 40)
+    table.embeddings[:] = signal * scale[place] + offset[place] * rng.standard_normal(6)
+    cases = make_cases(table, "age", "regression")
+    done = cross_validate(cases, "linear", 0)
+    found = harmonised(cases, site_of(cases, "site"), None, done, 0, True)
+    assert found.gain.high < 0  # the head as it is does worse
+    assert found.figure.value < 4
+
+
+def test_within_sites_is_the_mean_of_the_sites_figures():
+    site = np.array(["A"] * 25 + ["B"] * 15)
+    cases = make_cases(cohort(40), "label")
+    outputs = np.random.default_rng(0).standard_normal((40, 1))
+    each = [roc_auc_score(cases.target.values[site == name], outputs[site == name, 0]) for name in "AB"]
+    assert within_sites(cases, outputs, site, np.arange(40)) == pytest.approx(np.average(each, weights=[25, 15]))
 
 
 def test_nobody_of_a_left_out_site_is_learned_from_at_another():

@@ -293,7 +293,7 @@ def test_the_progress_of_a_study_is_that_of_all_its_scans(store, tmp_path, monke
         job.report("registration", 0.5)
         return take_as_stored(image)
 
-    monkeypatch.setattr("BrainIACLib.predictor.standardise", instead_of_preprocessing)
+    monkeypatch.setattr("BrainIACLib.prepared_study.standardise", instead_of_preprocessing)
     fractions = []
     scans = {name: scan(name, seed, tmp_path) for seed, name in enumerate("ab")}
     Predictor("cpu", store).set_study(scans, job=Job(lambda step, fraction: fractions.append(fraction)))
@@ -311,7 +311,7 @@ def test_only_what_is_new_in_a_study_is_prepared(store, tmp_path, monkeypatch):
         job.check()
         return take_as_stored(image)
 
-    monkeypatch.setattr(module, "standardise", instead_of_preprocessing)
+    monkeypatch.setattr("BrainIACLib.prepared_study.standardise", instead_of_preprocessing)
     a, b, c = (scan(name, seed, tmp_path) for seed, name in enumerate("abc"))
     predictor = Predictor("cpu", store)
     mask = brain(0) > 0
@@ -328,7 +328,7 @@ def test_only_what_is_new_in_a_study_is_prepared(store, tmp_path, monkeypatch):
     assert images_prepared({"b": b, "a": a}) == [b.image]
     assert predictor.predict("age", "a").value == before.value
     monkeypatch.undo()
-    monkeypatch.setattr(module, "standardise", instead_of_preprocessing)
+    monkeypatch.setattr("BrainIACLib.prepared_study.standardise", instead_of_preprocessing)
     assert images_prepared({"a": dataclasses.replace(a, image=brain(0))}) == []  # read anew
     other_frame = dataclasses.replace(a, image=b.image)  # of the same file
     assert images_prepared({"a": other_frame}) == [b.image]

@@ -20,7 +20,9 @@ from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import Scan
+from BrainIACLib.trust import words
 from BrainIACLib.trust.assessment import age_doubt, sequence_doubt
+from BrainIACLib.trust.findings import Trust
 
 
 def brain(seed: int, contrast: float = 20.0) -> sitk.Image:
@@ -74,19 +76,20 @@ def predictor(tmp_path_factory):
 def test_a_class_comes_with_its_set_and_its_distance(predictor):
     prediction = predictor.predict("kind", "new")
     assert prediction.label == "strong"
-    found = prediction.trust["prediction_set"]
-    assert found["coverage"] == 0.8
-    assert prediction.label in found["classes"]
-    assert found["meaning"].startswith("is meant to hold the truth in 80%")
-    assert "of held-out cases of the training's kind (user's own cohort)" in found["meaning"]
-    assert prediction.trust["novelty"]["score"] < predictor.predict("kind", "odd").trust["novelty"]["score"]
+    found = prediction.trust.prediction_set
+    assert found.coverage.asked == 0.8
+    assert prediction.label in found.classes
+    meaning = prediction.to_json()["trust"]["prediction_set"]["meaning"]
+    assert meaning.startswith("is meant to hold the truth in 80%")
+    assert "of held-out cases of the training's kind (user's own cohort)" in meaning
+    assert prediction.trust.novelty.score < predictor.predict("kind", "odd").trust.novelty.score
     assert any("Unlike the training scans" in warning for warning in predictor.predict("kind", "odd").warnings)
     json.dumps(prediction.to_json())
 
 
 def test_another_preset_than_that_of_the_training_warns(predictor, monkeypatch):
     assert not any("preset" in warning for warning in predictor.predict("kind", "new").warnings)
-    monkeypatch.setattr(predictor, "_options", PreprocessingOptions())
+    monkeypatch.setattr(predictor.study, "options", PreprocessingOptions())
     assert any("trained with the preset 'official'" in text for text in predictor.predict("kind", "new").warnings)
 
 
@@ -94,6 +97,7 @@ def test_a_damaged_sequence_model_costs_no_answer(predictor, monkeypatch, tmp_pa
     shutil.copytree(resource("Models", "sequence-starter"), tmp_path / "sequence-starter")
     (tmp_path / "sequence-starter" / "encoder.safetensors").write_bytes(b"damaged")
     monkeypatch.setattr(predictor, "models_folder", [*predictor.models_folder, tmp_path])
+    monkeypatch.setattr("BrainIACLib.checkpoints.installed.is_bundled", lambda folder: folder.parent == tmp_path)
     prediction = predictor.predict("kind", "new")
     assert prediction.label == "strong"
     assert any("could not be checked" in warning for warning in prediction.warnings)
@@ -101,12 +105,10 @@ def test_a_damaged_sequence_model_costs_no_answer(predictor, monkeypatch, tmp_pa
 
 def test_a_number_comes_with_its_interval(predictor):
     prediction = predictor.predict("strength", "new")
-    interval = prediction.trust["prediction_interval"]
+    interval = prediction.trust.prediction_interval
     quantile = find_model("strength", predictor.models_folder).contract.head.conformal
-    assert (interval["low"], interval["high"]) == pytest.approx(
-        (prediction.value - quantile, prediction.value + quantile)
-    )
-    assert interval["unit"] == "units of strength"
+    assert (interval.low, interval.high) == pytest.approx((prediction.value - quantile, prediction.value + quantile))
+    assert interval.unit == "units of strength"
 
 
 def test_an_age_outside_the_training_warns(predictor):
@@ -137,25 +139,30 @@ def test_an_examination_starts_from_the_answer_itself(predictor):
     for task in ("kind", "strength"):
         prediction = predictor.predict(task, "new")
         steps = []
-        found = examine(predictor, task, "new", prediction.label, job=Job(lambda step, part, to=steps: to.append(part)))
+        spread, stability = examine(
+            predictor, task, "new", prediction.label, job=Job(lambda step, part, to=steps: to.append(part))
+        )
         number = prediction.confidence if task == "kind" else prediction.value
-        assert found["spread"]["numbers"][0] == pytest.approx(number, rel=1e-3, abs=1e-4)
-        assert len(found["spread"]["numbers"]) == len(found["spread"]["variants"]) == 8
-        changes = [found["spread"]["standard_deviation"]]
+        assert spread.numbers[0] == pytest.approx(number, rel=1e-3, abs=1e-4)
+        assert len(spread.numbers) == len(spread.variants) == 8
+        changes = [spread.standard_deviation]
+        curves = {one.perturbation: one for one in stability}
         for name, level in (("contrast", 1.0), ("gibbs", 0.0), ("bias field", 0.0)):
-            curve = dict(found["stability"][name]["curve"])
+            curve = dict(curves[name].curve)
             assert curve[level] == pytest.approx(number, rel=1e-3, abs=1e-4)
-            changes.append(found["stability"][name]["largest_change"])
+            changes.append(curves[name].largest_change)
         assert all(change > 0 for change in changes) or task == "kind"  # a probability of 1 may stay 1
         assert steps[-1] == pytest.approx(1)
-        assert found["stability"]["gibbs"]["meaning"].startswith("Under changes of Gibbs ringing the")
-        json.dumps(found)
+        document = Trust(spread=spread, stability=stability).to_json()
+        assert document["stability"]["gibbs"]["meaning"].startswith("Under changes of Gibbs ringing the")
+        assert document["spread"]["standard_deviation"] == pytest.approx(np.std(spread.numbers))
+        json.dumps(document)
 
 
 def test_the_sanity_check_compares_with_shuffled_weights(predictor):
     found = sanity_check(predictor, "kind", "new", "new", "strong", samples=2)
-    assert -1 <= found["rank_correlation"] < 0.999
-    assert "weights are shuffled" in found["meaning"]
+    assert -1 <= found.rank_correlation < 0.999
+    assert "weights are shuffled" in words.sanity_check(found)
     true, again = (predictor.saliency("kind", "new", "new", "strong", 2, 0).heat for _ in range(2))
     assert np.array_equal(true, again)
 
@@ -166,8 +173,8 @@ def test_a_map_without_ranks_proves_nothing(predictor, monkeypatch):
     constant = dataclasses.replace(ours, heat=np.zeros_like(ours.heat))
     monkeypatch.setattr(type(predictor), "saliency", lambda self, *a, randomised, **k: constant if randomised else ours)
     found = sanity_check(predictor, "kind", "new", "new", "strong")
-    assert found["rank_correlation"] is None
-    assert "cannot be told" in found["meaning"]
+    assert found.rank_correlation is None
+    assert "cannot be told" in words.sanity_check(found)
 
 
 def test_saliency_of_a_retrained_head_is_on_the_scans_own_grid(predictor):

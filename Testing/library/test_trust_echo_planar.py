@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from BrainIACLib import predictor
+from BrainIACLib import predictor, prepared_study
 from BrainIACLib.answers import classification, probabilities_of
 from BrainIACLib.checkpoints.installed import find_model
 from BrainIACLib.preprocessing.options import PreprocessingOptions
@@ -49,16 +49,16 @@ def test_a_share_of_the_look_alikes_goes_to_other_and_nothing_is_lost():
 def test_a_sure_t2_of_coarse_voxels_stays_t2_but_is_uncertain(head):
     logits = torch.tensor([0.0, 12.0, 0.0, 0.0, 0.0])
     sure, doubted = classification(head, logits), classification(head, logits, coarse=True)
-    assert sure["confidence"] > 0.99
-    assert not sure["warnings"]
-    assert doubted["label"] == "T2"
-    assert doubted["confidence"] < head.confidence_gate
-    assert [warning for warning in doubted["warnings"] if "echo-planar" in warning]
+    assert sure.confidence > 0.99
+    assert not sure.warnings
+    assert doubted.label == "T2"
+    assert doubted.confidence < head.confidence_gate
+    assert [warning for warning in doubted.warnings if "echo-planar" in warning]
 
 
 def test_a_t1_of_coarse_voxels_is_as_sure_as_ever(head):
     logits = torch.tensor([12.0, 0.0, 0.0, 0.0, 0.0])
-    assert classification(head, logits, coarse=True)["warnings"] == []
+    assert classification(head, logits, coarse=True).warnings == ()
     assert probabilities_of(head, logits, coarse=True)["T1"] == probabilities_of(head, logits)["T1"]
 
 
@@ -76,7 +76,7 @@ def test_the_predictor_looks_at_the_voxels_of_the_scan_itself_and_so_does_its_vi
     scan = Scan(image=image, name="a", path=path, format="NIfTI", modality="MR", sha256="0" * 64, warnings=())
     study.set_study({"a": scan}, PreprocessingOptions(preset="official"))
     doubted, view = study.predict("sequence", "a"), study.view("sequence", "a")
-    monkeypatch.setattr(predictor, "is_coarse", lambda image: False)
+    monkeypatch.setattr(prepared_study, "is_coarse", lambda image: False)
     plain, plain_view = study.predict("sequence", "a"), study.view("sequence", "a")
     assert doubted.probabilities == pytest.approx(allow_for_echo_planar(plain.probabilities))
     assert doubted.probabilities["T2"] < plain.probabilities["T2"]

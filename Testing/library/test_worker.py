@@ -360,10 +360,14 @@ def test_out_of_memory_goes_to_the_cpu_with_a_note(tmp_path, monkeypatch, head):
     """A stand-in for a device whose memory is too small at first for the study, then only for the map."""
     import torch
 
+    from BrainIACLib.prepared_study import PreparedStudy
     from BrainIACLib.worker import session
     from BrainIACLib.worker.service import Service
 
+    @dataclasses.dataclass
     class Prediction:
+        trust: object = None
+
         def to_json(self):
             return {"label": "T1"}
 
@@ -371,7 +375,7 @@ def test_out_of_memory_goes_to_the_cpu_with_a_note(tmp_path, monkeypatch, head):
         def __init__(self, device, models):
             self.device = device
 
-        scans, options, mask, standardised = {}, None, None, {}
+        study = PreparedStudy()
 
         def set_study(self, scans, options, job, mask):
             if self.device == "cuda" and "too big" in scans:

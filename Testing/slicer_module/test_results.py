@@ -16,10 +16,10 @@ from BrainIACBridge.in_words import answerInWords
 from BrainIACBridge.results import Results, findResult, markResult, resultNode
 from BrainIACBridge.study import Study
 
-from BrainIACLib.predictor import Prediction
+from BrainIACLib.predictions import Prediction
 
 
-def prediction(label="T1", confidence=0.9, **changes) -> dict:
+def prediction(label="T1", confidence=0.9, trust=None, **changes) -> dict:
     """As the worker sends it; every field comes from the library's own class."""
     provenance = {
         "model": {"id": "m", "version": "1", "licence": "Apache-2.0", "head_sha256": "h", "encoder_sha256": "e"},
@@ -37,7 +37,7 @@ def prediction(label="T1", confidence=0.9, **changes) -> dict:
         "valid_range": "adults",
         "provenance": provenance,
     } | changes
-    return {**Prediction(**fields).to_json(), "note": "", "time": "2026-01-01T00:00:00+00:00"}
+    return {**Prediction(**fields).to_json(), "trust": trust or {}, "note": "", "time": "2026-01-01T00:00:00+00:00"}
 
 
 @pytest.fixture

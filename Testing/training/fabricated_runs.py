@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from Training.runs import layout as results
-from Training.runs.cell import FRACTIONS, INITIALISATIONS, Cell
+from Training.runs.cell import FRACTIONS, PAPER, Cell
 from Training.tasks import TASKS
 
 CLASSES = ("T1", "T2", "FLAIR", "T1CE")
@@ -35,7 +35,7 @@ def fabricate_random_runs(
     cells = [
         Cell(task, name, fraction, seed, mode)
         for task in tasks
-        for name in INITIALISATIONS
+        for name in PAPER
         for fraction in fractions
         for seed in seeds
         for mode in modes

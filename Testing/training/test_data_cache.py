@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("pandera", reason="needs the 'training' extra")
 
-from BrainIACLib.errors import CacheError
+from BrainIACLib.errors import BrainIACError, CacheError
 from Training.data import cache as cache_module
 from Training.data.cache import Cache, write_cache
 
@@ -135,6 +135,6 @@ def test_a_full_disk_leaves_nothing_half(tmp_path, table, volumes, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CacheError, match="No space left on device"):
+    with pytest.raises(BrainIACError, match="No space left on device"):
         write_cache(tmp_path / "c", table, volumes)
     assert list((tmp_path / "c").iterdir()) == []

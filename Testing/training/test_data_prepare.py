@@ -91,10 +91,38 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, table):
         return fake(path, how)
 
     prepare(table, tmp_path / "c", HOW, standardise_one=noting)
-    assert "scan00.nii" not in seen  # the first shard was done
+    assert not {"scan00.nii", "scan03.nii"} & set(seen)  # of the first shard, which was done, and of one that was not
+    assert not list((tmp_path / "c").glob("scan-*"))
     first, second = ((tmp_path / name / "cache.json").read_text() for name in ("whole", "c"))
     assert first == second
     assert (Cache(tmp_path / "c").batch(range(7)) == Cache(tmp_path / "whole").batch(range(7))).all()
+
+
+def test_what_a_killed_run_kept_is_believed_by_its_checksum_alone(tmp_path, table):
+    """A shard, or the volume of a single scan, that was changed between kill and resume is made again."""
+    prepare(table, tmp_path / "whole", HOW, standardise_one=fake)
+
+    def dying(path, how):
+        if path.name == "scan07.nii":
+            raise KeyboardInterrupt
+        return fake(path, how)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(table, tmp_path / "c", HOW, standardise_one=dying)
+    for path in (next((tmp_path / "c").glob("shard-00001-*.npy")), *(tmp_path / "c").glob("scan-*.part")):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1  # of the same size
+        path.write_bytes(content)
+    noting = Noting("scan03.nii", "scan05.nii", "scan06.nii", "scan07.nii")
+    prepare(table, tmp_path / "c", HOW, standardise_one=noting)
+    assert noting.seen == ["scan03.nii", "scan05.nii", "scan06.nii", "scan07.nii"]
+    assert (tmp_path / "c" / "cache.json").read_text() == (tmp_path / "whole" / "cache.json").read_text()
+
+
+def test_progress_is_told_scan_by_scan(tmp_path, table):
+    told = []
+    prepare(table, tmp_path / "c", HOW, standardise_one=fake, report=lambda done, of: told.append((done, of)))
+    assert told == [(done, 8) for done in range(9)]
 
 
 def test_a_changed_scan_or_setting_is_not_mistaken_for_done(tmp_path, table):
@@ -345,3 +373,25 @@ def test_the_command_prepares_in_several_processes(tmp_path, monkeypatch, capsys
     alone, _ = standardised_volume(tmp_path / "simulated_T2.nii.gz", HOW)
     assert (cache.batch([1])[0, 0].numpy() == alone).all()
     assert main(["--manifest", str(tmp_path / "none.csv"), "--out", str(tmp_path / "d")]) == 1
+
+
+def test_other_voxels_behind_the_same_header_are_prepared_anew(tmp_path):
+    """The header of a detached image says nothing of its voxels."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ones((4, 4, 4), np.float32))
+    sitk.WriteImage(image, str(tmp_path / "scan00.mhd"))
+    row = {"scan": str(tmp_path / "scan00.mhd"), "patient": "p", "dataset": "d", "sequence": "T1", "role": ""}
+    table = pd.DataFrame([row]).assign(age_years=np.nan)
+    seen = []
+
+    def noting(path, how):
+        seen.append(path.name)
+        return fake(path, how)
+
+    prepare(table, tmp_path / "one", HOW, standardise_one=noting)
+    prepare(table, tmp_path / "one", HOW, standardise_one=noting)
+    assert seen == ["scan00.mhd"]
+    before = [job.key for job in prepare_module._jobs(table, HOW)]
+    (tmp_path / "scan00.raw").write_bytes(bytes(252) + b"1234")
+    assert [job.key for job in prepare_module._jobs(table, HOW)] != before

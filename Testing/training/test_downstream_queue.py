@@ -27,6 +27,8 @@ from BrainIACLib.preprocessing.intensity import normalise
 from BrainIACLib.resources import resource
 from Training.data.cache import Cache, write_cache
 from Training.data.prepare import main as prepare_main
+from Training.downstream import queue
+from Training.downstream.cell import run_cell
 from Training.downstream.finetune import main
 from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.queue import REPOSITORY, is_finished, work_in_processes, work_through
@@ -217,6 +219,35 @@ def test_failure_is_kept_and_the_next_cell_is_tried(cache, tmp_path):
     assert is_finished(tmp_path, cells[1])
     with pytest.raises(Cancelled):
         work_through(tmp_path, [Cell("idh", "Scratch", 1.0, 0, "probe")], cancelled=lambda: True)
+
+
+def test_any_error_of_a_cell_is_recorded_and_the_rest_goes_on(cache, tmp_path, monkeypatch):
+    """As a want of memory, or a network that meets a volume it cannot take."""
+    cells = [Cell("age", "Scratch", 1.0, 0, "probe"), Cell("idh", "Scratch", 1.0, 0, "probe")]
+    write_plan(plan(cache), tmp_path)
+
+    def broken(bench, cell, cancelled):
+        if cell == cells[0]:
+            raise RuntimeError("not enough memory")
+        run_cell(bench, cell, cancelled)
+
+    monkeypatch.setattr(queue, "run_cell", broken)
+    assert work_through(tmp_path, cells, report=lambda text: None) == cells[:1]
+    status = json.loads((tmp_path / cells[0].name / "status.json").read_text())
+    assert (status["state"], status["message"]) == ("failed", "RuntimeError: not enough memory")
+    assert is_finished(tmp_path, cells[1])
+
+
+def test_an_empty_last_file_is_no_finished_cell(cache, tmp_path):
+    """A full disk may leave one of no bytes."""
+    cell = Cell("idh", "Scratch", 1.0, 0, "probe")
+    write_plan(plan(cache), tmp_path)
+    (tmp_path / cell.name).mkdir()
+    (tmp_path / cell.name / "metrics.json").touch()
+    assert not is_finished(tmp_path, cell)
+    assert read_runs(tmp_path) == []
+    assert work_through(tmp_path, [cell], report=lambda text: None) == []
+    assert is_finished(tmp_path, cell)
 
 
 def test_other_settings_need_another_folder(cache, tmp_path):

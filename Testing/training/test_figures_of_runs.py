@@ -22,6 +22,7 @@ from Training.figures.saliency_rows import read_saliency
 from Training.figures.stability import perturbations
 from Training.figures.study_overview import tasks_overview
 from Training.figures.style import COLOURS, WaitsFor, write
+from Training.runs.cell import PAPER as INITIALISATIONS
 
 PAPER = {
     *("Fig 1A", "Fig 1B", "Fig 1C", "Fig 1D"),
@@ -62,7 +63,7 @@ def test_every_figure_says_that_labels_are_simulated_and_for_research(drawn):
 def test_curves_show_the_numbers_of_the_tables(evaluation, drawn):
     axis = drawn["Fig 2E"].figure.axes[0]
     lines = {container.get_label(): container[0] for container in axis.containers}
-    for name in COLOURS:
+    for name in INITIALISATIONS:
         expected = [evaluation.number("age", "external", "mae", name, fraction)["value"] for fraction in (0.4, 1.0)]
         assert lines[name].get_ydata() == pytest.approx(expected)
         assert lines[name].get_xdata() == pytest.approx([40, 100], abs=1.01)
@@ -128,7 +129,7 @@ def test_bars_explain_every_colour_and_cross(tmp_path):
     crosses = {text.get_color() for axis in figure.axes for text in axis.texts if text.get_text() == "×"}
     assert crosses == {COLOURS["MedicalNet"]}
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [*COLOURS, "no value"]
+    assert [text.get_text() for text in legend.get_texts()] == [*INITIALISATIONS, "no value"]
 
 
 def test_survival_panels_show_the_kaplan_meier_curves(evaluation, drawn):

@@ -122,7 +122,7 @@ def test_its_numbers_are_the_predictors_and_are_computed_once(data, tmp_path):
     predictor.set_study({"scan": read_scan(data / "age" / "a.nii")}, PreprocessingOptions(brain_extraction="none"))
     prediction = predictor.predict("sequence", "scan")
     assert found["age/a.nii"].probabilities == pytest.approx(dict(prediction.probabilities), abs=1e-5)
-    assert found["age/a.nii"].novelty == pytest.approx(prediction.trust["novelty"]["score"], rel=1e-4)
+    assert found["age/a.nii"].novelty == pytest.approx(prediction.trust.novelty.score, rel=1e-4)
     assert found["scans/a.nii"].novelty != found["age/a.nii"].novelty  # not taken for each other
     assert (found["bad/letter.nii"].novelty, found["bad/letter.nii"].odd) == (None, "bad inputs")
     assert "bad/letter.nii" in found["bad/letter.nii"].refusal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shutil
 
@@ -66,10 +67,26 @@ def test_the_fabricated_effect_is_found(evaluation, tables):
     assert FABRICATED_SKILL["BrainIAC"] > FABRICATED_SKILL["Scratch"]
     cells = tables["where_pretraining_helps"].cells
     own = cells[(cells["task"] == "Sequence classification") & (cells["training data"] == "100 %")]
-    assert own["pretraining"].tolist() == ["helps"]
+    assert own["pretraining"].tolist() == ["no verdict: 2 seeds, and it takes 3"]
     age = evaluation.comparisons.query("task == 'age' and a == 'BrainIAC' and b == 'Scratch' and fraction == 1.0")
     assert (age["difference"] < 0).all()
     assert (age["test"] == "paired permutation").all()
+
+
+def test_a_verdict_takes_three_seeds_and_names_a_single_pretraining(tmp_path):
+    seeds = {"tasks": ("sequence",), "fractions": (1.0,), "extras": False}
+    fabricate_random_runs(tmp_path, cases=40, seeds=(0, 1), **seeds)
+    two = {table.name: table for table in all_tables(evaluate(tmp_path, resamples=50)[0])}["where_pretraining_helps"]
+    assert two.cells["pretraining"].tolist() == ["no verdict: 2 seeds, and it takes 3"]
+    fabricate_random_runs(tmp_path, cases=40, seeds=(0, 1, 2), **seeds)
+    three = {table.name: table for table in all_tables(evaluate(tmp_path, resamples=50)[0])}["where_pretraining_helps"]
+    assert three.cells["pretraining"].tolist() == ["better with this one pretraining"]
+    for number, path in enumerate(sorted(tmp_path.glob("sequence-BrainIAC-*/config.json"))):
+        config = json.loads(path.read_text())
+        config["provenance"]["sha256"] = {"encoder": f"{number:064d}"}
+        path.write_text(json.dumps(config))
+    several = {table.name: table for table in all_tables(evaluate(tmp_path, resamples=50)[0])}
+    assert several["where_pretraining_helps"].cells["pretraining"].tolist() == ["helps"]
 
 
 def test_an_interval_without_width_has_a_remark(tables, tmp_path):

@@ -58,7 +58,7 @@ def test_a_worker_that_is_stopped_leaves_the_word_to_its_parent(monkeypatch, cap
         (["finetune", "--task", "age", "--init", "scratch"], "Say where the scans are"),
         (["finetune", "--task", "age", "--init", "scratch", "--fraction", "3", "--cache", "c"], "whole percentage"),
         (["finetune", "--task", "age", "--init", "scratch", "--processes", "0"], "'0' is not a whole number of 1"),
-        (["reproduce", "--cohort", "open", "--out", "o", "--device", "gpu0"], "'gpu0' is no device"),
+        (["reproduce", "--cohort", "open", "--out", "o", "--device", "gpu0"], "'gpu0' is not available"),
         (["pretrain"], "Nothing to train on"),
     ],
 )

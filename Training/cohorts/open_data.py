@@ -12,13 +12,20 @@ from BrainIACLib.sequences import STANDARD_NAMES
 from Training.data.manifest import read_manifest
 
 TABLE = "MANIFEST.csv"
+ADULT = 18  # years; three children among adults would be a test of nothing
+IXI, DS002748, BRATS, SINGLE = "IXI", "ds002748", "BraTS", "single scans"
+STUDIES = {
+    **{"IXI": IXI, "ds002748": DS002748, "BraTS": BRATS},
+    **{"ds000002": "ds000002", "openms": "Ljubljana MS"},
+}
+"""Start of a subject's name -> study; all others are single scans of studies of their own."""
 
 
 def write_open_manifest(data: Path, out: Path) -> Path:
     """Write a manifest of the four sequences to ``out`` and return it.
 
-    One row a scan; ``patient`` is the person over all folders. Files of ``bad/`` and a second copy of a scan that lies
-    in ``age/`` are left out. Ages are in years.
+    One row a scan; ``patient`` is the person over all folders, ``dataset`` the study. Files of ``bad/`` and a second
+    copy of a scan that lies in ``age/`` are left out. Ages are in years, and those of children are left out.
 
     Raises
     ------
@@ -39,16 +46,26 @@ def write_open_manifest(data: Path, out: Path) -> Path:
     in_age = set(chosen["subject"][chosen["file"].str.startswith("age/")])
     copies = chosen["subject"].isin(in_age) & ~chosen["file"].str.startswith("age/")
     chosen = chosen[~copies]
+    ages = pd.to_numeric(chosen["age_years"], errors="coerce")
     manifest = pd.DataFrame(
         {
             "scan": [str(data / file) for file in chosen["file"]],
             "patient": chosen["subject"],
-            "dataset": chosen["file"].str.split("/").str[0],
+            "dataset": [study_of(subject) for subject in chosen["subject"]],
             "sequence": chosen["sequence"],
-            "age_years": chosen["age_years"],
+            "age_years": chosen["age_years"].where(ages >= ADULT, ""),
         }
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(manifest.to_csv(index=False), out)
     read_manifest(out)
     return out
+
+
+def study_of(subject: str) -> str:
+    """The study that a subject of MANIFEST.csv belongs to.
+
+    >>> study_of("IXI052-HH-1343"), study_of("BraTS2021_01476"), study_of("fernando")
+    ('IXI', 'BraTS', 'single scans')
+    """
+    return next((study for start, study in STUDIES.items() if subject.startswith(start)), SINGLE)

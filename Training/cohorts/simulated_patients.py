@@ -35,6 +35,23 @@ WIDEST = 0.42
 
 
 @dataclass(frozen=True)
+class Scanner:
+    """How scans of one site look; pairs are ranges, from which each scan draws."""
+
+    fields: tuple[float, ...] = (1.5, 3.0)  # tesla
+    noise: tuple[float, float] = (0.005, 0.05)  # of the brightest voxel
+    bias: tuple[float, float] = (0.0, 0.25)
+    thick_slices: float = 0.5  # share of the scans
+    thickness: tuple[int, int] = (2, 3)  # voxels of the fine grid
+    blur: tuple[float, float] = (0.0, 0.33)
+
+
+USUAL_SCANNER = Scanner()
+OTHER_SCANNER = Scanner((1.0,), (0.03, 0.09), (0.2, 0.5), thick_slices=0.8, thickness=(3, 4), blur=(0.2, 0.6))
+"""An older one, for the external test: low field, noisy, uneven, blurred."""
+
+
+@dataclass(frozen=True)
 class SimulatedPatient:
     """``volumes`` is float32 (4, X, Y, Z) in 0..1, skull-stripped, in the order of ``STANDARD_NAMES``; ``tumour`` bool
     (X, Y, Z) without oedema."""
@@ -49,7 +66,9 @@ class SimulatedPatient:
     tumour: Tensor
 
 
-def draw_patient(seed: int, index: int, label_maps: list[LabelMap], grid: Grid) -> SimulatedPatient:
+def draw_patient(
+    seed: int, index: int, label_maps: list[LabelMap], grid: Grid, scanner: Scanner = USUAL_SCANNER
+) -> SimulatedPatient:
     """Patient number ``index`` of the cohort ``seed``: the same arguments give the same patient.
 
     Parameters
@@ -76,7 +95,7 @@ def draw_patient(seed: int, index: int, label_maps: list[LabelMap], grid: Grid) 
     age = float(np.clip(AGES[0] + (AGES[1] - AGES[0]) * ageing + rng.normal(0, AGE_NOISE), 18, 90))
     mutant = int(rng.random() < MUTANT_SHARE[kind])
     months, event = survival_of(rng, radius, kind, age)
-    volumes = torch.stack([_rendered(anatomy, name, rng, generator) for name in STANDARD_NAMES])
+    volumes = torch.stack([_rendered(anatomy, name, scanner, rng, generator) for name in STANDARD_NAMES])
     tumour_voxels = F.avg_pool3d(anatomy.tumour_voxels[None, None].float(), 2)[0, 0] > 0.5
     return SimulatedPatient(age, mutant, months, event, kind, radius, volumes, tumour_voxels)
 
@@ -99,19 +118,21 @@ def survival_of(rng: np.random.Generator, radius: float, kind: str, age: float) 
     return round(float(max(0.1, min(death, last_contact))), 2), int(death <= last_contact)
 
 
-def _rendered(anatomy: Anatomy, sequence: str, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+def _rendered(
+    anatomy: Anatomy, sequence: str, scanner: Scanner, rng: np.random.Generator, generator: torch.Generator
+) -> Tensor:
     """One skull-stripped volume in 0..1 on the coarse grid."""
-    tissues = draw_tissues(rng, float(rng.choice([1.5, 3.0])), 1.0)
+    tissues = draw_tissues(rng, float(rng.choice(scanner.fields)), 1.0)
     image = signal_image(anatomy, draw_contrast(sequence, tissues, rng))
     image = image * (1 + rng.uniform(0, 0.06) * smooth_noise(anatomy.grid, rng.uniform(5, 12), generator))
-    if rng.random() < 0.5:
-        image = thick_slices(image, 2, int(rng.integers(2, 4)))
-    image = smooth(image, tuple(rng.uniform(0, 0.33, 3)))
+    if rng.random() < scanner.thick_slices:
+        image = thick_slices(image, 2, int(rng.integers(scanner.thickness[0], scanner.thickness[1] + 1)))
+    image = smooth(image, tuple(rng.uniform(*scanner.blur, 3)))
     mask = anatomy.hull > rng.uniform(-1.0, 2.0)
     image, inside = (F.avg_pool3d(v[None, None], 2)[0, 0] for v in (image * mask, mask.float()))
     coarse = Grid(tuple(image.shape), tuple(2 * step for step in anatomy.grid.spacing), anatomy.grid.origin)
-    image = image * bias_field(coarse, rng.uniform(0, 0.25), generator)
-    image = rician_noise(image, float(np.exp(rng.uniform(np.log(0.005), np.log(0.05)))), generator)
+    image = image * bias_field(coarse, rng.uniform(*scanner.bias), generator)
+    image = rician_noise(image, float(np.exp(rng.uniform(*np.log(scanner.noise)))), generator)
     image = image * (inside > 0.5)
     top = torch.quantile(image[image > 0], 0.999)
     return (image / top).clamp(0, 1)

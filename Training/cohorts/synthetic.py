@@ -1,7 +1,7 @@
 """The cohort ``synthetic``: a cache of simulated patients, drawn in parallel, with labels that are marked simulated.
 
-Patients of the hold-out have head shapes (label maps) that no training patient has. Patients for pretraining are others
-again, of the training maps.
+Patients of the hold-out have head shapes (label maps) that no training patient has; those of the external set have
+other shapes again and another scanner. Patients for pretraining are others of the training maps.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ import torch
 from BrainIACLib.errors import ManifestError
 from BrainIACLib.publishing import write_bytes
 from BrainIACLib.sequences import STANDARD_NAMES
-from Training.cohorts.simulated_patients import NOTE, draw_patient
+from Training.cohorts.simulated_patients import NOTE, OTHER_SCANNER, USUAL_SCANNER, draw_patient
 from Training.data.cache import INDEX, quantise, write_cache
 from Training.data.standardising import Standardising
 from Training.synthesis.label_maps import LABEL_MAPS, LabelMap, label_map_files, load_label_map
 from Training.synthesis.template_grid import template_grid
 
-ROLES = ("pretrain", "train", "test")
+ROLES = ("pretrain", "train", "test", "external")
+DATASET, EXTERNAL = "synthetic", "synthetic, other scanner"
 TUMOURS = "tumours.npz"
 DRAWN = ".drawn"
 
 
 @dataclass(frozen=True)
 class SyntheticCohort:
-    """How many patients of each role, on how many label maps, on which grid (the whole ICBM152 template grid)."""
+    """How many patients of each role, on how many label maps, on which grid (the whole ICBM152 template grid).
+
+    ``external`` patients, on label maps of their own, make the data set ``EXTERNAL``.
+    """
 
     pretrain: int
     train: int
@@ -45,6 +49,13 @@ class SyntheticCohort:
     test_maps: int
     size: tuple[int, int, int]
     seed: int = 0
+    external: int = 0
+    external_maps: int = 0
+
+    @property
+    def maps(self) -> int:
+        """How many label maps it takes."""
+        return self.training_maps + self.test_maps + self.external_maps
 
 
 def draw_cohort(cohort: SyntheticCohort, labelmaps: Path, folder: Path, prepared: Path, processes: int = 1) -> Path:
@@ -66,13 +77,12 @@ def draw_cohort(cohort: SyntheticCohort, labelmaps: Path, folder: Path, prepared
         if before.get("cohort") != facts:
             raise ManifestError(f"'{folder}' holds another synthetic cohort; choose another folder.")
         return folder
-    maps = usable_label_maps(labelmaps, cohort.training_maps + cohort.test_maps)
+    maps = usable_label_maps(labelmaps, cohort.maps)
     drawn = folder / DRAWN
     drawn.mkdir(parents=True, exist_ok=True)
     jobs = []
     for number, role in enumerate(ROLES):
-        training = role != "test" or not cohort.test_maps
-        chosen = maps[: cohort.training_maps] if training else maps[cohort.training_maps :]
+        chosen = _maps_of(role, cohort, maps)
         jobs += [
             _Job(role, cohort.seed * 10 + number, index, tuple(chosen), prepared, cohort.size, drawn)
             for index in range(getattr(cohort, role))
@@ -85,6 +95,13 @@ def draw_cohort(cohort: SyntheticCohort, labelmaps: Path, folder: Path, prepared
     write_cache(folder, pd.DataFrame(rows), _volumes(jobs), preprocessing=preprocessing)
     shutil.rmtree(drawn)
     return folder
+
+
+def _maps_of(role: str, cohort: SyntheticCohort, maps: list[Path]) -> list[Path]:
+    """The label maps of a role; the training ones where it has none of its own."""
+    first, second = cohort.training_maps, cohort.training_maps + cohort.test_maps
+    own = {"test": maps[first:second], "external": maps[second : second + cohort.external_maps]}
+    return own.get(role) or maps[:first]
 
 
 def usable_label_maps(labelmaps: Path, needed: int, purpose: str = "The synthetic cohort") -> list[Path]:
@@ -124,7 +141,9 @@ def _draw(job: _Job) -> list[dict]:
     """Draw a patient into its file, or take it from there; the rows of its four scans."""
     if not job.file.is_file():
         torch.set_num_threads(1)
-        patient = draw_patient(job.seed, job.index, _label_maps(job.maps, job.prepared), template_grid(job.size))
+        scanner = OTHER_SCANNER if job.role == "external" else USUAL_SCANNER
+        maps = _label_maps(job.maps, job.prepared)
+        patient = draw_patient(job.seed, job.index, maps, template_grid(job.size), scanner)
         facts = {key: value for key, value in asdict(patient).items() if key not in ("volumes", "tumour")}
         stream = io.BytesIO()
         volumes = np.stack([quantise(volume.numpy(), job.patient) for volume in patient.volumes])
@@ -132,7 +151,9 @@ def _draw(job: _Job) -> list[dict]:
         write_bytes(stream.getvalue(), job.file)
     with np.load(job.file, allow_pickle=False) as stored:
         facts = json.loads(str(stored["facts"]))
-    common = {"patient": job.patient, "dataset": "synthetic", "session": "", "role": job.role, **facts}
+    outside = job.role == "external"
+    place = {"dataset": EXTERNAL if outside else DATASET, "role": "" if outside else job.role}
+    common = {"patient": job.patient, **place, "session": "", **facts}
     return [{"scan": f"{job.patient}_{name}", "sequence": name, **common} for name in STANDARD_NAMES]
 
 

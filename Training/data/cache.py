@@ -23,7 +23,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from BrainIACLib.errors import BrainIACError, CacheError
+from BrainIACLib.errors import CacheError
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.publishing import write_bytes
 
 FORMAT = 1
@@ -85,8 +86,8 @@ def write_shard(folder: Path, number: int, volumes: np.ndarray) -> dict:
     np.save(buffer, np.ascontiguousarray(volumes), allow_pickle=False)
     digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
     name = f"shard-{number:05d}-{digest[:8]}.npy"
-    if not (folder / name).exists() or _sha256(folder / name) != digest:
-        write_whole(folder / name, buffer.getbuffer())
+    if not (folder / name).exists() or file_sha256(folder / name) != digest:
+        write_bytes(buffer.getbuffer(), folder / name)
     return {"file": name, "volumes": len(volumes), "bytes": buffer.getbuffer().nbytes, "sha256": digest}
 
 
@@ -98,7 +99,7 @@ def finish_cache(
     if count != len(table) or not count:
         raise CacheError(f"The table has {len(table)} rows, but there are {count} volumes; nothing was finished.")
     text = table.to_csv(index=False).encode()
-    write_whole(folder / TABLE, text)
+    write_bytes(text, folder / TABLE)
     index = {
         "format": FORMAT,
         "columns": {column: "number" if _is_number(table[column]) else "text" for column in table},
@@ -106,7 +107,7 @@ def finish_cache(
         "shards": list(shards),
         "preprocessing": dict(preprocessing),
     }
-    write_whole(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode())
+    write_bytes((json.dumps(index, indent=1) + "\n").encode(), folder / INDEX)
 
 
 class Cache:
@@ -155,7 +156,7 @@ class Cache:
         """Compare every shard with its sha256. Raises CacheError that names the first one that differs."""
 
         def check(shard: dict) -> None:
-            if _sha256(self.folder / shard["file"]) != shard["sha256"]:
+            if file_sha256(self.folder / shard["file"]) != shard["sha256"]:
                 raise self._damaged(shard, "was changed or damaged since it was written")
 
         with ThreadPoolExecutor(HASHING_THREADS) as pool:
@@ -203,14 +204,6 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CacheError(f"The folder '{folder}' cannot be made ({error.strerror}); choose another.") from None
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a whole file. Raises CacheError and leaves nothing on failure."""
-    try:
-        write_bytes(content, path)
-    except BrainIACError as error:
-        raise CacheError(f"{error} Then run the command again: what is finished is kept.") from None
 
 
 def _quantised(volumes: Iterable[np.ndarray], expected: int) -> Iterator[np.ndarray]:
@@ -271,11 +264,3 @@ def _read_table(folder: Path, index: dict) -> pd.DataFrame:
 
 def _is_number(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

@@ -19,7 +19,8 @@ import pandas as pd
 
 from BrainIACLib.checkpoints.importing import TRAINED_ON
 from BrainIACLib.errors import TrainingError
-from Training.data.cache import Cache, write_whole
+from BrainIACLib.publishing import write_bytes
+from Training.data.cache import Cache
 from Training.data.splits import IMAGE, OTHER_NAME, persons
 
 KEY_BYTES = 32
@@ -61,7 +62,7 @@ def write_fingerprints(found: Fingerprints, folder: Path) -> None:
     """The file ``trained-on.npz`` of a model folder: 8 bytes a patient and an image."""
     stream = io.BytesIO()
     np.savez(stream, key=np.frombuffer(found.key, np.uint8), patients=found.patients, images=found.images)
-    write_whole(folder / TRAINED_ON, stream.getvalue())
+    write_bytes(stream.getvalue(), folder / TRAINED_ON)
 
 
 def read_fingerprints(folder: Path) -> Fingerprints | None:

@@ -1,11 +1,12 @@
 """``python -m Training prepare``: the scans of a manifest, standardised in parallel, as a cache; resumable.
 
-One shard is one job. A shard counts as done once its ``.json`` lies beside it, which is written after it and names the
-rows, files and settings it was made from; so a killed run goes on where it was, and changed scans are made anew. The
-same holds for a finished cache whose manifest was edited: labels and roles follow, new scans are standardised, those
-that are gone are left out, and what is there already is copied. Until all of that is done the old cache stays whole.
-Scans that cannot be used are left out, listed in ``failures.csv`` and tried again by the next run; the exit status is
-then 1.
+Each scan is one job, whose volume is kept in a file of its own until its shard is written. A shard counts as done once
+its ``.json`` lies beside it, which is written after it and names the rows, files and settings it was made from. So a
+killed run loses the scans that were in work and no others, and changed scans are made anew. What lies on the disk is
+believed by its sha256 alone. The same holds for a finished cache whose manifest was edited: labels and roles follow,
+new scans are standardised, those that are gone are left out, and what is there already is copied. Until all of that is
+done the old cache stays whole. Scans that cannot be used are left out, listed in ``failures.csv`` and tried again by
+the next run; the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from BrainIACLib.errors import BrainIACError, CacheError
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.preprocessing.brain_extraction import network_version
+from BrainIACLib.publishing import write_bytes
+from BrainIACLib.scans.input_state import input_state
 from Training.data.bids import manifest_of_bids
-from Training.data.cache import INDEX, Cache, finish_cache, make_folder, write_shard, write_whole
+from Training.data.cache import INDEX, Cache, finish_cache, make_folder, write_shard
 from Training.data.inventory import as_markdown, inventory
 from Training.data.manifest import read_manifest
 from Training.data.splits import refuse_overlaps, repeated_images
@@ -72,8 +76,10 @@ class Job:
 
     def done(self, folder: Path) -> dict | None:
         """The record of the finished shard, or None; a scan that failed is tried again."""
-        record = _read_record(folder, folder / self.record_name)
-        return record if record and record["key"] == self.key and not record["failed"] else None
+        record = _read_record(folder / self.record_name)
+        if not record or record["key"] != self.key or record["failed"]:
+            return None
+        return record if record["shard"] is None or _is_sound(folder, record["shard"]) else None
 
 
 def prepare(
@@ -118,11 +124,16 @@ def _prepare(
     known = _known_volumes(folder)
     _refuse_other_scans(folder, known, jobs)
     records = {job.number: record for job in jobs if (record := job.done(folder)) is not None}
-    report(sum(len(jobs[number].rows) for number in records), len(table))
-    left = [(job, _of_job(known, job)) for job in jobs if job.number not in records]
-    for job, record in _run(left, folder, how, workers, standardise_one):
-        records[job.number] = record
-        report(sum(len(jobs[number].rows) for number in records), len(table))
+    done = sum(len(jobs[number].rows) for number in records)
+    report(done, len(table))
+    kitchen = _Kitchen(folder, known, [job for job in jobs if job.number not in records])
+    for job in kitchen.complete():
+        records[job.number] = kitchen.shard(job)
+    for key, reason in _standardised(kitchen.needed(), folder, how, workers, standardise_one):
+        done += 1
+        report(done, len(table))
+        for job in kitchen.take(key, reason):
+            records[job.number] = kitchen.shard(job)
     ordered = [records[number] for number in range(len(jobs))]
     failures = _failures(folder, table, ordered)
     kept = [(row, facts) for record in ordered for row, facts in zip(record["rows"], record["facts"], strict=True)]
@@ -134,8 +145,8 @@ def _prepare(
     volumes["scan"] = _short_names(volumes["scan"])
     shards = [record["shard"] for record in ordered if record["shard"] is not None]
     finish_cache(folder, volumes, shards, dataclasses.asdict(how))
-    write_whole(folder / "inventory.csv", inventory(volumes).to_csv(index=False).encode())
-    write_whole(folder / MADE_FROM, json.dumps(_made_from(table, jobs)).encode())
+    write_bytes(inventory(volumes).to_csv(index=False).encode(), folder / "inventory.csv")
+    write_bytes(json.dumps(_made_from(table, jobs)).encode(), folder / MADE_FROM)
     _remove_others(folder, {shard["file"] for shard in shards} | {job.record_name for job in jobs})
     return failures
 
@@ -226,8 +237,7 @@ def _jobs(table: pd.DataFrame, how: Standardising) -> Iterator[Job]:
         scans = tuple(table["scan"].iloc[start : start + SCANS_PER_SHARD])
         keys = []
         for scan in scans:
-            status = Path(scan).stat()
-            text = f"{settings}\n{scan}|{status.st_size}|{status.st_mtime_ns}"
+            text = f"{settings}\n{scan}|{input_state(scan)}"
             keys.append(hashlib.sha256(text.encode()).hexdigest()[:32])
         yield Job(number, tuple(range(start, start + len(scans))), scans, tuple(keys))
 
@@ -246,24 +256,18 @@ def _known_volumes(folder: Path) -> dict[str, Known]:
     """By scan key, every volume of the shards in the folder, whichever manifest and table they were made for."""
     known = {}
     for path in sorted(folder.glob("shard-*.json")):
-        record = _read_record(folder, path)
+        record = _read_record(path)
         for place, key in enumerate(record["scan_keys"] if record else ()):
             known[key] = Known(record["shard"], place, record["facts"][place])
     return known
 
 
-def _of_job(known: dict[str, Known], job: Job) -> dict[str, Known]:
-    return {key: known[key] for key in job.scan_keys if key in known}
-
-
-def _read_record(folder: Path, path: Path) -> dict | None:
-    """What the ``.json`` beside a shard says, or None where either is not whole."""
+def _read_record(path: Path) -> dict | None:
+    """What the ``.json`` beside a shard says, or None where it is not whole; the shard itself is not looked at."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        shard = record["shard"]
-        whole = shard is None or (folder / shard["file"]).stat().st_size == shard["bytes"]
-        record["key"], record["scan_keys"], record["failed"]
-        return record if whole else None
+        record["key"], record["scan_keys"], record["failed"], record["rows"], record["facts"], record["shard"]
+        return record
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -275,27 +279,80 @@ def _remove_others(folder: Path, wanted: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _run(
-    jobs: Sequence[tuple[Job, dict[str, Known]]],
-    folder: Path,
-    how: Standardising,
-    workers: int,
-    standardise_one: Standardise,
-) -> Iterator[tuple[Job, dict]]:
-    if workers == 1 or len(jobs) < 2:
-        for job, known in jobs:
-            yield job, _make_shard(job, known, folder, how, standardise_one)
+class _Kitchen:
+    """The shards in the making: which scans each of them still waits for, and what became of the others."""
+
+    def __init__(self, folder: Path, known: dict[str, Known], jobs: Sequence[Job]):
+        self._folder, self._jobs = folder, jobs
+        self._finished = _Shards(folder)
+        wanted = {key for job in jobs for key in job.scan_keys}
+        self._known = {key: one for key, one in known.items() if key in wanted and self._finished.is_sound(one.shard)}
+        self._reasons: dict[str, str] = {}
+        self._waiting = {job.number: set(job.scan_keys) - set(self._known) for job in jobs}
+
+    def needed(self) -> list[tuple[str, str]]:
+        """(path, key) of every scan that no finished shard holds."""
+        return [
+            (scan, key)
+            for job in self._jobs
+            for scan, key in zip(job.scans, job.scan_keys, strict=True)
+            if key not in self._known
+        ]
+
+    def complete(self) -> list[Job]:
+        """The shards that wait for nothing."""
+        return [job for job in self._jobs if not self._waiting[job.number]]
+
+    def take(self, key: str, reason: str) -> list[Job]:
+        """A scan is done, or cannot be used; the shards that are complete by that."""
+        if reason:
+            self._reasons[key] = reason
+        found = [job for job in self._jobs if key in self._waiting[job.number]]
+        for job in found:
+            self._waiting[job.number].discard(key)
+        return [job for job in found if not self._waiting[job.number]]
+
+    def shard(self, job: Job) -> dict:
+        """Write a complete shard and its record, and remove the files of its scans."""
+        record: dict = {"key": job.key, "shard": None, "rows": [], "scan_keys": [], "facts": [], "failed": []}
+        volumes = []
+        for row, key in zip(job.rows, job.scan_keys, strict=True):
+            if key in self._reasons:
+                record["failed"].append({"row": row, "reason": self._reasons[key]})
+                continue
+            kept = self._finished.volume(self._known[key]) if key in self._known else _read_scan(self._folder, key)
+            if kept is None:
+                raise CacheError(f"'{_scan_file(self._folder, key)}' was changed meanwhile; run the command again.")
+            volumes.append(kept[0])
+            record["rows"].append(row)
+            record["scan_keys"].append(key)
+            record["facts"].append(kept[1])
+        if volumes:
+            record["shard"] = write_shard(self._folder, job.number, np.stack(volumes))
+        write_bytes(json.dumps(record).encode(), self._folder / job.record_name)
+        for key in job.scan_keys:
+            _scan_file(self._folder, key).unlink(missing_ok=True)
+        return record
+
+
+def _standardised(
+    scans: Sequence[tuple[str, str]], folder: Path, how: Standardising, workers: int, standardise_one: Standardise
+) -> Iterator[tuple[str, str]]:
+    """(key, why it cannot be used or "") of each scan, as soon as its volume is on the disk."""
+    if workers == 1 or len(scans) < 2:
+        for scan, key in scans:
+            yield key, _standardise(scan, key, folder, how, standardise_one)
         return
     # Spawned, since torch and ITK have threads that a forked child would wait for in vain.
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn"), _one_thread)
+    pool = ProcessPoolExecutor(min(workers, len(scans)), multiprocessing.get_context("spawn"), _one_thread)
     try:
-        futures = {pool.submit(_make_shard, job, known, folder, how, standardise_one): job for job, known in jobs}
+        futures = {pool.submit(_standardise, scan, key, folder, how, standardise_one): key for scan, key in scans}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool:
         raise CacheError(
             "A worker process was killed, perhaps for want of memory; run the command again with fewer --workers: "
-            "finished shards are kept."
+            "finished scans are kept."
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -309,51 +366,73 @@ def _one_thread() -> None:
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
-def _make_shard(
-    job: Job, known: dict[str, Known], folder: Path, how: Standardising, standardise_one: Standardise
-) -> dict:
-    finished = _Shards(folder)
-    record = {"key": job.key, "shard": None, "rows": [], "scan_keys": [], "facts": [], "failed": []}
-    volumes = []
-    for row, scan, key in zip(job.rows, job.scans, job.scan_keys, strict=True):
-        try:
-            found = finished.volume(known[key]) if key in known else None
-            volume, facts = found or standardise_one(Path(scan), how)
-        except BrainIACError as error:
-            record["failed"].append({"row": row, "reason": str(error)})
-            continue
-        volumes.append(volume)
-        record["rows"].append(row)
-        record["scan_keys"].append(key)
-        record["facts"].append(facts)
-    if volumes:
-        record["shard"] = write_shard(folder, job.number, np.stack(volumes))
-    write_whole(folder / job.record_name, json.dumps(record).encode())
-    return record
+def _standardise(scan: str, key: str, folder: Path, how: Standardising, standardise_one: Standardise) -> str:
+    """Keep the volume of a scan, unless an earlier run did; "" or the reason why it cannot be used."""
+    if _read_scan(folder, key) is not None:
+        return ""
+    try:
+        volume, facts = standardise_one(Path(scan), how)
+    except BrainIACError as error:
+        return str(error)
+    stream = io.BytesIO()
+    np.savez(stream, volume=volume, facts=json.dumps(facts))
+    content = stream.getvalue()
+    write_bytes(hashlib.sha256(content).digest() + content, _scan_file(folder, key))
+    return ""
+
+
+def _scan_file(folder: Path, key: str) -> Path:
+    return folder / f"scan-{key}.part"
+
+
+def _read_scan(folder: Path, key: str) -> tuple[np.ndarray, dict] | None:
+    """The volume that ``_standardise`` kept, and its facts; None where there is none, or one that is not whole."""
+    try:
+        content = _scan_file(folder, key).read_bytes()
+    except FileNotFoundError:
+        return None
+    digest, rest = content[:32], content[32:]
+    if hashlib.sha256(rest).digest() != digest:
+        return None
+    with np.load(io.BytesIO(rest), allow_pickle=False) as arrays:
+        return arrays["volume"], json.loads(str(arrays["facts"]))
+
+
+def _is_sound(folder: Path, shard: dict) -> bool:
+    """Whether a shard is what its record says, by its sha256."""
+    try:
+        return file_sha256(folder / shard["file"]) == shard["sha256"]
+    except OSError:
+        return False
 
 
 class _Shards:
-    """Volumes of finished shards; each is compared with its sha256 when it is opened, and one at a time is held."""
+    """Volumes of finished shards; each is compared with its sha256 once, and one at a time is held."""
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._name, self._volumes = "", None
+        self._sound: dict[str, bool] = {}
+        self._name, self._volumes = "", np.empty(0)
 
-    def volume(self, known: Known) -> tuple[np.ndarray, dict] | None:
-        """The volume and its facts; None where the shard is damaged."""
+    def is_sound(self, shard: dict) -> bool:
+        """Whether the shard is what its record says."""
+        if shard["file"] not in self._sound:
+            self._sound[shard["file"]] = _is_sound(self._folder, shard)
+        return self._sound[shard["file"]]
+
+    def volume(self, known: Known) -> tuple[np.ndarray, dict]:
+        """The volume and its facts, of a sound shard."""
         if known.shard["file"] != self._name:
-            content = (self._folder / known.shard["file"]).read_bytes()
-            sound = hashlib.sha256(content).hexdigest() == known.shard["sha256"]
             self._name = known.shard["file"]
-            self._volumes = np.load(io.BytesIO(content), allow_pickle=False) if sound else None
-        return None if self._volumes is None else (self._volumes[known.place], known.facts)
+            self._volumes = np.load(self._folder / self._name, allow_pickle=False)
+        return self._volumes[known.place], known.facts
 
 
 def _failures(folder: Path, table: pd.DataFrame, records: Sequence[dict]) -> pd.DataFrame:
     rows = [(table["scan"].iloc[one["row"]], one["reason"]) for record in records for one in record["failed"]]
     failures = pd.DataFrame(rows, columns=["scan", "reason"])
     if len(failures):
-        write_whole(folder / "failures.csv", failures.to_csv(index=False).encode())
+        write_bytes(failures.to_csv(index=False).encode(), folder / "failures.csv")
     else:
         (folder / "failures.csv").unlink(missing_ok=True)  # of an earlier run
     return failures
@@ -373,10 +452,15 @@ def _text(path: Path) -> str:
 
 
 def _reporter() -> Callable[[int, int], None]:
+    """One line a scan, but not more than one a second; the last is always told."""
     started = time.monotonic()
+    told = -np.inf
 
     def report(done: int, of: int) -> None:
-        print(f"{done} of {of} scans, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        nonlocal told
+        if done == of or time.monotonic() - told >= 1:
+            told = time.monotonic()
+            print(f"{done} of {of} scans, {told - started:.0f} s", file=sys.stderr, flush=True)
 
     return report
 
@@ -423,7 +507,7 @@ def main(argv: list[str]) -> int:
         print(f"prepare: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("prepare: stopped; finished shards are kept, run the command again to go on.", file=sys.stderr)
+        print("prepare: stopped; finished scans are kept, run the command again to go on.", file=sys.stderr)
         return 130
     print(as_markdown(pd.read_csv(options.out / "inventory.csv", keep_default_na=False, dtype=str)))
     _tell(options.out, failures)

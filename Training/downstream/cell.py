@@ -92,7 +92,7 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
     if cell.fraction == 1 and plan.stability:
         stability = stability_table(bench, cell, trainings, predictions)
         write_text(stability.to_csv(index=False), folder / "stability.csv")
-    if cell.fraction == 1 and plan.saliency_patients:
+    if cell.fraction == 1 and plan.saliency_patients and not start.fixed:
         write_saliency(bench, cell, trainings, folder)
     best = [trained.fitted for trained in trainings]
     write_metrics(

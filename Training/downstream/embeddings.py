@@ -37,7 +37,9 @@ def embeddings_of(
     start = bench.initialisation(initialisation)
     rows = np.arange(len(bench.cache)) if rows is None else np.unique(rows)
     key = {
-        "weights": start.sha256 if start.pretrained else f"random {seed} {start.contract.architecture}",
+        "weights": start.sha256
+        if start.pretrained
+        else f"random {0 if start.fixed else seed} {start.contract.architecture}",
         "width": start.contract.width,
         "normalisation": [start.contract.normalisation, start.contract.clip_percentiles],
         "cache": bench.cache_sha256,

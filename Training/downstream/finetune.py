@@ -19,7 +19,7 @@ from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
 from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import is_finished, work_in_processes, work_through
 from Training.downstream.recipe import recipe_names
-from Training.runs.cell import FRACTIONS, INITIALISATIONS, MODES, Cell
+from Training.runs.cell import FRACTIONS, INITIALISATIONS, MODES, PAPER, Cell
 from Training.runs.layout import write_grid
 from Training.tasks import TASKS
 from Training.tasks.age import AGE_UNITS
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
 def wanted_cells(options: argparse.Namespace) -> list[Cell]:
     """The cells that the command line asks for."""
     if options.grid == "paper":
-        tasks, starts, fractions = options.task or list(TASKS), options.init or INITIALISATIONS, FRACTIONS
+        tasks, starts, fractions = options.task or list(TASKS), options.init or PAPER, FRACTIONS
         fractions = options.fraction or fractions
     else:
         if not options.task or not options.init:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-import torch
+from BrainIACLib.device import choose_device
+from BrainIACLib.errors import BrainIACError
 
 
 def add_hardware_options(parser: argparse.ArgumentParser, processes: int) -> None:
     """Both options; ``processes`` is the default."""
     parser.add_argument(
-        "--device", type=_device, default="cpu", help="on which cells are trained: cpu (default), cuda, cuda:1, mps"
+        "--device",
+        type=_device,
+        default="cpu",
+        help="that trains the cells: cpu (default), cuda, cuda:1, mps, auto",
     )
     parser.add_argument(
         "--processes", type=_processes, default=processes, help=f"how many work at the same time ({processes})"
@@ -19,10 +23,9 @@ def add_hardware_options(parser: argparse.ArgumentParser, processes: int) -> Non
 
 def _device(text: str) -> str:
     try:
-        torch.device(text)
-    except RuntimeError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no device that PyTorch knows") from None
-    return text
+        return choose_device(text)
+    except BrainIACError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _processes(text: str) -> int:

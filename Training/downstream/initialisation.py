@@ -1,7 +1,8 @@
-"""The three starts of a training: BrainIAC, MedicalNet, Scratch (PROTOCOL P-13, U-01).
+"""The starts of a training: BrainIAC, MedicalNet, Scratch (PROTOCOL P-13, U-01), and what they are compared with.
 
 "BrainIAC" is whatever model folder is given for it: imported official weights, or an own pretraining; ``title`` says
-which, and every result carries it. All three have the same net; heads are always random.
+which, and every result carries it. The paper's three have the same net; heads are always random. "Bundled" is the
+encoder that the extension ships; the others are features without training (``baselines``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from BrainIACLib.contracts import EMBEDDING_TASK, EncoderContract, SourceContrac
 from BrainIACLib.errors import ModelError
 from BrainIACLib.models.encoders import encoder as new_encoder
 from Training.data.fingerprints import Fingerprints, read_fingerprints
+from Training.downstream.baselines import BASELINES, Baseline
 
 NO_DIGEST = "0" * 64
 
@@ -41,6 +43,12 @@ class Initialisation:
     weights: dict[str, Tensor] | None
     training_data: str  # in words, what the weights were trained on
     trained_on: Fingerprints | None = None
+    baseline: Baseline | None = None
+
+    @property
+    def fixed(self) -> bool:
+        """Features without weights: nothing to tune, and no seed that decides anything."""
+        return self.baseline is not None
 
     @property
     def pretrained(self) -> bool:
@@ -49,6 +57,8 @@ class Initialisation:
 
     def encoder(self, seed: int) -> nn.Module:
         """A new encoder in float32 on the CPU; ``seed`` decides random weights and nothing else."""
+        if self.baseline is not None:
+            return self.baseline.module()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = new_encoder(self.contract.architecture, self.contract.width, self.contract.embedding)
@@ -62,7 +72,7 @@ class Initialisation:
         return {
             "title": self.title,
             "training_data": self.training_data,
-            "architecture": self.contract.architecture,
+            "architecture": "no network" if self.fixed else self.contract.architecture,
             "width": self.contract.width,
             "normalisation": self.contract.normalisation,
             "sha256": None if self.sha256 == NO_DIGEST else self.sha256,
@@ -76,7 +86,8 @@ def load_initialisation(name: str, source: Path | None, like: EncoderContract) -
     Parameters
     ----------
     source : a model folder (contract.json, safetensors), or MedicalNet's own file; None for Scratch.
-    like : architecture and input of Scratch, so that it differs from the pretrained net in the weights alone.
+    like : architecture and input of Scratch, so that it differs from the pretrained net in the weights alone; input of
+        the baselines.
 
     Raises
     ------
@@ -85,6 +96,10 @@ def load_initialisation(name: str, source: Path | None, like: EncoderContract) -
     if name == "Scratch":
         contract = dataclasses.replace(like, sha256=NO_DIGEST, generation="own")
         return Initialisation(name, "random weights", contract, NO_DIGEST, (), None, "nothing")
+    if name in BASELINES:
+        contract = dataclasses.replace(like, sha256=NO_DIGEST, generation="own", embedding_size=BASELINES[name].size)
+        title = BASELINES[name].title
+        return Initialisation(name, title, contract, NO_DIGEST, (), None, "nothing", baseline=BASELINES[name])
     if source is None:
         raise ModelError(f"The initialisation {name} needs weights: give a model folder with --{name.lower()}.")
     source = Path(source)

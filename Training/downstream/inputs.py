@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from BrainIACLib.contracts import EncoderContract
@@ -21,6 +22,8 @@ SCANS_AT_ONCE = 32
 
 class VolumeInputs:
     """Arguments of ``StudyNet`` for some studies, read from the cache and normalised as the encoder's contract says.
+
+    A cache of finer volumes than the contract's is averaged to its size, so that encoders of several sizes share one.
 
     Parameters
     ----------
@@ -43,12 +46,17 @@ class VolumeInputs:
             )
         self._cache, self._volumes, self._contract = cache, volumes, contract
         self._device, self._perturb = device, perturb
+        wanted = tuple(contract.input_size)
+        finer = all(there >= size for there, size in zip(cache.size, wanted, strict=True))
+        self._resize = wanted if finer and wanted != tuple(cache.size) else None
 
     def scans(self, rows: np.ndarray) -> Tensor:
         """Rows of the cache as the encoder's input, float32 (B, 1, X, Y, Z)."""
         raw = self._cache.batch(rows).to(self._device).float() / 255
         if self._perturb is not None:
             raw = self._perturb(raw)
+        if self._resize is not None:
+            raw = F.adaptive_avg_pool3d(raw, self._resize)
         return normalise(raw, self._contract)
 
     def batch(self, studies: np.ndarray) -> tuple[Tensor, Tensor, int]:

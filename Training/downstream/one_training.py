@@ -12,7 +12,9 @@ import pandas as pd
 import torch
 from torch import nn
 
+from BrainIACLib.errors import TrainingError
 from Training.downstream.embeddings import embeddings_of
+from Training.downstream.exact_head import solve
 from Training.downstream.fitting import Fitted, fit, predict
 from Training.downstream.inputs import EmbeddingInputs, VolumeInputs, pool_studies
 from Training.downstream.network import StudyNet, absorb_input_scale, absorb_output_scale, new_head
@@ -67,6 +69,10 @@ def train_once(
     data, start, device = bench.studies(cell.task), bench.initialisation(cell.initialisation), bench.plan.device
     targets = data.table["target"].to_numpy(float)
     train, validation = with_truth(data, split, "train"), with_truth(data, split, "validation")
+    if cell.mode == "finetune" and (recipe.solver == "exact" or start.fixed):
+        raise TrainingError(
+            f"'{start.title}' with this recipe has a head to train and no network to tune; take mode probe."
+        )
     head = new_head(recipe.head, start.contract.embedding_size, task.outputs, recipe.dropout, cell.seed)
     how = {
         "rate": recipe.learning_rate(start.pretrained),
@@ -77,9 +83,13 @@ def train_once(
     }
     if cell.mode == "probe":
         pooled = pool_studies(embeddings_of(bench, cell.initialisation, cell.seed), data.volumes)
-        inputs = EmbeddingInputs(pooled, train)
-        fitted = fit(head, inputs, targets, train, validation, task, recipe, **{**how, "device": "cpu"})
-        absorb_input_scale(head, inputs.mean, inputs.deviation)
+        if recipe.solver == "exact":
+            patients = data.table["patient"].to_numpy()
+            fitted = solve(head, pooled, targets, patients, train, validation, task, cell.seed)
+        else:
+            inputs = EmbeddingInputs(pooled, train)
+            fitted = fit(head, inputs, targets, train, validation, task, recipe, **{**how, "device": "cpu"})
+            absorb_input_scale(head, inputs.mean, inputs.deviation)
 
         def outputs(rows: np.ndarray, perturb: Perturbation | None = None) -> torch.Tensor:
             if perturb is None:

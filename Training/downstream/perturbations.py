@@ -1,59 +1,44 @@
 """Image artefacts at a level, before normalisation, the same for every image and run (PROTOCOL P-42, U-14, C-02).
 
 Each takes float32 (B, 1, X, Y, Z) in 0..1 and a level. At the level without an effect the very input comes back, so
-that it is bit-exact. The first three are the paper's; the others are extras. What is drawn at random is drawn once from
-a seed and scaled by the level, so that levels differ in strength alone.
+that it is bit-exact. The first three are the paper's and those of ``BrainIACLib.trust.perturbations``, with which one
+answer is examined; the others are extras. What is drawn at random is drawn once from a seed and scaled by the level, so
+that levels differ in strength alone.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from BrainIACLib.trust import perturbations as of_one_scan
 from Training.runs.layout import UNPERTURBED_LEVEL
 
 SEED = 0
-BIAS_DEGREE = 3
 FFT_AXES = (-3, -2, -1)
 
 
-def contrast(volumes: Tensor, gamma: float) -> Tensor:
-    """Each volume's range raised to ``gamma`` (MONAI's AdjustContrast). Negative gamma is refused (C-02)."""
-    if gamma == 1:
-        return volumes
-    if gamma <= 0:
-        raise ValueError(f"gamma must be positive, not {gamma}: a negative one makes the background infinite")
-    low, high = volumes.amin(FFT_AXES, keepdim=True), volumes.amax(FFT_AXES, keepdim=True)
-    span = high - low
-    return ((volumes - low) / (span + 1e-7)) ** gamma * span + low
+def _of_the_library(change: Callable[[np.ndarray, float], np.ndarray], neutral: float):
+    """A change of one scan, as the library examines an answer with it, for a batch."""
+
+    def apply(volumes: Tensor, level: float) -> Tensor:
+        if level == neutral:
+            return volumes
+        changed = [change(volume, level) for volume in volumes[:, 0].cpu().numpy()]
+        return torch.from_numpy(np.stack(changed).astype(np.float32))[:, None].to(volumes.device)
+
+    return apply
 
 
-def gibbs(volumes: Tensor, alpha: float) -> Tensor:
-    """k-space beyond (1 - alpha) of the half diagonal of the longest plane dropped, as MONAI's GibbsNoise does."""
-    if alpha == 0:
-        return volumes
-    shape = volumes.shape[2:]
-    radius = (1 - alpha) * max(shape) * math.sqrt(2) / 2
-    x, y, z = (torch.arange(n, device=volumes.device) - (n - 1) / 2 for n in shape)
-    distance = (x[:, None, None] ** 2 + y[:, None] ** 2 + z**2).sqrt()
-    spectrum = torch.fft.fftshift(torch.fft.fftn(volumes, dim=FFT_AXES), dim=FFT_AXES)
-    kept = spectrum * (distance <= radius)
-    return torch.fft.ifftn(torch.fft.ifftshift(kept, dim=FFT_AXES), dim=FFT_AXES).real
-
-
-def bias_field(volumes: Tensor, level: float) -> Tensor:
-    """Times exp(level * polynomial): Legendre products up to degree 3 as in MONAI's RandBiasField, with 20 coefficients
-    drawn once from -1..1 (upstream's equal coefficients make a ramp into one corner, U-14)."""
-    if level == 0:
-        return volumes
-    return volumes * torch.exp(level * _legendre_field(tuple(volumes.shape[2:]))).to(volumes.device)
+contrast = _of_the_library(of_one_scan.contrast, 1.0)
+gibbs = _of_the_library(of_one_scan.gibbs, 0.0)
+bias_field = _of_the_library(of_one_scan.bias_field, 0.0)
 
 
 def motion(volumes: Tensor, level: float) -> Tensor:
@@ -99,7 +84,8 @@ class Perturbation:
     apply: Callable[[Tensor, float], Tensor]
 
     def __call__(self, volumes: Tensor) -> Tensor:
-        return self.apply(volumes, self.level)
+        """The outside of the brain stays 0, as an extraction of the brain after the artefact would leave it."""
+        return torch.where(volumes == 0, volumes, self.apply(volumes, self.level))
 
 
 @dataclass(frozen=True)
@@ -135,23 +121,6 @@ FEW_LEVELS = {
     "noise": (0.0, 0.1),
     "resolution": (1.0, 4.0),
 }
-
-
-@lru_cache(maxsize=4)
-def _legendre_field(shape: tuple[int, int, int]) -> Tensor:
-    """float32 (X, Y, Z): sum of c_ijk P_i(x) P_j(y) P_k(z) over i + j + k <= 3, with x, y, z from -1 to 1."""
-    generator = torch.Generator().manual_seed(SEED)
-    powers = [p for p in itertools.product(range(BIAS_DEGREE + 1), repeat=3) if sum(p) <= BIAS_DEGREE]
-    coefficients = torch.rand(len(powers), generator=generator) * 2 - 1
-    axes = [_legendre(torch.linspace(-1, 1, n)) for n in shape]
-    field = torch.zeros(shape)
-    for (i, j, k), coefficient in zip(powers, coefficients, strict=True):
-        field += coefficient * axes[0][i][:, None, None] * axes[1][j][:, None] * axes[2][k]
-    return field
-
-
-def _legendre(x: Tensor) -> list[Tensor]:
-    return [torch.ones_like(x), x, (3 * x**2 - 1) / 2, (5 * x**3 - 3 * x) / 2]
 
 
 @lru_cache(maxsize=4)

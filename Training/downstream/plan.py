@@ -18,12 +18,13 @@ from BrainIACLib.publishing import write_text
 from Training.data.cache import INDEX, Cache
 from Training.data.fingerprints import seen_before
 from Training.data.splits import refuse_overlaps
+from Training.downstream.baselines import BASELINES
 from Training.downstream.fractions import fold_columns, split_column
 from Training.downstream.initialisation import NO_DIGEST, Initialisation, load_initialisation
 from Training.downstream.recipe import load_recipe
 from Training.downstream.studies import Studies, studies
-from Training.runs.cell import HELD_OUT, Cell
-from Training.runs.layout import LABELS, read_json
+from Training.runs.cell import BUNDLED, HELD_OUT, UNTRAINED, Cell
+from Training.runs.layout import LABELS, cell_folders, finished, read_json
 from Training.tasks import TASKS
 from Training.tasks.task import ONE_YEAR, Settings
 
@@ -105,10 +106,10 @@ def _refuse_runs_of_an_earlier_cache(plan: Plan, runs: Path) -> None:
     index = Path(plan.cache) / INDEX
     now = file_sha256(index) if index.is_file() else ""
     earlier = []
-    for metrics in sorted(runs.glob("*/metrics.json")):
-        config = read_json(metrics.with_name("config.json"), ("provenance",))
+    for folder in filter(finished, cell_folders(runs)):
+        config = read_json(folder / "config.json", ("provenance",))
         if config["provenance"].get("sha256", {}).get("cache", now) != now:
-            earlier.append(metrics.parent.name)
+            earlier.append(folder.name)
     if earlier:
         raise TrainingError(
             f"'{runs}' holds {len(earlier)} finished runs on an earlier state of the cache '{plan.cache}', the first "
@@ -142,11 +143,16 @@ class Workbench:
 
     @functools.cache  # noqa: B019
     def initialisation(self, name: str) -> Initialisation:
-        """One of the three starts."""
+        """One of the starts."""
         source = self.plan.sources.get(name)
-        return load_initialisation(name, Path(source) if source else None, self._like() if name == "Scratch" else None)
+        return load_initialisation(
+            name, Path(source) if source else None, self._like(name) if name in UNTRAINED else None
+        )
 
-    def _like(self) -> EncoderContract:
+    def _like(self, name: str) -> EncoderContract:
+        """Of the bundled encoder for the baselines, where it is there: clipped and normalised inside the brain."""
+        if name in BASELINES and BUNDLED in self.plan.sources:
+            return self.initialisation(BUNDLED).contract
         if self.plan.like and self.plan.like in self.plan.sources:
             return self.initialisation(self.plan.like).contract
         return EncoderContract(
@@ -197,7 +203,7 @@ class Workbench:
         """
         start, volumes = self.initialisation(cell.initialisation), self.studies(cell.task).volumes
         if not start.pretrained:
-            return "random weights, pretrained on nobody"
+            return "no training" if start.fixed else "random weights, pretrained on nobody"
         if start.trained_on is None:
             return "not compared, since the weights come without a list of what they were pretrained on"
         rows = volumes[_held_out(splits)].ravel()

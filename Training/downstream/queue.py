@@ -19,7 +19,7 @@ from BrainIACLib.errors import BrainIACError, Cancelled
 from Training.downstream.cell import run_cell
 from Training.downstream.plan import Workbench, read_plan
 from Training.runs.cell import Cell
-from Training.runs.layout import write_status
+from Training.runs.layout import finished, write_status
 
 LOCKS = ".locks"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 def is_finished(runs: Path, cell: Cell) -> bool:
     """Whether the cell's last file is there."""
-    return (Path(runs) / cell.name / "metrics.json").is_file()
+    return finished(Path(runs) / cell.name)
 
 
 def work_through(
@@ -39,8 +39,8 @@ def work_through(
 ) -> list[Cell]:
     """Work on every cell that is neither finished nor taken by another process; the cells that failed.
 
-    A failure is one of the errors that a person can act on; it is kept in the cell's ``status.json`` and the next cell
-    is tried. Raises Cancelled when asked to stop.
+    Whatever goes wrong in a cell, a want of memory too, is kept in its ``status.json``, and the next cell is tried.
+    Raises Cancelled when asked to stop.
     """
     runs = Path(runs)
     bench = Workbench(read_plan(runs), runs)
@@ -58,10 +58,11 @@ def work_through(
             continue
         except Cancelled:
             raise
-        except BrainIACError as error:
+        except Exception as error:
             failed.append(cell)
-            report(f"{cell.name} failed: {error}")
-            _keep_failure(runs, cell, str(error))
+            message = str(error) if isinstance(error, BrainIACError) else f"{type(error).__name__}: {error}"
+            report(f"{cell.name} failed: {message}")
+            _keep_failure(runs, cell, message)
     return failed
 
 
@@ -87,7 +88,7 @@ def work_in_processes(runs: Path, cells: Sequence[Cell], processes: int) -> list
 
 def _keep_failure(runs: Path, cell: Cell, message: str) -> None:
     folder = runs / cell.name
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     write_status(folder, "failed", epoch=0, epochs=0, message=message, updated=now)
 

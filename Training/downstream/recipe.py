@@ -24,6 +24,7 @@ class Recipe:
     """One task's training. Rates of the paper: P-16; what it leaves open is chosen here and in the files."""
 
     head: str = "mlp"  # P-17, U-02
+    solver: str = "descent"  # "exact": a linear head on frozen embeddings, by ridge or logistic regression
     dropout: float = 0.2
     optimizer: str = "adam"
     learning_rate_pretrained: float = 1e-4
@@ -42,7 +43,13 @@ class Recipe:
     stop_after_epochs_without_progress: int | None = None  # None: all epochs, as in the paper
 
     def __post_init__(self):
-        choices = ((self.head, ("mlp", "linear")), (self.optimizer, OPTIMIZERS), (self.scheduler, SCHEDULERS))
+        solvers = ("descent", "exact") if self.head == "linear" else ("descent",)
+        choices = (
+            (self.head, ("mlp", "linear")),
+            (self.solver, solvers),
+            (self.optimizer, OPTIMIZERS),
+            (self.scheduler, SCHEDULERS),
+        )
         for value, known in choices:
             if value not in known:
                 raise TrainingError(f"A recipe cannot have '{value}'; choose one of {', '.join(known)}.")

@@ -20,15 +20,20 @@ from Training.downstream.plan import Workbench
 from Training.downstream.predictions import predictions_table
 from Training.runs.cell import HELD_OUT, Cell
 from Training.tasks import TASKS
+from Training.tasks.measure import Measure
 
 if typing.TYPE_CHECKING:
     from Training.downstream.one_training import Trained
+
+RESAMPLES = 500  # of the bootstrap at each level
 
 
 def stability_table(
     bench: Workbench, cell: Cell, trainings: Sequence[Trained], predictions: pd.DataFrame
 ) -> pd.DataFrame:
-    """Columns ``perturbation``, ``level``, ``split``, ``metric``, ``value``: the task's primary measure (MAE in years).
+    """``perturbation``, ``level``, ``split``, ``metric``, ``value``, ``low``, ``high`` of the task's primary measure.
+
+    ``low`` and ``high`` are its 95 % interval over cases (bootstrap by patient).
 
     Parameters
     ----------
@@ -37,10 +42,10 @@ def stability_table(
         computed again: another batch may round differently, and the sweep starts at the cell's own metric exactly.
     """
     measure = TASKS[cell.task].primary
-    unperturbed = {}
+    unperturbed: dict[str, tuple[float, float, float]] = {}
     for split in HELD_OUT:
         with contextlib.suppress(StatisticsError):  # nobody there, or everybody of one class: no metric at any level
-            unperturbed[split] = measure.value(predictions[predictions["split"] == split])
+            unperturbed[split] = _measured(measure, predictions[predictions["split"] == split])
     found = []
     for sweep in SWEEPS:
         for level in bench.plan.stability.get(sweep.name, []):
@@ -48,6 +53,14 @@ def stability_table(
             if level != sweep.neutral:
                 perturb = sweep.at(level)
                 answers = pd.concat([predictions_table(bench, cell, one, one.held_out, perturb) for one in trainings])
-                values = {split: measure.value(answers[answers["split"] == split]) for split in unperturbed}
-            found += [(sweep.name, level, split, measure.name, value) for split, value in values.items()]
-    return pd.DataFrame(found, columns=["perturbation", "level", "split", "metric", "value"])
+                values = {split: _measured(measure, answers[answers["split"] == split]) for split in unperturbed}
+            found += [(sweep.name, level, split, measure.name, *value) for split, value in values.items()]
+    return pd.DataFrame(found, columns=["perturbation", "level", "split", "metric", "value", "low", "high"])
+
+
+def _measured(measure: Measure, answers: pd.DataFrame) -> tuple[float, float, float]:
+    """The metric with its interval."""
+    value, known = measure.value(answers), measure.known(answers)
+    columns = [*(known[name].to_numpy() for name in measure.truth), measure.answer(known)]
+    interval, _ = measure.estimate(columns, known["patient"].to_numpy(), RESAMPLES)
+    return value, interval.low, interval.high

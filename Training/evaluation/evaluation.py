@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import StatisticsError
-from Training.runs.cell import HELD_OUT, INITIALISATIONS, Cell
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, UNTRAINED, Cell
 from Training.runs.layout import read_grid
 from Training.runs.reading import Run, read_runs
 from Training.tasks import TASKS
@@ -22,7 +22,23 @@ NUMBER_COLUMNS = [
     *("method", "patients", "cases", "seeds", "reason"),
 ]
 COMPARISON_COLUMNS = [
-    *("task", "split", "measure", "fraction", "a", "b", "difference", "low", "high", "p", "p_holm", "test", "reason"),
+    *(
+        "task",
+        "split",
+        "measure",
+        "fraction",
+        "a",
+        "b",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_holm",
+        "test",
+        "seeds",
+        "pretrainings",
+        "reason",
+    ),
 ]
 
 
@@ -64,14 +80,18 @@ class Evaluation:
 
     def stability(self, task: str, initialisation: str) -> pd.DataFrame | None:
         """The stability of the models with the most training data: the columns of stability.csv, ``value`` averaged
-        over the seeds, and ``low`` and ``high``, the seeds' extremes. None where no such run has been perturbed."""
+        over the seeds, and ``low`` and ``high``: of the interval over cases, averaged over the seeds, or where the runs
+        have none the seeds' extremes. None where no such run has been perturbed."""
         largest = self.largest(task, initialisation)
         runs = self.of(task, initialisation, largest.cell.fraction) if largest else []
         tables = [run.stability for run in runs if run.stability is not None]
         if not tables:
             return None
-        values = pd.concat(tables).groupby(["split", "perturbation", "metric", "level"], sort=False)["value"]
-        return values.agg(value="mean", low="min", high="max").reset_index()
+        together = pd.concat(tables)
+        has_interval = "low" in together and together["low"].notna().all()
+        low, high = (("low", "mean"), ("high", "mean")) if has_interval else (("value", "min"), ("value", "max"))
+        groups = together.groupby(["split", "perturbation", "metric", "level"], sort=False)
+        return groups.agg(value=("value", "mean"), low=low, high=high).reset_index()
 
     def simulated(self, task: str) -> bool:
         """Whether the task's labels were simulated."""
@@ -145,6 +165,41 @@ def aligned(runs: list[Run], split: str) -> list[pd.DataFrame]:
     return [run.rows(split).sort_values("scan", kind="stable") for run in runs]
 
 
+def constant_value(evaluation: Evaluation, task: str, split: str = "test") -> float | None:
+    """The primary measure of the answer that needs no image: measured where it is known, else what chance gives."""
+    if TASKS[task].chance is not None:
+        return TASKS[task].chance
+    for run in evaluation.of(task):
+        cases = run.rows(split)
+        answer = constant_answers(run, cases)
+        if answer is not None and len(cases):
+            return TASKS[task].primary.value(cases.assign(score=answer))
+    return None
+
+
+def constant_answers(run: Run, cases: pd.DataFrame) -> np.ndarray | None:
+    """The constant answer to each case, from the (fold's) training and validation cases; None where there is none."""
+    known = run.predictions[run.predictions["split"].isin(("train", "validation"))]
+    if known.empty:
+        return None
+    task = TASKS[run.cell.task]
+    if "fold" not in known or not cases["split"].isin(("test",)).all():
+        return task.constant_answer(known, cases)
+    answers = np.full(len(cases), np.nan)
+    for fold in cases["fold"].unique():
+        own = (cases["fold"] == fold).to_numpy()
+        found = task.constant_answer(known[known["fold"] == fold], cases[own])
+        if found is None:
+            return None
+        answers[own] = found
+    return answers
+
+
+def pretrainings(runs: list[Run]) -> int:
+    """How many different encoders the runs started from."""
+    return len({run.config["provenance"].get("sha256", {}).get("encoder") for run in runs})
+
+
 def _seeds(runs: list[Run], task: str, initialisation: str, fraction: float) -> list[Run]:
     chosen = [
         run
@@ -199,9 +254,12 @@ def _numbers(measure: Measure, runs: list[Run], split: str, resamples: int) -> I
 
 def _comparisons(measure: Measure, there: dict[str, list[Run]], split: str, resamples: int) -> Iterator[dict]:
     for a, b in itertools.combinations(there, 2):
+        if {a, b} <= set(UNTRAINED):  # how they compare with each other is no question here
+            continue
         cell = there[a][0].cell
         (left, patients), (right, _) = (_columns(measure, aligned(there[name], split)) for name in (a, b))
         row = {"task": cell.task, "split": split, "measure": measure.name, "fraction": cell.fraction, "a": a, "b": b}
+        row |= {"seeds": min(len(there[a]), len(there[b])), "pretrainings": pretrainings(there[a])}
         try:
             found, test = measure.compare(left, right, patients, resamples)
         except StatisticsError as error:

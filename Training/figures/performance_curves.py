@@ -10,13 +10,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from Training.evaluation.evaluation import Evaluation
-from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, legend_below
-from Training.runs.cell import INITIALISATIONS
+from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, key_below, legend_below
+from Training.runs.cell import INITIALISATIONS, PAPER
 from Training.tasks import AGE, SEQUENCE, TASKS
 from Training.tasks.measure import Measure
 from Training.tasks.sequence import PAIRS, pair_name
 
-_OFFSETS = {"BrainIAC": -1.0, "MedicalNet": 0.0, "Scratch": 1.0}  # per cent, so that error bars do not hide each other
+_APART = 0.9  # per cent between initialisations, so that error bars do not hide each other
 
 
 def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:
@@ -26,7 +26,7 @@ def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:
     with drawing(1, 1, simulated=evaluation.simulated(task), width=4.6, height=3.4) as (figure, axes):
         _curves(axes[0, 0], rows, measure)
         axes[0, 0].set_title(f"{TASKS[task].title}, {split} set (n = {int(rows['cases'].max())})")
-        axes[0, 0].legend()
+        legend_below(figure, axes.flat)
         _note_missing(axes[0, 0], evaluation, task)
     return figure
 
@@ -40,7 +40,7 @@ def sequence_pairs(evaluation: Evaluation, pairs: tuple[tuple[str, str], ...] = 
         for axis, rows, pair in zip(axes[0], tables, pairs, strict=True):
             _curves(axis, rows, measure)
             axis.set_title(f"{pair_name(pair)} (n = {int(rows['cases'].max())})")
-        legend_below(figure, axes[0, 0])
+        legend_below(figure, axes.flat)
     return figure
 
 
@@ -56,7 +56,7 @@ def datasets(evaluation: Evaluation, task: str = AGE.name, split: str = "externa
             rows = table[table["subset"] == name]
             _curves(axis, rows, TASKS[task].primary)
             axis.set_title(f"{name} (n = {int(rows['cases'].max())})")
-        legend_below(figure, axes[0, 0])
+        legend_below(figure, axes.flat)
     return figure
 
 
@@ -67,28 +67,37 @@ def bars_at_three_fractions(evaluation: Evaluation) -> Figure:
         raise WaitsFor("a finished run")
     simulated = any(evaluation.simulated(task) for task in tasks)
     empty = False
-    with drawing(1, len(tasks), simulated=simulated, width=2.8) as (figure, axes):
+    names = initialisations_of(evaluation)
+    step = 0.81 / len(names)
+    with drawing(1, len(tasks), simulated=simulated, width=max(2.8, 5.6 / len(tasks))) as (figure, axes):
         for axis, task in zip(axes[0], tasks, strict=True):
             measure = TASKS[task].primary
-            for k, name in enumerate(INITIALISATIONS):
+            for k, name in enumerate(names):
                 for place, fraction in enumerate((0.1, 0.4, 1.0)):
+                    middle = place + (k - (len(names) - 1) / 2) * step
                     number = evaluation.number(task, "test", measure.name, name, fraction)
                     if number is None or number["reason"]:
-                        axis.text(place + (k - 1) * 0.27, 0, "×", ha="center", va="bottom", color=COLOURS[name])
+                        axis.text(middle, 0, "×", ha="center", va="bottom", color=COLOURS[name])
                         empty = True
                         continue
                     value, low, high = (number[key] * measure.factor for key in ("value", "low", "high"))
                     reach = [[max(0, value - low)], [max(0, high - value)]]
-                    style = {"color": COLOURS[name], "width": 0.25, "error_kw": {"lw": 0.8}}
-                    axis.bar(place + (k - 1) * 0.27, value, yerr=reach, **style)
+                    style = {"color": COLOURS[name], "width": 0.93 * step, "error_kw": {"lw": 0.8}}
+                    axis.bar(middle, value, yerr=reach, **style)
             axis.set_xticks(range(3), ("10 %", "40 %", "100 %"))
             axis.set_xlim(-0.5, 2.5)  # also where the first has no bar
             axis.set(title=TASKS[task].title, ylabel=measure.title)
-        key = [Patch(color=COLOURS[name], label=name) for name in INITIALISATIONS]  # also of one that has no bar
+        key = [Patch(color=COLOURS[name], label=name) for name in names]  # also of one that has no bar
         cross = {"color": "0.3", "marker": "x", "linestyle": "", "markersize": 5}
         key += [Line2D([], [], label="no value", **cross)] if empty else []
-        figure.legend(handles=key, loc="outside lower center", ncols=len(key))
+        key_below(figure, key, [handle.get_label() for handle in key])
     return figure
+
+
+def initialisations_of(evaluation: Evaluation) -> list[str]:
+    """The paper's three, whether they were run or not, and the others that were."""
+    there = {run.cell.initialisation for run in evaluation.runs}
+    return [name for name in INITIALISATIONS if name in PAPER or name in there]
 
 
 def _rows(evaluation: Evaluation, task: str, split: str, subset: str) -> pd.DataFrame:
@@ -107,14 +116,13 @@ def _rows(evaluation: Evaluation, task: str, split: str, subset: str) -> pd.Data
 
 
 def _curves(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
-    for name in INITIALISATIONS:
+    there = [name for name in INITIALISATIONS if name in set(rows["initialisation"])]
+    for place, name in enumerate(there):
         own = rows[rows["initialisation"] == name].sort_values("fraction")
-        if own.empty:
-            continue
         value, low, high = (own[key].to_numpy(dtype=float) * measure.factor for key in ("value", "low", "high"))
         reach = np.maximum(0, [value - low, high - value])
         axis.errorbar(
-            own["fraction"] * 100 + _OFFSETS[name],
+            own["fraction"] * 100 + (place - (len(there) - 1) / 2) * _APART,
             value,
             yerr=reach,
             label=name,
@@ -126,7 +134,10 @@ def _curves(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
             elinewidth=0.8,
             capsize=2,
         )
-    axis.set(xlabel="training data (%)", ylabel=measure.title, xticks=sorted(set(rows["fraction"] * 100)))
+    fractions = sorted(set(rows["fraction"] * 100))
+    axis.set(xlabel="training data (%)", ylabel=measure.title, xticks=fractions)
+    if len(fractions) == 1:  # one point needs room around it, and no fractions of a per cent
+        axis.set_xlim(fractions[0] - 15, fractions[0] + 15)
     axis.tick_params(axis="x", labelsize=7)
 
 

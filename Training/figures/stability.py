@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from Training.evaluation.evaluation import Evaluation
+from Training.evaluation.evaluation import Evaluation, constant_value
 from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, legend_below
 from Training.runs.cell import INITIALISATIONS
 from Training.runs.layout import UNPERTURBED_LEVEL
@@ -25,7 +25,8 @@ _AXES = {
 def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Figure:
     """Tasks down, perturbations across, the largest models of each initialisation; dotted where nothing is perturbed.
 
-    Of several seeds their mean, and a band from the lowest to the highest.
+    Of several seeds the mean. The band is the 95 % interval over cases where the runs have one, else the seeds'
+    extremes. Grey is what a constant answer gets.
     """
     sweeps = {
         (task, name): table
@@ -56,7 +57,11 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Fig
                     axis.plot(own["level"], own["value"] * measure.factor, label=name, markersize=3, **style)
                     band = (own[end] * measure.factor for end in ("low", "high"))
                     axis.fill_between(own["level"], *band, color=COLOURS[name], alpha=0.12, linewidth=0)
+                constant = constant_value(evaluation, task)
+                if constant is not None:
+                    axis.axhline(constant * measure.factor, color="0.5", linewidth=1, label="constant answer")
                 axis.axvline(UNPERTURBED_LEVEL[kind], color="0.4", linestyle=":", linewidth=1)
-                axis.set(title=TASKS[task].title, xlabel=_AXES[kind], ylabel=measure.title)
-        legend_below(figure, axes[0, 0])
+                axis.set(xlabel=_AXES[kind], ylabel=measure.title)
+                axis.set_title(TASKS[task].title, fontsize=8)
+        legend_below(figure, axes.flat)
     return figure

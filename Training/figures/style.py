@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,18 @@ from matplotlib.figure import Figure
 from BrainIACLib.publishing import write_bytes
 
 # Okabe and Ito's palette (Color Universal Design, 2008); line and marker say the same again without colour
-COLOURS = {"BrainIAC": "#0072B2", "MedicalNet": "#E69F00", "Scratch": "#009E73"}
-MARKERS = {"BrainIAC": "o", "MedicalNet": "s", "Scratch": "^"}
-LINES = {"BrainIAC": "-", "MedicalNet": "--", "Scratch": ":"}
+COLOURS = {
+    **{"BrainIAC": "#0072B2", "MedicalNet": "#E69F00", "Scratch": "#009E73", "Bundled": "#D55E00"},
+    **{"Blocks": "#882255", "Histogram": "#56B4E9", "Constant": "#000000"},
+}
+MARKERS = {
+    **{"BrainIAC": "o", "MedicalNet": "s", "Scratch": "^", "Bundled": "D"},
+    **{"Blocks": "v", "Histogram": "P", "Constant": "_"},
+}
+LINES = {
+    **{"BrainIAC": "-", "MedicalNet": "--", "Scratch": ":", "Bundled": "-"},
+    **{"Blocks": "-.", "Histogram": "-.", "Constant": (0, (1, 3))},
+}
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 HIGH_RISK, LOW_RISK = "#D55E00", "#0072B2"
 
@@ -69,10 +78,18 @@ def drawing(rows: int, columns: int, *, simulated: bool, width: float = 3.2, hei
         figure.supxlabel("Research use only", fontsize=6, color="0.45", x=0.99, ha="right")
 
 
-def legend_below(figure: Figure, axis: Axes) -> None:
-    """One legend for all panels, from what ``axis`` shows, where it hides no curve."""
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+def legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
+    """One legend for all panels, from what any of ``axes`` shows, where it hides no curve."""
+    found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    key_below(figure, list(found.values()), list(found))
+
+
+def key_below(figure: Figure, handles: list, labels: list[str]) -> None:
+    """A legend below the panels, in as many rows as the figure's width asks for."""
+    if not labels:
+        return
+    columns = max(1, int(figure.get_size_inches()[0] / (0.55 + 0.075 * max(map(len, labels)))))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)))
 
 
 def write(figure: Figure, name: str, folder: Path) -> bytes:

@@ -10,7 +10,7 @@ from jinja2 import Template
 from BrainIACLib.errors import ResultsError, StatisticsError
 from BrainIACLib.publishing import write_text
 from Training.runs.cell import Cell
-from Training.runs.layout import cell_folders, read_grid, read_json
+from Training.runs.layout import cell_folders, finished, read_grid, read_json
 from Training.runs.reading import read_run
 from Training.tasks import TASKS
 
@@ -48,7 +48,7 @@ def _state(cell: Cell, folder: Path | None) -> State:
     if folder is None:
         return State(cell, "missing", "not started")
     try:
-        if (folder / "metrics.json").is_file():
+        if finished(folder):
             return _finished(cell, folder)
         if not (folder / "status.json").is_file():
             return State(cell, "queued", "no status yet")

@@ -1,4 +1,4 @@
-"""PROTOCOL P-13 to P-46 as a list: what is done in these runs, and what the paper's own numbers wait for."""
+"""PROTOCOL P-01 to P-46 as a list: what is done in these runs, and what the paper's own numbers wait for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
 from Training.figures.style import Drawn
-from Training.runs.cell import FRACTIONS, INITIALISATIONS
+from Training.runs.cell import FRACTIONS, PAPER
 from Training.runs.reading import Run
 from Training.tables.published import COHORTS
 from Training.tables.table import Table, percent
@@ -32,6 +32,18 @@ ALL = tuple(task.name for task in (SEQUENCE, AGE, IDH, SURVIVAL))
 _WEIGHTS = "the authors' BrainIAC weights and MedicalNet's file"
 
 ROWS = (
+    Row("P-01", "a pool of 48,519 scans of ten conditions"),
+    Row("P-02", "32,000 of them pretrain the encoder"),
+    Row("P-03", "32 data sets", done="in part: Training/cohorts reads six of them and any BIDS folder or manifest"),
+    Row("P-04", "DICOM becomes NIfTI", done="the library reads DICOM itself"),
+    Row("P-05", "N4 bias-field correction"),
+    Row("P-06", "resampling to 1 mm"),
+    Row("P-07", "rigid registration to the MNI atlas"),
+    Row("P-08", "brain extraction"),
+    Row("P-09", "SimCLR, ResNet50"),
+    Row("P-10", "views of 128 voxels a side at 1 mm"),
+    Row("P-11", "200 epochs, batch 32"),
+    Row("P-12", "settings that the paper does not state", done="chosen and written in Training/configs/pretrain"),
     Row("P-13", "three initialisations, whole network tuned"),
     Row("P-14", "six nested fractions, constant hold-out"),
     Row("P-15", "the checkpoint with the best validation score is tested", ALL),
@@ -74,7 +86,7 @@ ROWS = (
     Row(
         "P-45",
         "data on request, code and weights public",
-        done="Training/cohorts: a page of access routes for each cohort",
+        done="in part: the code is public, Training/cohorts has a page of access routes for each cohort; no weights",
     ),
     Row(
         "P-46",
@@ -90,7 +102,10 @@ _TASK_OF_ROW = {
     **dict.fromkeys(("P-34", "P-35", "P-36"), IDH.name),
     **dict.fromkeys(("P-37", "P-38", "P-39", "P-40", "P-41"), SURVIVAL.name),
 }
-_NEEDS_NO_COHORT = ("P-20", "P-21", "P-22", "P-45", "P-46")
+_CURVES = ("P-25", "P-26", "P-30", "P-32", "P-35", "P-38", "P-39", "P-40", "P-41")
+PAPER_LEVELS = {"contrast": 16, "gibbs": 9, "bias_field": 9}
+"""Levels of the paper's Figure 4, each with the one that changes nothing (PROTOCOL P-42)."""
+_NEEDS_NO_COHORT = ("P-03", "P-04", "P-12", "P-20", "P-21", "P-22", "P-45", "P-46")
 
 
 def protocol_checklist(evaluation: Evaluation, drawn: list[Drawn]) -> Table:
@@ -106,17 +121,15 @@ def protocol_checklist(evaluation: Evaluation, drawn: list[Drawn]) -> Table:
         for row in ROWS
     ]
     simulated = any(run.simulated for run in evaluation.runs)
-    note = "The ids P-13 to P-46 are the rows of our protocol: a checklist of what the paper did in its experiments."
-    return Table("protocol_checklist", "Protocol P-13 to P-46", pd.DataFrame(rows), note, simulated)
+    note = "The ids P-01 to P-46 are the rows of our protocol: a checklist of what the paper did in its experiments."
+    return Table("protocol_checklist", "Protocol P-01 to P-46", pd.DataFrame(rows), note, simulated)
 
 
 def _here(row: Row, evaluation: Evaluation, figures: dict[str, Drawn]) -> str:
     if row.done:
         return f"done: {row.done}"
-    if row.id == "P-13":
-        return _initialisations(evaluation)
-    if row.id == "P-14":
-        return _fractions(evaluation)
+    if row.id in _ALONE:
+        return _ALONE[row.id](evaluation)
     said = _SAYS[row.id](evaluation) if row.id in _SAYS else ""
     waits = [f"{figures[number].number} waits for {figures[number].waits_for}" for number in row.figures
              if figures[number].figure is None]  # fmt: skip
@@ -135,7 +148,34 @@ def _here(row: Row, evaluation: Evaluation, figures: dict[str, Drawn]) -> str:
     simulated = " with SIMULATED LABELS" if any(run.simulated for run in runs) else ""
     missing = sum(cell.task in tasks for cell in evaluation.missing)
     missing = [f"{missing} cells missing"] if missing else []
-    return "; ".join([said or f"done on {cohorts}{simulated}", *by_fold, *missing])
+    partly = _partly(row, evaluation, tasks)
+    done = "done in part" if partly else "done"
+    return "; ".join([said or f"{done} on {cohorts}{simulated}", *partly, *by_fold, *missing])
+
+
+def _partly(row: Row, evaluation: Evaluation, tasks: tuple[str, ...]) -> list[str]:
+    """What of the paper's fractions or levels was not run, for the rows that are curves over them."""
+    if row.id in _CURVES:
+        there = {run.cell.fraction for task in tasks for run in evaluation.of(task)}
+        absent = [percent(fraction) for fraction in FRACTIONS if fraction not in there]
+        return (
+            [f"{', '.join(map(percent, sorted(there)))} of the data (no run at {', '.join(absent)})"] if absent else []
+        )
+    if row.id == "P-42":
+        return _levels(evaluation)
+    return []
+
+
+def _levels(evaluation: Evaluation) -> list[str]:
+    """The levels of each of the paper's perturbations, where they are fewer than the paper's."""
+    tables = [run.stability for run in evaluation.runs if run.stability is not None]
+    found = []
+    for name, of_paper in PAPER_LEVELS.items():
+        levels = sorted({level for table in tables for level in table["level"][table["perturbation"] == name]})
+        if len(levels) < of_paper:
+            said = ", ".join(f"{level:g}" for level in levels) or "no level"
+            found.append(f"{name.replace('_', ' ')} at {said} ({len(levels)} levels; the paper: {of_paper})")
+    return found
 
 
 def _by_fold(row: Row, runs: list[Run], figures: dict[str, Drawn]) -> list[str]:
@@ -146,9 +186,43 @@ def _by_fold(row: Row, runs: list[Run], figures: dict[str, Drawn]) -> list[str]:
     return [f"{', '.join(drawn)} by cross-validation: {_BY_FOLD[row.id]}"]
 
 
+def _pool(evaluation: Evaluation) -> str:
+    """How many scans and patients there were to choose from."""
+    totals = [run.config["data"]["total"] for run in evaluation.runs if "data" in run.config]
+    if not totals:
+        return "waits for a run that records its data"
+    most = max(totals, key=lambda total: total["scans"])
+    return f"in part: {most['scans']} scans of {most['patients']} patients; their conditions are not recorded (Fig 1A)"
+
+
+def _preparation(evaluation: Evaluation) -> str:
+    """How the volumes of the runs were made."""
+    ways = {
+        "simulated": "not done: the volumes are drawn in template space, skull-stripped",
+        "stored": "not done here: the scans were taken as stored",
+        "standard": "done, by the library",
+        "": "not recorded",
+    }
+    made = [run.config["data"]["preprocessing"] for run in evaluation.runs if "data" in run.config]
+    kinds = {"simulated" if one.get("simulated") else one.get("steps", "") for one in made}
+    return "; ".join(ways[kind] for kind in sorted(kinds)) or "waits for a run that records its data"
+
+
+def _pretraining(evaluation: Evaluation) -> str:
+    """What the encoder under the paper's name was trained on, and its net."""
+    runs = [run for run in evaluation.runs if run.cell.initialisation == PAPER[0]]
+    encoders = {
+        (run.initialisation_title, one.get("training_data", "not recorded"), one.get("architecture", ""))
+        for run in runs
+        if (one := run.config["provenance"].get("encoder", {}))
+    }
+    said = [f"in part: {title}, {net}, trained on {data}" for title, data, net in sorted(encoders)]
+    return "; ".join(said) or "waits for a pretrained encoder whose record says what it saw"
+
+
 def _initialisations(evaluation: Evaluation) -> str:
     titles = {run.cell.initialisation: run.initialisation_title for run in evaluation.runs}
-    parts = [f"{name}: {titles[name]}" if name in titles else f"{name}: waits for its file" for name in INITIALISATIONS]
+    parts = [f"{name}: {titles[name]}" if name in titles else f"{name}: waits for its file" for name in PAPER]
     mode = "whole network tuned" if evaluation.mode == "finetune" else "encoder frozen, only the head trained"
     return "; ".join([*parts, mode])
 
@@ -188,6 +262,15 @@ def _grouped(evaluation: Evaluation, key: Callable[[dict], str], title: Callable
         tasks.setdefault(title(key(run.config["recipe"])), {})[TASKS[run.cell.task].says] = None
     return "; ".join(f"{what} ({', '.join(names)})" for what, names in tasks.items())
 
+
+_ALONE = {
+    "P-01": _pool,
+    **dict.fromkeys(("P-05", "P-06", "P-07", "P-08"), _preparation),
+    **dict.fromkeys(("P-02", "P-09", "P-10", "P-11"), _pretraining),
+    "P-13": _initialisations,
+    "P-14": _fractions,
+}
+"""Rows that the records of the runs answer, whatever else is there."""
 
 _SAYS = {"P-16": _recipes, "P-17": _heads}
 """Rows that are not done by the mere fact that there are runs."""

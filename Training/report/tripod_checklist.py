@@ -118,7 +118,7 @@ ITEMS: tuple[tuple[str, str, Evidence], ...] = (
     ("17", "ethical approval", _COHORT + "their approval"),
     ("18a", "funding", _STUDY + "its funding"),
     ("18b", "conflicts of interest", _STUDY + "its conflicts"),
-    ("18c", "protocol", "the table 'Protocol P-13 to P-46' of this report"),
+    ("18c", "protocol", "the table 'Protocol P-01 to P-46' of this report"),
     ("18d", "registration", _STUDY + "registration, if any"),
     ("18e", "sharing of data", "access routes on each cohort's page; no data are shared here"),
     ("18f", "sharing of code", "open source (Apache-2.0); commands and hashes in this report"),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from Training.cohorts.synthetic import SyntheticCohort
 from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
-from Training.runs.cell import FRACTIONS, Cell
-from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining
+from Training.runs.cell import FRACTIONS, TRIVIAL, Cell
+from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining, read_config
 from Training.tasks import AGE, SEQUENCE, TASKS
 
 ALL_TASKS = tuple(TASKS)
@@ -16,15 +16,14 @@ ALL_TASKS = tuple(TASKS)
 
 @dataclass(frozen=True)
 class Preset:
-    """``cells`` : mode -> task -> fractions. ``recipes`` : mode -> recipe. ``folds`` of the open cohort."""
+    """``cells`` : mode -> task -> fractions. ``recipes`` : mode -> recipe. Features without weights are probed only."""
 
     cohort: SyntheticCohort
     pretraining: Pretraining
     cells: Mapping[str, Mapping[str, tuple[float, ...]]]
     recipes: Mapping[str, str]
     stability: Mapping[str, tuple[float, ...]]
-    folds: int = 5
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1, 2)
     resamples: int = 2000  # of the bootstrap
     saliency_patients: int = 20
 
@@ -37,6 +36,7 @@ class Preset:
             if task in tasks
             for seed in self.seeds
             for initialisation in initialisations
+            if mode == "probe" or initialisation not in TRIVIAL
             for fraction in fractions
         ]
 
@@ -53,6 +53,10 @@ def _pretraining(name: str, network: Network, epochs: int, batch: int, rate: flo
 
 CPU = Hardware(accelerator="cpu", precision="32-true")
 SMALL_NET = Network("resnet10", 0.25, "gap", projector_hidden=256, projector_size=64)
+_SMALL_COHORT = SyntheticCohort(
+    **{"pretrain": 60, "train": 100, "test": 50, "external": 40, "size": (40, 48, 38)},
+    **{"training_maps": 3, "test_maps": 2, "external_maps": 2},
+)
 PRESETS = {
     "ci": Preset(
         cohort=SyntheticCohort(pretrain=4, train=12, test=6, training_maps=1, test_maps=0, size=(32, 38, 30)),
@@ -60,12 +64,12 @@ PRESETS = {
         cells={"probe": {task: (1.0,) for task in ALL_TASKS}, "finetune": {SEQUENCE.name: (1.0,)}},
         recipes={"probe": "ci", "finetune": "ci"},
         stability={"contrast": (0.5, 1.0), "gibbs": (0.0, 0.4), "bias_field": (0.0, 0.4)},
-        folds=2,
+        seeds=(0,),
         resamples=200,
         saliency_patients=2,
     ),
     "small": Preset(
-        cohort=SyntheticCohort(pretrain=60, train=100, test=50, training_maps=3, test_maps=2, size=(40, 48, 38)),
+        cohort=_SMALL_COHORT,
         pretraining=_pretraining("own-small-simclr", SMALL_NET, epochs=10, batch=32, rate=1e-3, hardware=CPU),
         cells={
             "probe": dict.fromkeys(ALL_TASKS, FRACTIONS),
@@ -74,14 +78,34 @@ PRESETS = {
         recipes={"probe": "probe", "finetune": "small"},
         stability=FEW_LEVELS,
     ),
+    "frozen": Preset(
+        cohort=_SMALL_COHORT,
+        pretraining=_pretraining("own-small-simclr", SMALL_NET, epochs=10, batch=32, rate=1e-3, hardware=CPU),
+        cells={"probe": dict.fromkeys(ALL_TASKS, FRACTIONS)},
+        recipes={"probe": "exact", "finetune": "small"},
+        stability={},
+        saliency_patients=0,
+    ),
+    "night": Preset(
+        cohort=SyntheticCohort(
+            **{"pretrain": 600, "train": 100, "test": 50, "external": 50, "size": (66, 78, 63)},
+            **{"training_maps": 12, "test_maps": 2, "external_maps": 2},
+        ),
+        pretraining=read_config("night"),
+        cells={"probe": dict.fromkeys(ALL_TASKS, FRACTIONS)},
+        recipes={"probe": "exact", "finetune": "small"},
+        stability={sweep.name: sweep.levels for sweep in SWEEPS[:3]},
+    ),
     "full": Preset(
-        cohort=SyntheticCohort(pretrain=2000, train=1000, test=300, training_maps=12, test_maps=4, size=(96, 112, 92)),
+        cohort=SyntheticCohort(
+            **{"pretrain": 2000, "train": 1000, "test": 300, "external": 300, "size": (96, 112, 92)},
+            **{"training_maps": 12, "test_maps": 2, "external_maps": 2},
+        ),
         pretraining=_pretraining(
             "own-full-simclr", Network(), epochs=200, batch=32, rate=1e-4, hardware=Hardware(accelerator="auto")
         ),
         cells={"probe": dict.fromkeys(ALL_TASKS, FRACTIONS), "finetune": dict.fromkeys(ALL_TASKS, FRACTIONS)},
         recipes={"probe": "probe", "finetune": "paper"},
         stability={sweep.name: sweep.levels for sweep in SWEEPS},
-        seeds=(0, 1, 2),
     ),
 }

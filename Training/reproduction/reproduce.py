@@ -21,10 +21,12 @@ import sys
 import warnings
 from pathlib import Path
 
+from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError, ManifestError, TrainingError
+from BrainIACLib.resources import resource
 from Training.cohorts.open_data import write_open_manifest
 from Training.cohorts.simulated_patients import NOTE
-from Training.cohorts.synthetic import TUMOURS, draw_cohort, usable_label_maps
+from Training.cohorts.synthetic import EXTERNAL, TUMOURS, draw_cohort, usable_label_maps
 from Training.data.cache import Cache
 from Training.data.manifest import read_manifest
 from Training.data.standardising import Standardising
@@ -33,7 +35,9 @@ from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import work_in_processes
 from Training.downstream.studies import studies
 from Training.report import evaluate
+from Training.reproduction.designs import OPEN_DESIGNS
 from Training.reproduction.presets import PRESETS, Preset
+from Training.runs.cell import BUNDLED, TRIVIAL, Cell
 from Training.runs.layout import write_grid
 from Training.synthesis.template_grid import template_grid
 from Training.tasks import TASKS
@@ -64,39 +68,57 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
             raise ManifestError(f"'{options.cohort}' is no cohort: --cohort is {', '.join(COHORTS)}, or a CSV file.")
         read_manifest(options.cohort)  # said before anything that only the own pretraining needs
     if options.cohort == "synthetic" or options.brainiac is None:
-        maps = preset.cohort.training_maps + preset.cohort.test_maps
+        maps = preset.cohort.maps
         purpose = "The synthetic cohort" if options.cohort == "synthetic" else "The own pretraining (no --brainiac)"
         usable_label_maps(options.labelmaps, maps, purpose)  # said before any work
     cache = _cohort_cache(options, preset, work)
     brainiac = options.brainiac or _own_pretraining(options, preset, work)
     sources = {"BrainIAC": brainiac, "MedicalNet": options.medicalnet}
+    if options.cohort == "open":
+        sources[BUNDLED] = resource("Models", "sequence-starter")
     sources = {name: str(Path(source).resolve()) for name, source in sources.items() if source is not None}
     if "MedicalNet" not in sources:
         print("reproduce: no MedicalNet runs, because its file was not given (--medicalnet)")
     synthetic = options.cohort == "synthetic"
+    volumes = Cache(cache, verify=False)
     plan = Plan(
         cache=str(cache.resolve()),
         cohort=options.cohort if options.cohort in COHORTS else Path(options.cohort).stem,
         labels="simulated" if synthetic else "real",
         sources=sources,
         recipes=dict(preset.recipes),
-        external=tuple(options.external),
-        folds=preset.folds if options.cohort == "open" else 0,
+        external=(EXTERNAL,) if synthetic and preset.cohort.external else tuple(options.external),
         stability={name: list(levels) for name, levels in preset.stability.items()},
         device=options.device,
         command=command,
         simulated_note=NOTE if synthetic else "",
         saliency_patients=preset.saliency_patients,
         tumours=str((cache / TUMOURS).resolve()) if synthetic else "",
-        spacing_mm=template_grid(preset.cohort.size).spacing,
+        spacing_mm=template_grid(tuple(volumes.size)).spacing,
     )
-    runs = work / "runs"
+    tasks = _possible_tasks(volumes)
+    if options.cohort != "open":
+        cells = preset.wanted([*sources, "Scratch"], tasks)
+        return _work(plan, cells, work / "runs", options.out, options, preset.resamples)
+    status, there = 0, sorted(set(volumes.table["dataset"]))
+    for design in OPEN_DESIGNS:
+        if options.question and design.name not in options.question:
+            continue
+        print(f"reproduce: {design.name}: {design.says}", flush=True)
+        of_design = dataclasses.replace(plan, external=design.external(there), folds=design.folds)
+        asked = tuple(task for task in design.tasks if task in tasks)
+        cells = preset.wanted([*sources, "Scratch", *TRIVIAL], asked)
+        runs, out = work / f"runs-{design.name}", options.out / design.name
+        status |= _work(of_design, cells, runs, out, options, preset.resamples)
+    return status
+
+
+def _work(plan: Plan, cells: list[Cell], runs: Path, out: Path, options: argparse.Namespace, resamples: int) -> int:
+    """Train what is left of the cells, and write their report; 0 if every cell is finished."""
     write_plan(plan, runs)
-    tasks = _possible_tasks(Cache(cache, verify=False))
-    cells = preset.wanted([*sources, "Scratch"], tasks)
     write_grid(runs, cells)
     left = work_in_processes(runs, cells, options.processes)
-    status = evaluate.main(["--runs", str(runs), "--out", str(options.out), "--resamples", str(preset.resamples)])
+    status = evaluate.main(["--runs", str(runs), "--out", str(out), "--resamples", str(resamples)])
     if left:
         print(
             f"reproduce: {len(left)} of {len(cells)} runs are not finished, first {left[0].name}; its status.json in "
@@ -113,7 +135,8 @@ def _cohort_cache(options: argparse.Namespace, preset: Preset, work: Path) -> Pa
         manifest = write_open_manifest(options.data, work / "open.csv")
     from Training.data.prepare import cache_of_manifest
 
-    how = Standardising(size=preset.cohort.size)
+    size = read_contract(resource("Models", "sequence-starter")).encoder.input_size
+    how = Standardising(size=tuple(size) if options.cohort == "open" else preset.cohort.size)
     return cache_of_manifest(manifest, work / "cache", how=how, workers=options.processes)
 
 
@@ -125,6 +148,7 @@ def _synthetic_cache(options: argparse.Namespace, preset: Preset, work: Path) ->
 def _own_pretraining(options: argparse.Namespace, preset: Preset, work: Path) -> Path:
     """The model folder of a SimCLR pretraining on the simulated patients that are for nothing else."""
     from Training.ssl.callbacks import Stopped
+    from Training.ssl.monitor_curves import draw_monitors
     from Training.ssl.pretrain import pretrain
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it advertises
@@ -134,6 +158,7 @@ def _own_pretraining(options: argparse.Namespace, preset: Preset, work: Path) ->
         pretrain(preset.pretraining, Cache(cache, verify=False), work / "pretraining")
     except Stopped:  # a signal, acted on when the step was done and saved
         raise KeyboardInterrupt from None
+    draw_monitors(work / "pretraining")
     return work / "pretraining" / "last"
 
 
@@ -161,8 +186,9 @@ def _parser() -> argparse.ArgumentParser:
         "--preset",
         choices=list(PRESETS),
         default="small",
-        help="how large: ci shows in about 70 seconds that it runs; small takes about 4 minutes on two free cores (the "
-        "default); full is the paper's grid on three seeds, and wants a GPU",
+        help="how large: ci shows in about 70 seconds that it runs; small takes about 12 minutes on two free cores "
+        "(the default); frozen tunes no network: it solves heads on frozen encoders and on untrained features; night "
+        "pretrains for about nine core-hours; full is the paper's grid, and wants a GPU",
     )
     add("--seeds", type=int, nargs="+", help="of each cell, averaged with those in --out (the preset's)")
     add(
@@ -173,6 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--prepared-labelmaps", type=Path, help="folder that keeps them prepared (26 CPU seconds each, once)")
     add("--data", type=Path, default=Path("../shared/data"), help="folder with MANIFEST.csv, for the cohort open")
+    questions = [design.name for design in OPEN_DESIGNS]
+    add("--question", nargs="+", choices=questions, help="of the cohort open, these only")
     add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")
     add("--medicalnet", type=Path, help="MedicalNet's file, or the model folder made from it")
     add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on: tested apart")

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from BrainIACLib.errors import ResultsError
 from Training.tasks import TASKS
 
-INITIALISATIONS = ("BrainIAC", "MedicalNet", "Scratch")
+PAPER = ("BrainIAC", "MedicalNet", "Scratch")
+"""The paper's three initialisations (PROTOCOL P-13)."""
+BUNDLED = "Bundled"
+TRIVIAL = ("Blocks", "Histogram", "Constant")
+INITIALISATIONS = (*PAPER, BUNDLED, *TRIVIAL)
+"""In the order of tables and figures: beside the paper's, the bundled encoder and features without any training."""
+UNTRAINED = ("Scratch", *TRIVIAL)
 FRACTIONS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 MODES = ("finetune", "probe")
 SPLITS = ("train", "validation", "test", "external")
@@ -62,6 +68,6 @@ def paper_grid(seeds: Iterable[int] = (0,), modes: Iterable[str] = ("finetune",)
         for mode in modes
         for seed in seeds
         for task in TASKS
-        for initialisation in INITIALISATIONS
+        for initialisation in PAPER
         for fraction in FRACTIONS
     ]

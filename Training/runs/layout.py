@@ -46,10 +46,11 @@ survival   ``time`` in months, ``event`` 1 died, 0 censored; ``truth`` 1 died wi
 ``embeddings.npz``: ``embedding`` (n, features) float and ``row`` (n,), the row in predictions.csv, counted from 0. Not
 in a cross-validation of whole networks, whose folds have features of their own.
 
-``stability.csv`` (P-42): ``perturbation`` (one of ``UNPERTURBED_LEVEL``), ``level``,
-``split``, ``metric`` (the task's primary measure), ``value``: of the whole split, in a cross-validation too, where each
-case is perturbed for the network of the fold that tests it. Levels at which nothing is perturbed are in it too, with
-the metric of predictions.csv. A split for which the metric is not defined (one class alone) is left out.
+``stability.csv`` (P-42): ``perturbation`` (one of ``UNPERTURBED_LEVEL``), ``level``, ``split``, ``metric`` (the
+task's primary measure), ``value``: of the whole split, in a cross-validation too, where each case is perturbed for
+the network of the fold that tests it; optional ``low`` and ``high``, its interval over cases. Levels at which nothing
+is perturbed are in it too, with the metric of predictions.csv. A split for which the metric is not defined (one class
+alone) is left out.
 
 ``saliency/``: of test cases, in a cross-validation by the network of the fold that tests them.
 ``saliency/centre_of_mass.csv`` (P-36): ``patient``, ``sequence``, ``distance_mm``, ``threshold``.
@@ -102,6 +103,12 @@ def cell_folders(runs: Path) -> Iterator[Path]:
     if not runs.is_dir():
         raise ResultsError(f"there is no folder of runs at {runs}: write one with 'python -m Training finetune'")
     return (path for path in sorted(runs.iterdir()) if path.is_dir() and CELL_NAME.match(path.name))
+
+
+def finished(folder: Path) -> bool:
+    """Whether a cell's metrics.json, which is written last, is there; an empty one is what a full disk left."""
+    path = folder / "metrics.json"
+    return path.is_file() and path.stat().st_size > 0
 
 
 def write_config(runs: Path, cell: Cell, *, cohort: str, labels: str, recipe: dict, provenance: dict, **more) -> Path:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from BrainIACLib.errors import ResultsError
 from Training.runs.cell import HELD_OUT, SPLITS, Cell
-from Training.runs.layout import LABELS, UNPERTURBED_LEVEL, cell_folders, read_json
+from Training.runs.layout import LABELS, UNPERTURBED_LEVEL, cell_folders, finished, read_json
 from Training.tasks import TASKS
 
 _CONFIG_KEYS = ("task", "initialisation", "fraction", "seed", "mode", "cohort", "labels", "recipe", "provenance")
@@ -57,7 +57,7 @@ class Run:
 
 def read_runs(runs: Path) -> list[Run]:
     """All finished cells of a folder. Those still running are skipped; a damaged one is an error."""
-    found = [read_run(folder) for folder in cell_folders(runs) if (folder / "metrics.json").is_file()]
+    found = [read_run(folder) for folder in cell_folders(runs) if finished(folder)]
     _check_comparable(found)
     return found
 
@@ -126,6 +126,9 @@ def _table(path: Path, kinds: dict[str, type]) -> pd.DataFrame | None:
 
 def _stability(path: Path) -> pd.DataFrame | None:
     table = _table(path, {"perturbation": str, "level": float, "metric": str, "value": float, "split": str})
+    if table is not None:
+        for end in {"low", "high"} & set(table.columns):
+            table[end] = pd.to_numeric(table[end], errors="coerce")
     if table is not None and (unknown := set(table["perturbation"]) - set(UNPERTURBED_LEVEL)):
         raise ResultsError(f"{path} has the perturbation '{min(unknown)}', not one of {', '.join(UNPERTURBED_LEVEL)}")
     return table

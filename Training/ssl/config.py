@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
 
 from BrainIACLib.errors import TrainingError
 from Training.ssl.views import ViewRanges
@@ -72,6 +75,26 @@ class Pretraining:
     views: ViewRanges = field(default_factory=ViewRanges)
     monitoring: Monitoring = field(default_factory=Monitoring)
     hardware: Hardware = field(default_factory=Hardware)
+
+
+_PARTS = ("network", "optimisation", "views", "monitoring", "hardware")
+FOLDER = Path(__file__).resolve().parent.parent / "configs" / "pretrain"
+
+
+def read_config(name: str) -> Pretraining:
+    """The settings ``name`` of ``Training/configs/pretrain``, as the command line reads them."""
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    parts = {item.name: item.default_factory for item in dataclasses.fields(Pretraining) if item.name in _PARTS}
+
+    def value(given: object) -> object:
+        return tuple(given) if isinstance(given, list) else given
+
+    return Pretraining(
+        **{
+            key: parts[key](**{name: value(one) for name, one in given.items()}) if key in parts else given
+            for key, given in content.items()
+        }
+    )
 
 
 def refuse_impossible_settings(config: Pretraining) -> None:

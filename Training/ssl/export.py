@@ -22,7 +22,8 @@ from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.contracts import ModelContract, SourceContract, contract_to_json
 from BrainIACLib.errors import TrainingError
 from BrainIACLib.models.encoders import empty_encoder
-from Training.data.cache import Cache, write_whole
+from BrainIACLib.publishing import write_bytes
+from Training.data.cache import Cache
 from Training.data.fingerprints import Fingerprints, write_fingerprints
 from Training.data.standardising import standardising_of
 from Training.ssl.config import Network, Pretraining, as_plain
@@ -68,12 +69,12 @@ def export_encoder(
     except OSError as error:
         raise TrainingError(f"'{folder}' cannot be written ({error.strerror}); choose another --out.") from None
     try:
-        write_whole(incoming / "encoder.safetensors", weights)
-        write_whole(incoming / "contract.json", contract_to_json(contract).encode())
+        write_bytes(weights, incoming / "encoder.safetensors")
+        write_bytes(contract_to_json(contract).encode(), incoming / "contract.json")
         write_fingerprints(fingerprints, incoming)
         recipe = yaml.safe_dump({"step": step, **as_plain(config)}, sort_keys=False)
         card = f"{model_card(contract)}\n## Recipe\n\n```yaml\n{recipe}```\n\n## {TRAINED_ON}\n\n{FINGERPRINTS}\n"
-        write_whole(incoming / CARD, card.encode())
+        write_bytes(card.encode(), incoming / CARD)
         incoming.chmod(0o755)
         _put_in_place(incoming, folder)
     finally:

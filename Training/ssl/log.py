@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from BrainIACLib.errors import TrainingError
-from Training.data.cache import write_whole
+from BrainIACLib.publishing import write_bytes
 
 COLUMNS = (
     "step",
@@ -35,7 +35,7 @@ class CsvLog:
         """Forget what was logged after ``step``: the resumed run does it again."""
         rows = read_log(self._path)
         lines = [",".join(COLUMNS), *(",".join(row.values()) for row in rows if int(row["step"]) <= step)]
-        write_whole(self._path, ("\n".join(lines) + "\n").encode())
+        write_bytes(("\n".join(lines) + "\n").encode(), self._path)
 
     def add(self, **values: object) -> None:
         """One row; columns that are not given stay empty. Raises TrainingError where it cannot be written."""

@@ -19,7 +19,8 @@ from jsonargparse import ArgumentError, ArgumentParser
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from BrainIACLib.errors import BrainIACError, TrainingError
-from Training.data.cache import Cache, make_folder, write_whole
+from BrainIACLib.publishing import write_bytes
+from Training.data.cache import Cache, make_folder
 from Training.data.prepare import cache_of_manifest
 from Training.data.splits import refuse_overlaps
 from Training.ssl.batches import StepBatches, rows_to_train_on
@@ -64,7 +65,7 @@ def pretrain(config: Pretraining, cache: Cache, out: Path) -> None:
         say(f"No k-NN and no linear probe: too few labelled volumes for '{config.monitoring.label}'.")
     trainer.callbacks.append(RunCallback(config, cache, rows, watched, out))
     if trainer.is_global_zero:
-        write_whole(out / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False).encode())
+        write_bytes(yaml.safe_dump(as_plain(config), sort_keys=False).encode(), out / "config.yaml")
     module = SimCLR(config, cache.size, batches)
     trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
 

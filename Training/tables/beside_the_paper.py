@@ -9,7 +9,7 @@ from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.feature_clusters import feature_clusters
 from Training.evaluation.risk_groups import risk_groups
-from Training.runs.cell import INITIALISATIONS
+from Training.runs.cell import PAPER
 from Training.runs.reading import Run
 from Training.tables.published import COHORTS, LOG_RANK, PUBLISHED, Published, Value
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
@@ -36,7 +36,7 @@ def beside_the_paper(evaluation: Evaluation) -> Table:
             "what differs": differences(evaluation, SURVIVAL.name, split),
         }
         for (row_id, split), says in LOG_RANK.items()
-        for name in INITIALISATIONS
+        for name in PAPER
     ]
     note = (
         "Paper: Tak and others, preprint 2024; ids T-01 to T-16: rows of our list of its numbers. Our p is of "
@@ -45,7 +45,7 @@ def beside_the_paper(evaluation: Evaluation) -> Table:
     shown = [
         evaluation.number(published.task, published.split, published.measure, name, published.fraction)
         for published in PUBLISHED
-        for name in INITIALISATIONS
+        for name in PAPER
     ]
     note = f"{note} {no_width_note((one['low'], one['high']) for one in shown if one is not None)}".strip()
     simulated = any(run.simulated for run in evaluation.runs)
@@ -74,7 +74,7 @@ def differences(evaluation: Evaluation, task: str, split: str) -> str:
 
 def _rows(evaluation: Evaluation, published: Published) -> list[dict]:
     rows = []
-    for name, value in zip(INITIALISATIONS, published.values, strict=True):
+    for name, value in zip(PAPER, published.values, strict=True):
         ours, p = _ours(evaluation, published, name)
         subset = f", {published.subset}" if published.subset else ""
         rows.append(
@@ -115,7 +115,7 @@ def _ours(evaluation: Evaluation, published: Published, name: str) -> tuple[str,
         & (table["split"] == split)
         & (table["measure"] == measure.name)
         & (table["fraction"] == published.fraction)
-        & (table["a"] == INITIALISATIONS[0])
+        & (table["a"] == PAPER[0])
         & (table["b"] == name)
     ]
     return text, p_text(float(pair["p"].iloc[0])) if len(pair) else NOTHING
@@ -139,13 +139,13 @@ def _davies_bouldin(run: Run | None, split: str) -> str:
 
 
 def _com_distance(evaluation: Evaluation, published: Published, name: str) -> tuple[str, str]:
-    run, first = (_run_at(evaluation, published.task, one, published.fraction) for one in (name, INITIALISATIONS[0]))
+    run, first = (_run_at(evaluation, published.task, one, published.fraction) for one in (name, PAPER[0]))
     if run is None or run.centre_of_mass is None:
         return NO_RUN, NOTHING
     found = run.centre_of_mass
     own = found[found["sequence"] == published.subset].set_index("patient")["distance_mm"]
     text = f"{own.mean():.2f} mm"
-    if name == INITIALISATIONS[0] or first is None or first.centre_of_mass is None:
+    if name == PAPER[0] or first is None or first.centre_of_mass is None:
         return text, NOTHING
     other = first.centre_of_mass
     other = other[other["sequence"] == published.subset].set_index("patient")["distance_mm"]

@@ -12,7 +12,7 @@ from BrainIACLib.statistics.agreement import agreement
 from BrainIACLib.statistics.bootstrap import bootstrap
 from BrainIACLib.statistics.calibration import brier_score, calibration_error
 from BrainIACLib.statistics.survival import auc_at
-from Training.evaluation.evaluation import Evaluation
+from Training.evaluation.evaluation import Evaluation, constant_answers
 from Training.evaluation.feature_clusters import feature_clusters
 from Training.evaluation.risk_groups import risk_groups
 from Training.runs.cell import HELD_OUT, INITIALISATIONS
@@ -127,12 +127,8 @@ def agreement_table(evaluation: Evaluation) -> Table | None:
 
 def _error_of_the_median(run: Run, cases: pd.DataFrame) -> str:
     """MAE in years of answering each case with the median age of the (fold's) training and validation cases."""
-    known = run.predictions[run.predictions["split"].isin(("train", "validation"))]
-    if known.empty:
-        return NOTHING
-    folds = [table["fold"] if "fold" in table else np.zeros(len(table), int) for table in (known, cases)]
-    medians = known["truth"].groupby(folds[0]).median()
-    return f"{np.abs(cases['truth'].to_numpy() - medians.loc[folds[1]].to_numpy()).mean():.2f}"
+    answers = constant_answers(run, cases)
+    return NOTHING if answers is None else f"{np.abs(cases['truth'].to_numpy() - answers).mean():.2f}"
 
 
 def calibration_table(evaluation: Evaluation) -> Table | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from Training.evaluation.evaluation import Evaluation
-from Training.runs.cell import HELD_OUT, INITIALISATIONS
+from Training.evaluation.evaluation import Evaluation, constant_value
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
 from Training.tasks import TASKS
 from Training.tasks.measure import Measure
+
+LEAST_SEEDS = 3
+"""Of each cell, and of the pretraining, before a verdict is given."""
 
 MISSING = "missing"
 """What stands for a cell that was wanted and is not finished."""
@@ -63,7 +66,7 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
     table = evaluation.comparisons
     primary = {task: TASKS[task].primary for task in TASKS}
     rows, intervals = [], []
-    for row in table[(table["a"] == INITIALISATIONS[0]) & (table["b"] == INITIALISATIONS[2])].itertuples():
+    for row in table[(table["a"] == PAPER[0]) & (table["b"] == PAPER[2])].itertuples():
         measure = primary[row.task]
         if row.measure != measure.name:
             continue
@@ -76,21 +79,40 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
                 "training data": percent(row.fraction),
                 "BrainIAC - Scratch (95 % CI)": f"{measure.title}: {difference}",
                 "p, Holm": p_text(row.p_holm),
-                "pretraining": row.reason or _verdict(row.difference, row.p_holm, measure),
+                "pretraining": row.reason or _verdict(row, measure) + _beside_a_constant(evaluation, row, measure),
             }
         )
     if not rows:
         return None
     simulated = any(evaluation.simulated(task) for task in TASKS)
-    note = "Helps or harms: p below 0.05 after Holm's correction. No difference shown is not the same as no difference."
+    note = (
+        f"A verdict takes {LEAST_SEEDS} seeds, and p below 0.05 after Holm's correction. A seed draws the training "
+        "cases, the head, the order of the batches and the random weights of Scratch; hold-out and pretraining are the "
+        "same in all. A verdict on one pretraining is about that one. No difference shown does not mean no difference."
+    )
     note = f"{note} {no_width_note(intervals)}".strip()
     return Table("where_pretraining_helps", "Where pretraining helps", pd.DataFrame(rows), note, simulated)
 
 
-def _verdict(difference: float, p: float, measure: Measure) -> str:
-    if not p < 0.05:
+def _verdict(row, measure: Measure) -> str:
+    """In words; never from fewer than ``LEAST_SEEDS`` seeds, and in general only from as many pretrainings."""
+    if row.seeds < LEAST_SEEDS:
+        return f"no verdict: {row.seeds} seed{'s' if row.seeds > 1 else ''}, and it takes {LEAST_SEEDS}"
+    if not row.p_holm < 0.05:
         return "no difference shown"
-    return "helps" if (difference < 0) == measure.lower_is_better else "harms"
+    better = (row.difference < 0) == measure.lower_is_better
+    if row.pretrainings < LEAST_SEEDS:
+        return f"{'better' if better else 'worse'} with this one pretraining"
+    return "helps" if better else "harms"
+
+
+def _beside_a_constant(evaluation: Evaluation, row, measure: Measure) -> str:
+    """A remark where the pretrained model is no better than an answer that needs no image."""
+    own = evaluation.number(row.task, row.split, measure.name, row.a, row.fraction)
+    constant = constant_value(evaluation, row.task, row.split)
+    if own is None or constant is None or (own["value"] < constant) == measure.lower_is_better:
+        return ""
+    return "; no better than a constant answer"
 
 
 def subset_tables(evaluation: Evaluation) -> list[Table]:
@@ -138,10 +160,12 @@ def _wanted(evaluation: Evaluation, task: str) -> bool:
 
 def _performance(evaluation: Evaluation, task: str, split: str, measure: Measure) -> Table:
     fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == task})
+    wanted = {cell.initialisation for cell in evaluation.wanted}
+    names = [name for name in INITIALISATIONS if name in PAPER or name in wanted]
     rows, reasons = [], set()
     for fraction in fractions:
         row = {"training data": percent(fraction)}
-        for name in INITIALISATIONS:
+        for name in names:
             number = evaluation.number(task, split, measure.name, name, fraction)
             if number is None:
                 wanted = any(

@@ -36,8 +36,10 @@ class SequenceTask(Task):
     measures = (BALANCED_ACCURACY_OF_CLASSES,)
     in_brief = ("one scan of\nany sequence", "four classes")
     classes = STANDARD_NAMES
+    kind = "classification"
     probabilistic = True
     grouped_by = "sequence"
+    chance = 1 / len(STANDARD_NAMES)
 
     def fitting(self, scans: pd.DataFrame) -> pd.Series:
         """Of any of the four sequences."""

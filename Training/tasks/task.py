@@ -71,8 +71,10 @@ class Task(ABC):
     outputs : of the head.
     measures : the primary one first. The best checkpoint has its best value on the validation cases (P-15, C-01).
     in_brief : a case, and the answer, in two or three words for Fig 1C.
+    kind : "regression" or "classification", of a linear head that is solved.
     classes : of a softmax, in the order of the outputs.
     two_class, probabilistic : the answer is one probability; or one, or several that sum to 1.
+    chance : the primary measure of any constant answer, where all have the same.
     grouped_by : what ``groups`` tells apart; None where a task has no groups.
     """
 
@@ -85,9 +87,11 @@ class Task(ABC):
     measures: tuple[Measure, ...]
     in_brief: tuple[str, str]
     classes: tuple[str, ...] | None = None
+    kind = "regression"
     two_class = False
     probabilistic = False
     grouped_by: str | None = None
+    chance: float | None = None
 
     @property
     def title(self) -> str:
@@ -190,8 +194,10 @@ class Task(ABC):
 class TwoClassTask(Task):
     """The probability of label 1: binary cross-entropy on logits (eq 3)."""
 
+    kind = "classification"
     two_class = True
     probabilistic = True
+    chance = 0.5
 
     def loss(self, outputs: Tensor, targets: Tensor, scale: TargetScale) -> Tensor:
         """Binary cross-entropy."""

@@ -69,9 +69,7 @@ def _summary(document: StudyDocument) -> str:
     aside = sum(bool(row.set_aside) for row in document.series)
     total = len(document.series)
     counted = f'<p class="soft">{total} series, {total - aside} analyzed, {aside} set aside.</p>'
-    doubts = (
-        f"<h3>Check these</h3>{warnings(found)}" if found else '<p class="soft">Header and images fit together.</p>'
-    )
+    doubts = f"<h3>Check these</h3>{warnings(found)}" if found else f'<p class="soft">{_no_doubts(document)}</p>'
     missing = [f"{text(task)}: {text(why)}" for task, why in document.not_answered.items()]
     without = f"<h3>Not answered</h3>{items(missing)}" if missing else ""
     nothing = "" if cards else "<p><strong>No series of this study could be used.</strong></p>"
@@ -113,8 +111,12 @@ def _card_of_slot(slot: str, row: SeriesRow, why: str) -> str:
 
 
 def _relation(row: SeriesRow) -> str:
+    return _tag(row, _RELATIONS[row.relation])
+
+
+def _tag(row: SeriesRow, words: str) -> str:
     kind = row.relation if row.relation in ("agree", "disagree") else "doubt" if row.relation == "unsure" else ""
-    return f'<span class="tag {kind}">{text(_RELATIONS[row.relation])}</span>'
+    return f'<span class="tag {kind}">{text(words)}</span>'
 
 
 def _series(document: StudyDocument) -> str:
@@ -147,7 +149,7 @@ def _series_row(row: SeriesRow) -> str:
     return (
         f'<tr class="{kind}"><th scope="row">{text(row.key)}{described}</th><td>{text(row.name or "unknown")}</td>'
         f'<td class="wide">{header}</td>'
-        f"<td>{text(image)}</td><td>{_relation(row)}</td>"
+        f"<td>{text(image)}</td><td>{_tag(row, row.relation)}</td>"
         f'<td class="number">{text(size)}</td><td class="number">{text(voxel)}</td><td>{text(done)}{said}</td></tr>'
     )
 

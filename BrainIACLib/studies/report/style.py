@@ -14,7 +14,8 @@ a { color:var(--accent); } a:focus-visible, summary:focus-visible,
 .skip { position:absolute; left:-999px; } .skip:focus { position:static; padding:.5rem; display:block; }
 main, header, footer { max-width:66rem; margin:0 auto; padding:0 1rem; }
 header { padding-top:1.25rem; } h1 { font-size:1.6rem; margin:0; } h2 { font-size:1.2rem; margin:0 0 .6rem; }
-h3 { font-size:1.02rem; margin:0 0 .35rem; }
+h3 { font-size:1.02rem; margin:.8rem 0 .35rem; }
+.card h3 { margin-top:0; }
 .meta { color:var(--soft); margin:.15rem 0 .6rem; }
 .research { border-left:4px solid var(--warn); background:var(--warnbg); padding:.5rem .8rem; margin:.6rem 0 0; }
 nav ul { display:flex; flex-wrap:wrap; gap:.3rem 1.1rem; list-style:none; margin:.8rem 0 0; padding:0; }
@@ -63,10 +64,11 @@ dl { display:grid; grid-template-columns:max-content 1fr; gap:.2rem 1rem; margin
   body { font-size:10pt; background:#fff; color:#000; } nav, .skip { display:none; } main, header,
   footer { max-width:none; padding:0; }
   section { border:0; border-top:1px solid var(--line); border-radius:0; padding:.6rem 0; margin:.4rem 0; }
-  figure, .card h3, .answers li, tr { break-inside:avoid; } h2, h3 { break-after:avoid; }
+  figure, .card, .answers li, tr { break-inside:avoid; } h2, h3 { break-after:avoid; }
   .scroll { overflow:visible; }
   figure img { max-width:150mm; }
-  .beside { grid-template-columns:3fr 2fr; } td.wide { min-width:0; } table { font-size:8.5pt; }
+  .beside { grid-template-columns:3fr 2fr; } td.wide { min-width:42mm; } td .soft { font-size:8pt; }
+  .tag { white-space:normal; } table { font-size:8.5pt; }
   .bar { print-color-adjust:exact;
   -webkit-print-color-adjust:exact; } }
 """

@@ -15,7 +15,7 @@ from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import ModelError
 from BrainIACLib.job import Job
-from BrainIACLib.predictor import versions
+from BrainIACLib.provenance import versions
 from BrainIACLib.worker.answering import answer
 from BrainIACLib.worker.device import pick_device
 from BrainIACLib.worker.requests import DownloadModel, Forget, ImportCheckpoint, InspectCheckpoint, Status

@@ -6,8 +6,10 @@ import dataclasses
 from typing import Any
 
 from BrainIACLib.job import Job
-from BrainIACLib.predictor import Explanation, Prediction, Predictor
+from BrainIACLib.predictions import Explanation, Prediction
+from BrainIACLib.predictor import Predictor
 from BrainIACLib.scans import write_image, write_transform
+from BrainIACLib.trust.findings import Trust
 from BrainIACLib.worker.answering import answer
 from BrainIACLib.worker.requests import Examine, Explain, Predict, PrepareStudy, Save, Steps
 from BrainIACLib.worker.scan_files import on_grid
@@ -49,14 +51,15 @@ def examine(request: Examine, session: Session, job: Job) -> dict[str, Any]:
     """Spread, stability and the sanity check of the map."""
     from BrainIACLib.examination import examine, sanity_check
 
-    def both(predictor: Predictor) -> dict[str, Any]:
-        found = examine(
+    def both(predictor: Predictor) -> Trust:
+        spread, stability = examine(
             predictor, request.task, request.scans, request.label, model_id=request.model, job=job.part(0.0, 0.8)
         )
         job.report("sanity check of the map", 0.8)
-        return found | {"sanity_check": sanity_check(predictor, **_of_map(request, request.label))}
+        checked = sanity_check(predictor, **_of_map(request, request.label))
+        return Trust(spread=spread, stability=stability, sanity_check=checked)
 
-    return {"trust": session.with_study(both, job)}
+    return {"trust": session.with_study(both, job).to_json()}
 
 
 @answer.register
@@ -76,7 +79,7 @@ def save(request: Save, session: Session, job: Job) -> dict[str, Any]:
 
     predictor, prediction, explanation = session.with_study(answer_and_map, job)
     job.report("writing", mapped_to)
-    scan, standardised = predictor.scans[request.scan], predictor.standardised[request.scan]
+    scan, standardised = predictor.study.scans[request.scan], predictor.study.standardised[request.scan]
     result = write_results(scan, standardised, prediction, explanation, request.folder)
     return {"result": str(result), "prediction": prediction.to_json(), "note": session.note}
 
@@ -84,7 +87,7 @@ def save(request: Save, session: Session, job: Job) -> dict[str, Any]:
 @answer.register
 def steps(request: Steps, session: Session, job: Job) -> dict[str, Any]:
     """What the model saw of a scan, as files."""
-    done = session.with_study(lambda predictor: predictor.standardised[request.scan], job)
+    done = session.with_study(lambda predictor: predictor.study.standardised[request.scan], job)
     native_mask = on_grid(done.native_mask, session.grid(request.scan))
     paths = {}
     for name, image in {"image": done.image, "mask": done.mask, "native_mask": native_mask}.items():
@@ -106,11 +109,14 @@ def _prediction(predictor: Predictor, request: Predict | Save, scan: str, job: J
         accept_missing=request.accept_missing,
         age_years=request.age_years,
     )
-    found = dict(prediction.trust)
+    found = prediction.trust
     if request.trust:
-        found |= examine(predictor, request.task, request.scans, prediction.label, model_id=request.model, job=job)
+        spread, stability = examine(
+            predictor, request.task, request.scans, prediction.label, model_id=request.model, job=job
+        )
+        found = dataclasses.replace(found, spread=spread, stability=stability)
     if request.sanity:
-        found["sanity_check"] = sanity_check(
+        checked = sanity_check(
             predictor,
             request.task,
             request.scans,
@@ -119,6 +125,7 @@ def _prediction(predictor: Predictor, request: Predict | Save, scan: str, job: J
             model_id=request.model,
             seed=request.seed,
         )
+        found = dataclasses.replace(found, sanity_check=checked)
     return dataclasses.replace(prediction, trust=found)
 
 

@@ -1,0 +1,94 @@
+"""The workers of a Dask scheduler, on a cluster or in a cloud that has one; they share a file system with this process.
+
+A few cases a worker are on their way at a time, so that the scheduler's memory does not grow with the cohort. A worker
+that dies is restarted by its nanny, and its case tried again by others; one that kills them is recorded as failed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+
+from BrainIACLib.batch.work import BUSY, Outcome, Work
+from BrainIACLib.errors import BrainIACError, in_a_sentence
+
+AHEAD = 3  # cases a thread of a worker that are on their way
+SECONDS_TO_CONNECT = 30
+KILLED = "It killed the Dask workers that were at it, perhaps for want of memory; run it where there is more."
+
+_works: dict[tuple[str, str], Work] = {}  # of a worker's process: its models stay warm
+_one_at_a_time = threading.Lock()  # a predictor keeps one study
+
+
+def run_on_dask(
+    work: Work,
+    run: str,
+    numbers: Iterable[int],
+    told: Callable[[Outcome], None],
+    address: str,
+    retry_failed: bool = False,
+    process: Callable | None = None,
+) -> None:
+    """Answer the cases on the workers of the scheduler at ``address``.
+
+    Raises
+    ------
+    BrainIACError : distributed is not installed, or the scheduler cannot be reached any more; what is done is kept.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise BrainIACError('Dask needs distributed: pip install "distributed".') from None
+    try:
+        client = distributed.Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise BrainIACError(f"The Dask scheduler '{address}' cannot be reached ({in_short(error)}).") from None
+    with client:
+        todo, again = iter(numbers), []
+        arguments = (str(work.out), run, retry_failed, process)
+        room = AHEAD * max(1, sum(client.nthreads().values()))
+        asked = {}
+        futures = distributed.as_completed(loop=client.loop, raise_errors=False)
+
+        def ask(count: int) -> None:
+            for number in islice(todo, count):
+                future = client.submit(answer, number, *arguments, pure=False)
+                asked[future] = number
+                futures.add(future)
+
+        ask(room)
+        for future in futures:
+            if client.status != "running":
+                raise BrainIACError(f"The Dask scheduler '{address}' was lost; what is done is kept. Run it again.")
+            number = asked.pop(future)
+            if future.status == "finished":
+                outcome = future.result()
+                if outcome.status == BUSY:
+                    again.append(number)
+                else:
+                    told(outcome)
+            elif future.status == "error":
+                error = future.exception()
+                killed = type(error).__name__ == "KilledWorker"
+                sentence = KILLED if killed else in_a_sentence(error)
+                told(work.give_up(number, sentence))
+            else:
+                raise BrainIACError(f"The Dask scheduler '{address}' was lost; what is done is kept. Run it again.")
+            ask(1)
+    if again:  # another run had them: what it did not finish is left for the next one
+        work.ledger.refresh()
+
+
+def answer(number: int, out: str, run: str, retry_failed: bool, process: Callable | None = None) -> Outcome:
+    """In a worker."""
+    with _one_at_a_time:
+        if (out, run) not in _works:
+            _works[out, run] = Work(Path(out), run, process)
+        return _works[out, run].one(number, retry_failed)
+
+
+def in_short(error: Exception) -> str:
+    """The first line of what a library says."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,42 @@
+"""The networks and statistics of installed models, each read from its file once."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
+from BrainIACLib.trust.novelty import Novelty, read_novelty
+
+if typing.TYPE_CHECKING:
+    import torch
+
+
+class LoadedModels:
+    """Kept warm on one device. ``folders``: of installed models, where an encoder may lie beside its head's folder."""
+
+    def __init__(self, device: str, folders: Path | Sequence[Path] | None):
+        self._device, self._folders = device, folders
+        self._nets: dict[tuple[str, str, str], torch.nn.Module] = {}
+        self._encoders: dict[tuple[str, str], torch.nn.Module] = {}  # by sha256 and kind of embedding
+        self._novelties: dict[str, Novelty] = {}
+
+    def net(self, model: InstalledModel) -> "torch.nn.Module":
+        """Encoder and head; models whose encoders are the same file share one net of it."""
+        contract, head = model.contract.encoder, model.contract.head
+        key = (contract.sha256, contract.embedding, head.sha256 if head else "")  # two models may claim one id
+        if key not in self._nets:
+            same = (contract.sha256, contract.embedding)
+            net = load_model(model, self._folders, self._encoders.get(same)).to(self._device)
+            self._encoders[same], self._nets[key] = net.encoder, net
+        return self._nets[key]
+
+    def novelty(self, model: InstalledModel, size: int) -> Novelty | None:
+        """The statistics of the training embeddings (of ``size`` numbers); None if the head has none."""
+        head = model.contract.head
+        if head is None or head.ood_stats is None:
+            return None
+        if head.ood_sha256 not in self._novelties:
+            self._novelties[head.ood_sha256] = read_novelty(model.folder / head.ood_stats, head.ood_sha256, size)
+        return self._novelties[head.ood_sha256]

@@ -1,0 +1,79 @@
+"""What is known of an answer, in sentences: one set of functions for command line, panel, picture and page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from BrainIACLib.trust.findings import Measured, SanityCheck, Spread, Stability
+
+SMALL_CHANGE = 0.05  # of a probability
+SIMILAR_MAPS = 0.5  # rank correlation of a map with that of shuffled weights
+DISTANCE = (
+    "distance from the training cases; 1 is the edge of what the head was trained on (95 % of the training cases lie "
+    "within)"
+)
+
+
+def coverage(found: Measured) -> str:
+    """What was asked for and on what it was measured: no more is known of other cases."""
+    cases = f"held-out cases of the training's kind ({', '.join(found.sets) or 'its sets are not named'})"
+    measured = f"not measured on {cases}" if found.measured is None else f"it did in {found.measured:.0%} of {cases}"
+    return f"is meant to hold the truth in {found.asked:.0%} of cases like those of the training; {measured}"
+
+
+def spread(found: Spread) -> str:
+    """What small variants do to the answer."""
+    changes = [abs(number - found.numbers[0]) for number in found.numbers]
+    return _change("a left-right flip and shifts by one voxel", max(changes), found.numbers[0], found.unit)
+
+
+def stability(found: Stability) -> str:
+    """What a perturbation does to the answer."""
+    name = "Gibbs ringing" if found.perturbation == "gibbs" else found.perturbation
+    return _change(f"changes of {name}", found.largest_change, found.number, found.unit)
+
+
+def sanity_check(found: SanityCheck) -> str:
+    """Whether the saliency map depends on the model."""
+    if found.rank_correlation is None:
+        return "One of the maps is the same everywhere: whether they depend on the weights cannot be told."
+    if found.rank_correlation > SIMILAR_MAPS:
+        return (
+            "The map stays much the same when the model's weights are shuffled: it shows the scan's edges more than "
+            "what the model has learned; do not read it as a reason."
+        )
+    return "The map changes when the model's weights are shuffled, as it should."
+
+
+def _change(what: str, change: float, number: float, unit: str | None) -> str:
+    if unit is not None:
+        return f"Under {what} the answer moves by up to {change:.1f} {unit}."
+    verdict = "holds" if change <= SMALL_CHANGE else f"moves by up to {change:.2f}"
+    return f"Under {what} the probability ({number:.2f}) {verdict}."
+
+
+def stated(trust: Mapping[str, Any]) -> Sequence[str]:
+    """The lines about what ``Trust.to_json`` gave: set, interval and distance; older documents may lack any.
+
+    >>> print(*stated({"novelty": {"score": 0.5, "warn_above": 1.2}}))
+    Distance from the training cases: 0.50; 95 % of them lie below 1, and above 1.20 a warning is given
+    """
+    lines = []
+    if one := trust.get("prediction_set"):
+        lines.append(f"Prediction set: {', '.join(one['classes'])}; it {one['meaning']}")
+    if one := trust.get("prediction_interval"):
+        lines.append(f"Prediction interval: {one['low']:.1f} to {one['high']:.1f} {one['unit']}; it {one['meaning']}")
+    if one := trust.get("novelty"):
+        lines.append(
+            f"Distance from the training cases: {one['score']:.2f}; 95 % of them lie below 1, and above "
+            f"{one['warn_above']:.2f} a warning is given"
+        )
+    return lines
+
+
+def examined(trust: Mapping[str, Any]) -> Sequence[str]:
+    """The lines about what was examined on request, of the same document."""
+    asked = [trust.get("spread"), *trust.get("stability", {}).values(), trust.get("sanity_check")]
+    return [found["meaning"] for found in asked if found]

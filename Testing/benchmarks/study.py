@@ -1,0 +1,197 @@
+"""What a study costs, how often header rules are right: ``python -m Testing.benchmarks.study --data ../shared/data``.
+
+A study of twelve DICOM series is written from real scans and headers: six usable ones (voxels of three patients under
+one identity: T1, T1CE, T2, FLAIR, a coarse T1, a T2 with the header of a PD), and six to set aside (localizer,
+screenshot, map, projection, fragment, a copy). Measured: wall time by step, the slowest series and step, the sum of
+single runs on the same series (models loaded anew, folder read anew), peak memory, size of the page, cost of DICOM
+objects; the overhead of the node around one study; agreement of the header rules with real headers and with
+dcm-classifier; enhancement of real pairs. Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource as process_resources
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import SimpleITK as sitk
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library" / "studies"))
+from fabricated_study import FLAIR, LOCALIZER, MPRAGE, MPRAGE_CE, TSE_T2, FabricatedStudy, read, secondary_capture
+from headers import PROTOCOLS, header_of, public_rows
+
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.studies.analysis import StudyOptions, analyze_open_study
+from BrainIACLib.studies.enhancement import share_that_rose
+from BrainIACLib.studies.header_facts import facts_of
+from BrainIACLib.studies.header_rules import class_of
+from BrainIACLib.studies.opening import open_study
+from BrainIACLib.studies.report import report_page
+
+PD = {**TSE_T2, "EchoTime": 15}
+SAMPLES = 10
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of real scans (MANIFEST.csv)")
+    parser.add_argument("--part", choices=("rules", "enhancement", "study", "node"), action="append")
+    options = parser.parse_args()
+    parts = options.part or ("rules", "enhancement", "study", "node")
+    if "rules" in parts:
+        rules()
+    if "enhancement" in parts:
+        enhancement(options.data)
+    with tempfile.TemporaryDirectory() as folder:
+        if "study" in parts:
+            twelve_series(twelve(Path(folder, "twelve"), options.data))
+        if "node" in parts:
+            node(Path(folder))
+
+
+def twelve(folder: Path, data: Path) -> Path:
+    """The study of twelve series, six of them usable."""
+    scans, multiseq = data / "scans", data / "multiseq"
+    study = FabricatedStudy(folder)
+    t1 = read(scans / "ds002748_sub-63_T1w.nii.gz")
+    study.add(t1[:, :, 60:63], LOCALIZER)
+    study.add(t1, MPRAGE)
+    for name, tags in (("01476_T1CE", MPRAGE_CE), ("01476_T2", TSE_T2), ("01476_FLAIR", FLAIR), ("01478_T2", PD)):
+        study.add(read(multiseq / f"BraTS2021_{name}.nii.gz"), tags)
+    coarse = sitk.BinShrink(sitk.Cast(t1, sitk.sitkFloat32), [1, 1, 4])
+    study.add(coarse, MPRAGE)
+    secondary_capture(study)
+    study.add(t1, {**MPRAGE, "ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "FA"]})
+    study.add(t1, {**MPRAGE, "ImageType": ["DERIVED", "PRIMARY", "PROJECTION IMAGE", "MIP"]})
+    study.add(t1[:, :, 60:65], MPRAGE)
+    study.add(t1, MPRAGE)  # the same images again
+    return study.folder
+
+
+def twelve_series(folder: Path) -> None:
+    """Wall times, memory, size."""
+    started = time.perf_counter()
+    predictor = Predictor("cpu")
+    with open_study([folder]) as study:
+        opened = time.perf_counter() - started
+        analyzed = analyze_open_study(study, predictor, StudyOptions(samples=SAMPLES))
+        whole = time.perf_counter() - started
+        page_started = time.perf_counter()
+        page = report_page(analyzed)
+        paged = time.perf_counter() - page_started
+        objects = objects_seconds(analyzed)
+        single = sum(
+            single_run(folder, found.dicom.uid) for found in analyzed.found.values() if found.key in analyzed.scans
+        )
+    document = analyzed.document
+    slowest = max(document.series, key=lambda row: row.seconds)
+    peak = process_resources.getrusage(process_resources.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"\n| twelve series, {len(analyzed.scans)} usable | |\n|---|---|")
+    rows = {
+        "whole, wall": f"{whole:.1f} s",
+        "reading all headers": f"{opened:.1f} s",
+        **{f"step: {name}": f"{seconds:.1f} s" for name, seconds in document.seconds.items()},
+        "slowest series": f"{slowest.key} ({slowest.name}), {slowest.seconds:.1f} s",
+        "the page": f"{paged:.1f} s, {len(page.encode()) / 1e6:.2f} MB with {len(document.slots)} sequences",
+        "DICOM objects": objects,
+        "sum of single runs": f"{single:.1f} s",
+        "study over the sum": f"{whole / single:.2f}",
+        "peak memory of the process": f"{peak:.2f} GiB",
+    }
+    for name, value in rows.items():
+        print(f"| {name} | {value} |")
+
+
+def objects_seconds(analyzed) -> str:
+    """Time and size of the DICOM objects, where highdicom is installed."""
+    try:
+        from BrainIACLib.dicom_objects import make_objects
+    except ImportError:
+        return "highdicom is not installed"
+    started = time.perf_counter()
+    made = make_objects(analyzed)
+    size = sum(len(one.PixelData) for one in made.objects.values() if "PixelData" in one) / 1e6
+    return f"{time.perf_counter() - started:.1f} s, {len(made.objects)} objects, {size:.0f} MB"
+
+
+def single_run(folder: Path, uid: str) -> float:
+    """One series alone, from the folder to its map, with the models loaded anew as a process of its own would."""
+    from BrainIACLib.scans import read_scan
+
+    started = time.perf_counter()
+    predictor = Predictor("cpu")
+    predictor.set_study({"one": read_scan(folder, series_uid=uid)})
+    answer = predictor.predict("sequence", "one")
+    predictor.explain("sequence", "one", answer.label, SAMPLES)
+    return time.perf_counter() - started
+
+
+def node(folder: Path) -> None:
+    """What the node adds to one study: receiving over loopback and the queue, around an analysis that takes no time."""
+    from BrainIACLib.dicom_network.inbox import Inbox
+    from BrainIACLib.dicom_network.node import Node, NodeOptions
+    from BrainIACLib.dicom_network.receiving import start_receiver
+    from BrainIACLib.dicom_network.sending import Destination, send
+    from BrainIACLib.resources import resource
+
+    study = FabricatedStudy(folder / "sent")
+    for name, tags in (("T1", MPRAGE), ("T1CE", MPRAGE_CE)):
+        study.add(read(resource("SampleData", f"simulated_{name}.nii.gz")), tags)
+    files = sorted(study.folder.rglob("*.dcm"))
+    inbox = Inbox(folder / "inbox")
+    server = start_receiver(inbox, "BRAINIAC", "127.0.0.1", 0, (), None, lambda name: None)
+    started = time.perf_counter()
+    send(files, Destination("BRAINIAC", "127.0.0.1", server.server_address[1]), "BENCH", lambda file: None)
+    received = time.perf_counter() - started
+    server.shutdown()
+    done = threading.Event()
+    queue = Node(inbox, NodeOptions("BRAINIAC", 0.0), lambda images, report, label: done.set() or "done")
+    started = time.perf_counter()
+    queue.look()
+    looked = time.perf_counter() - started
+    print("\n| node, one study | |\n|---|---|")
+    each = 1000 * received / len(files)
+    print(f"| receiving {len(files)} images, each on the disk | {received:.2f} s, {each:.1f} ms an image |")
+    print(f"| finding what is due | {looked:.3f} s |")
+    print(f"| found due | {'yes' if done.is_set() else '**no**'} |")
+
+
+def rules() -> None:
+    """Agreement per class with a person's reading of real headers and with an independent classifier."""
+    real, oracle = Counter(), Counter()
+    for row in public_rows():
+        real[row["kind"], class_of(facts_of(header_of(row))[-1]).name == row["kind"]] += 1
+    print("\n| kind | real headers named right | protocols on which dcm-classifier agrees |\n|---|---|---|")
+    try:
+        from test_studies_header_rules import SHARED_KINDS, oracle_kind
+
+        with tempfile.TemporaryDirectory() as folder:
+            for number, row in enumerate(row for row in PROTOCOLS if row["kind"] in SHARED_KINDS):
+                header = header_of(row)
+                oracle[
+                    row["kind"], oracle_kind(header, Path(folder, str(number))) == class_of(facts_of(header)[-1]).name
+                ] += 1
+    except ImportError:
+        print("| dcm-classifier is not installed | | |")
+    for kind in sorted({kind for kind, _ in (*real, *oracle)}):
+        cells = [f"{count[kind, True]} of {count[kind, True] + count[kind, False]}" for count in (real, oracle)]
+        print(f"| {kind} | {cells[0]} | {cells[1]} |")
+
+
+def enhancement(data: Path) -> None:
+    """The share of the brain that rose from T1 to T1CE in every patient of the data."""
+    print("\n| patient | share of the brain that rose |\n|---|---|")
+    for after in sorted((data / "multiseq").glob("*_T1CE.nii.gz")):
+        before = after.with_name(after.name.replace("T1CE", "T1"))
+        share = share_that_rose(*(sitk.ReadImage(str(file), sitk.sitkFloat32) for file in (before, after)))
+        print(f"| {after.name.removesuffix('_T1CE.nii.gz')} | {share:.4f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The same batch on a real Dask cluster of this computer, and on submitit's local executor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
+
+from batch_cases import COUNTED, counting, dying, waiting
+
+from BrainIACLib.batch.cases import cases_of
+from BrainIACLib.batch.layout import begin_dataset
+from BrainIACLib.batch.settings import Settings
+from BrainIACLib.batch.work import Work, begin
+from BrainIACLib.errors import BrainIACError
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes by signals")
+
+
+@pytest.fixture
+def batch(tmp_path, monkeypatch):
+    """Eight cases, of which one is bad."""
+    monkeypatch.setattr(Settings, "key", lambda self: "key")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(Path(__file__).parent), *sys.path)))
+    for number in range(8):
+        (tmp_path / f"{number}.nii").write_bytes(b"bad" if number == 5 else b"scan %d" % number)
+    (tmp_path / "cohort.csv").write_text("scan,patient\n" + "".join(f"{n}.nii,p{n}\n" for n in range(8)))
+    out = tmp_path / "out"
+    begin_dataset(out, tmp_path / "cohort.csv")
+    return out, begin(out, cases_of(tmp_path / "cohort.csv"), Settings())
+
+
+def check(out, run, outcomes):
+    assert sorted(outcome.status for outcome in outcomes) == ["done"] * 7 + ["failed"]
+    done = (out / COUNTED).read_text().split()
+    assert sorted(done) == sorted(set(done)) == [f"{number}.nii" for number in range(8) if number != 5]
+    assert list(Work(out, run).left()) == []
+
+
+def test_on_submitit(batch):
+    pytest.importorskip("submitit", reason="needs the 'cluster' extra")
+    from BrainIACLib.batch.slurm_engine import run_on_slurm
+
+    out, run = batch
+    work, outcomes = Work(out, run), []
+    numbers = list(work.left())
+    run_on_slurm(work, run, numbers, outcomes.append, "cluster=local,jobs=2,mem_gb=1", process=counting)
+    check(out, run, outcomes)
+
+
+@pytest.mark.parametrize("text", ["jobs", "jobs=none", "=3", "jobs=0"])
+def test_options_of_slurm_that_cannot_be_read_are_named(text):
+    from BrainIACLib.batch.slurm_engine import parameters_of
+
+    with pytest.raises(BrainIACError, match="--slurm"):
+        parameters_of(text)
+
+
+@pytest.fixture
+def cluster():
+    distributed = pytest.importorskip("distributed", reason="needs the 'cluster' extra")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        yield cluster
+
+
+def test_on_dask_also_where_a_worker_is_killed_in_the_middle(batch, cluster):
+    from BrainIACLib.batch.dask_engine import run_on_dask
+
+    out, run = batch
+    work, outcomes = Work(out, run), []
+
+    def told(outcome):
+        if not outcomes:
+            os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+        outcomes.append(outcome)
+
+    run_on_dask(work, run, list(work.left()), told, cluster.scheduler_address, process=waiting)
+    check(out, run, outcomes)
+
+
+def test_a_case_that_kills_dask_workers_is_recorded(batch, cluster):
+    from BrainIACLib.batch.dask_engine import run_on_dask
+
+    out, run = batch
+    (out.parent / "3.nii").write_bytes(b"deadly")
+    work, outcomes = Work(out, run), []
+    run_on_dask(work, run, list(work.left()), outcomes.append, cluster.scheduler_address, process=dying)
+    assert sorted(outcome.status for outcome in outcomes) == ["done"] * 6 + ["failed"] * 2
+    assert any("killed the Dask workers" in outcome.sentence for outcome in outcomes)
+
+
+def test_a_scheduler_that_is_not_there_is_named(batch, monkeypatch):
+    pytest.importorskip("distributed", reason="needs the 'cluster' extra")
+    from BrainIACLib.batch import dask_engine
+
+    monkeypatch.setattr(dask_engine, "SECONDS_TO_CONNECT", 1)
+    out, run = batch
+    with pytest.raises(BrainIACError, match=r"Dask scheduler 'tcp://127.0.0.1:1' cannot be reached"):
+        dask_engine.run_on_dask(Work(out, run), run, [0], print, "tcp://127.0.0.1:1")

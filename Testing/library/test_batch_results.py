@@ -1,0 +1,250 @@
+"""What a batch leaves: names of BIDS, the numbers of ``embed``, tables that ``train-head`` reads, a page that works."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from functools import partial
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from small_encoder import install_small_encoder
+
+pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
+
+from BrainIACLib.batch import one_case
+from BrainIACLib.batch.cases import BatchCase, cases_of
+from BrainIACLib.batch.index import DECISIONS, EMBEDDINGS, update_index, write_embeddings, write_failures
+from BrainIACLib.batch.layout import Names, begin_dataset
+from BrainIACLib.batch.quality_page import MOST_PICTURES, write_page
+from BrainIACLib.batch.settings import Settings
+from BrainIACLib.batch.site_check import check_sites
+from BrainIACLib.batch.work import Work, begin
+from BrainIACLib.checkpoints.installed import find_encoder
+from BrainIACLib.embeddings.cohort import read_cohort
+from BrainIACLib.embeddings.files import read_table
+from BrainIACLib.embeddings.store import embed_cohort
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+
+OFFICIAL = PreprocessingOptions(preset="official")
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """Three scans and a file that is none, prepared as stored and embedded by a small encoder: (folder, settings)."""
+    folder = tmp_path_factory.mktemp("batch")
+    install_small_encoder(folder / "store")
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, 40) for _ in range(3)), indexing="ij"))
+    rows = ["scan,patient,sequence,site,age_years"]
+    for name, seed in (("a", 0), ("=b", 1), ("c", 2)):
+        noise = np.random.default_rng(seed).standard_normal((40, 40, 40))
+        image = sitk.GetImageFromArray(np.where((grid**2).sum(0) < 0.7, 100 + 20 * noise, 0).astype(np.float32))
+        image.SetSpacing((4, 4, 4))
+        sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
+        rows.append(f"{name}.nii.gz,p{seed},{('T1', 'T2', '')[seed]},{'AB'[seed % 2]},{30 + seed}")
+    (folder / "letter.nii").write_text("Dear colleague,")
+    (folder / "cohort.csv").write_text("\n".join([*rows, "letter.nii,p9,,,"]) + "\n")
+    model = find_encoder([folder / "store"]).contract.id
+    settings = Settings(tasks=(), preprocessing=OFFICIAL, device="cpu", models_dir=str(folder / "store"), encoder=model)
+    run_batch(folder, settings)
+    return folder, settings
+
+
+def run_batch(folder, settings):
+    begin_dataset(folder / "out", folder)
+    work = Work(folder / "out", begin(folder / "out", cases_of(folder / "cohort.csv"), settings))
+    found = [work.one(number) for number in list(work.left())]
+    work.ledger.close()
+    return found
+
+
+def test_the_embeddings_are_those_of_embed(batch):
+    folder, settings = batch
+    index = update_index(folder / "out")
+    assert write_embeddings(folder / "out", index) == 3
+    ours = read_table(folder / "out" / EMBEDDINGS)
+    cases = [case for case in read_cohort(folder / "cohort.csv") if case.path.name != "letter.nii"]
+    predictor = Predictor("cpu", settings.folders)
+    theirs = embed_cohort(cases, folder / "t.npz", predictor, model_id=settings.encoder, options=OFFICIAL).table
+    order = [list(ours.columns["scan"]).index(scan) for scan in theirs.columns["scan"]]
+    assert np.array_equal(ours.embeddings[order], theirs.embeddings)
+    for name in ("sha256", "preprocessing_sha256", "encoder_sha256", "patient", "age_years", "brain_ml"):
+        assert list(ours.columns[name][order]) == list(theirs.columns[name])
+
+
+def test_names_are_those_of_the_specification(batch):
+    rules = pytest.importorskip("bidsschematools.schema", reason="needs bidsschematools").load_schema()
+    from bidsschematools.rules import regexify_filename_rules
+
+    folder, _ = batch
+    groups = (rules.rules.files.deriv.imaging, rules.rules.files.raw.anat)
+    patterns = [
+        re.compile(rule["regex"]) for group in groups for rule in regexify_filename_rules(group, rules, level=1)
+    ]
+    ignored = [line.removeprefix("*") for line in (folder / "out" / ".bidsignore").read_text().split() if "*" in line]
+    out = folder / "out"
+    checked = 0
+    for path in (path for path in out.rglob("sub-*_*") if path.is_file()):
+        if any(path.name.endswith(end.rstrip("*")) or "_MRI." in path.name for end in ignored):
+            continue
+        checked += 1
+        assert any(pattern.fullmatch(path.relative_to(out).as_posix()) for pattern in patterns), path.name
+    assert checked >= 12
+    description = json.loads((out / "dataset_description.json").read_text())
+    assert {"Name", "BIDSVersion", "DatasetType", "GeneratedBy"} <= set(description)
+
+
+def test_another_model_takes_the_prepared_brain_and_another_preprocessing_does_not(batch, tmp_path, monkeypatch):
+    folder, settings = batch
+    shutil.copytree(folder, tmp_path / "copy")
+    prepared = []
+    monkeypatch.setattr(Predictor, "set_study", _counted(Predictor.set_study, prepared))
+    settings = dataclasses.replace(settings, models_dir=str(tmp_path / "copy" / "store"))
+    case = cases_of(tmp_path / "copy" / "cohort.csv")[0]
+    worker = one_case.CaseWorker(tmp_path / "copy" / "out", settings)
+    before = np.load(tmp_path / "copy" / "out" / case.folder / Names(case).embedding)
+    assert worker.process(case)["prepared_anew"] is False
+    assert prepared == []
+    assert np.array_equal(np.load(tmp_path / "copy" / "out" / case.folder / Names(case).embedding), before)
+    other = dataclasses.replace(settings, preprocessing=dataclasses.replace(OFFICIAL, seed=1))
+    assert one_case.CaseWorker(tmp_path / "copy" / "out", other).process(case)["prepared_anew"] is True
+    assert prepared == [1]
+
+
+def _counted(method, calls):
+    return lambda self, *arguments, **options: calls.append(1) or method(self, *arguments, **options)
+
+
+def test_a_case_that_fails_stands_in_a_table_with_its_reason(batch):
+    folder, _ = batch
+    index = update_index(folder / "out")
+    assert write_failures(folder / "out", index) == 1
+    assert "letter.nii" in (folder / "out" / "failures.csv").read_text()
+
+
+@pytest.fixture
+def page(batch, tmp_path):
+    import pyarrow
+
+    folder, _ = batch
+    out = tmp_path / "out"
+    shutil.copytree(folder / "out", out)
+    index = update_index(out)
+    overlaps = pyarrow.array([0.9 - 0.1 * row for row in range(len(index))])  # the preset of these scans has no such
+    return write_page(out, index.append_column("registration_overlap", overlaps))
+
+
+def test_the_page_shows_what_it_must_and_no_text_of_a_stranger_acts(page):
+    text = page.read_text()
+    assert "3 scans done, 1 failed" in text
+    assert "Failures by cause" in text
+    assert "Research use only" in text
+    assert not re.search(r"(src|href)=[\"']?https?:", text)
+    data = json.loads(re.search(r'id="data"[^>]*>(.*?)</script>', text, re.S)[1])
+    assert {case["scan"] for case in data["cases"]} == {"a.nii.gz", "=b.nii.gz", "c.nii.gz"}
+
+
+def test_a_thousand_cases_stay_below_ten_megabytes(page):
+    size = len(page.read_bytes())
+    pictures = [len(text) for text in re.findall(r'"picture": "([^"]*)"', page.read_text())]
+    assert size / 3 * 1 < 1e6
+    assert max(pictures) * MOST_PICTURES < 9e6
+
+
+def test_in_chromium_a_key_decides_and_the_table_is_what_the_batch_reads(page, tmp_path):
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("needs Chromium")
+    act = """
+<script>
+const press = key => document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+document.querySelector(".case").click(); press("r"); press("a"); press("u");
+const marks = document.querySelectorAll("svg .mark").length;
+document.body.append(Object.assign(document.createElement("pre"), {id: "said", textContent: marks + "|" + table()}));
+</script>"""
+    acting = page.with_name("acting.html")
+    acting.write_text(page.read_text().replace("</body>", act + "</body>"))
+    shown = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+         "--virtual-time-budget=3000", "--dump-dom", acting.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
+    marks, table = re.search(r'<pre id="said">(.*?)</pre>', shown, re.S)[1].split("|", 1)
+    assert int(marks) > 0
+    lines = table.split("\n")
+    assert lines[0] == "scan,patient,decision"
+    assert [line.rsplit(",", 1)[1] for line in lines[1:3]] == ["reject", "accept"]
+    (page.parent / DECISIONS).write_text(table)
+    assert write_embeddings(page.parent, update_index(page.parent)) == 2
+
+
+def test_the_site_is_told_where_it_can_be_and_not_where_it_cannot():
+    rng = np.random.default_rng(0)
+    sites = np.array(["A", "B"] * 60)
+    patients = [f"p{number}" for number in range(120)]
+    noise = rng.standard_normal((120, 64))
+    none = check_sites(noise, sites, patients)
+    assert none.low < 0.5 < none.high
+    assert "no more than chance" in none.in_words
+    told = check_sites(noise + 3 * (sites == "A")[:, None] * (np.arange(64) < 8), sites, patients)
+    assert told.accuracy > 0.95
+    assert "leave one site out" in told.in_words
+    assert check_sites(noise, ["A"] * 120, patients) is None
+
+
+def test_the_same_person_is_never_on_both_sides_of_the_site_check():
+    """Scans of a person are alike: with the person on both sides, noise would tell the site."""
+    alarms = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        vectors = np.repeat(rng.standard_normal((24, 64)), 10, axis=0) + 0.01 * rng.standard_normal((240, 64))
+        sites = np.repeat(rng.permutation(["A", "B"] * 12), 10)
+        found = check_sites(vectors, sites, np.repeat([f"p{n}" for n in range(24)], 10).tolist())
+        alarms += found.low > found.chance
+    assert alarms <= 2
+
+
+def test_the_command_runs_a_cohort_and_says_how_far_it_is(tmp_path, capsys, batch):
+    from BrainIACLib.cli import main
+
+    folder, settings = batch
+    options = ["--tasks", "--preset", "official", "--device", "cpu", "--models-dir", settings.models_dir]
+    options += ["--model", settings.encoder, "--out", str(tmp_path / "out"), "--jobs", "1"]
+    assert main(["batch", "--manifest", str(folder / "cohort.csv"), *options]) == 1
+    assert "3 scans done, 1 failed" in capsys.readouterr().err
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert main(["batch", "--out", str(tmp_path / "out"), "--status"]) == 0
+    assert "3 of 4 done, 1 failed, 0 running, 0 left" in capsys.readouterr().out
+    assert main(["batch", "--out", str(tmp_path / "empty"), "--status"]) == 1
+
+
+def test_the_bids_app_takes_a_data_set_and_labels(tmp_path, capsys, batch):
+    from BrainIACLib.cli.bids_app import main
+
+    folder, settings = batch
+    for label in ("01", "02"):
+        place = tmp_path / "ds" / f"sub-{label}" / "anat"
+        place.mkdir(parents=True)
+        shutil.copy(folder / "a.nii.gz", place / f"sub-{label}_T1w.nii.gz")
+    (tmp_path / "ds" / "dataset_description.json").write_text('{"Name": "d", "BIDSVersion": "1.10.0"}')
+    options = ["--tasks", "--preset", "official", "--device", "cpu", "--models-dir", settings.models_dir]
+    options += ["--model", settings.encoder, "--jobs", "1"]
+    out = tmp_path / "out"
+    run = partial(main, [str(tmp_path / "ds"), str(out), "participant", "--participant-label", "02", *options])
+    assert run() == 0
+    assert [path.name for path in out.glob("sub-*")] == ["sub-02"]
+    assert (out / "sub-02/anat/sub-02_space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz").is_file()
+    assert main([str(tmp_path / "ds"), str(out), "group"]) == 0
+    capsys.readouterr()
+    assert main([str(tmp_path / "ds"), str(out), "participant", "--participant-label", "03", *options]) == 1
+    assert "holds no T1w, T2w or FLAIR image of sub-03" in capsys.readouterr().err
+
+
+def test_entities_of_a_case_are_told_apart():
+    case = BatchCase("sub-1/ses-2/anat/sub-1_ses-2_acq-x_T1w", "x.nii", {})
+    assert (case.folder, case.entities, case.suffix) == ("sub-1/ses-2/anat", "sub-1_ses-2_acq-x", "T1w")

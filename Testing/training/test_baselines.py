@@ -1,0 +1,105 @@
+"""Features without training, and linear heads that are solved: as numpy has it, and as lines beside the encoders."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+pytest.importorskip("pandera", reason="needs the 'training' extra")
+
+from BrainIACLib.models.heads import LinearHead
+from BrainIACLib.sequences import STANDARD_NAMES
+from Training.data.cache import write_cache
+from Training.downstream.baselines import BINS, BLOCKS, Blocks, Constant, Histogram
+from Training.downstream.exact_head import solve
+from Training.downstream.plan import Plan, write_plan
+from Training.downstream.queue import work_through
+from Training.evaluation.evaluation import evaluate
+from Training.runs.cell import TRIVIAL, Cell
+from Training.runs.layout import write_grid
+from Training.runs.reading import read_runs
+from Training.tasks import TASKS
+
+SIZE = (16, 20, 16)
+
+
+def brains(count: int) -> torch.Tensor:
+    volumes = torch.randn((count, 1, *SIZE), generator=torch.Generator().manual_seed(0))
+    volumes[..., :4] = 0
+    return volumes
+
+
+def test_histogram_and_blocks_are_numpy_s():
+    volumes = brains(2)
+    inside = volumes[0][volumes[0] != 0].numpy()
+    counts, _ = np.histogram(inside.clip(-3, 2.9999), BINS, (-3, 3))
+    np.testing.assert_allclose(Histogram()(volumes)[0].numpy(), counts / len(inside), atol=1e-6)
+    blocks = volumes[0, 0].numpy().reshape(8, 2, 10, 2, 8, 2).mean((1, 3, 5))
+    assert blocks.shape == BLOCKS
+    np.testing.assert_allclose(Blocks()(volumes)[0].numpy(), blocks.ravel(), atol=1e-6)
+    assert not Constant()(volumes).any()
+
+
+def solved(task: str, features: np.ndarray, targets: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Scores of all cases."""
+    head = LinearHead(features.shape[1], TASKS[task].outputs)
+    embeddings = torch.from_numpy(features).float()
+    everybody = np.arange(len(targets))
+    fitted = solve(head, embeddings, targets, everybody, train, everybody, TASKS[task], 0)
+    with torch.no_grad():
+        return TASKS[task].scores(head(embeddings), fitted.scale)
+
+
+def test_without_features_a_head_says_the_mean():
+    ages = np.array([20.0, 30.0, 70.0, 80.0])
+    np.testing.assert_allclose(solved("age", np.zeros((4, 1)), ages, np.arange(2)), 25, rtol=1e-5)
+
+
+def test_a_line_is_found():
+    features = np.random.default_rng(0).normal(size=(60, 5))
+    ages = 50 + features @ np.array([5.0, -3.0, 0, 0, 0])
+    np.testing.assert_allclose(solved("age", features, ages, np.arange(50)), ages, atol=0.2)
+
+
+@pytest.mark.parametrize("classes", [(0, 1, 2, 3), (0, 2, 3), (1, 3), (2,)])
+def test_a_class_without_training_cases_is_never_answered(classes):
+    """As where few cases are drawn of few persons."""
+    rng = np.random.default_rng(0)
+    targets = np.array([classes[n % len(classes)] for n in range(40)], float)
+    features = np.eye(len(STANDARD_NAMES))[targets.astype(int)] + 0.1 * rng.normal(size=(40, 4))
+    answers = solved("sequence", features, targets, np.arange(30))
+    np.testing.assert_allclose(answers.sum(1), 1, rtol=1e-6)
+    assert set(answers.argmax(1)) == set(classes)
+    assert (answers.argmax(1) == targets).mean() > 0.95
+
+
+def test_a_class_of_one_patient_is_learned_with_a_fixed_penalty():
+    targets = np.array([0, 0, 0, 1], float)
+    features = np.array([[0.0], [0.1], [0.2], [2.0]])
+    answers = solved("idh", features, targets, np.arange(4))
+    assert answers.argmax() == 3
+
+
+def test_they_are_lines_beside_an_encoder_and_compared_with_it(tmp_path):
+    rng = np.random.default_rng(0)
+    ages = np.linspace(20, 80, 40)
+    table = pd.DataFrame({"scan": [f"p{n}.nii.gz" for n in range(40)], "patient": [f"p{n}" for n in range(40)]})
+    table = table.assign(dataset=["here"] * 30 + ["away"] * 10, sequence="T1", session="", role="", age_years=ages)
+    volumes = [(rng.random(SIZE) * 0.2 + 0.7 * age / 80).astype(np.float32) for age in rng.permutation(ages)]
+    write_cache(tmp_path / "cache", table, volumes)
+    recipes = {"finetune": "ci", "probe": "exact"}
+    settings = {"architecture": "resnet10", "width": 0.0625, "like": "", "recipes": recipes, "external": ("away",)}
+    runs = tmp_path / "runs"
+    cells = [Cell("age", name, 1.0, 0, "probe") for name in ("Scratch", *TRIVIAL)]
+    write_plan(Plan(str(tmp_path / "cache"), "toy", "simulated", {}, **settings), runs)
+    write_grid(runs, cells)
+    assert work_through(runs, cells) == []
+    constant = next(run for run in read_runs(runs) if run.cell.initialisation == "Constant")
+    trained = constant.rows("train")["truth"]
+    np.testing.assert_allclose(constant.rows("external")["score"], trained.mean(), rtol=1e-5)
+    assert len(constant.rows("external")) == 10
+    (evaluation,) = evaluate(runs, resamples=50)
+    assert set(evaluation.numbers["initialisation"]) == {"Scratch", *TRIVIAL}
+    assert set(evaluation.numbers["split"]) == {"test", "external"}
+    refused = Cell("age", "Constant", 1.0, 0, "finetune")
+    assert work_through(runs, [refused], report=lambda text: None) == [refused]

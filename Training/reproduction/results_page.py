@@ -1,0 +1,119 @@
+"""``python -m Training.reproduction.results_page --report open/``: the tables of RESULTS.md, from finished runs.
+
+Reads the runs that ``reproduce --cohort open`` left in ``open/work`` and writes what stands between the two marks of
+the page. Everything else on it is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from BrainIACLib.errors import BrainIACError, ResultsError
+from BrainIACLib.publishing import write_text
+from Training.evaluation.evaluation import Evaluation, evaluate
+from Training.reproduction.designs import OPEN_DESIGNS
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, TRIVIAL
+from Training.tables.table import interval_text, p_text, percent
+from Training.tasks import TASKS
+
+BEGIN, END = "<!-- written by results_page: begin -->", "<!-- written by results_page: end -->"
+PAGE = Path(__file__).resolve().parent.parent / "RESULTS.md"
+SHOWN = (0.1, 0.4, 1.0)
+NAMES = {"BrainIAC": "own pretraining"}
+SETS = {"test": "internal", "external": "external"}
+
+
+def section(evaluation: Evaluation, says: str) -> str:
+    """Scores by set and amount of training data, then the paired comparisons on all data, as Markdown."""
+    lines = [f"### {says[0].upper()}{says[1:]}", ""]
+    if evaluation.missing:
+        return "\n".join(
+            [*lines, f"Not finished: {len(evaluation.missing)} of {len(evaluation.wanted)} runs are missing.", ""]
+        )
+    for task in dict.fromkeys(run.cell.task for run in evaluation.runs):
+        measure = TASKS[task].primary
+        there = {run.cell.initialisation for run in evaluation.of(task)}
+        names = [name for name in INITIALISATIONS if name in there]
+        lines += [f"{TASKS[task].title}, {measure.title}:", ""]
+        lines += ["| set | training data | " + " | ".join(NAMES.get(name, name) for name in names) + " |"]
+        lines += ["|---" * (2 + len(names)) + "|"]
+        for split in HELD_OUT:
+            for fraction in SHOWN:
+                numbers = [evaluation.number(task, split, measure.name, name, fraction) for name in names]
+                known = [one for one in numbers if one is not None and not one["reason"]]
+                if known:
+                    cells = [_cell(one, measure) for one in numbers]
+                    of = f"{SETS[split]}, {known[0]['patients']} persons"
+                    lines.append(f"| {of} | {percent(fraction)} | " + " | ".join(cells) + " |")
+        lines += ["", *_comparisons(evaluation, task), ""]
+    return "\n".join(lines)
+
+
+def _cell(number, measure) -> str:
+    if number is None or number["reason"]:
+        return "-"
+    return interval_text(number["value"], number["low"], number["high"], measure.factor, measure.digits)
+
+
+def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
+    """Each encoder against each kind of feature without training, and against Scratch, on all training data."""
+    measure, table = TASKS[task].primary, evaluation.comparisons
+    chosen = table[(table["task"] == task) & (table["measure"] == measure.name) & (table["fraction"] == 1.0)]
+    chosen = chosen[chosen["b"].isin((*TRIVIAL, PAPER[2])) | chosen["a"].isin((PAPER[2],))]
+    if chosen.empty:
+        return []
+    lines = ["| set | all training data: difference (95 % CI), p after Holm | |", "|---|---|---|"]
+    for row in chosen.itertuples():
+        if not np.isfinite(row.difference):
+            continue
+        a, b = (NAMES.get(name, name) for name in (row.a, row.b))
+        text = interval_text(row.difference, row.low, row.high, measure.factor, measure.digits)
+        better = "" if not row.p_holm < 0.05 else a if (row.difference < 0) == measure.lower_is_better else b
+        said = f"{better} is better" if better else "no difference shown"
+        lines.append(f"| {SETS[row.split]} | {a} - {b}: {text}, p {p_text(row.p_holm)} | {said} |")
+    return lines
+
+
+def tables(report: Path, resamples: int) -> str:
+    """The sections of all questions whose runs are there."""
+    found = []
+    for design in OPEN_DESIGNS:
+        runs = report / "work" / f"runs-{design.name}"
+        if runs.is_dir():
+            found += [
+                section(one, design.says) for one in evaluate(runs, resamples) if one.runs and one.mode == "probe"
+            ]
+    if not found:
+        raise ResultsError(
+            f"'{report}' holds no runs of the cohort open; write them with 'python -m Training reproduce'."
+        )
+    return "\n".join(found)
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0: the page is written."""
+    parser = argparse.ArgumentParser(prog="python -m Training.reproduction.results_page", description=__doc__)
+    parser.add_argument("--report", type=Path, required=True, help="the --out of 'reproduce --cohort open'")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write into (Training/RESULTS.md)")
+    parser.add_argument("--resamples", type=int, default=2000)
+    options = parser.parse_args(argv)
+    try:
+        text = options.page.read_text(encoding="utf-8")
+        if BEGIN not in text or END not in text:
+            raise ResultsError(f"'{options.page}' lacks the marks '{BEGIN}' and '{END}'.")
+        before, _, rest = text.partition(BEGIN)
+        after = rest.partition(END)[2]
+        made = tables(options.report, options.resamples)
+        write_text(f"{before}{BEGIN}\n\n{made}\n{END}{after}", options.page)
+    except BrainIACError as error:
+        print(f"results_page: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
