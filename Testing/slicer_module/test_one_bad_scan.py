@@ -177,6 +177,19 @@ def test_an_exception_in_a_callback_reaches_the_person_and_ends_the_request(logi
     assert any("ZeroDivisionError" in line for line in logic.worker.log)  # the details
 
 
+def test_a_progress_line_that_cannot_be_shown_costs_no_answer(logic):
+    def broken(step, fraction):
+        raise RuntimeError("no such label")
+
+    def ask():
+        yield Ask(Status())
+
+    ended = []
+    follow(logic.worker, ask(), Listener(broken, ended.append))
+    assert ended == [None]
+    assert any("no such label" in line for line in logic.worker.log)
+
+
 def test_a_process_that_cannot_start_is_an_error_of_the_flow(logic, monkeypatch):
     def refuse(*unused):
         raise WorkerError("no Python")
