@@ -13,11 +13,12 @@ import math
 import re
 import types
 import typing
-import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.errors import ModelError
+from BrainIACLib.foreign_text import printable
 from BrainIACLib.ordinary_file import check_ordinary
 
 SCHEMA_VERSION = 1
@@ -35,7 +36,6 @@ EMBEDDING_TASK = "embedding"  # of a model without a head
 # "cloglog": 1 - exp(-exp(output)) is the probability of the second label, a Cox head with its baseline at the end point
 LINKS = ("softmax", "sigmoid", "cloglog", "identity")
 TWO_CLASS_LINKS = ("sigmoid", "cloglog")
-NOT_SHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of Unicode
 MISSING_POLICIES = ("refuse", "masked-mean")
 # What one of the first unit is in the second: a contract that says otherwise is wrong (U-16).
 CONVERSIONS = {("months", "years"): 1 / 12, ("years", "months"): 12.0}
@@ -286,7 +286,7 @@ def contract_to_json(contract: ModelContract) -> str:
     return json.dumps({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(contract)}, indent=2) + "\n"
 
 
-def json_schema() -> dict:
+def json_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of ``contract.json``; fields that were added later may be absent."""
     schema = _object_schema(ModelContract)
     schema["properties"] = {"schema_version": {"const": SCHEMA_VERSION}, **schema["properties"]}
@@ -294,7 +294,7 @@ def json_schema() -> dict:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "BrainIAC model contract", **schema}
 
 
-def _object_schema(cls: type) -> dict:
+def _object_schema(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     properties = {name: _schema_of(hint) for name, hint in hints.items()}
     required = [name for name in hints if name not in _optional(cls)]
@@ -305,7 +305,7 @@ def _optional(cls: type) -> set[str]:
     return {each.name for each in dataclasses.fields(cls) if each.metadata.get("optional")}
 
 
-def _schema_of(hint: object) -> dict:
+def _schema_of(hint: object) -> dict[str, Any]:
     if dataclasses.is_dataclass(hint):
         return _object_schema(hint)
     if isinstance(hint, types.UnionType):
@@ -351,27 +351,16 @@ def _convert(value: object, hint: object, where: str):
         raise ModelError(f"{where} must be of type {hint.__name__}, not {type(value).__name__}")
     if hint is float and not math.isfinite(value):
         raise ModelError(f"{where} must be a finite number")
-    if hint is str and value != shown(value):
+    if hint is str and value != printable(value, keep=""):
         raise ModelError(f"{where} holds control characters, which could change what a terminal shows")
     return value
-
-
-def shown(text: str) -> str:
-    """A stranger's text without what a terminal or a page would obey instead of show: each such character is a "?".
-
-    Control characters (escape sequences, line breaks) and invisible ones that turn the direction of writing.
-
-    >>> shown("MIT\x1b[2K licence")
-    'MIT?[2K licence'
-    """
-    return "".join("?" if unicodedata.category(letter) in NOT_SHOWN else letter for letter in text)
 
 
 def _no_constant(name: str):
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _no_repetition(pairs: list[tuple[str, object]]) -> dict:
+def _no_repetition(pairs: list[tuple[str, object]]) -> dict[str, Any]:
     if len(dict(pairs)) != len(pairs):
         raise ValueError("a field stands there twice")
     return dict(pairs)

@@ -47,6 +47,7 @@ from BrainIACLib.trust.assessment import (
     sequence_doubt,
     set_doubt,
 )
+from BrainIACLib.trust.drivers import drivers_found
 from BrainIACLib.trust.findings import Trust
 
 if typing.TYPE_CHECKING:
@@ -284,7 +285,12 @@ class Predictor:
         if novelty is not None:
             distance = novelty_found(novelty, embedding)
             doubts += novelty_doubt(distance)
-        return Trust(classes, prediction_interval(head, answer.value), distance), doubts
+        drivers = None
+        volumes = model.contract.encoder.embedding == "volumes" and head.head_type == "linear"
+        if novelty is not None and volumes and answer.unit is not None:
+            weights = self._models.net(model).head.fc.weight[0].float().cpu().numpy() * (head.conversion or 1.0)
+            drivers = drivers_found(weights, embedding, novelty.mean, answer.unit)
+        return Trust(classes, prediction_interval(head, answer.value), distance, drivers), doubts
 
     def _sequence_doubts(self, task: str, slots: Mapping[str, str]) -> list[str]:
         """Whether the bundled sequence model, if there is one, takes each scan for what its slot says."""

@@ -15,6 +15,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -197,12 +198,14 @@ class _OutputBytes:
         for hook in self._hooks:
             hook.remove()
 
-    def _add(self, _layer: nn.Module, _inputs: tuple, output: object) -> None:
+    def _add(self, _layer: nn.Module, _inputs: tuple[Any, ...], output: object) -> None:
         if isinstance(output, Tensor):
             self.total += output.nbytes
 
 
-def _gradients_if_memory_allows(net: nn.Module, batch: Tensor, target: Callable, guided: bool) -> Tensor | None:
+def _gradients_if_memory_allows(
+    net: nn.Module, batch: Tensor, target: Callable[..., Any], guided: bool
+) -> Tensor | None:
     """(B, 1, X, Y, Z) gradients, or None if the device has too little memory for a batch of this size."""
     try:
         return _input_gradients(net, batch, target, guided)
@@ -216,7 +219,7 @@ def _gradients_if_memory_allows(net: nn.Module, batch: Tensor, target: Callable,
         return None
 
 
-def _input_gradients(net: nn.Module, batch: Tensor, target: Callable, guided: bool) -> Tensor:
+def _input_gradients(net: nn.Module, batch: Tensor, target: Callable[..., Any], guided: bool) -> Tensor:
     batch.requires_grad_()
     scores = target(net(batch.clone()))  # a copy, since a network may begin with an in-place operation
     if scores.shape != batch.shape[:1]:

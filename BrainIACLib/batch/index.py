@@ -7,6 +7,7 @@ import io
 import typing
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def update_index(out: Path) -> "pyarrow.Table":
     with locked(out / ROOM / "index.lock", busy, SECONDS_TO_WAIT):
         ledger = Ledger(out, read=False)
         finished = ledger.finished_journals()
-        rows: dict[str, dict] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for row in ledger.new_rows():
             before = rows.get(row["id"])
             if before is None or before["status"] != DONE or row["status"] == DONE:
@@ -100,14 +101,14 @@ def write_failures(out: Path, index: "pyarrow.Table") -> int:
     return len(rows)
 
 
-def _base() -> dict:
+def _base() -> dict[str, Any]:
     import pyarrow
 
     texts = ("id", "scan", "path", "patient", "session", "sequence", "dataset", "site", "status", "failure")
     return {**{name: pyarrow.string() for name in texts}, "token": pyarrow.int64()}
 
 
-def _flat(row: dict) -> dict[str, object]:
+def _flat(row: dict[str, Any]) -> dict[str, object]:
     """One row of the index: the manifest's texts, and what was found, which no column of a manifest hides."""
     manifest = {name: str(text) for name, text in row["manifest"].items()}
     found = {

@@ -25,7 +25,7 @@ def thumbnail(standardised: Standardised) -> bytes:
     )
     volume = sitk.GetArrayViewFromImage(head)  # (z, y, x)
     mask = sitk.GetArrayViewFromImage(standardised.mask) > 0
-    goal = sitk.GetArrayViewFromImage(sitk.Resample(template, image, sitk.Transform(), sitk.sitkLinear, 0.0)) > 0
+    goal = sitk.GetArrayFromImage(sitk.Resample(template, image, sitk.Transform(), sitk.sitkLinear, 0.0)) > 0
     inside = volume[mask] if mask.any() else volume.ravel()
     low, high = np.percentile(inside, (1, 99.5))
     middle = [size // 2 for size in volume.shape]

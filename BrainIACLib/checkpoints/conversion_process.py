@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,9 +24,10 @@ from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.checkpoints.official_contracts import official_contract
 from BrainIACLib.checkpoints.reading import Checkpoint, read_checkpoint
 from BrainIACLib.checkpoints.recognition import Recognised, recognise
-from BrainIACLib.contracts import ModelContract, SourceContract, contract_to_json, read_contract, shown
+from BrainIACLib.contracts import ModelContract, SourceContract, contract_to_json, read_contract
 from BrainIACLib.errors import ModelError
 from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.foreign_text import printable
 from BrainIACLib.models.encoders import empty_encoder
 from BrainIACLib.models.heads import EncoderWithHead, empty_head
 
@@ -88,7 +90,7 @@ def convert(path: Path, task: str, accepted: str, out: Path) -> str:
     _check_values(parts, checkpoint, recognised, path.name)
     sha256 = {name: _write_tensors(tensors, out / f"{name}.safetensors") for name, tensors in parts.items() if tensors}
     source = SourceContract(
-        name=shown(path.name),
+        name=printable(path.name, keep=""),
         sha256=source_sha256,
         layout=recognised.title,
         dropped_keys=recognised.dropped_keys,
@@ -132,7 +134,7 @@ def _head_tensors(recognised: Recognised, checkpoint: Checkpoint) -> dict[str, T
     return {key: checkpoint.tensors[source].contiguous() for key, source in recognised.head_keys.items()}
 
 
-def _check_values(parts: Mapping, checkpoint: Checkpoint, recognised: Recognised, name: str) -> None:
+def _check_values(parts: Mapping[str, Any], checkpoint: Checkpoint, recognised: Recognised, name: str) -> None:
     for tensors in parts.values():
         for key, tensor in tensors.items():
             if tensor.is_floating_point() != (not key.endswith("num_batches_tracked")):

@@ -14,9 +14,10 @@ from pathlib import Path
 from BrainIACLib.checkpoints.conversion import convert_checkpoint
 from BrainIACLib.checkpoints.installed import InstalledModel, verify_model
 from BrainIACLib.checkpoints.store import incoming_folder, install, remove
-from BrainIACLib.contracts import MODEL_FOLDER, ModelContract, SourceContract, contract_to_json, read_contract, shown
+from BrainIACLib.contracts import MODEL_FOLDER, ModelContract, SourceContract, contract_to_json, read_contract
 from BrainIACLib.errors import ModelError
 from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.foreign_text import printable
 from BrainIACLib.private_folder import temporary_folder
 from BrainIACLib.resources import resource
 
@@ -65,7 +66,7 @@ def import_folder(folder: Path, store: Path) -> Imported:
 def _source_of(folder: Path) -> SourceContract:
     """Of a model folder that says nothing of where it comes from: from then on it counts as imported."""
     return SourceContract(
-        name=shown(folder.resolve().name),
+        name=printable(folder.resolve().name, keep=""),
         sha256=file_sha256(folder / "contract.json"),
         layout=MODEL_FOLDER,
         dropped_keys=(),

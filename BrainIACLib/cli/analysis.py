@@ -26,7 +26,7 @@ SEVERAL_SCANS = {
 }
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the commands of this file."""
     analyze = commands.add_parser(
         "analyze",
@@ -46,7 +46,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     analyze.set_defaults(run=_run)
     sequence.set_defaults(run=_sequence, task=SEQUENCE_TASK)
     for task, text in ONE_SCAN.items():
-        command = commands.add_parser(task, help=f"{text} (needs an imported model)")
+        source = "bundled, adults" if task == "age" else "needs an imported model"
+        command = commands.add_parser(task, help=f"{text} ({source})")
         _finish(command, "T1", scans_needed=True)
         command.set_defaults(run=_run, task=task)
     for task, (text, slots) in SEVERAL_SCANS.items():

@@ -25,7 +25,7 @@ FORMATS = (".csv", ".npz", ".parquet")
 SECONDS_BETWEEN_LINES = 30  # where no terminal shows the progress bar
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command of this file."""
     embed = commands.add_parser(
         "embed",

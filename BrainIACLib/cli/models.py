@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from BrainIACLib.cli.scan_options import add_models_dir, print_json
-from BrainIACLib.contracts import OWN_HEAD, ModelContract, shown
+from BrainIACLib.contracts import OWN_HEAD, ModelContract
 from BrainIACLib.errors import BrainIACError, ModelError
+from BrainIACLib.foreign_text import printable
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the commands of this file."""
     models = commands.add_parser("models", help="list, import, check and remove models")
     actions = models.add_subparsers(required=True, metavar="ACTION")
@@ -46,7 +47,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     )
 
 
-def _action(actions: argparse._SubParsersAction, name: str, run, description: str) -> argparse.ArgumentParser:
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run, description: str
+) -> argparse.ArgumentParser:
     command = actions.add_parser(name, help=description)
     command.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
     add_models_dir(command, must_exist=name not in ("import", "download"))
@@ -212,7 +215,7 @@ def _licence_is_settled(options: argparse.Namespace, contract: ModelContract) ->
 def _ask_licence(options: argparse.Namespace, what: str, licence: str) -> None:
     """``what`` may hold the name of a file; a contract's own texts were checked when it was read."""
     if not options.json:
-        what = shown(what)
+        what = printable(what, keep="")
         print(f"This is: {what}\nLicence: {licence}\nResearch use only; not for diagnosis or treatment decisions.")
     if options.yes:
         return

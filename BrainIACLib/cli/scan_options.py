@@ -10,7 +10,7 @@ from pathlib import Path
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 
 OLDEST = 130  # years
-SCAN_HELP = "NIfTI, NRRD, MHA, a DICOM folder, or a zip of DICOM"
+SCAN_HELP = "NIfTI, NRRD, MetaImage, MGZ, a DICOM folder, or a zip of one of these"
 
 
 def add_scan_options(command: argparse.ArgumentParser) -> None:

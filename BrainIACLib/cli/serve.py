@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command of this file."""
     serve = commands.add_parser(
         "serve", help="answer requests, one JSON object a line on standard input, until it closes (no network)"

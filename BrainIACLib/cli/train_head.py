@@ -15,7 +15,7 @@ if typing.TYPE_CHECKING:
     from BrainIACLib.head_training.report import HeadReport
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command of this file."""
     train = commands.add_parser(
         "train-head",
@@ -25,7 +25,14 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--embeddings", type=table_path, required=True, metavar="FILE", help="made by brainiac embed")
     train.add_argument("--target", required=True, metavar="COLUMN", help="what to learn; of survival, the times")
     train.add_argument("--task", required=True, metavar="NAME", help="how the new task is called")
-    train.add_argument("--labels", type=Path, metavar="CSV", help="more columns, joined by 'scan' or 'patient'")
+    train.add_argument(
+        "--labels",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="CSV",
+        help="more columns, joined by 'scan' or 'patient'; may be given again, as for decisions.csv of a batch",
+    )
     train.add_argument(
         "--kind",
         choices=("auto", "classification", "regression", "survival"),
@@ -83,8 +90,8 @@ def _train(options: argparse.Namespace) -> int:
     from BrainIACLib.reports.head_page import head_page
 
     table = read_table(options.embeddings)
-    if options.labels:
-        table = with_labels(table, options.labels)
+    for labels in options.labels:
+        table = with_labels(table, labels)
     with ProgressBar("training") as bar:
         head = train_head(
             table,

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def _csv(table: EmbeddingTable) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-def _from_csv(path: Path) -> tuple[dict, np.ndarray]:
+def _from_csv(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     """Also where a spreadsheet program has saved it again, with other separators."""
     names, lines = read_cells(path, "The table", _Unreadable)
     rows = [cells for _, cells in lines]
@@ -103,7 +104,7 @@ def _npz(table: EmbeddingTable) -> bytes:
     return content.getvalue()
 
 
-def _from_npz(path: Path) -> tuple[dict, np.ndarray]:
+def _from_npz(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     with np.load(path, allow_pickle=False) as arrays:
         embeddings = arrays["embedding"].astype(np.float32)
         return {name: arrays[name] for name in arrays.files if name != "embedding"}, embeddings
@@ -120,7 +121,7 @@ def _parquet(table: EmbeddingTable) -> bytes:
     return content.getvalue()
 
 
-def _from_parquet(path: Path) -> tuple[dict, np.ndarray]:
+def _from_parquet(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     import pyarrow.parquet
 
     arrow = pyarrow.parquet.ParquetFile(path).read()

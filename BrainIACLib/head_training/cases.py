@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from BrainIACLib.head_training.targets import LEAST_PATIENTS, LEAST_PER_CLASS, T
 from BrainIACLib.sequences import STUDY_ORDER
 
 ANY = "any"
+DECISION, REJECTED = "decision", "reject"  # of the quality page of a batch
 TIMES = re.compile("time|surviv|(^|_)(months|weeks|days)$")
 
 
@@ -130,10 +132,20 @@ def make_cases(
     )
 
 
-NOT_COMPARED = ("scan", "sha256", "preprocessing_sha256", "model", "encoder_sha256", "preset", "patient", *MEASURES)
+NOT_COMPARED = (
+    "scan",
+    "sha256",
+    "preprocessing_sha256",
+    "model",
+    "encoder_sha256",
+    "preset",
+    "patient",
+    DECISION,
+    *MEASURES,
+)
 
 
-def _columns_of_cases(table: EmbeddingTable, members: list[list[int]], learned: tuple[str, ...]) -> dict:
+def _columns_of_cases(table: EmbeddingTable, members: list[list[int]], learned: tuple[str, ...]) -> dict[str, Any]:
     """What else the table says of each case, and the folder of its scan, which often is a study or a class."""
     columns = {name: texts for name, texts in table.columns.items() if name not in (*NOT_COMPARED, *learned)}
     columns["warnings"] = np.where(table.columns["warnings"] == "", "none", "some")
@@ -161,6 +173,10 @@ def _without_classes(table: EmbeddingTable, target: str, names: Sequence[str], n
 def _usable(table, target: str, event: str | None, slots, missing, notes: list[str]) -> EmbeddingTable:
     _check_one_recipe(table)
     keep = np.ones(len(table), bool)
+    if DECISION in table.columns and target != DECISION:
+        keep = np.char.lower(np.char.strip(table.columns[DECISION])) != REJECTED
+        if not keep.all():
+            notes.append(f"{int((~keep).sum())} scans were rejected by a person (column '{DECISION}') and left out.")
     for column in (target, event):
         if column is not None:
             known = is_known(table.columns[column], missing)
@@ -203,7 +219,7 @@ def _check_one_recipe(table: EmbeddingTable) -> None:
 def _joined(table: EmbeddingTable, labels: np.ndarray, slots) -> tuple[list[list[int]], tuple[str, ...], bool]:
     """The rows of each case, the slots, and whether every case has them all."""
     sequences = table.columns["sequence"]
-    sessions: dict[tuple, list[int]] = {}
+    sessions: dict[tuple[Any, ...], list[int]] = {}
     known = is_known(table.columns["patient"])
     for row in range(len(table)):
         patient = same_name(table.columns["patient"][row]) if known[row] else f"scan {row}"

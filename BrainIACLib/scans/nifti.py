@@ -252,6 +252,7 @@ def _read_voxels(path: Path, header: NiftiHeader, frame: int) -> tuple[np.ndarra
     if (header.slope, header.intercept) == (1.0, 0.0):
         return voxels, odd
     scaled = voxels.astype(np.result_type(voxels.dtype, np.float32))
-    scaled *= header.slope
-    scaled += header.intercept
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is said with all that is no number
+        scaled *= header.slope
+        scaled += header.intercept
     return scaled, odd

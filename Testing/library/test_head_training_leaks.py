@@ -306,3 +306,12 @@ def test_heads_trained_side_by_side_are_those_trained_alone(target, kind):
     ).outputs(cases.embeddings[out])
     assert np.corrcoef(many[-1, 0, :, 0], alone[:, 0])[0, 1] > 0.6
     assert np.corrcoef(many[-1, 1, :, 0], alone[:, 0])[0, 1] < 0.5
+
+
+def test_scans_that_a_person_rejected_are_left_out(tmp_path):
+    """decisions.csv of a batch's quality page; what nobody decided on stays."""
+    rows = "".join(f"{i}.nii.gz,p{i},{'reject' if i < 4 else 'accept'}\n" for i in range(8))
+    (tmp_path / "decisions.csv").write_text("scan,patient,decision\n" + rows)
+    cases = make_cases(with_labels(cohort(30), tmp_path / "decisions.csv"), "label")
+    assert cases.names == tuple(f"{i}.nii.gz" for i in range(4, 30))
+    assert any("4 scans were rejected by a person" in note for note in cases.notes)

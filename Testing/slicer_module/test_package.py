@@ -13,6 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = Path("lib/qt-scripted-modules")
+LIBRARY = ("*.py", "*.html", "*.json", "py.typed")  # what of the library is shipped
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def files_below(folder: Path, *patterns: str) -> set[str]:
 
 
 def test_every_file_is_shipped_and_no_other(installed):
-    expected = {f"BrainIACLib/{name}" for name in files_below(REPOSITORY / "BrainIACLib", "*.py", "*.html")}
+    expected = {f"BrainIACLib/{name}" for name in files_below(REPOSITORY / "BrainIACLib", *LIBRARY)}
     expected |= files_below(REPOSITORY / "BrainIAC", "*.py", "*.ui", "*.png", "*.txt") - {"CMakeLists.txt"}
     for shared in ("Models", "Atlas", "SampleData", "Licences"):
         expected |= {f"Resources/{shared}/{name}" for name in files_below(REPOSITORY / "Resources" / shared, "*")}

@@ -65,7 +65,7 @@ class RunCallback(pl.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch: tuple[Tensor, int], batch_idx) -> None:
         settings = self._config.monitoring
         done = int(batch[1]) + 1  # steps, counted over resumptions
-        self._watch.worked(len(batch[0]) * trainer.world_size)
+        self._watch.worked(self._config.optimisation.batch_size * trainer.world_size)
         last = done == len(module.train_dataloader())
         full = done % self._config.optimisation.accumulate == 0
         stopping = self._asked_to_stop(trainer)
