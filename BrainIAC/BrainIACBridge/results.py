@@ -15,6 +15,7 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
+from BrainIACLib.foreign_text import spreadsheet_row
 from BrainIACLib.publishing import write_text
 
 RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions with their provenance, as JSON
@@ -189,7 +190,7 @@ class Results:
         text = io.StringIO()
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
         header, rows = self.rows()
-        writer.writerows([header, *rows])
+        writer.writerows(map(spreadsheet_row, [header, *rows]))
         return text.getvalue()
 
 

@@ -17,7 +17,7 @@ from BrainIACLib.batch.ledger import INDEX, ROOM, Ledger
 from BrainIACLib.batch.work import DONE, FAILED
 from BrainIACLib.embeddings.files import write_table
 from BrainIACLib.embeddings.table import table_of
-from BrainIACLib.foreign_text import spreadsheet_cell
+from BrainIACLib.foreign_text import spreadsheet_row
 from BrainIACLib.manifests import read_rows
 from BrainIACLib.publishing import locked, replacing, write_text
 
@@ -96,7 +96,7 @@ def write_failures(out: Path, index: "pyarrow.Table") -> int:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["scan", "file", "reason"])
     for row in rows:
-        writer.writerow([spreadsheet_cell(row[name] or "") for name in ("scan", "path", "failure")])
+        writer.writerow(spreadsheet_row(row[name] or "" for name in ("scan", "path", "failure")))
     write_text(text.getvalue(), out / FAILURES)
     return len(rows)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from BrainIACLib.embeddings.table import FACTS, EmbeddingTable
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.foreign_text import spreadsheet_cell
+from BrainIACLib.foreign_text import spreadsheet_row
 from BrainIACLib.manifests.csv_files import read_cells
 from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.publishing import write_bytes
@@ -76,10 +76,10 @@ def _number_columns(table: EmbeddingTable) -> list[str]:
 def _csv(table: EmbeddingTable) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*map(spreadsheet_cell, table.columns), *_number_columns(table)])
+    writer.writerow([*spreadsheet_row(table.columns), *_number_columns(table)])
     for *facts, numbers in zip(*table.columns.values(), table.embeddings, strict=True):
         writer.writerow(
-            [*map(spreadsheet_cell, facts), *(f"{number:.9g}" for number in numbers)]
+            [*spreadsheet_row(facts), *(f"{number:.9g}" for number in numbers)]
         )  # 9 digits give a float32 back exactly
     return text.getvalue().encode("utf-8")
 
@@ -100,7 +100,8 @@ class _Unreadable(BrainIACError, ValueError):
 
 def _npz(table: EmbeddingTable) -> bytes:
     content = io.BytesIO()
-    np.savez(content, embedding=table.embeddings, **table.columns)
+    arrays: dict[str, Any] = {"embedding": table.embeddings, **table.columns}
+    np.savez(content, **arrays)
     return content.getvalue()
 
 
