@@ -17,7 +17,7 @@ from BrainIACLib.errors import BrainIACError
 from BrainIACLib.worker.requests import AnalyzeStudy
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command of this file."""
     node = commands.add_parser(
         "node",
