@@ -87,7 +87,7 @@ def test_the_map_has_the_values_of_the_saliency_in_its_places(made, analyzed):
 
 
 def test_the_same_result_has_the_same_identifiers(made, analyzed, study_folder):
-    from BrainIACLib.dicom_objects import make_objects
+    from BrainIACLib.dicom_objects.making import make_objects
 
     again = make_objects(analyzed)
     assert {name: one.SOPInstanceUID for name, one in again.objects.items()} == {
