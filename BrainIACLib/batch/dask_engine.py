@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.batch.work import BUSY, Outcome, Work
 from BrainIACLib.errors import BrainIACError, in_a_sentence
@@ -29,7 +30,7 @@ def run_on_dask(
     told: Callable[[Outcome], None],
     address: str,
     retry_failed: bool = False,
-    process: Callable | None = None,
+    process: Callable[..., Any] | None = None,
 ) -> None:
     """Answer the cases on the workers of the scheduler at ``address``.
 
@@ -81,7 +82,7 @@ def run_on_dask(
         work.ledger.refresh()
 
 
-def answer(number: int, out: str, run: str, retry_failed: bool, process: Callable | None = None) -> Outcome:
+def answer(number: int, out: str, run: str, retry_failed: bool, process: Callable[..., Any] | None = None) -> Outcome:
     """In a worker."""
     with _one_at_a_time:
         if (out, run) not in _works:

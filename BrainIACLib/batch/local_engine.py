@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.batch.work import BUSY, FAILED, Outcome, Work
 
@@ -61,7 +62,7 @@ class LocalPool:
     run: str
     jobs: int
     retry_failed: bool = False
-    process: Callable | None = None
+    process: Callable[..., Any] | None = None
     _members: list[_Member] = field(default_factory=list)
 
     def go(self, numbers: Iterable[int], told: Callable[[Outcome], None]) -> None:
@@ -158,7 +159,9 @@ class LocalPool:
         self._members.clear()
 
 
-def _serve(pipe: Connection, out: Path, run: str, threads: int, retry_failed: bool, process: Callable | None) -> None:
+def _serve(
+    pipe: Connection, out: Path, run: str, threads: int, retry_failed: bool, process: Callable[..., Any] | None
+) -> None:
     """A child: answers numbers until None comes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer
     limit_threads(threads)

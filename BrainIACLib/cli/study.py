@@ -24,7 +24,7 @@ from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.worker.requests import AnalyzeStudy
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command of this file."""
     study = commands.add_parser(
         "study",

@@ -127,6 +127,11 @@ def sweep(folder: Path) -> None:
                 forget(path)
 
 
+def no_links(path: str, flags: int) -> int:
+    """``opener`` of ``open``, for a file of a fixed name that goes on: never through a link that somebody planted."""
+    return os.open(path, flags | NO_LINK | BINARY, 0o666)
+
+
 def sync_file(path: Path) -> None:
     """Bring a file's content to the disk."""
     access = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY

@@ -14,7 +14,7 @@ FLOORS = {
         | private_folder contracts
         | manifests
         | scans | models | preprocessing | checkpoints | saliency statistics volumes | trust
-        | answers predictions prepared_study loaded_models | provenance | predictor
+        | answers predictions prepared_study loaded_models | provenance trusting | predictor
         | examination | embeddings | head_training | exports | reports | studies | dicom_objects | dicom_network | batch
         | worker | cli""",
     "Training": """
