@@ -14,7 +14,7 @@ from pathlib import Path
 
 from BrainIACLib.errors import ManifestError
 from BrainIACLib.manifests import Row, bids_scans, check_rows, is_bids, read_manifest, refuse_problems
-from BrainIACLib.scans.formats import is_dicom, suffix
+from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, suffix
 from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
 
 UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
@@ -84,7 +84,7 @@ def _rows_of_folder(folder: Path) -> Iterator[Row]:
 
 
 def _is_image(name: str) -> bool:
-    return suffix(Path(name)) in (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
+    return suffix(Path(name)) in (*IMAGE_SUFFIXES, ".zip")
 
 
 def _holds_dicom(file: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import highdicom as hd
 import numpy as np
@@ -20,22 +20,18 @@ STRONG = 0.5  # of the maximum of the map
 _STEPS = 65535  # of the stored map, which is 0 to 1
 
 
-def volume_of(image: sitk.Image, values: np.ndarray, frame_of_reference: str) -> hd.Volume:
-    """``values`` (slice, row, column) with the geometry of ``image``; slices turned round where it is left-handed."""
-    direction = np.reshape(image.GetDirection(), (3, 3))
-    origin = np.array(image.GetOrigin())
-    spacing = image.GetSpacing()
-    if np.linalg.det(direction) < 0:
-        origin = origin + direction[:, 2] * spacing[2] * (image.GetSize()[2] - 1)
-        values = values[::-1]
-    return hd.Volume.from_attributes(
-        array=np.ascontiguousarray(values),
-        image_position=origin.tolist(),
-        image_orientation=[*direction[:, 0], *direction[:, 1]],
-        pixel_spacing=[spacing[1], spacing[0]],
-        spacing_between_slices=spacing[2],
-        coordinate_system="PATIENT",
-        frame_of_reference_uid=frame_of_reference,
+def volume_of(
+    image: sitk.Image, values: np.ndarray, frame_of_reference: str, channels: Mapping[str, Sequence[int]] | None = None
+) -> hd.Volume:
+    """``values`` (slice, row, column, and a channel if there are any) at the places of the voxels of ``image``.
+
+    The matrix is given as it is: from attributes, highdicom would take the slices to run the other way.
+    """
+    axes = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = axes[:, ::-1], image.GetOrigin()
+    return hd.Volume(
+        np.ascontiguousarray(values), affine, "PATIENT", frame_of_reference_uid=frame_of_reference, channels=channels
     )
 
 
@@ -57,16 +53,8 @@ def segmentation(
         label = f"Strong saliency, {answer.task}"
         descriptions.append(_segment(len(arrays), label, codes.SPATIAL_CONCEPT, codes.STRONG_SALIENCY, algorithm))
     stacked = np.stack(arrays, axis=-1).astype(np.uint8)
-    reference = str(sources[0].FrameOfReferenceUID)
     channels = {"SegmentNumber": list(range(1, len(arrays) + 1))}
-    image = mask
-    direction = np.reshape(image.GetDirection(), (3, 3))
-    flat = volume_of(image, stacked[..., 0], reference)
-    if np.linalg.det(direction) < 0:
-        stacked = stacked[::-1]
-    volume = hd.Volume(
-        np.ascontiguousarray(stacked), flat.affine, "PATIENT", frame_of_reference_uid=reference, channels=channels
-    )
+    volume = volume_of(mask, stacked, str(sources[0].FrameOfReferenceUID), channels)
     series = str(sources[0].SeriesInstanceUID)
     return Segmentation(
         source_images=sources,

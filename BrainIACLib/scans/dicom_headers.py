@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Slice:
         return None not in (self.position, self.orientation, self.spacing)
 
     @property
-    def contrast(self) -> tuple:
+    def contrast(self) -> tuple[Any, ...]:
         """Equal for all slices of one volume."""
         return self.image_type, self.echo_time or 0.0, self.b_value or 0.0
 
@@ -150,10 +150,18 @@ def find_series(
         header = _read_header(file, [*_TAGS, *more_tags], look)
         if header is None:
             damaged += 1
-        elif header.uid or header.slices:  # a report or a directory without a series is nobody's
+        elif not (header.uid or header.slices):  # cut off before its series is named, unless it is a list of files
+            damaged += not is_directory(file)
+        else:
             instances = members.setdefault(header.uid or WITHOUT_UID, {})
             copies += header.instance in instances
             instances.setdefault(header.instance, (file, header))
+    for instances in members.values():
+        with_image = {key: member for key, member in instances.items() if member[1].slices}
+        if with_image:  # the others of the series were cut off before their image
+            damaged += len(instances) - len(with_image)
+            instances.clear()
+            instances.update(with_image)
     left_out = []
     if damaged:
         left_out.append(f"{damaged} damaged DICOM files were left out.")

@@ -44,6 +44,7 @@ _PIXEL_TAGS = [
     "FloatPixelData",
     "DoubleFloatPixelData",
 ]
+_NUMBERS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames")
 _FILL_TAGS = ["PixelPaddingValue", "PixelPaddingRangeLimit"]
 _PLAIN = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -104,7 +105,8 @@ def read_pixels(slices: Sequence[Slice]) -> Pixels:
             for index in indices:
                 slope, intercept = slices[index].rescale
                 volume[index] = stored.frames[slices[index].frame]
-                volume[index] = volume[index] * slope + intercept
+                with np.errstate(over="ignore", invalid="ignore"):
+                    volume[index] = volume[index] * slope + intercept
                 if stored.filled is not None:
                     filled[index] = stored.filled[slices[index].frame]
                     any_filled = True
@@ -158,7 +160,8 @@ def _pixels_only(file: Path) -> tuple[Dataset, str]:
         with quiet_pydicom():
             dataset = pydicom.dcmread(file, force=True, specific_tags=[*_PIXEL_TAGS, *_FILL_TAGS, "InstanceNumber"])
             for element in dataset:  # values are parsed when they are looked at
-                element.value  # noqa: B018
+                if element.keyword in _NUMBERS and element.value is not None and not isinstance(element.value, int):
+                    raise ValueError(element.keyword)
             meta = getattr(dataset, "file_meta", None)
             return dataset, str(meta.get("TransferSyntaxUID", "") if meta is not None else "")
     except (PermissionError, MemoryError):

@@ -35,6 +35,7 @@ class Grid:
         image.SetDirection(self.direction)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a grid of such numbers is refused
 def fit_grid(matrix: np.ndarray, size: tuple[int, int, int]) -> Grid:
     """The orthogonal grid nearest to ``matrix`` (4x4, voxel index -> LPS mm), with the same centre and spacing.
 

@@ -123,6 +123,7 @@ def _reals(fields: dict[str, str], names: tuple[str, ...], count: int) -> np.nda
     return numbers
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a grid of such numbers is refused
 def _matrix(fields: dict[str, str], dimension: int) -> np.ndarray:
     """Voxel index -> LPS mm, 4x4. Each row of ``TransformMatrix`` is the direction of one voxel axis."""
     spacing = _reals(fields, ("elementspacing", "elementsize"), dimension)

@@ -176,6 +176,7 @@ def _vector(text: str) -> tuple[float, ...]:
         raise Refused(_DAMAGED.format("a vector")) from None
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a grid of such numbers is refused
 def _orientation(header: NrrdHeader, axes: _Axes) -> tuple[np.ndarray, tuple[str, ...]]:
     """Voxel index -> LPS mm, and a warning where the header does not say how the head lies."""
     unknown = ("The file does not say how the head is oriented; left and right may be swapped.",)

@@ -202,6 +202,37 @@ def test_two_ranks_see_the_joined_batch_between_them(cache):
     assert torch.equal(volumes, cache.batch(alone.rows_of(3)))
 
 
+def test_pairs_of_two_contrasts_are_of_one_person_and_visit(cache):
+    """The same pairs for one process and for two, and after a restart; a volume without a partner is its own."""
+    people = Cache(cache.folder)
+    people.table["patient"] = [f"p{row // 3}" for row in range(20)]  # the last person has two scans
+    people.table["session"] = ""
+    people.table["sequence"] = [("T1", "T2", "FLAIR")[row % 3] for row in range(20)]
+    settings = {"epochs": 2, "seed": 3, "other_contrast": 1.0}
+    alone = StepBatches(people, range(20), batch_size=8, **settings)
+    ranks = [StepBatches(people, range(20), batch_size=4, rank=r, processes=2, **settings) for r in range(2)]
+    for step in range(len(alone)):
+        rows, partners = alone.rows_of(step).tolist(), alone.partners_of(step).tolist()
+        assert partners == [row for rank in ranks for row in rank.partners_of(step).tolist()]
+        for row, partner in zip(rows, partners, strict=True):
+            assert row != partner
+            assert row // 3 == partner // 3
+    (volumes, step), *_ = StepBatches(people, range(20), batch_size=8, start=2, **settings)
+    assert torch.equal(volumes, people.batch([*alone.rows_of(2).tolist(), *alone.partners_of(2).tolist()]))
+    some = StepBatches(people, range(20), batch_size=8, epochs=50, seed=3, other_contrast=0.5)
+    swapped = [(some.rows_of(step) != some.partners_of(step)).float().mean() for step in range(len(some))]
+    assert float(torch.stack(swapped).mean()) == pytest.approx(0.5, abs=0.06)
+    people.table["sequence"] = "T1"
+    lonely = StepBatches(people, range(20), batch_size=8, **settings)
+    assert torch.equal(lonely.rows_of(0), lonely.partners_of(0))
+
+
+def test_a_run_on_pairs_of_two_contrasts_learns_and_ends(cache, tmp_path):
+    views = dataclasses.replace(CONFIG.views, other_contrast_probability=1.0)
+    pretrain(dataclasses.replace(CONFIG, views=views), cache, tmp_path)
+    assert (tmp_path / "last" / "contract.json").is_file()
+
+
 def test_roles_decide_what_is_trained_on(cache):
     assert rows_to_train_on(cache) == list(range(20))
     divided = Cache(cache.folder)
@@ -471,7 +502,7 @@ def test_every_shipped_config_is_valid_and_the_paper_is_the_default():
         parser = make_parser()
         options = parser.instantiate(parser.parse_args(["--config", str(path)]))
         found[path.stem] = {name: getattr(options, name) for name in Pretraining.__dataclass_fields__}
-    assert set(found) == {"one_node_8_gpus", "paper", "slurm", "smoke", "vit_b"}
+    assert set(found) == {"night", "one_node_8_gpus", "paper", "slurm", "smoke", "two_contrasts", "vit_b"}
     paper = Pretraining(**found["paper"])
     assert paper.optimisation == Optimisation()  # P-11: 200 epochs, batch 32
     assert (paper.optimisation.epochs, paper.optimisation.batch_size) == (200, 32)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from BrainIACLib.errors import TrainingError
+from BrainIACLib.publishing import sync_folder
 from Training.data.cache import Cache
 from Training.data.fingerprints import fingerprints_of
 from Training.ssl import collapse
@@ -65,7 +66,7 @@ class RunCallback(pl.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch: tuple[Tensor, int], batch_idx) -> None:
         settings = self._config.monitoring
         done = int(batch[1]) + 1  # steps, counted over resumptions
-        self._watch.worked(len(batch[0]) * trainer.world_size)
+        self._watch.worked(self._config.optimisation.batch_size * trainer.world_size)
         last = done == len(module.train_dataloader())
         full = done % self._config.optimisation.accumulate == 0
         stopping = self._asked_to_stop(trainer)
@@ -95,6 +96,7 @@ class RunCallback(pl.Callback):
                 with partial.open("rb+") as file:
                     os.fsync(file.fileno())
                 os.replace(partial, self._out / CHECKPOINT)
+                sync_folder(self._out)
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise TrainingError(

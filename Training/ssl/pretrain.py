@@ -56,6 +56,7 @@ def pretrain(config: Pretraining, cache: Cache, out: Path) -> None:
         rank=trainer.global_rank,
         processes=trainer.world_size,
         start=done,
+        other_contrast=config.views.other_contrast_probability,
     )
     if done >= len(batches):
         say(f"'{out}' is finished: all {done} steps are done.")

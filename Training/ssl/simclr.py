@@ -48,11 +48,18 @@ class SimCLR(pl.LightningModule):
         return loss
 
     def views(self, volumes: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Two views, float32 (B, 1, X, Y, Z), of this process' part of the joined batch of uint8 volumes."""
+        """Two views, float32 (B, 1, X, Y, Z), of this process' part of the joined batch of uint8 volumes.
+
+        ``volumes`` is (B, 1, X, Y, Z), or (2B, 1, X, Y, Z) where the second half is of the same anatomy as the first.
+        """
         scaled = volumes.float().div_(255)
-        count, start = len(volumes) * self.trainer.world_size, len(volumes) * self.trainer.global_rank
-        drawn = (draw_view(count, self.config.views, self.config.seed, step, view) for view in range(2))
-        first, second = (view.cut(start, start + len(volumes)).apply(scaled) for view in drawn)
+        pair = scaled.chunk(2) if self.config.views.other_contrast_probability else (scaled, scaled)
+        own = len(pair[0])
+        count, start = own * self.trainer.world_size, own * self.trainer.global_rank
+        first, second = (
+            draw_view(count, self.config.views, self.config.seed, step, number).cut(start, start + own).apply(volume)
+            for number, volume in enumerate(pair)
+        )
         return first, second
 
     def configure_optimizers(self) -> dict:

@@ -51,6 +51,7 @@ class ViewRanges:
     invert_probability: float = 0.0
     noise_probability: float = 0.5
     noise_deviation: Range = (0.0, 0.09)
+    other_contrast_probability: float = 0.0  # the second view is of another sequence of the same person and visit
 
 
 @dataclass(frozen=True)

@@ -550,6 +550,15 @@ def test_a_damaged_header_leaves_a_gap_and_damaged_pixels_are_refused(tmp_path):
     assert "damaged DICOM file" in refusal(files[4])
 
 
+@pytest.mark.parametrize("kept", [192, 328, 420])
+@pytest.mark.parametrize("number", [0, 9])
+def test_a_first_or_last_file_that_was_cut_before_its_image_is_said(tmp_path, number, kept):
+    """Positions cannot tell: the others lie evenly."""
+    files = write_series(tmp_path / "scan", phantom())
+    files[number].write_bytes(files[number].read_bytes()[:kept])
+    assert read_scan(tmp_path / "scan").warnings == ("1 damaged DICOM files were left out.",)
+
+
 def test_old_files_without_preamble_are_read(tmp_path):
     for file in write_series(tmp_path / "scan", phantom()):
         content = file.read_bytes()

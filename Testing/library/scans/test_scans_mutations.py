@@ -23,6 +23,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("mutations")
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("name", FORMATS)
 def test_damage_of_every_kind_is_noticed_where_it_can_be_and_never_filled_from_memory(name, folder):
     truth = truth_of(name, folder / name)

@@ -76,6 +76,17 @@ def test_names_in_any_script(tmp_path):
     assert same_in_space(read_scan(folder / "série ü").image, phantom())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name is Unicode")
+def test_a_name_that_is_no_text_is_read_and_named(tmp_path):
+    """In Latin-1, as old archives hold them; the name of the scan can be written anywhere."""
+    plain = write_nifti(tmp_path / "scan.nii", phantom())
+    path = plain.rename(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.nii"))
+    found = read_scan(path)
+    assert same_in_space(found.image, phantom())
+    assert found.name == "M\ufffdller"
+    found.name.encode()
+
+
 def test_a_path_may_be_text_and_relative(tmp_path, monkeypatch):
     write_series(tmp_path / "visit.2", phantom())
     monkeypatch.chdir(tmp_path / "visit.2")

@@ -50,8 +50,7 @@ def test_the_report_says_answers_units_models_and_that_it_is_for_research(made, 
         assert evaluations["Intended use"].startswith("Research use only")
         (probability,) = group.get_measurements()
         assert probability.value == pytest.approx(answer.confidence, abs=1e-4)
-        text = str(group)
-        assert answer.model in text
+        assert f"BrainIAC {answer.model}" in texts(again(made.objects["report.dcm"]))
     volume = next(group for group in groups if group.tracking_identifier == "Brain mask of series 2")
     (measurement,) = volume.get_measurements()
     assert measurement.unit.value == "ml"
@@ -78,7 +77,7 @@ def test_the_segmented_brain_is_the_mask_on_the_scans_own_frame_of_reference(mad
 
 
 def test_the_map_has_the_values_of_the_saliency_in_its_places(made, analyzed):
-    stored = hd.pm.pmread(io.BytesIO(_bytes(made.objects["saliency_2_1.dcm"])))
+    stored = hd.imread(io.BytesIO(_bytes(made.objects["saliency_2_1.dcm"])))
     heat = analyzed.maps["sequence of series 2"]["any"].map
     volume = stored.get_volume()
     assert volume.array.max() == pytest.approx(1.0, abs=1e-3)
@@ -88,7 +87,7 @@ def test_the_map_has_the_values_of_the_saliency_in_its_places(made, analyzed):
 
 
 def test_the_same_result_has_the_same_identifiers(made, analyzed, study_folder):
-    from BrainIACLib.dicom_objects import make_objects
+    from BrainIACLib.dicom_objects.making import make_objects
 
     again = make_objects(analyzed)
     assert {name: one.SOPInstanceUID for name, one in again.objects.items()} == {
@@ -120,7 +119,38 @@ def test_dcmtk_reads_the_report(made, tmp_path):
     assert "Research use only" in found.stdout
 
 
+def texts(dataset) -> list[str]:
+    """All texts of a report, at any depth."""
+    found = [str(dataset.TextValue)] if "TextValue" in dataset else []
+    return found + [text for item in dataset.get("ContentSequence", ()) for text in texts(item)]
+
+
 def _bytes(dataset) -> bytes:
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def test_a_brain_age_has_its_unit_its_interval_and_the_gap(made, analyzed, study_folder):
+    import dataclasses
+
+    from BrainIACLib.dicom_objects.structured_report import structured_report
+    from BrainIACLib.studies.document import AgeGap, Interval
+
+    age = dataclasses.replace(
+        analyzed.document.answers[0], task="age", label="60.1 years", confidence=None, probabilities={}, value=60.1,
+        unit="years", interval=Interval(52.0, 68.2, 0.9, "it holds"), age_gap=AgeGap(54.2, 5.9, -2.2, 14.0),
+    )  # fmt: skip
+    document = dataclasses.replace(analyzed.document, answers=(age,))
+    headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in sorted(study_folder.glob("s02/*.dcm"))]
+    report = hd.sr.srread(io.BytesIO(_bytes(structured_report(document, {"2": headers}, {"2": 1300.0}))))
+    group = next(one for one in report.content.get_image_measurement_groups() if one.tracking_identifier == "age")
+    brain_age, gap = group.get_measurements()
+    assert (brain_age.name.meaning, brain_age.value, brain_age.unit.value) == ("Brain age", 60.1, "a")
+    assert (gap.value, gap.unit.value) == (5.9, "a")
+    numbers = {
+        str(item.ConceptNameCodeSequence[0].CodeMeaning): float(item.MeasuredValueSequence[0].NumericValue)
+        for item in brain_age[0].ContentSequence
+        if item.ValueType == "NUM"
+    }
+    assert sorted(numbers.values()) == [52.0, 68.2]
