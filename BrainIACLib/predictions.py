@@ -35,7 +35,7 @@ class Prediction:
     probabilities: Mapping[str, float]
     warnings: tuple[str, ...]
     valid_range: str
-    provenance: Mapping[str, object]
+    provenance: Mapping[str, Any]
     value: float | None = None
     unit: str | None = None
     trust: Trust = dataclasses.field(default_factory=Trust)

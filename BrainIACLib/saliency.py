@@ -144,7 +144,7 @@ class _GuidedGradient(torch.autograd.Function):
     """ReLU forward; backward passes a gradient only where it and the ReLU's input are positive (2.3.2)."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, inplace: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, inplace: bool) -> Tensor:
         if inplace:
             ctx.mark_dirty(x)
         out = x.relu_() if inplace else x.relu()
@@ -152,7 +152,7 @@ class _GuidedGradient(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (positive,) = ctx.saved_tensors
         passed = gradient.clamp(min=0)
         # In pieces: torch multiplies by a copy of the mask as float32, and a small one stays in the processor's cache.
@@ -168,7 +168,7 @@ class _GuidedReLU(nn.ReLU):
 
     def forward(self, x: Tensor) -> Tensor:
         self.called = True
-        return _GuidedGradient.apply(x, self.inplace)
+        return _GuidedGradient.apply(x, self.inplace)  # type: ignore[no-untyped-call]
 
 
 def _guide_relus(net: nn.Module) -> list[_GuidedReLU]:
@@ -180,7 +180,7 @@ def _guide_relus(net: nn.Module) -> list[_GuidedReLU]:
         )
     for relu in relus:
         relu.__class__ = _GuidedReLU
-    return relus
+    return [relu for relu in relus if isinstance(relu, _GuidedReLU)]
 
 
 class _OutputBytes:
@@ -194,7 +194,7 @@ class _OutputBytes:
         self._hooks = [layer.register_forward_hook(self._add) for layer in self._layers]
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.cli.answering import Answer, answer_scans
@@ -26,7 +27,7 @@ SEVERAL_SCANS = {
 }
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the commands of this file."""
     analyze = commands.add_parser(
         "analyze",

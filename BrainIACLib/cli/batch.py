@@ -15,7 +15,7 @@ from BrainIACLib.errors import BrainIACError
 SECONDS_BETWEEN_LINES = 30.0  # where no terminal shows the progress bar
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command of this file."""
     batch = commands.add_parser(
         "batch",

@@ -9,6 +9,7 @@ import sys
 import typing
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.answers import SEQUENCE_TASK
@@ -31,7 +32,7 @@ SCAN = "scan"  # its name in the study
 TABLE, LABELS = "volumes.csv", "structures.nii.gz"
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command of this file."""
     volumes = commands.add_parser(
         "volumes",

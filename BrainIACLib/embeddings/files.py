@@ -100,7 +100,8 @@ class _Unreadable(BrainIACError, ValueError):
 
 def _npz(table: EmbeddingTable) -> bytes:
     content = io.BytesIO()
-    np.savez(content, embedding=table.embeddings, **table.columns)
+    arrays: dict[str, Any] = {"embedding": table.embeddings, **table.columns}
+    np.savez(content, **arrays)
     return content.getvalue()
 
 

@@ -88,7 +88,8 @@ class VolumeMeter:
     def __init__(self, device: str = "cpu", folders: Folders = None):
         self.model: InstalledModel = find_encoder(folders, MODEL)
         self._device = device
-        self._encoder = load_model(self.model, folders).encoder.to(device)
+        encoder: Any = load_model(self.model, folders).encoder.to(device)  # an AnatomyEncoder
+        self._encoder = encoder
 
     def measure(self, standardised: Standardised) -> Measurement:
         """Volumes and label map of one scan of any sequence; made for adults, whole brains and T1 best.
@@ -137,8 +138,9 @@ def _volumes(shares: "torch.Tensor", intracranial: float) -> tuple[Volume, ...]:
     for index, structure in enumerate(STRUCTURES[1:], start=1):
         sides = (float(left[index]), float(right[index]))
         ml = sum(sides)
-        each = sides if structure.left != structure.right else (None, None)
-        found.append(Volume(structure.name, structure.title, ml, *each, ml / intracranial))
+        is_paired = structure.left != structure.right
+        each = sides if is_paired else (None, None)
+        found.append(Volume(structure.name, structure.title, ml, each[0], each[1], ml / intracranial))
     by_name = {volume.structure: volume.ml for volume in found}
     for name, parts in SUMS.items():
         total = sum(by_name[part] for part in parts)
