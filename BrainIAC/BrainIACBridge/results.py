@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import uuid
@@ -36,7 +37,7 @@ class Results:
 
     def records(self):
         """All predictions, oldest first."""
-        return json.loads(self.node.GetAttribute(RECORDS) or "[]")
+        return list(_parsed(self.node.GetAttribute(RECORDS) or "[]"))
 
     def scansOf(self, record):
         """slot -> volume node, None where the volume was deleted."""
@@ -70,8 +71,8 @@ class Results:
         records = self.records()
         for one in records:
             if one["id"] == record["id"]:
-                one[field] = {**one.get(field, {}), **found}
-                self._write([*(other for other in records if other is not one), one])
+                extended = {**one, field: {**one.get(field, {}), **found}}
+                self._write([*(other for other in records if other is not one), extended])
 
     def absorb(self, other):
         """Take the predictions of another table, of a scene that was added to this one, and remove it."""
@@ -191,6 +192,12 @@ class Results:
         header, rows = self.rows()
         writer.writerows(map(spreadsheet_row, [header, *rows]))
         return text.getvalue()
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text):
+    """The predictions in an attribute; whoever gets them changes none of them."""
+    return json.loads(text)
 
 
 def _role(record, slot):
