@@ -8,6 +8,7 @@ import slicer.util
 import vtk
 from BrainIACBridge.analysis_panel import AnalysisPanel
 from BrainIACBridge.installation import Installation
+from BrainIACBridge.links import helpLink
 from BrainIACBridge.overlay import Overlay
 from BrainIACBridge.sample_data import registerSampleDataOnceStarted
 from BrainIACBridge.volume_nodes import VolumeNodes
@@ -31,7 +32,7 @@ class BrainIAC(ScriptedLoadableModule):
         parent.helpText = _(
             "Recognizes the sequence of brain MR scans and, with imported weights, predicts age, IDH mutation and "
             "survival; shows where the model looked. Research use only. Everything runs on this computer."
-        )
+        ) + helpLink("tutorial")
         parent.acknowledgementText = _(
             "An independent implementation of: Tak D. and others, A foundation model for generalized brain "
             "MRI analysis."
@@ -40,12 +41,14 @@ class BrainIAC(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", resumeInstallation)
 
     def setup(self):
-        """Called once: the menu of the data tree."""
-        if hasattr(slicer, "qSlicerSubjectHierarchyScriptedPlugin"):  # not where MRML is used without the application
+        """Called once: the entry in the menu of the data tree; without it everything else works."""
+        try:
             from BrainIACBridge.BrainIACSubjectHierarchyPlugin import BrainIACSubjectHierarchyPlugin
-
-            plugin = slicer.qSlicerSubjectHierarchyScriptedPlugin(None)
-            plugin.setPythonSource(BrainIACSubjectHierarchyPlugin.filePath)
+        except ImportError as error:
+            logging.warning("BrainIAC has no entry in the menu of the data tree: %s", error)
+            return
+        plugin = slicer.qSlicerSubjectHierarchyScriptedPlugin(None)
+        plugin.setPythonSource(BrainIACSubjectHierarchyPlugin.filePath)
 
 
 def resumeInstallation():
@@ -105,8 +108,8 @@ class BrainIACTest(ScriptedLoadableModuleTest):
         slicer.util.selectModule("BrainIAC")
         widget = slicer.modules.BrainIACWidget
         widget.updatePanel()
-        assert not slicer.util.findChild(widget.parent, "ageButton").enabled
-        assert "model" in slicer.util.findChild(widget.parent, "ageButton").toolTip
+        assert not slicer.util.findChild(widget.parent, "idhButton").enabled
+        assert "model" in slicer.util.findChild(widget.parent, "idhButton").toolTip
 
     def test_worker(self):
         """The worker starts in Slicer's Python, names its device, and leaves nothing behind."""

@@ -6,6 +6,7 @@ import slicer
 import slicer.util
 import vtk
 from BrainIACBridge.cases import Cases
+from BrainIACBridge.links import helpLink
 from BrainIACBridge.trainer_panel import TrainerPanel
 from BrainIACBridge.training_plots import TrainingPlots
 from slicer.i18n import tr as _
@@ -25,7 +26,7 @@ class BrainIACHeadTrainer(ScriptedLoadableModule):
         parent.helpText = _(
             "Trains a new task for BrainIAC on labeled brain MR scans in seconds, once their embeddings are computed, "
             "and measures it by cross-validation. Research use only. Everything runs on this computer."
-        )
+        ) + helpLink("a-task-of-your-own")
         parent.acknowledgementText = _(
             "An independent implementation of: Tak D. and others, A foundation model for generalized brain "
             "MRI analysis."

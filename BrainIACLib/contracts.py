@@ -15,6 +15,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.errors import ModelError
 from BrainIACLib.foreign_text import printable
@@ -285,7 +286,7 @@ def contract_to_json(contract: ModelContract) -> str:
     return json.dumps({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(contract)}, indent=2) + "\n"
 
 
-def json_schema() -> dict:
+def json_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of ``contract.json``; fields that were added later may be absent."""
     schema = _object_schema(ModelContract)
     schema["properties"] = {"schema_version": {"const": SCHEMA_VERSION}, **schema["properties"]}
@@ -293,7 +294,7 @@ def json_schema() -> dict:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "BrainIAC model contract", **schema}
 
 
-def _object_schema(cls: type) -> dict:
+def _object_schema(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     properties = {name: _schema_of(hint) for name, hint in hints.items()}
     required = [name for name in hints if name not in _optional(cls)]
@@ -304,7 +305,7 @@ def _optional(cls: type) -> set[str]:
     return {each.name for each in dataclasses.fields(cls) if each.metadata.get("optional")}
 
 
-def _schema_of(hint: object) -> dict:
+def _schema_of(hint: object) -> dict[str, Any]:
     if dataclasses.is_dataclass(hint):
         return _object_schema(hint)
     if isinstance(hint, types.UnionType):
@@ -359,7 +360,7 @@ def _no_constant(name: str):
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _no_repetition(pairs: list[tuple[str, object]]) -> dict:
+def _no_repetition(pairs: list[tuple[str, object]]) -> dict[str, Any]:
     if len(dict(pairs)) != len(pairs):
         raise ValueError("a field stands there twice")
     return dict(pairs)

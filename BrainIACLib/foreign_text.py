@@ -10,7 +10,7 @@ import re
 import sys
 import typing
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
@@ -69,6 +69,11 @@ def spreadsheet_cell(text: str) -> str:
     ("'=1+1", '-1.5', "'=1+1")
     """
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def spreadsheet_row(cells: Iterable[object]) -> list[object]:
+    """``spreadsheet_cell`` of every text, and what is no text as it is."""
+    return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def of_spreadsheet_cell(cell: str) -> str:

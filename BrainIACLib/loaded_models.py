@@ -37,6 +37,7 @@ class LoadedModels:
         head = model.contract.head
         if head is None or head.ood_stats is None:
             return None
-        if head.ood_sha256 not in self._novelties:
-            self._novelties[head.ood_sha256] = read_novelty(model.folder / head.ood_stats, head.ood_sha256, size)
-        return self._novelties[head.ood_sha256]
+        sha256 = head.ood_sha256 or ""
+        if sha256 not in self._novelties:
+            self._novelties[sha256] = read_novelty(model.folder / head.ood_stats, sha256, size)
+        return self._novelties[sha256]

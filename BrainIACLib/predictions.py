@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -34,7 +35,7 @@ class Prediction:
     probabilities: Mapping[str, float]
     warnings: tuple[str, ...]
     valid_range: str
-    provenance: Mapping[str, object]
+    provenance: Mapping[str, Any]
     value: float | None = None
     unit: str | None = None
     trust: Trust = dataclasses.field(default_factory=Trust)
@@ -45,7 +46,7 @@ class Prediction:
         """The answer in one line."""
         return self.label if self.confidence is None else f"{self.label}, probability {self.confidence:.2f}"
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers, for ``json.dumps``."""
         return {**dataclasses.asdict(self), "trust": self.trust.to_json(), "headline": self.headline}
 

@@ -16,7 +16,6 @@ import SimpleITK as sitk
 
 from BrainIACLib.answers import (
     SEQUENCE_TASK,
-    Answer,
     classification,
     fill_slots,
     measurement,
@@ -38,16 +37,8 @@ from BrainIACLib.preprocessing.pipeline import to_native
 from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.provenance import provenance
 from BrainIACLib.scans import Scan
-from BrainIACLib.trust.assessment import (
-    age_doubt,
-    novelty_doubt,
-    novelty_found,
-    prediction_interval,
-    prediction_set,
-    sequence_doubt,
-    set_doubt,
-)
-from BrainIACLib.trust.findings import Trust
+from BrainIACLib.trust.assessment import age_doubt, sequence_doubt
+from BrainIACLib.trusting import trust_in
 
 if typing.TYPE_CHECKING:
     import torch
@@ -151,7 +142,7 @@ class Predictor:
             else classification(head, logits, self.study.any_coarse(slots.values()))
         )
         warnings += [*answer.warnings, *(f"Unverified: {text}." for text in model.contract.unverified)]
-        trust, doubts = self._trust(model, embedding[0].float().cpu().numpy(), answer)
+        trust, doubts = trust_in(answer, embedding[0].float().cpu().numpy(), model, self._models)
         warnings += [*doubts, *age_doubt(head, age_years), *self._sequence_doubts(task, slots)]
         return Prediction(
             task=task,
@@ -274,17 +265,6 @@ class Predictor:
         unit = (head.display_unit or head.unit) if head.link == "identity" else None
         images = [self.study.standardised[name].image for name in slots.values()]
         return StudyView(self.study.as_seen_by(model.contract.encoder), images, unit, numbers)
-
-    def _trust(self, model: InstalledModel, embedding: np.ndarray, answer: Answer) -> tuple[Trust, list[str]]:
-        """What the contract allows to say of an answer, and the doubts that follow."""
-        head = model.contract.head
-        classes = prediction_set(head, answer.label, answer.probabilities)
-        doubts = set_doubt(classes)
-        novelty, distance = self._models.novelty(model, len(embedding)), None
-        if novelty is not None:
-            distance = novelty_found(novelty, embedding)
-            doubts += novelty_doubt(distance)
-        return Trust(classes, prediction_interval(head, answer.value), distance), doubts
 
     def _sequence_doubts(self, task: str, slots: Mapping[str, str]) -> list[str]:
         """Whether the bundled sequence model, if there is one, takes each scan for what its slot says."""

@@ -53,13 +53,13 @@ def versions() -> dict[str, str]:
     return {"BrainIACLib": BrainIACLib.__version__, "python": platform.python_version(), **packages}
 
 
-def _identity(contract: ModelContract) -> dict[str, str]:
+def _identity(contract: ModelContract) -> dict[str, str | None]:
     return {
         "id": contract.id,
         "version": contract.version,
         "licence": contract.licence,
         "encoder_sha256": contract.encoder.sha256,
-        "head_sha256": contract.head.sha256,
+        "head_sha256": contract.head.sha256 if contract.head is not None else None,
     }
 
 

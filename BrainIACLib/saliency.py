@@ -15,6 +15,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +144,7 @@ class _GuidedGradient(torch.autograd.Function):
     """ReLU forward; backward passes a gradient only where it and the ReLU's input are positive (2.3.2)."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, inplace: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, inplace: bool) -> Tensor:
         if inplace:
             ctx.mark_dirty(x)
         out = x.relu_() if inplace else x.relu()
@@ -151,7 +152,7 @@ class _GuidedGradient(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (positive,) = ctx.saved_tensors
         passed = gradient.clamp(min=0)
         # In pieces: torch multiplies by a copy of the mask as float32, and a small one stays in the processor's cache.
@@ -167,7 +168,7 @@ class _GuidedReLU(nn.ReLU):
 
     def forward(self, x: Tensor) -> Tensor:
         self.called = True
-        return _GuidedGradient.apply(x, self.inplace)
+        return _GuidedGradient.apply(x, self.inplace)  # type: ignore[no-untyped-call]
 
 
 def _guide_relus(net: nn.Module) -> list[_GuidedReLU]:
@@ -179,7 +180,7 @@ def _guide_relus(net: nn.Module) -> list[_GuidedReLU]:
         )
     for relu in relus:
         relu.__class__ = _GuidedReLU
-    return relus
+    return [relu for relu in relus if isinstance(relu, _GuidedReLU)]
 
 
 class _OutputBytes:
@@ -193,16 +194,18 @@ class _OutputBytes:
         self._hooks = [layer.register_forward_hook(self._add) for layer in self._layers]
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
 
-    def _add(self, _layer: nn.Module, _inputs: tuple, output: object) -> None:
+    def _add(self, _layer: nn.Module, _inputs: tuple[Any, ...], output: object) -> None:
         if isinstance(output, Tensor):
             self.total += output.nbytes
 
 
-def _gradients_if_memory_allows(net: nn.Module, batch: Tensor, target: Callable, guided: bool) -> Tensor | None:
+def _gradients_if_memory_allows(
+    net: nn.Module, batch: Tensor, target: Callable[..., Any], guided: bool
+) -> Tensor | None:
     """(B, 1, X, Y, Z) gradients, or None if the device has too little memory for a batch of this size."""
     try:
         return _input_gradients(net, batch, target, guided)
@@ -216,7 +219,7 @@ def _gradients_if_memory_allows(net: nn.Module, batch: Tensor, target: Callable,
         return None
 
 
-def _input_gradients(net: nn.Module, batch: Tensor, target: Callable, guided: bool) -> Tensor:
+def _input_gradients(net: nn.Module, batch: Tensor, target: Callable[..., Any], guided: bool) -> Tensor:
     batch.requires_grad_()
     scores = target(net(batch.clone()))  # a copy, since a network may begin with an in-place operation
     if scores.shape != batch.shape[:1]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import qt
 import slicer
 import slicer.util
+import SubjectHierarchyPlugins  # noqa: F401 (makes the next import possible)
 from AbstractScriptedSubjectHierarchyPlugin import AbstractScriptedSubjectHierarchyPlugin
 from slicer.i18n import tr as _
 

@@ -36,6 +36,7 @@ class AnalysisPanel(Panel):
         """Make the parts of the panel."""
         ui, logic, study = self.ui, self.logic, self.logic.study
         self._question = None  # kept while it is open
+        self._tableShown = None
         self.installation = Installation()
         self.undo = Undo(ui.undoButton, self.updatePanel)
         self.deviceChoice = DeviceChoice(ui.device)
@@ -104,8 +105,11 @@ class AnalysisPanel(Panel):
 
     def updatePanel(self):
         """Bring every widget in line with scene, installation and worker."""
-        if self._parameterNode is None:
-            return
+        if self._parameterNode is not None:
+            with self.logic.study.still():
+                self._show()
+
+    def _show(self):
         ui, parameters, busy = self.ui, self._parameterNode, self.logic.worker.busy
         complete = self.installation.isComplete()
         self._observeScans()
@@ -155,7 +159,10 @@ class AnalysisPanel(Panel):
     def _showTable(self):
         results = self.logic.results(create=False)
         records = results.records() if results else []
-        self.ui.resultTableView.setMRMLTableNode(results.node if results else None)
+        shown = (results.node, results.node.GetMTime()) if results else (None, 0)
+        if shown != self._tableShown:
+            self._tableShown = shown
+            self.ui.resultTableView.setMRMLTableNode(shown[0])
         self.ui.answersHintLabel.setVisible(not self.cards.records)
         for button in (self.ui.plotButton, self.ui.copyButton, self.ui.exportButton, self.ui.clearButton):
             button.setEnabled(bool(records))

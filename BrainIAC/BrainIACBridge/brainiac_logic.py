@@ -18,6 +18,7 @@ from BrainIACBridge.contents import Contents
 from BrainIACBridge.flow import Ask, Listener, follow
 from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.parameters import BrainIACParameterNode
+from BrainIACBridge.preprocessing_options import optionsOf
 from BrainIACBridge.results import PROVENANCE, Results, findResult, markResult, resultNode
 from BrainIACBridge.saliency_map import SaliencyMap
 from BrainIACBridge.study import RESULT, Study, identityOf
@@ -27,7 +28,6 @@ from BrainIACBridge.worker_process import WorkerProcess
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.checkpoints.store import remove
 from BrainIACLib.errors import BrainIACError, Cancelled
-from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.worker.conversation import WorkerError
 from BrainIACLib.worker.requests import DownloadModel, ImportCheckpoint, InspectCheckpoint
 
@@ -152,7 +152,10 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
             record = self.mainAnswer()
             if record is not None:
                 scan = self._mainScan(record)
-                yield from self._explain(record, scan, (ANSWERING, 1.0))
+                if self.isExplained(record, scan):
+                    self._showMap(scan)
+                else:
+                    yield from self._explain(record, scan, (ANSWERING, 1.0))
             told((datetime.now() - started).total_seconds(), [str(error) for error in failed], unasked)
 
         follow(self.worker, flow(), listener)
@@ -275,9 +278,21 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
 
     def explained(self, scan):
         """(task, label) of the answer that the map of a scan explains, None without a map."""
-        node = self.saliencyOf(scan)
-        facts = json.loads(node.GetAttribute(PROVENANCE) or "{}") if node is not None else {}
+        facts = self._factsOfMap(scan)
         return (facts["task"], facts["label"]) if "task" in facts else None
+
+    def isExplained(self, record, scan):
+        """Whether the map of a scan is that of this answer of this model, with as many samples as are wanted."""
+        facts = self._factsOfMap(scan)
+        return (
+            self.explained(scan) == (record["task"], record["label"])
+            and facts.get("model") == record["provenance"]["model"]
+            and facts["saliency"].get("samples") == self.getParameterNode().samples
+        )
+
+    def _factsOfMap(self, scan):
+        node = self.saliencyOf(scan)
+        return json.loads(node.GetAttribute(PROVENANCE) or "{}") if node is not None else {}
 
     # Parts of the flows
 
@@ -348,11 +363,14 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         node.SetAttribute("BrainIAC.Content", self.contents.of(scan))
         about = {"task": record["task"], "label": record["label"], "saliency": parameters}
         markResult(node, scan, "saliency", {**record["provenance"], **about})
-        parameters = self.getParameterNode()
+        self._showMap(scan)
+
+    def _showMap(self, scan):
+        parameters, saliency = self.getParameterNode(), self.saliencyOf(scan)
         parameters.saliencyScan = scan
         parameters.showSaliency = True
-        self.map.apply(parameters, node, scan)
-        self.map.goToMaximum(node)
+        self.map.apply(parameters, saliency, scan)
+        self.map.goToMaximum(saliency)
 
     def _mainScan(self, record):
         """Which scan of an answer is explained: the one that is shown, else the first."""
@@ -399,7 +417,4 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
 
     def _preparation(self, scans):
         parameters = self.getParameterNode()
-        options = PreprocessingOptions(
-            bias_field=parameters.biasField, brain_extraction=parameters.brainExtraction.value
-        )
-        return Preparation(scans, options, settings.device(), parameters.brainMask)
+        return Preparation(scans, optionsOf(parameters), settings.device(), parameters.brainMask)

@@ -35,8 +35,8 @@ def stateOf(node):
     node.GetIJKToRASMatrix(matrix)
     parent = node.GetParentTransformNode()
     placed = parent.GetTransformToWorldMTime() if parent is not None else None
-    image = node.GetImageData()
-    return id(image), image.GetMTime(), tuple(slicer.util.arrayFromVTKMatrix(matrix).ravel()), placed
+    # times of modification are counted for all VTK objects together: another image has another one
+    return node.GetImageData().GetMTime(), tuple(slicer.util.arrayFromVTKMatrix(matrix).ravel()), placed
 
 
 def _hash(node):

@@ -58,7 +58,10 @@ def follow(worker, flow, listener):
 def _request(worker, ask, done, failed, listener):
     def progress(step, fraction):
         text = f"{ask.about}, {step}" if ask.about else step
-        listener.progress(text, ask.first + (ask.last - ask.first) * fraction)
+        try:
+            listener.progress(text, ask.first + (ask.last - ask.first) * fraction)
+        except Exception:  # a progress line must not cost the answer
+            worker.log.extend(traceback.format_exc().splitlines())
 
     try:
         worker.request(ask.request, done, failed, progress)

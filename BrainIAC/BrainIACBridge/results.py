@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import uuid
@@ -14,6 +15,7 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
+from BrainIACLib.foreign_text import spreadsheet_row
 from BrainIACLib.publishing import write_text
 
 RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions with their provenance, as JSON
@@ -35,7 +37,7 @@ class Results:
 
     def records(self):
         """All predictions, oldest first."""
-        return json.loads(self.node.GetAttribute(RECORDS) or "[]")
+        return list(_parsed(self.node.GetAttribute(RECORDS) or "[]"))
 
     def scansOf(self, record):
         """slot -> volume node, None where the volume was deleted."""
@@ -69,8 +71,8 @@ class Results:
         records = self.records()
         for one in records:
             if one["id"] == record["id"]:
-                one[field] = {**one.get(field, {}), **found}
-                self._write([*(other for other in records if other is not one), one])
+                extended = {**one, field: {**one.get(field, {}), **found}}
+                self._write([*(other for other in records if other is not one), extended])
 
     def absorb(self, other):
         """Take the predictions of another table, of a scene that was added to this one, and remove it."""
@@ -188,8 +190,14 @@ class Results:
         text = io.StringIO()
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
         header, rows = self.rows()
-        writer.writerows([header, *rows])
+        writer.writerows(map(spreadsheet_row, [header, *rows]))
         return text.getvalue()
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text):
+    """The predictions in an attribute; whoever gets them changes none of them."""
+    return json.loads(text)
 
 
 def _role(record, slot):

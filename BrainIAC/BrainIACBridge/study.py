@@ -6,6 +6,7 @@ is kept on its volume node: it is saved with the scene, and stays with the volum
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import slicer
@@ -57,9 +58,22 @@ class Study:
     def __init__(self):
         self.scan = None  # a volume of the study that is analyzed
         self.combined = False  # the person wants scans of all studies to be taken together
+        self._seen = None  # what was seen of a scene that stands still
+
+    @contextlib.contextmanager
+    def still(self):
+        """Look at the scene once for all that is asked inside; nothing may change there."""
+        self._seen = self._seen or {}
+        try:
+            yield
+        finally:
+            self._seen = None
 
     def volumes(self):
         """All volumes that could be scans, in the order of the scene."""
+        return self._once("volumes", self._volumes)
+
+    def _volumes(self):
         return [
             node
             for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -71,6 +85,16 @@ class Study:
 
     def studies(self):
         """Identity of each study of the scene -> its volumes."""
+        return self._once("studies", self._studies)
+
+    def _once(self, name, look):
+        if self._seen is None:
+            return look()
+        if name not in self._seen:
+            self._seen[name] = look()
+        return self._seen[name]
+
+    def _studies(self):
         found = {}
         for node in self.volumes():
             identity = identityOf(node)

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.batch.work import BUSY, Outcome, Work
-from BrainIACLib.errors import BrainIACError, in_a_sentence
+from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence
 
 AHEAD = 3  # cases a thread of a worker that are on their way
 SECONDS_TO_CONNECT = 30
@@ -29,7 +30,7 @@ def run_on_dask(
     told: Callable[[Outcome], None],
     address: str,
     retry_failed: bool = False,
-    process: Callable | None = None,
+    process: Callable[..., Any] | None = None,
 ) -> None:
     """Answer the cases on the workers of the scheduler at ``address``.
 
@@ -71,6 +72,8 @@ def run_on_dask(
                     told(outcome)
             elif future.status == "error":
                 error = future.exception()
+                if isinstance(error, NotWritten):
+                    raise NotWritten(f"{error} What is done is kept; run the command again to go on.")
                 killed = type(error).__name__ == "KilledWorker"
                 sentence = KILLED if killed else in_a_sentence(error)
                 told(work.give_up(number, sentence))
@@ -81,7 +84,7 @@ def run_on_dask(
         work.ledger.refresh()
 
 
-def answer(number: int, out: str, run: str, retry_failed: bool, process: Callable | None = None) -> Outcome:
+def answer(number: int, out: str, run: str, retry_failed: bool, process: Callable[..., Any] | None = None) -> Outcome:
     """In a worker."""
     with _one_at_a_time:
         if (out, run) not in _works:

@@ -7,6 +7,7 @@ import io
 import typing
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from BrainIACLib.batch.ledger import INDEX, ROOM, Ledger
 from BrainIACLib.batch.work import DONE, FAILED
 from BrainIACLib.embeddings.files import write_table
 from BrainIACLib.embeddings.table import table_of
-from BrainIACLib.foreign_text import spreadsheet_cell
+from BrainIACLib.foreign_text import spreadsheet_row
 from BrainIACLib.manifests import read_rows
 from BrainIACLib.publishing import locked, replacing, write_text
 
@@ -34,7 +35,7 @@ def update_index(out: Path) -> "pyarrow.Table":
     with locked(out / ROOM / "index.lock", busy, SECONDS_TO_WAIT):
         ledger = Ledger(out, read=False)
         finished = ledger.finished_journals()
-        rows: dict[str, dict] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for row in ledger.new_rows():
             before = rows.get(row["id"])
             if before is None or before["status"] != DONE or row["status"] == DONE:
@@ -95,19 +96,19 @@ def write_failures(out: Path, index: "pyarrow.Table") -> int:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["scan", "file", "reason"])
     for row in rows:
-        writer.writerow([spreadsheet_cell(row[name] or "") for name in ("scan", "path", "failure")])
+        writer.writerow(spreadsheet_row(row[name] or "" for name in ("scan", "path", "failure")))
     write_text(text.getvalue(), out / FAILURES)
     return len(rows)
 
 
-def _base() -> dict:
+def _base() -> dict[str, Any]:
     import pyarrow
 
     texts = ("id", "scan", "path", "patient", "session", "sequence", "dataset", "site", "status", "failure")
     return {**{name: pyarrow.string() for name in texts}, "token": pyarrow.int64()}
 
 
-def _flat(row: dict) -> dict[str, object]:
+def _flat(row: dict[str, Any]) -> dict[str, object]:
     """One row of the index: the manifest's texts, and what was found, which no column of a manifest hides."""
     manifest = {name: str(text) for name, text in row["manifest"].items()}
     found = {

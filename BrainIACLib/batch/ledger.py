@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.publishing import Busy, Journal, locked
 from BrainIACLib.publishing.lock import try_lock
@@ -72,13 +73,13 @@ class Ledger:
         for row in self.new_rows():
             self._take(int(row["token"]), row["status"])
 
-    def new_rows(self) -> Iterator[dict]:
+    def new_rows(self) -> Iterator[dict[str, Any]]:
         """The rows of all journals that were not read yet by this object."""
         for path in sorted(self._journals.glob("*.jsonl*")):
             rows, self._offsets[path] = Journal(path).rows_from(self._offsets.get(path, 0))
             yield from rows
 
-    def add(self, row: dict) -> None:
+    def add(self, row: dict[str, Any]) -> None:
         """Write down the outcome of a case (``id``, ``token``, ``status`` "done" or "failed", facts): it is kept."""
         if self._journal is None:
             self._own = self._journals / f"{this_process()}-{uuid.uuid4().hex[:8]}.jsonl{OPEN}"

@@ -13,6 +13,7 @@ import typing
 from collections import Counter
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def write_page(out: Path, index: "pyarrow.Table") -> Path:
     return out / PAGE
 
 
-def _worst_first(rows: list[dict], columns: list[str]) -> list[int]:
+def _worst_first(rows: list[dict[str, Any]], columns: list[str]) -> list[int]:
     """The numbers of the rows, by how far the worst of their figures lies out, in robust standard deviations."""
     score = np.zeros(len(rows))
     for name in columns:
@@ -86,7 +87,7 @@ def _worst_first(rows: list[dict], columns: list[str]) -> list[int]:
     return np.argsort(-score, kind="stable").tolist()
 
 
-def _case(out: Path, row: dict, columns: list[str], pictured: bool) -> dict:
+def _case(out: Path, row: dict[str, Any], columns: list[str], pictured: bool) -> dict[str, Any]:
     case = BatchCase(row["id"], row["path"], {})
     place = out / case.folder / Names(case).thumbnail
     picture = ""
@@ -105,7 +106,7 @@ def _case(out: Path, row: dict, columns: list[str], pictured: bool) -> dict:
     }
 
 
-def _histogram(values: list[float | None]) -> dict:
+def _histogram(values: list[float | None]) -> dict[str, Any]:
     numbers = np.array([value for value in values if value is not None and np.isfinite(value)], float)
     if not len(numbers):
         return {"low": 0.0, "high": 1.0, "counts": []}
@@ -116,7 +117,7 @@ def _histogram(values: list[float | None]) -> dict:
     return {"low": float(low), "high": float(high), "counts": counts.tolist()}
 
 
-def _failures(rows: list[dict]) -> str:
+def _failures(rows: list[dict[str, Any]]) -> str:
     """A table, equal causes together."""
     if not rows:
         return "<p>None.</p>"
@@ -132,7 +133,7 @@ def _failures(rows: list[dict]) -> str:
     return f"<table><tr><th>scans</th><th>cause</th><th>such as</th></tr>{''.join(lines)}</table>"
 
 
-def _sequences(rows: list[dict]) -> str:
+def _sequences(rows: list[dict[str, Any]]) -> str:
     """Found against named: a table of counts."""
     pairs = Counter(
         (row["sequence"], row["found_sequence"]) for row in rows if row.get("sequence") and row.get("found_sequence")
@@ -153,7 +154,7 @@ def _sequences(rows: list[dict]) -> str:
     return f"<table><tr><th>named \\ found</th>{head}</tr>{''.join(lines)}</table>"
 
 
-def _sites(out: Path, rows: list[dict]) -> str:
+def _sites(out: Path, rows: list[dict[str, Any]]) -> str:
     column = next((name for name in ("site", "dataset") if any(row.get(name) for row in rows)), None)
     if column is None:
         return "<p>No column 'site' or 'dataset' tells where the scans are from.</p>"

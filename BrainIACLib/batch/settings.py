@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, find_model
 from BrainIACLib.checkpoints.store import model_folders
@@ -70,12 +71,12 @@ class Settings:
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return dataclasses.asdict(self)
 
 
-def settings_from_json(document: dict) -> Settings:
+def settings_from_json(document: dict[str, Any]) -> Settings:
     """What ``Settings.to_json`` gave."""
     preprocessing = PreprocessingOptions(**document["preprocessing"])
     return Settings(**{**document, "tasks": tuple(document["tasks"]), "preprocessing": preprocessing})

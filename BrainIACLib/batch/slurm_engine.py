@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.batch.ledger import ROOM, Ledger
 from BrainIACLib.batch.local_engine import LocalPool
@@ -43,7 +44,7 @@ def run_on_slurm(
     told: Callable[[Outcome], None],
     text: str,
     retry_failed: bool = False,
-    process: Callable | None = None,
+    process: Callable[..., Any] | None = None,
 ) -> None:
     """Submit an array and wait for it; ``told`` of each outcome as the journals say it.
 
@@ -91,7 +92,7 @@ def run_on_slurm(
 
 
 def take_part(
-    part: int, out: str, run: str, parts: int, jobs: int, retry_failed: bool, process: Callable | None = None
+    part: int, out: str, run: str, parts: int, jobs: int, retry_failed: bool, process: Callable[..., Any] | None = None
 ) -> int:
     """One task of the array: its share, then what others have left; how many cases it answered."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")

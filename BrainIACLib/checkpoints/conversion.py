@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import BrainIACLib
 from BrainIACLib.errors import ModelError
@@ -58,7 +59,7 @@ def convert_checkpoint(path: Path, task: str, accepted: str, out: Path) -> str:
     return _in_child("convert", path, "--task", task, "--accepted", accepted, "--out", str(out.absolute()))["id"]
 
 
-def _in_child(action: str, path: Path, *arguments: str) -> dict:
+def _in_child(action: str, path: Path, *arguments: str) -> dict[str, Any]:
     library = str(Path(BrainIACLib.__file__).resolve().parent.parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))}
     command = [sys.executable, "-m", "BrainIACLib.checkpoints.conversion_process", action, *arguments]

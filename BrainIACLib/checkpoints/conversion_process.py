@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -133,7 +134,7 @@ def _head_tensors(recognised: Recognised, checkpoint: Checkpoint) -> dict[str, T
     return {key: checkpoint.tensors[source].contiguous() for key, source in recognised.head_keys.items()}
 
 
-def _check_values(parts: Mapping, checkpoint: Checkpoint, recognised: Recognised, name: str) -> None:
+def _check_values(parts: Mapping[str, Any], checkpoint: Checkpoint, recognised: Recognised, name: str) -> None:
     for tensors in parts.values():
         for key, tensor in tensors.items():
             if tensor.is_floating_point() != (not key.endswith("num_batches_tracked")):

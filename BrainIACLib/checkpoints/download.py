@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from BrainIACLib.errors import ModelError
 from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.publishing import sync_folder
+from BrainIACLib.publishing.files import no_links, sync_file
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")  # in the order of preference
 NO_PERMISSION = ("GatedRepoError", "RepositoryNotFoundError")
@@ -99,10 +101,12 @@ def _fetch(hub, remote: RemoteFile, folder: Path) -> Path:
     headers = hub.utils.build_hf_headers(library_name="brainiac")
     if urlsplit(place).netloc != urlsplit(url).netloc:
         headers.pop("authorization", None)  # the storage behind the host is not told the person's token
-    with partial.open("ab") as file:
+    with open(partial, "ab", opener=no_links) as file:
         if file.tell() < remote.size:
             http_get(place, file, resume_size=file.tell(), headers=headers, expected_size=remote.size)
+    sync_file(partial)
     os.replace(partial, whole)
+    sync_folder(folder)
     return whole
 
 

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.checkpoints.official_files import where_to_get
 from BrainIACLib.checkpoints.store import is_bundled, model_folders
@@ -185,7 +186,7 @@ def verify_model(model: InstalledModel) -> None:
             raise ModelError(f"'{path}' is damaged or was changed (sha256 differs); install the model again.")
 
 
-def _verified_tensors(path: Path, sha256: str) -> dict:
+def _verified_tensors(path: Path, sha256: str) -> dict[str, Any]:
     from safetensors.torch import load
 
     try:
@@ -201,7 +202,7 @@ def _verified_tensors(path: Path, sha256: str) -> dict:
     return {key: value.float() if value.is_floating_point() else value for key, value in load(content).items()}
 
 
-def _check_layout(net, tensors: dict, path: Path) -> None:
+def _check_layout(net, tensors: dict[str, Any], path: Path) -> None:
     expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in tensors.items()}
     differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))

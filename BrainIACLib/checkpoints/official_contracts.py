@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from BrainIACLib.checkpoints.official_files import model_id, official_file
 from BrainIACLib.checkpoints.recognition import Recognised
@@ -25,7 +26,7 @@ ANY_SEQUENCE = ("any",)
 RESEARCH_POPULATION = "Not validated by this project. "
 
 # What differs from head to head (PROTOCOL 3.2). "verified" is the evidence for the label map or unit, if there is any.
-_HEADS: dict[tuple[str, str], dict] = {
+_HEADS: dict[tuple[str, str], dict[str, Any]] = {
     ("v1", "sequence"): {
         "labels": ("T1", "T2", "T1CE", "FLAIR"),
         "verified": "upstream's notebook note and its run on the sample 00001_t2f (class 3) agree",
@@ -63,7 +64,7 @@ _HEADS: dict[tuple[str, str], dict] = {
         "valid": RESEARCH_POPULATION + "Trained on glioblastoma before surgery (UPENN-GBM).",
     },
 }
-_TASKS: dict[str, dict] = {
+_TASKS: dict[str, dict[str, Any]] = {
     "sequence": {"link": "softmax", "outputs": 4},
     "age": {
         "link": "identity",
@@ -173,7 +174,7 @@ def official_contract(
     )
 
 
-def _meaning(generation: str, task: str) -> dict:
+def _meaning(generation: str, task: str) -> dict[str, Any]:
     task_facts, head_facts = _TASKS[task], _HEADS.get((generation, task), {})
     both = (*task_facts.get("unverified", ()), *head_facts.get("unverified", ()))
     return {**task_facts, **head_facts, "unverified": both}

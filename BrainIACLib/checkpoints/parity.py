@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ GOLDEN = (
 )  # fmt: skip
 
 
-def run_parity(weights: Path, scans: Path) -> list[dict]:
+def run_parity(weights: Path, scans: Path) -> list[dict[str, Any]]:
     """One row for each golden value: ``result`` is "equal", "differs", or what is missing.
 
     A file whose keys cannot tell its task counts for the task that its released name suggests.

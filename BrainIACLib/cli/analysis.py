@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.cli.answering import Answer, answer_scans
@@ -26,7 +27,7 @@ SEVERAL_SCANS = {
 }
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the commands of this file."""
     analyze = commands.add_parser(
         "analyze",
@@ -46,7 +47,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     analyze.set_defaults(run=_run)
     sequence.set_defaults(run=_sequence, task=SEQUENCE_TASK)
     for task, text in ONE_SCAN.items():
-        command = commands.add_parser(task, help=f"{text} (needs an imported model)")
+        source = "bundled, adults" if task == "age" else "needs an imported model"
+        command = commands.add_parser(task, help=f"{text} ({source})")
         _finish(command, "T1", scans_needed=True)
         command.set_defaults(run=_run, task=task)
     for task, (text, slots) in SEVERAL_SCANS.items():

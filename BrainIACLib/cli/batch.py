@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.cli.scan_options import add_models_dir, positive, print_json
 from BrainIACLib.errors import BrainIACError
@@ -14,7 +15,7 @@ from BrainIACLib.errors import BrainIACError
 SECONDS_BETWEEN_LINES = 30.0  # where no terminal shows the progress bar
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command of this file."""
     batch = commands.add_parser(
         "batch",
@@ -121,7 +122,7 @@ def group(out: Path) -> None:
     print(f"{done} scans done, {failed} failed; look at {page}", file=sys.stderr)
 
 
-def _engine(options: argparse.Namespace, work, run: str, numbers: list[int]) -> Callable:
+def _engine(options: argparse.Namespace, work, run: str, numbers: list[int]) -> Callable[..., Any]:
     if options.slurm is not None:
         from BrainIACLib.batch.slurm_engine import run_on_slurm
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.cli.scan_options import (
@@ -25,7 +26,7 @@ FORMATS = (".csv", ".npz", ".parquet")
 SECONDS_BETWEEN_LINES = 30  # where no terminal shows the progress bar
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command of this file."""
     embed = commands.add_parser(
         "embed",

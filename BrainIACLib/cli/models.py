@@ -10,6 +10,7 @@ import textwrap
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.cli.scan_options import add_models_dir, print_json
 from BrainIACLib.contracts import OWN_HEAD, ModelContract
@@ -17,7 +18,7 @@ from BrainIACLib.errors import BrainIACError, ModelError
 from BrainIACLib.foreign_text import printable
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the commands of this file."""
     models = commands.add_parser("models", help="list, import, check and remove models")
     actions = models.add_subparsers(required=True, metavar="ACTION")
@@ -47,7 +48,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     )
 
 
-def _action(actions: argparse._SubParsersAction, name: str, run, description: str) -> argparse.ArgumentParser:
+def _action(actions: argparse._SubParsersAction[Any], name: str, run, description: str) -> argparse.ArgumentParser:
     command = actions.add_parser(name, help=description)
     command.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
     add_models_dir(command, must_exist=name not in ("import", "download"))

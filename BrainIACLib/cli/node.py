@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.cli.answering import worker
 from BrainIACLib.cli.scan_options import add_models_dir, add_preprocessing_options, from_zero, preprocessing_options
@@ -16,7 +17,7 @@ from BrainIACLib.errors import BrainIACError
 from BrainIACLib.worker.requests import AnalyzeStudy
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command of this file."""
     node = commands.add_parser(
         "node",
@@ -57,14 +58,14 @@ def _node(options: argparse.Namespace) -> int:
     from BrainIACLib.dicom_network.node import Node, NodeOptions
     from BrainIACLib.dicom_network.receiving import server_context, start_receiver
     from BrainIACLib.dicom_network.sending import destination_of
+    from BrainIACLib.dicom_objects.files import check_highdicom
     from BrainIACLib.publishing import locked
-    from BrainIACLib.studies.running import check_objects_can_be_made
 
     _check(options)
     destination = None
     if options.send_to:
         destination = destination_of(options.send_to, options.tls_authority, options.send_tls)
-        check_objects_can_be_made()
+        check_highdicom()
     context = None
     if options.tls_certificate:
         context = server_context(options.tls_certificate, options.tls_key, options.tls_authority)
@@ -132,7 +133,7 @@ def _log_to_terminal() -> None:
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
 
-def _in_a_line(document: dict) -> str:
+def _in_a_line(document: dict[str, Any]) -> str:
     answers = "; ".join(f"{one['task']}: {one['headline']}" for one in document["answers"])
     aside = sum(bool(row["set_aside"]) for row in document["series"])
     return f"{len(document['series'])} series, {aside} set aside. {answers or 'No answer.'}"

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 
@@ -37,7 +38,7 @@ def add_preprocessing_options(
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
-def _add_option(command: argparse._ActionsContainer, field: dataclasses.Field) -> None:
+def _add_option(command: argparse._ActionsContainer, field: dataclasses.Field[Any]) -> None:
     flag, text = f"--{field.name.replace('_', '-')}", field.metadata["help"]
     if isinstance(field.default, bool):
         command.add_argument(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command of this file."""
     serve = commands.add_parser(
         "serve", help="answer requests, one JSON object a line on standard input, until it closes (no network)"

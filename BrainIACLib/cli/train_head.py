@@ -6,6 +6,7 @@ import argparse
 import shlex
 import typing
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.cli.embed import table_path
 from BrainIACLib.cli.progress_bar import ProgressBar
@@ -15,7 +16,7 @@ if typing.TYPE_CHECKING:
     from BrainIACLib.head_training.report import HeadReport
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command of this file."""
     train = commands.add_parser(
         "train-head",

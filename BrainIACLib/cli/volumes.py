@@ -7,8 +7,12 @@ import csv
 import io
 import sys
 import typing
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from BrainIACLib import RESEARCH_USE_ONLY
+from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.cli.questions import each_once, result_folders
 from BrainIACLib.cli.scan_options import (
@@ -18,15 +22,17 @@ from BrainIACLib.cli.scan_options import (
     preprocessing_options,
     print_json,
 )
-from BrainIACLib.errors import BrainIACError
+from BrainIACLib.errors import BrainIACError, ModelError
 
 if typing.TYPE_CHECKING:
+    from BrainIACLib.predictor import Predictor
     from BrainIACLib.volumes.measurement import Measurement
 
+SCAN = "scan"  # its name in the study
 TABLE, LABELS = "volumes.csv", "structures.nii.gz"
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Register the command of this file."""
     volumes = commands.add_parser(
         "volumes",
@@ -44,21 +50,22 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def _volumes(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.store import model_folders
-    from BrainIACLib.device import choose_device
-    from BrainIACLib.preprocessing.pipeline import standardise
+    from BrainIACLib.predictor import Predictor
     from BrainIACLib.scans import read_scan
     from BrainIACLib.volumes.measurement import VolumeMeter
 
-    scans = each_once(options.scans)
+    scans, models = each_once(options.scans), model_folders(options.models_dir)
     folders = result_folders(scans, options.out) if options.out else {}
-    meter = VolumeMeter(choose_device(options.device), model_folders(options.models_dir))
+    predictor = Predictor(options.device, models)
+    meter = VolumeMeter(predictor.device, models)
+    mask = read_scan(options.mask).image if options.mask else None
     prepare, failed = preprocessing_options(options), 0
     with ProgressBar("volumes") as bar:
         for number, path in enumerate(scans):
-            first, last = number / len(scans), (number + 1) / len(scans)
+            job = bar.job(path.name, number / len(scans), (number + 1) / len(scans))
             try:
                 scan = read_scan(path, series_uid=options.series, frame=options.frame)
-                standardised = standardise(scan.image, prepare, bar.job("preprocessing", first, last))
+                standardised = predictor.set_study({SCAN: scan}, prepare, job, mask=mask)[SCAN]
                 found = meter.measure(standardised)
                 if options.out:
                     _write(found, folders[path])
@@ -71,18 +78,35 @@ def _volumes(options: argparse.Namespace) -> int:
                     print(f"brainiac: {path}: {error}", file=sys.stderr)
                 continue
             bar.clear()
-            warnings = (*scan.warnings, *found.warnings)
-            if options.json:
-                print_json(file=str(path), **{**found.to_json(), "warnings": list(warnings)})
-            else:
-                print(f"{path}: intracranial volume {found.intracranial_ml:.0f} ml")
-                for volume in found.volumes:
-                    print(f"  {volume.title:28s} {volume.ml:8.1f} ml {100 * volume.share:7.2f} %")
-                for warning in warnings:
-                    print(f"  {warning}")
-    if not options.json:
-        print("Research use only.", file=sys.stderr) if failed == len(scans) else print(found.notice, file=sys.stderr)
+            _show(path, found, (*scan.warnings, *found.warnings, *_other_sequence(predictor)), options.json)
+    if failed < len(scans) and not options.json:
+        print(RESEARCH_USE_ONLY, file=sys.stderr)
     return 1 if failed else 0
+
+
+def _other_sequence(predictor: Predictor) -> list[str]:
+    """A doubt where the bundled sequence model is sure that the scan is no T1."""
+    from BrainIACLib.checkpoints.installed import find_model
+    from BrainIACLib.trust.assessment import sequence_doubt
+
+    try:
+        answer = predictor.predict(SEQUENCE_TASK, SCAN)
+        head = find_model(SEQUENCE_TASK, predictor.models_folder).contract.head
+    except ModelError as error:  # the check must not cost the volumes
+        return [f"The sequence of the scan could not be checked: {error}"]
+    gate = head.confidence_gate if head else None
+    return sequence_doubt("T1", answer.label, answer.confidence or 0.0, gate)
+
+
+def _show(path: Path, found: Measurement, warnings: Sequence[str], as_json: bool) -> None:
+    if as_json:
+        print_json(file=str(path), **{**found.to_json(), "warnings": list(dict.fromkeys(warnings))})
+        return
+    print(f"{path}: intracranial volume {found.intracranial_ml:.0f} ml")
+    for volume in found.volumes:
+        print(f"  {volume.title:28s} {volume.ml:8.1f} ml {100 * volume.share:7.2f} %")
+    for warning in dict.fromkeys(warnings):
+        print(f"  warning: {warning}")
 
 
 def table_of(found: Measurement) -> str:

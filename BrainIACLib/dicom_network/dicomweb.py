@@ -131,6 +131,6 @@ def _explained(url: str) -> Iterator[None]:
         ) from None
 
 
-def _value(row: dict, tag: str) -> str:
+def _value(row: dict[str, Any], tag: str) -> str:
     values = row.get(tag, {}).get("Value") or [""]
     return str(values[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from highdicom.sc import SCImage
@@ -77,7 +78,7 @@ def _map_pictures(study: AnalyzedStudy) -> list[tuple[str, Image.Image]]:
     return pictures
 
 
-def _drawn(lines: list, pictures: list[tuple[str, Image.Image]]) -> np.ndarray:
+def _drawn(lines: list[Any], pictures: list[tuple[str, Image.Image]]) -> np.ndarray:
     wrapped = [(part, color, size) for text, color, size in lines for part in _wrapped(text, size)]
     below = MARGIN + sum(size + 10 for _, _, size in wrapped) + 10
     height = below + sum(picture.height + LINE + 8 for _, picture in pictures) + MARGIN

@@ -37,6 +37,8 @@ def embed(
     ------
     BrainIACError : the table cannot be written, or would lose rows; the manifest cannot be read.
     """
-    one = isinstance(scans, (str, Path))
-    cases = read_cohort(Path(scans)) if one else cases_of_files([Path(scan) for scan in scans])
+    if isinstance(scans, (str, Path)):
+        cases = read_cohort(Path(scans))
+    else:
+        cases = cases_of_files([Path(scan) for scan in scans])
     return embed_cohort(cases, Path(out), predictor or Predictor(), options=options, job=job)

@@ -6,12 +6,13 @@ import csv
 import importlib.util
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from BrainIACLib.embeddings.table import FACTS, EmbeddingTable
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.foreign_text import spreadsheet_cell
+from BrainIACLib.foreign_text import spreadsheet_row
 from BrainIACLib.manifests.csv_files import read_cells
 from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.publishing import write_bytes
@@ -75,15 +76,15 @@ def _number_columns(table: EmbeddingTable) -> list[str]:
 def _csv(table: EmbeddingTable) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*map(spreadsheet_cell, table.columns), *_number_columns(table)])
+    writer.writerow([*spreadsheet_row(table.columns), *_number_columns(table)])
     for *facts, numbers in zip(*table.columns.values(), table.embeddings, strict=True):
         writer.writerow(
-            [*map(spreadsheet_cell, facts), *(f"{number:.9g}" for number in numbers)]
+            [*spreadsheet_row(facts), *(f"{number:.9g}" for number in numbers)]
         )  # 9 digits give a float32 back exactly
     return text.getvalue().encode("utf-8")
 
 
-def _from_csv(path: Path) -> tuple[dict, np.ndarray]:
+def _from_csv(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     """Also where a spreadsheet program has saved it again, with other separators."""
     names, lines = read_cells(path, "The table", _Unreadable)
     rows = [cells for _, cells in lines]
@@ -99,11 +100,12 @@ class _Unreadable(BrainIACError, ValueError):
 
 def _npz(table: EmbeddingTable) -> bytes:
     content = io.BytesIO()
-    np.savez(content, embedding=table.embeddings, **table.columns)
+    arrays: dict[str, Any] = {"embedding": table.embeddings, **table.columns}
+    np.savez(content, **arrays)
     return content.getvalue()
 
 
-def _from_npz(path: Path) -> tuple[dict, np.ndarray]:
+def _from_npz(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     with np.load(path, allow_pickle=False) as arrays:
         embeddings = arrays["embedding"].astype(np.float32)
         return {name: arrays[name] for name in arrays.files if name != "embedding"}, embeddings
@@ -120,7 +122,7 @@ def _parquet(table: EmbeddingTable) -> bytes:
     return content.getvalue()
 
 
-def _from_parquet(path: Path) -> tuple[dict, np.ndarray]:
+def _from_parquet(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     import pyarrow.parquet
 
     arrow = pyarrow.parquet.ParquetFile(path).read()

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 if typing.TYPE_CHECKING:
-    from BrainIACLib.preprocessing.pipeline import Standardised
+    from BrainIACLib.preprocessing.standardised import Standardised
 
 BRAIN_ML, HISTOGRAM = "brain_ml", "intensity_histogram"
 MEASURES = (BRAIN_ML, HISTOGRAM)

@@ -31,6 +31,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 FACTS = (
     "scan",
@@ -53,7 +54,7 @@ class EmbeddingTable:
     columns: Mapping[str, np.ndarray]
     embeddings: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         absent = [name for name in FACTS if name not in self.columns]
         lengths = {len(values) for values in self.columns.values()} | {len(self.embeddings)}
         if absent or len(lengths) > 1:
@@ -81,7 +82,7 @@ class EmbeddingTable:
         return EmbeddingTable({name: values[keep] for name, values in self.columns.items()}, self.embeddings[keep])
 
 
-def table_of(rows: Sequence[Mapping[str, str]], embeddings: Sequence[Sequence[float]]) -> EmbeddingTable:
+def table_of(rows: Sequence[Mapping[str, str]], embeddings: Sequence[ArrayLike]) -> EmbeddingTable:
     """A table from one dictionary a scan; what a row does not say is empty."""
     names = dict.fromkeys([*FACTS, *(name for row in rows for name in row)])
     columns = {name: np.array([row.get(name, "") for row in rows], dtype=np.str_) for name in names}

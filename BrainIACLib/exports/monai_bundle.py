@@ -13,6 +13,7 @@ import json
 import typing
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def _outputs(head: HeadContract) -> dict[str, str]:
     return {"outputs": f"$[@network_def({together})[0].tolist()]"}
 
 
-def _metadata(contract: ModelContract) -> dict:
+def _metadata(contract: ModelContract) -> dict[str, Any]:
     head, encoder = contract.head, contract.encoder
     channels = {str(i): label for i, label in enumerate(head.display_labels or (head.display_unit or head.unit,))}
     scans = f"One batch is one study: {', '.join(head.slots)}, in this order. " if len(head.slots) > 1 else ""
@@ -192,5 +193,5 @@ def _installed(package: str) -> str:
     return metadata.version(package)
 
 
-def _write(path: Path, document: dict) -> None:
+def _write(path: Path, document: dict[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

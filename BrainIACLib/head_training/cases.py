@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
@@ -144,7 +145,7 @@ NOT_COMPARED = (
 )
 
 
-def _columns_of_cases(table: EmbeddingTable, members: list[list[int]], learned: tuple[str, ...]) -> dict:
+def _columns_of_cases(table: EmbeddingTable, members: list[list[int]], learned: tuple[str, ...]) -> dict[str, Any]:
     """What else the table says of each case, and the folder of its scan, which often is a study or a class."""
     columns = {name: texts for name, texts in table.columns.items() if name not in (*NOT_COMPARED, *learned)}
     columns["warnings"] = np.where(table.columns["warnings"] == "", "none", "some")
@@ -218,7 +219,7 @@ def _check_one_recipe(table: EmbeddingTable) -> None:
 def _joined(table: EmbeddingTable, labels: np.ndarray, slots) -> tuple[list[list[int]], tuple[str, ...], bool]:
     """The rows of each case, the slots, and whether every case has them all."""
     sequences = table.columns["sequence"]
-    sessions: dict[tuple, list[int]] = {}
+    sessions: dict[tuple[Any, ...], list[int]] = {}
     known = is_known(table.columns["patient"])
     for row in range(len(table)):
         patient = same_name(table.columns["patient"][row]) if known[row] else f"scan {row}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from BrainIACLib.errors import StatisticsError
@@ -69,7 +71,7 @@ def _some_patients(cases: Cases, rows: np.ndarray, share: float, rng: np.random.
     kinds = target.values if target.kind == "classification" else target.events
     kinds = np.zeros(len(cases)) if kinds is None else kinds
     patients = {cases.groups[row]: kinds[row] for row in rows}
-    chosen: list = []
+    chosen: list[Any] = []
     for kind in sorted(set(patients.values())):
         of_kind = sorted(patient for patient, its in patients.items() if its == kind)
         chosen += list(rng.permutation(of_kind)[: max(1, round(share * len(of_kind)))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ RESAMPLES = 1000
 NEGLIGIBLE = {"AUC": 0.01, "balanced accuracy": 0.01, "C-index": 0.01}  # of MAE: 2 % of it
 
 
-def main_figure(target: Target) -> tuple[str, Callable, Callable[[Target, np.ndarray], tuple]]:
+def main_figure(target: Target) -> tuple[str, Callable[..., Any], Callable[[Target, np.ndarray], tuple[Any, ...]]]:
     """Name, metric, and the metric's columns from a target and outputs (n, k)."""
     if target.kind == "regression":
         return "MAE", mae, lambda of, outputs: (of.values, outputs[:, 0])
@@ -35,7 +36,7 @@ def decisions(outputs: np.ndarray) -> np.ndarray:
     return (outputs[:, 0] >= 0).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
 
 
-def figure_of(metric: Callable, columns: tuple, groups: np.ndarray, seed: int) -> Figure:
+def figure_of(metric: Callable[..., Any], columns: tuple[Any, ...], groups: np.ndarray, seed: int) -> Figure:
     """With its 95 % bootstrap interval by patient; without limits where too few resamples hold all classes."""
     try:
         found = bootstrap(metric, *columns, groups=groups, resamples=RESAMPLES, seed=seed)

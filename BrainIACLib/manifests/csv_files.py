@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.foreign_text import of_spreadsheet_cell
@@ -89,5 +90,5 @@ def _cell(text: str, separator: str) -> str:
     return text.replace(",", ".") if separator == ";" and DECIMAL_COMMA.fullmatch(text) else text
 
 
-def _reader(text: str, separator: str):
+def _reader(text: str, separator: str) -> Any:  # the class of the csv module has no public name
     return csv.reader(io.StringIO(text, newline=""), delimiter=separator)

@@ -68,6 +68,12 @@ def embedding_of(shares: Tensor) -> Tensor:
     return torch.cat([(whole / 1000).log(), relative, regional], 1)
 
 
+def certainty_of(shares: Tensor) -> Tensor:
+    """(B, structures, X, Y, Z) -> (B,): the mean, over the brain, of the largest share of a structure."""
+    brain = 1 - shares[:, 0]
+    return (shares[:, 1:].amax(1) * brain).sum((1, 2, 3)) / brain.sum((1, 2, 3)).clamp_min(1e-6)
+
+
 def _blocks(part: Tensor) -> Tensor:
     """(B, X, Y, Z) -> (B, blocks), the mean share in each block of the box, left and right together."""
     part = part[:, FIRST[0] : LAST[0], FIRST[1] : LAST[1], FIRST[2] : LAST[2]]

@@ -7,6 +7,8 @@ the activations keep less than their output too, as guided ReLUs do.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,13 +27,13 @@ def keep_little(net: nn.Module) -> None:
 
 class _FrozenConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, conv: nn.Conv3d) -> Tensor:
+    def forward(ctx: Any, x: Tensor, conv: nn.Conv3d) -> Tensor:
         ctx.conv, ctx.shape, ctx.dtype = conv, x.shape, x.dtype
         return F.conv3d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         conv = ctx.conv
         weight = conv.weight.to(gradient.dtype)  # of a lower precision under autocast
         left_over = [  # input voxels at the end that a stride of more than one leaves unseen
@@ -54,12 +56,12 @@ class _FrozenConvolution(torch.autograd.Function):
 
 class _FrozenConv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
-        return _FrozenConvolution.apply(x, self)
+        return _FrozenConvolution.apply(x, self)  # type: ignore[no-untyped-call]
 
 
 class _MaxPooling(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, pool: nn.MaxPool3d) -> Tensor:
+    def forward(ctx: Any, x: Tensor, pool: nn.MaxPool3d) -> Tensor:
         ctx.place = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
         ctx.shape, ctx.layout = x.shape, _memory_format(x)
         out, indices = F.max_pool3d(x, *ctx.place, return_indices=True)
@@ -68,7 +70,7 @@ class _MaxPooling(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (indices,) = ctx.saved_tensors
         like_input = torch.empty(ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=ctx.layout)
         sizes = (value if isinstance(value, tuple) else (value,) * 3 for value in ctx.place[:4])
@@ -78,7 +80,7 @@ class _MaxPooling(torch.autograd.Function):
 
 class _MaxPool3d(nn.MaxPool3d):
     def forward(self, x: Tensor) -> Tensor:
-        return _MaxPooling.apply(x, self)
+        return _MaxPooling.apply(x, self)  # type: ignore[no-untyped-call]
 
 
 def _memory_format(x: Tensor) -> torch.memory_format:

@@ -67,6 +67,12 @@ class ResNet(nn.Module):
     width : factor on the channels 64-128-256-512.
     """
 
+    conv1: nn.Module
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+
     def __init__(self, name: str = "resnet50", width: float = 1.0):
         super().__init__()
         if name not in STAGE_BLOCKS:
@@ -97,13 +103,15 @@ class ResNet(nn.Module):
         return x.mean(dim=(2, 3, 4))  # (B, embedding_size)
 
 
-def _stage(block: type, in_planes: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck], in_planes: int, planes: int, blocks: int, stride: int
+) -> nn.Sequential:
     downsample = None
     if stride != 1 or in_planes != planes * block.expansion:
         downsample = nn.Sequential(
             nn.Conv3d(in_planes, planes * block.expansion, 1, stride, bias=True),  # with a bias: U-01
             nn.BatchNorm3d(planes * block.expansion),
         )
-    layers = [block(in_planes, planes, stride, downsample)]
+    layers: list[nn.Module] = [block(in_planes, planes, stride, downsample)]
     layers += [block(planes * block.expansion, planes, 1, None) for _ in range(1, blocks)]
     return nn.Sequential(*layers)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -35,8 +36,8 @@ class BiasFieldResult:
 
     image: sitk.Image
     log_field: sitk.Image
-    parameters: dict
-    quality: dict
+    parameters: dict[str, Any]
+    quality: dict[str, Any]
 
 
 def correct_bias_field(

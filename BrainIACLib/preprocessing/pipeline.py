@@ -16,6 +16,7 @@ import SimpleITK as sitk
 
 from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.job import UNATTENDED, Job
+from BrainIACLib.preprocessing.background import darkened_background
 from BrainIACLib.preprocessing.bias_field import correct_bias_field
 from BrainIACLib.preprocessing.brain_extraction import BrainMask, chosen_backend, extract_brain
 from BrainIACLib.preprocessing.official_preset import take_as_stored
@@ -113,6 +114,9 @@ def _usable_intensities(image: sitk.Image, step: _Step) -> sitk.Image:
         raise PreprocessingError("This scan has the same value everywhere; there is nothing to analyse in it.")
     step.quality = {"voxels_not_finite": int((~finite).sum())}
     values = np.where(finite, values, values[finite].min())
+    values, background = darkened_background(values)
+    if background is not None:
+        step.parameters["background"] = background
     if np.mean(values < 0) > 0.01:
         step.parameters["lifted_by"] = -float(values.min())
         step.warnings = ("This scan has many values below zero, so it was processed before; they were lifted to zero.",)

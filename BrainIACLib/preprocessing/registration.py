@@ -16,6 +16,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -43,7 +44,7 @@ class Registration:
     transform: sitk.Euler3DTransform
     quality: float
     warnings: tuple[str, ...]
-    parameters: dict
+    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True)

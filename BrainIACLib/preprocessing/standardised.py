@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import SimpleITK as sitk
 
@@ -12,9 +13,9 @@ class StepRecord:
     """One step as it was done. ``parameters`` and ``quality`` hold plain numbers, strings and lists."""
 
     name: str
-    parameters: dict
+    parameters: dict[str, Any]
     seconds: float
-    quality: dict
+    quality: dict[str, Any]
     warnings: tuple[str, ...]
 
 

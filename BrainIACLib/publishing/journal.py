@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.publishing.files import BINARY, NO_LINK, not_written, sync_folder, sync_handle
 from BrainIACLib.publishing.sets import is_own
@@ -24,11 +25,11 @@ class Journal:
         self._path = path
         self._begun = False
 
-    def rows(self) -> Iterator[dict]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """The rows that are whole, oldest first."""
         yield from self.rows_from(0)[0]
 
-    def rows_from(self, offset: int) -> tuple[list[dict], int]:
+    def rows_from(self, offset: int) -> tuple[list[dict[str, Any]], int]:
         """The rows that are whole behind a place in the file, and the place behind the last line that is."""
         try:
             if not is_own(self._path):
@@ -52,7 +53,7 @@ class Journal:
                         end = place - 1  # the line break that begins the next line
         return rows, end
 
-    def add(self, row: dict) -> None:
+    def add(self, row: dict[str, Any]) -> None:
         """Raises BrainIACError if the disk is full or the folder cannot be written."""
         text = json.dumps(row).encode("ascii")
         try:

@@ -15,6 +15,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.publishing.files import (
@@ -96,7 +97,7 @@ def _commit(staging: Path, folder: Path, names: Sequence[str]) -> None:
     _move(staging, folder, record)
 
 
-def _move(staging: Path, folder: Path, record: dict) -> None:
+def _move(staging: Path, folder: Path, record: dict[str, Any]) -> None:
     """Also after it was interrupted anywhere: what is no longer in ``staging`` was moved before."""
     *others, last = record["names"]
     left = {name for name in record["made"] if (staging / name).is_file()}
@@ -139,7 +140,7 @@ def _recover(folder: Path) -> None:
             _move(staging, folder, record)
 
 
-def _record(staging: Path) -> dict | None:
+def _record(staging: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((staging / COMMITTED).read_text(encoding="utf-8"))
         names, made = record["names"], record["made"]

@@ -111,8 +111,8 @@ def save_overview(
     made = f"Saliency: {method}. " if method else ""
     notice = f"{made}Research use only. Where the model looked is not why it is right."
     figure.text(0.02, up(0.03), without_mathematics(notice), color="#9fb3c8", fontsize=9 if not made else 7.5)
-    place = (0.72, up(0.042), 0.25, up(0.012))
-    legend = figure.colorbar(mappable, cax=figure.add_axes(place), orientation="horizontal")
+    legend_axes = figure.add_axes((0.72, up(0.042), 0.25, up(0.012)))
+    legend = figure.colorbar(mappable, cax=legend_axes, orientation="horizontal")
     legend.set_label("saliency, fraction of its maximum", color="#9fb3c8", fontsize=8)
     legend.ax.tick_params(colors="#9fb3c8", labelsize=7)
     figure.savefig(path, facecolor=figure.get_facecolor(), format="png")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.predictions import Explanation, Prediction
-from BrainIACLib.preprocessing.pipeline import Standardised
+from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.publishing import publishing_set, write_text
 from BrainIACLib.reports.earlier_results import RESULT, refuse_results_of_another_scan
 from BrainIACLib.reports.overview_picture import save_overview

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Slice:
         return None not in (self.position, self.orientation, self.spacing)
 
     @property
-    def contrast(self) -> tuple:
+    def contrast(self) -> tuple[Any, ...]:
         """Equal for all slices of one volume."""
         return self.image_type, self.echo_time or 0.0, self.b_value or 0.0
 

@@ -17,6 +17,7 @@ import SimpleITK as sitk
 
 from BrainIACLib.scans.formats import suffix
 from BrainIACLib.scans.grid import check_spacing, fit_grid, largest_distance
+from BrainIACLib.scans.header_lines import MOST_HEADER
 from BrainIACLib.scans.scan import Refused, Volume
 from BrainIACLib.scans.usability import check_extent, check_kind, check_matrix, choose_frame
 from BrainIACLib.scans.voxel_data import Encoding, Part, decompressed, read_voxels
@@ -73,6 +74,8 @@ def read_nifti(path: Path, frame: int | None, files: tuple[Path, Path] | None = 
     Refused : not NIfTI, truncated, damaged, not a 3D scan of real numbers, or a geometry that cannot be used.
     """
     header_file, voxel_file = files or _files(path)
+    if header_file != voxel_file:
+        _check_end(header_file)
     header = _read_header(header_file)
     check_matrix(header.size)
     matrix, warnings = choose_orientation(header)
@@ -115,6 +118,15 @@ def first_bytes(path: Path, count: int) -> bytes:
         if len(found) >= count:
             break
     return found[:count]
+
+
+def _check_end(header_file: Path) -> None:
+    """Follow a header of its own to its check sum, which nobody else will look at."""
+    length = 0
+    for piece in decompressed(Part(header_file, encoding_of(header_file))):
+        length += len(piece)
+        if length > MOST_HEADER:
+            raise Refused("has a header without an end; it is damaged. Copy or export it again.")
 
 
 def _read_header(path: Path) -> NiftiHeader:

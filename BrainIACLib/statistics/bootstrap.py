@@ -12,6 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -134,7 +135,9 @@ def _chunk_sizes(resamples: int, width: int) -> Iterator[int]:
         yield min(step, resamples - start)
 
 
-def _resampled(metric: Callable, columns: Sequence[ArrayLike], groups: ArrayLike | None, resamples: int, seed: int):
+def _resampled(
+    metric: Callable[..., Any], columns: Sequence[ArrayLike], groups: ArrayLike | None, resamples: int, seed: int
+):
     """The metric of each resample, (resamples,), NaN where it is not defined."""
     arrays = [np.asarray(column) for column in columns]
     lengths = {len(array) for array in arrays}
@@ -151,7 +154,7 @@ def _resampled(metric: Callable, columns: Sequence[ArrayLike], groups: ArrayLike
     return np.concatenate(parts)
 
 
-def _or_nan(metric: Callable, arrays: list[np.ndarray], counts: np.ndarray) -> float:
+def _or_nan(metric: Callable[..., Any], arrays: list[np.ndarray], counts: np.ndarray) -> float:
     chosen = np.repeat(np.arange(len(counts)), counts)
     try:
         return float(metric(*(array[chosen] for array in arrays)))

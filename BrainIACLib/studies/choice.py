@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from BrainIACLib import sequences
 from BrainIACLib.errors import BrainIACError
@@ -80,7 +81,7 @@ def _check(use: Mapping[str, str], known: Mapping[str, Candidate]) -> None:
         raise BrainIACError("One series was chosen for two slots; choose different ones.")
 
 
-def _rank(one: Candidate) -> tuple:
+def _rank(one: Candidate) -> tuple[Any, ...]:
     """Smaller is better: believed, measured, whole, undoubted, fine, not a time series, the later of equal scans."""
     return (
         one.relation == DISAGREE,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.scans.dicom_headers import Series, Slice
 from BrainIACLib.studies.header_facts import HeaderFacts
@@ -27,7 +28,7 @@ class Part:
 
 def parts_of(series: Series, facts: Facts) -> list[Part]:
     """The contrasts of ``series``, the largest first where there are more than ``MOST_PARTS``, else as acquired."""
-    groups: dict[tuple, list[Slice]] = {}
+    groups: dict[tuple[Any, ...], list[Slice]] = {}
     for piece in series.slices:
         groups.setdefault(_contrast(facts.get((piece.file, piece.frame))), []).append(piece)
     kept = list(groups.values())
@@ -62,7 +63,7 @@ def _facts_of(pieces: Sequence[Slice], facts: Facts) -> list[HeaderFacts]:
     return [one for one in found if one is not None]
 
 
-def _contrast(facts: HeaderFacts | None) -> tuple:
+def _contrast(facts: HeaderFacts | None) -> tuple[Any, ...]:
     """Equal for images of one contrast; b-values that vary with the direction are one, as echo times that were rounded
     differently."""
     if facts is None:

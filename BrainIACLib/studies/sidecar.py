@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from BrainIACLib.scans.formats import suffix
 from BrainIACLib.studies.header_facts import HeaderFacts
@@ -23,7 +24,7 @@ def facts_beside(file: Path) -> HeaderFacts | None:
     return _facts(found) if isinstance(found, dict) else None
 
 
-def _facts(found: dict) -> HeaderFacts:
+def _facts(found: dict[str, Any]) -> HeaderFacts:
     def milliseconds(name: str) -> float | None:
         value = found.get(name)
         return 1000.0 * value if isinstance(value, (int, float)) and value > 0 else None

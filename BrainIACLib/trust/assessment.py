@@ -34,6 +34,7 @@ def prediction_interval(head: HeadContract, value: float | None) -> PredictionIn
 
 
 def _measured(head: HeadContract) -> Measured:
+    assert head.conformal_coverage is not None  # a contract with a quantile has it
     return Measured(head.conformal_coverage, head.conformal_measured, head.training_sets)
 
 

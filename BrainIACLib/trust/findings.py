@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Any
@@ -91,12 +92,32 @@ class SanityCheck:
 
 
 @dataclass(frozen=True)
+class Driver:
+    """What one part of an embedding of volumes adds to a number; of a structure, also its share of the intracranial
+    volume and that of the training persons, in percent."""
+
+    what: str
+    adds: float
+    percent: float | None = None
+    usual_percent: float | None = None
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """The parts of a number, in its ``unit``, against the mean of the training persons; they add up to it."""
+
+    unit: str
+    parts: tuple[Driver, ...]
+
+
+@dataclass(frozen=True)
 class Trust:
     """Everything that is known; None or empty where the contract allows nothing to be said, or nobody asked."""
 
     prediction_set: PredictionSet | None = None
     prediction_interval: PredictionInterval | None = None
     novelty: Distance | None = None
+    drivers: Drivers | None = None
     spread: Spread | None = None
     stability: tuple[Stability, ...] = ()
     sanity_check: SanityCheck | None = None
@@ -119,6 +140,12 @@ class Trust:
                 "score": self.novelty.score,
                 "warn_above": self.novelty.warn_above,
                 "meaning": words.DISTANCE,
+            }
+        if self.drivers is not None:
+            found["drivers"] = {
+                "unit": self.drivers.unit,
+                "parts": [dataclasses.asdict(part) for part in self.drivers.parts],
+                "meaning": words.drivers(self.drivers),
             }
         if self.spread is not None:
             found["spread"] = {

@@ -49,8 +49,8 @@ def bias_field(volume: np.ndarray, level: float, seed: int = 0) -> np.ndarray:
     drawn = np.random.default_rng(seed).uniform(-1, 1, (DEGREE + 1,) * 3)
     order = np.add.outer(np.add.outer(np.arange(4), np.arange(4)), np.arange(4))
     coefficients = np.where(order <= DEGREE, drawn, 0)
-    axes = [np.linspace(-1, 1, size) for size in volume.shape]
-    field = np.polynomial.legendre.leggrid3d(*axes, coefficients)
+    x, y, z = (np.linspace(-1, 1, size) for size in volume.shape)
+    field = np.polynomial.legendre.leggrid3d(x, y, z, coefficients)
     return (volume * np.exp(level * field)).astype(np.float32)
 
 

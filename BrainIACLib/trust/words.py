@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from BrainIACLib.trust.findings import Measured, SanityCheck, Spread, Stability
+    from BrainIACLib.trust.findings import Drivers, Measured, SanityCheck, Spread, Stability
 
 SMALL_CHANGE = 0.05  # of a probability
 SIMILAR_MAPS = 0.5  # rank correlation of a map with that of shuffled weights
@@ -21,6 +21,17 @@ def coverage(found: Measured) -> str:
     cases = f"held-out cases of the training's kind ({', '.join(found.sets) or 'its sets are not named'})"
     measured = f"not measured on {cases}" if found.measured is None else f"it did in {found.measured:.0%} of {cases}"
     return f"is meant to hold the truth in {found.asked:.0%} of cases like those of the training; {measured}"
+
+
+def drivers(found: Drivers) -> str:
+    """Which volumes move a number, and by how much."""
+    texts = []
+    for part in found.parts:
+        shares = ""
+        if part.percent is not None:
+            shares = f" {part.percent:.2g} % of the intracranial volume (usual {part.usual_percent:.2g} %)"
+        texts.append(f"{part.what}{shares} {part.adds:+.1f}")
+    return f"Against the mean of the training persons, in {found.unit}: {'; '.join(texts)}."
 
 
 def spread(found: Spread) -> str:
@@ -55,7 +66,7 @@ def _change(what: str, change: float, number: float, unit: str | None) -> str:
 
 
 def stated(trust: Mapping[str, Any]) -> Sequence[str]:
-    """The lines about what ``Trust.to_json`` gave: set, interval and distance; older documents may lack any.
+    """The lines about what ``Trust.to_json`` gave: set, interval, distance and drivers; older documents may lack any.
 
     >>> print(*stated({"novelty": {"score": 0.5, "warn_above": 1.2}}))
     Distance from the training cases: 0.50; 95 % of them lie below 1, and above 1.20 a warning is given
@@ -70,6 +81,8 @@ def stated(trust: Mapping[str, Any]) -> Sequence[str]:
             f"Distance from the training cases: {one['score']:.2f}; 95 % of them lie below 1, and above "
             f"{one['warn_above']:.2f} a warning is given"
         )
+    if one := trust.get("drivers"):
+        lines.append(one["meaning"])
     return lines
 
 

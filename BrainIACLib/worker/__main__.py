@@ -34,7 +34,7 @@ class Worker:
         self._answer = answer  # (action, arguments, job) -> value
         self._source, self._sink = source, sink
         self._sending = threading.Lock()
-        self._requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
 
     def run(self) -> NoReturn:
@@ -85,7 +85,7 @@ class Worker:
             self._cancelled.add(number)
         return kind != "shutdown"
 
-    def _handle(self, request: dict) -> None:
+    def _handle(self, request: dict[str, Any]) -> None:
         number = request.get("id")
 
         def progress(step: str, fraction: float) -> None:

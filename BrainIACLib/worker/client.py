@@ -48,7 +48,7 @@ class Client:
         self._command = command
         self._models = models
         self.silence_limit, self._grace = silence_limit, grace
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.log: deque[str] = deque(maxlen=500)
 
     def __enter__(self) -> Client:
@@ -76,7 +76,7 @@ class Client:
         """
         if self.pid is None:
             self._start()
-        outcome: list[dict | BrainIACError] = []
+        outcome: list[dict[str, Any] | BrainIACError] = []
         self._conversation.request(request, Reply(outcome.append, outcome.append, job.progress, job.deliver))
         heard, asked_to_stop = time.monotonic(), None
         while not outcome:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from BrainIACLib import errors
 from BrainIACLib.worker import protocol
@@ -22,10 +23,10 @@ class WorkerError(errors.BrainIACError):
 class Reply:
     """What to call while and when a request is answered; exactly one of ``done`` and ``failed`` is called, once."""
 
-    done: Callable[[dict], None]
+    done: Callable[[dict[str, Any]], None]
     failed: Callable[[errors.BrainIACError], None]
     progress: Callable[[str, float], None]
-    part: Callable[[dict], None] = lambda value: None
+    part: Callable[[dict[str, Any]], None] = lambda value: None
 
 
 class Conversation:
@@ -87,7 +88,7 @@ class Conversation:
         for reply in replies:
             reply.failed(error)
 
-    def _receive(self, message: dict) -> None:
+    def _receive(self, message: dict[str, Any]) -> None:
         kind, number = message["type"], message.get("id")
         if kind == "hello":
             self.pid = message.get("pid")
@@ -116,6 +117,6 @@ class Conversation:
             self._log(f"Unknown message type '{kind}'")
 
 
-def _error(message: dict) -> errors.BrainIACError:
+def _error(message: dict[str, Any]) -> errors.BrainIACError:
     known = {cls.__name__: cls for cls in errors.BrainIACError.__subclasses__()}
     return known.get(str(message.get("kind")), errors.BrainIACError)(str(message.get("message")))

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 
+LONGEST_KILL = 10.0  # seconds
+
 
 def lead_own_group() -> None:
     """Called by the worker first: its children, and nothing else, share its group."""
@@ -18,9 +20,13 @@ def lead_own_group() -> None:
 def end_group(pid: int) -> None:
     """End the process ``pid`` and everything that it started, at once; a process that is gone is no error."""
     if os.name == "nt":
-        subprocess.run(
-            ["taskkill", "/PID", str(pid), "/T", "/F"], capture_output=True, creationflags=subprocess.CREATE_NO_WINDOW
-        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                ["taskkill", "/PID", str(pid), "/T", "/F"],
+                capture_output=True,
+                creationflags=subprocess.CREATE_NO_WINDOW,
+                timeout=LONGEST_KILL,
+            )
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)

@@ -24,6 +24,7 @@ message is that of the whole request; it falls only where the work begins again 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 VERSION = 2
 LONGEST_LINE = 64 << 20  # bytes; a longer line is garbage, not a message
@@ -37,7 +38,7 @@ class TooLong(ValueError):
     """A message that the other side would not take."""
 
 
-def encode(message: dict) -> bytes:
+def encode(message: dict[str, Any]) -> bytes:
     """One line, newline included. Raises TooLong for a message of more than ``LONGEST_LINE``."""
     line = json.dumps(message).encode("utf-8") + b"\n"
     if len(line) > LONGEST_LINE:
@@ -45,7 +46,7 @@ def encode(message: dict) -> bytes:
     return line
 
 
-def decode(line: bytes) -> dict:
+def decode(line: bytes) -> dict[str, Any]:
     """The message of one line. Raises Garbage for anything but a JSON object with a "type"."""
     try:
         message = json.loads(line)

@@ -7,7 +7,7 @@ import itertools
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import SimpleITK as sitk
 
@@ -42,7 +42,9 @@ class Session:
         self._predictor: Predictor | None = None
         self._is_set = False  # the predictor's study is the one that was asked for, whole
         self._device_asked_for: str | None = None
-        self._handed_over: dict[tuple, tuple[Scan, sitk.Image]] = {}  # scans that a client wrote into the folder
+        self._handed_over: dict[
+            tuple[Any, ...], tuple[Scan, sitk.Image]
+        ] = {}  # scans that a client wrote into the folder
         self._grids: dict[str, sitk.Image] = {}  # the scans as the client knows them
         self._files = itertools.count(1)
 
@@ -115,7 +117,7 @@ class Session:
         return standardised
 
     def _read(
-        self, request: PrepareStudy, name: str, known: Mapping[tuple, tuple[Scan, sitk.Image]]
+        self, request: PrepareStudy, name: str, known: Mapping[tuple[Any, ...], tuple[Scan, sitk.Image]]
     ) -> tuple[Scan, sitk.Image]:
         """A file that a client wrote is read once; any other one may consist of several, and is read again."""
         path, original = request.scans[name], request.originals.get(name)

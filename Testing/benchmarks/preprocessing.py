@@ -25,7 +25,8 @@ import SimpleITK as sitk
 
 from BrainIACLib.preprocessing.bias_field import correct_bias_field
 from BrainIACLib.preprocessing.brain_extraction import extract_brain
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.preprocessing.registration import Motion, register_to_template
 from BrainIACLib.preprocessing.resampling import index_to_point
 from BrainIACLib.preprocessing.template import icbm152

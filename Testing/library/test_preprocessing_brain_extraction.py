@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import importlib.util
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 
 from BrainIACLib.cli.scan_options import add_scan_options
 from BrainIACLib.errors import Cancelled, PreprocessingError
+from BrainIACLib.preprocessing import options
 from BrainIACLib.preprocessing.brain_extraction import (
     BACKENDS,
     Backend,
@@ -96,8 +98,13 @@ def test_a_back_end_is_one_function_and_one_entry(monkeypatch):
         return RawMask(request.image > 100, {"level": 100}, ("Look at it.",))
 
     monkeypatch.setitem(BACKENDS, "bright", backend("bright", bright))
-    assert "bright" in option().choices
-    assert "bright: brains by bright" in option().help
+    spec = importlib.util.spec_from_file_location("options_anew", options.__file__)
+    anew = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "options_anew", anew)
+    spec.loader.exec_module(anew)
+    (field,) = (one for one in dataclasses.fields(anew.PreprocessingOptions) if one.name == "brain_extraction")
+    assert "bright" in field.metadata["choices"]
+    assert "bright: brains by bright" in field.metadata["help"]
     told = []
     found = extract_brain(as_image(np.where(ball((66, 85, 62)) < 1, 120.0, 0.0)), "bright", report=told.append)
     assert (found.backend, found.parameters, told) == ("bright", {"level": 100}, [0.5, 1.0])

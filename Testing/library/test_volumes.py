@@ -16,7 +16,7 @@ from BrainIACLib.contracts import EncoderContract, ModelContract, contract_to_js
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES, SMALLEST_ML, VOXEL_ML, AnatomyEncoder, embedding_of
 from BrainIACLib.models.encoders import encoder
 from BrainIACLib.models.unet import UNet
-from BrainIACLib.preprocessing.pipeline import Standardised
+from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.structures import INDEX, STRUCTURES
 from BrainIACLib.volumes.measurement import MODEL, VolumeMeter

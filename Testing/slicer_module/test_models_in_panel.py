@@ -133,6 +133,7 @@ def test_a_weight_file_is_recognized_its_license_shown_and_installed_after_a_yes
     assert read_contract(folder).head.task == "sequence"
     titles = [panel.ui.modelSelector.itemText(index) for index in range(panel.ui.modelSelector.count())]
     assert any("BrainIAC v1" in title for title in titles)
+    assert panel.ui.statusLabel.text().startswith("Installed:")  # success is said
     assert scene.dialogs.shown == []
 
 

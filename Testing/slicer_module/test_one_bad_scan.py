@@ -128,6 +128,16 @@ def test_one_click_names_the_scans_explains_an_answer_and_shows_its_map(scene, o
     assert abs(np.dot(toRas[:3, 2], np.array(ras) - toRas[:3, 3])) < 1e-3
 
 
+def test_a_second_click_computes_no_map_again_until_more_samples_are_wanted(scene, oblique, logic, contracts):
+    scene.load(oblique, "scan")
+    for _ in range(2):
+        assert analyze(logic, contracts)[0] is None
+    assert logic.worker.kinds() == ["PrepareStudy", "Predict", "Explain", "Predict"]
+    logic.getParameterNode().samples = 20
+    analyze(logic, contracts)
+    assert logic.worker.kinds().count("Explain") == 2
+
+
 def test_a_sequence_that_the_person_set_is_not_asked_again(scene, oblique, logic, contracts):
     scan = scene.load(oblique, "scan")
     logic.study.setSequence(scan, "T2")
@@ -165,6 +175,19 @@ def test_an_exception_in_a_callback_reaches_the_person_and_ends_the_request(logi
     assert isinstance(error, BrainIACError)
     assert "by nothing" in str(error)
     assert any("ZeroDivisionError" in line for line in logic.worker.log)  # the details
+
+
+def test_a_progress_line_that_cannot_be_shown_costs_no_answer(logic):
+    def broken(step, fraction):
+        raise RuntimeError("no such label")
+
+    def ask():
+        yield Ask(Status())
+
+    ended = []
+    follow(logic.worker, ask(), Listener(broken, ended.append))
+    assert ended == [None]
+    assert any("no such label" in line for line in logic.worker.log)
 
 
 def test_a_process_that_cannot_start_is_an_error_of_the_flow(logic, monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = Path("lib/qt-scripted-modules")
+LIBRARY = ("*.py", "*.html", "*.json", "py.typed")  # what of the library is shipped
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def files_below(folder: Path, *patterns: str) -> set[str]:
 
 
 def test_every_file_is_shipped_and_no_other(installed):
-    expected = {f"BrainIACLib/{name}" for name in files_below(REPOSITORY / "BrainIACLib", "*.py", "*.html")}
+    expected = {f"BrainIACLib/{name}" for name in files_below(REPOSITORY / "BrainIACLib", *LIBRARY)}
     expected |= files_below(REPOSITORY / "BrainIAC", "*.py", "*.ui", "*.png", "*.txt") - {"CMakeLists.txt"}
     for shared in ("Models", "Atlas", "SampleData", "Licences"):
         expected |= {f"Resources/{shared}/{name}" for name in files_below(REPOSITORY / "Resources" / shared, "*")}
@@ -100,7 +101,9 @@ def test_the_owner_of_the_repository_is_written_the_same_everywhere():
         if path.suffix in {".txt", ".json", ".md", ".py", ".toml", ".cff", ".yml"}:
             for owner in re.findall(r"github(?:usercontent)?\.com/([\w-]+)/SlicerBrainIAC", path.read_text("utf-8")):
                 owners.setdefault(owner, set()).add(path.relative_to(REPOSITORY).as_posix())
-    assert list(owners.values()) == [{"CMakeLists.txt", "BrainIAC/BrainIAC.json"}], owners
+    assert list(owners.values()) == [
+        {"CMakeLists.txt", "BrainIAC/BrainIAC.json", "BrainIAC/BrainIACBridge/links.py"}
+    ], owners
 
 
 def test_catalog_entry_holds_only_the_keys_of_its_schema():

@@ -97,6 +97,7 @@ def plugin(scene, monkeypatch):
     """The plugin of the data tree over a stand-in for Slicer's base class."""
     abstract = type("AbstractScriptedSubjectHierarchyPlugin", (), {"__init__": lambda self, plugin: None})
     name = "AbstractScriptedSubjectHierarchyPlugin"
+    monkeypatch.setitem(sys.modules, "SubjectHierarchyPlugins", types.ModuleType("SubjectHierarchyPlugins"))
     monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**{name: abstract}))
     from BrainIACBridge.BrainIACSubjectHierarchyPlugin import BrainIACSubjectHierarchyPlugin
     from PySide6 import QtCore

@@ -47,6 +47,17 @@ def test_the_ridge_is_scikit_learns_with_the_same_weights():
     assert head.ages(cases.values) == pytest.approx(oracle.predict(scaled), abs=1e-6)
 
 
+def test_a_block_of_many_numbers_weighs_as_much_as_one_of_few():
+    """Twelve copies of a number as a block of their own share the weight that the number has by itself."""
+    few = cohort(size=2)
+    many = dataclasses.replace(
+        few,
+        values=np.hstack([few.values[:, :1], np.repeat(few.values[:, 1:], 12, axis=1)]),
+        block=np.array([0] + [1] * 12),
+    )
+    assert age._ridges(many, [7.0])[0].ages(many.values) == pytest.approx(age._ridges(few, [7.0])[0].ages(few.values))
+
+
 def test_decades_count_alike_up_to_a_limit():
     weights = age._decade_weights(np.array([*[25.0] * 20, *[35.0] * 10, 72.0]))
     assert weights.tolist() == [*[1.0] * 20, *[2.0] * 10, 4.0]
@@ -65,6 +76,7 @@ def test_a_head_that_knows_age_passes_and_one_that_does_not_fails(monkeypatch):
     blind = dataclasses.replace(informed, values=np.random.default_rng(5).normal(size=informed.values.shape))
     of = {"anatomy": informed, "histogram": blind, "block averages": blind}
     monkeypatch.setattr(age, "cases_of", lambda features, name: of[name])
+    monkeypatch.setattr(age, "other_sequences", lambda features, head: {})
     facts, _, _ = age.judge(None)
     assert facts["passes"]
     assert facts["across studies"]["all"]["MAE"] < 6

@@ -31,6 +31,7 @@ from filelock import FileLock, Timeout
 
 from BrainIACLib.errors import BrainIACError, CacheError
 from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.foreign_text import spreadsheet_cell
 from BrainIACLib.preprocessing.brain_extraction import network_version
 from BrainIACLib.publishing import write_bytes
 from BrainIACLib.scans.input_state import input_state
@@ -432,7 +433,7 @@ def _failures(folder: Path, table: pd.DataFrame, records: Sequence[dict]) -> pd.
     rows = [(table["scan"].iloc[one["row"]], one["reason"]) for record in records for one in record["failed"]]
     failures = pd.DataFrame(rows, columns=["scan", "reason"])
     if len(failures):
-        write_bytes(failures.to_csv(index=False).encode(), folder / "failures.csv")
+        write_bytes(failures.map(spreadsheet_cell).to_csv(index=False).encode(), folder / "failures.csv")
     else:
         (folder / "failures.csv").unlink(missing_ok=True)  # of an earlier run
     return failures

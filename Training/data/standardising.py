@@ -13,7 +13,8 @@ import numpy as np
 from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.preprocessing.intensity import model_input, ras_array
 from BrainIACLib.preprocessing.official_preset import take_as_stored
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.scans import read_scan
 from Training.data.cache import quantise

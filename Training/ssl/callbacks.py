@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from BrainIACLib.errors import TrainingError
+from BrainIACLib.publishing import sync_folder
 from Training.data.cache import Cache
 from Training.data.fingerprints import fingerprints_of
 from Training.ssl import collapse
@@ -95,6 +96,7 @@ class RunCallback(pl.Callback):
                 with partial.open("rb+") as file:
                     os.fsync(file.fileno())
                 os.replace(partial, self._out / CHECKPOINT)
+                sync_folder(self._out)
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise TrainingError(

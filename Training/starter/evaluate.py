@@ -25,7 +25,8 @@ from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.preprocessing.brain_extraction import network_of_auto
 from BrainIACLib.preprocessing.intensity import model_input
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
 from BrainIACLib.statistics.bootstrap import bootstrap

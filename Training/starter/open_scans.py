@@ -17,7 +17,8 @@ import SimpleITK as sitk
 
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.preprocessing.intensity import image_with_array, ras_array
-from BrainIACLib.preprocessing.pipeline import PreprocessingOptions, standardise
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.scans import read_scan
 

@@ -23,7 +23,7 @@ from BrainIACLib.checkpoints.installed import find_encoder, load_model
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.linear_head import fit_linear_head
 from BrainIACLib.head_training.targets import Target
-from BrainIACLib.models.anatomy import EMBEDDING_NAMES
+from BrainIACLib.models.anatomy import EMBEDDING_NAMES, certainty_of, embedding_of
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.statistics.bootstrap import paired_permutation_p
@@ -57,11 +57,16 @@ class Features:
 
 @torch.inference_mode()
 def anatomy(images: Iterator[sitk.Image]) -> dict[str, np.ndarray]:
-    """The embeddings of the anatomy network, and the part of them that is volumes alone."""
+    """The embeddings of the anatomy network, the part of them that is volumes alone, and how sure it was (n, 1)."""
     model = find_encoder(model_id=ANATOMY_MODEL)
     net = load_model(model).encoder
-    found = np.stack([net(model_input(image, model.contract.encoder))[0].numpy() for image in images])
-    return {"anatomy": found, "volumes": found[:, :GLOBAL]}
+    embeddings, certainty = [], []
+    for image in images:
+        shares = net.shares(model_input(image, model.contract.encoder))
+        embeddings.append(embedding_of(shares)[0].numpy())
+        certainty.append(certainty_of(shares).numpy())
+    found = np.stack(embeddings)
+    return {"anatomy": found, "volumes": found[:, :GLOBAL], "certainty": np.stack(certainty)}
 
 
 @torch.inference_mode()

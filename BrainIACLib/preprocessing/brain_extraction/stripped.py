@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from BrainIACLib.preprocessing.background import commonest_on_faces
 from BrainIACLib.preprocessing.brain_extraction.backend import MaskRequest, RawMask
 from BrainIACLib.preprocessing.resampling import with_spacing
 
@@ -50,8 +51,5 @@ def is_stripped(image: sitk.Image) -> bool:
 
 
 def _background(image: sitk.Image) -> float:
-    """The commonest value on the faces of the scan: found by its place and its constancy, not by being low."""
-    array = sitk.GetArrayViewFromImage(image)
-    faces = np.concatenate([array.take(index, axis).ravel() for axis in range(3) for index in (0, -1)])
-    values, counts = np.unique(faces, return_counts=True)
-    return float(values[counts.argmax()])
+    """Found by its place and its constancy, not by being low."""
+    return commonest_on_faces(sitk.GetArrayViewFromImage(image))[0]

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.foreign_text import spreadsheet_row
 from BrainIACLib.publishing import publishing_set
 from BrainIACLib.studies.analysis import AnalyzedStudy
 from BrainIACLib.studies.document import SeriesRow, StudyDocument
@@ -48,7 +49,7 @@ def series_table(document: StudyDocument) -> str:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(_cells(row) for row in document.series)
+    writer.writerows(spreadsheet_row(_cells(row)) for row in document.series)
     return stream.getvalue()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from BrainIACLib.reports.overview_picture import PLANES
 from BrainIACLib.studies.analysis import AnalyzedStudy
 from BrainIACLib.studies.document import Answer, SeriesRow, StudyDocument
@@ -230,7 +232,7 @@ def _steps(study: AnalyzedStudy, key: str) -> str:
     )
 
 
-def _short(values: dict) -> str:
+def _short(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {_number(value)}" for name, value in values.items())
 
 

@@ -23,7 +23,7 @@ from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.scans import read_scan
 from BrainIACLib.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
-from BrainIACLib.volumes.measurement import MODEL
+from BrainIACLib.volumes.measurement import MODEL, SMALLEST_CERTAINTY
 from Training.starter.anatomy.real_scans import LABELLED_HELD_OUT, is_trained_on, ixi_scans, labelled_scans
 from Training.starter.anatomy.reference import COLUMNS, dlmuse_volumes, person_of
 from Training.starter.open_scans import OpenScan, prepared
@@ -197,6 +197,14 @@ def main(argv: list[str] | None = None) -> int:
     plain = np.array([scan.sequence == "T1" and scan.study != "ds000228" for scan, _ in rows])
     whole = np.array([volumes["intracranial"] for _, volumes in rows])
     agreed = np.corrcoef(whole[plain], np.array(mask_ml)[plain])[0, 1]
+    certainty = features.of["certainty"][:, 0]
+    sequence = features.column("sequence")
+    sure = [
+        f"| {name} | {(sequence == name).sum()} | "
+        + " | ".join(f"{x:.2f}" for x in np.percentile(certainty[sequence == name], [0, 5, 50]))
+        + " |"
+        for name in ("T1", "T2", "FLAIR", "T1CE")
+    ]
     parts = [
         "# Volumes on real scans",
         "Made by `python -m Training.starter.anatomy.evaluate --data ../shared/data`. Misses in bold.",
@@ -209,6 +217,9 @@ def main(argv: list[str] | None = None) -> int:
         "## After changes that should not matter",
         f"Largest change of {CHANGED} IXI scans that were not trained on; target 5 %.",
         "\n".join(repeatability(meter, arguments.data)),
+        "## Certainty",
+        f"Below {SMALLEST_CERTAINTY:.2f} the library warns.",
+        "\n".join(["| sequence | scans | least | 5 % below | median |", "|---|---|---|---|---|", *sure]),
         "## Intracranial volume and brain mask",
         f"r = {agreed:.3f} over {plain.sum()} T1 scans; median ratio {np.median((whole / mask_ml)[plain]):.3f}.",
     ]

@@ -36,7 +36,7 @@ class Recipe:
     seed: int = 20265
     heads: int = 320
     first_heads: int = 16  # before the first step; the others come as the training goes on
-    steps: int = 5000
+    steps: int = 4400
     learning_rate: float = 2.5e-3
     weight_decay: float = 0.01
     averaging: float = 0.997
@@ -80,15 +80,15 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path, real: RealScans = 
     net = AnatomyEncoder(recipe.width).to(memory_format=torch.channels_last_3d)
     average = copy.deepcopy(net).requires_grad_(False)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05
-    )
-    first, parts = 0, {"net": net, "average": average, "optimiser": optimiser, "schedule": schedule}
+    first, parts = 0, {"net": net, "average": average, "optimiser": optimiser}
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
         first = state["step"]
         for name, part in parts.items():
             part.load_state_dict(state[name])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05, last_epoch=first - 1
+    )
     losses, started = [], time.monotonic()
     for step in range(first, recipe.steps):
         rng = np.random.default_rng((recipe.seed, 1, step))  # by step, so that a resumed run goes on alike
