@@ -126,7 +126,7 @@ def harmonised(
     except StatisticsError:
         return None
     return Comparison(
-        "within sites, embeddings harmonised by ComBat inside the patient folds",
+        "within sites, embeddings harmonized by ComBat inside the patient folds",
         Figure(theirs.value, theirs.low, theirs.high),
         Figure(ahead.value, ahead.low, ahead.high),
     )

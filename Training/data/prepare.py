@@ -491,7 +491,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the cache; run again to go on")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="processes")
     parser.add_argument("--size", type=int, nargs=3, metavar=("X", "Y", "Z"), help="in voxels, default 128 128 128")
-    parser.add_argument("--steps", choices=STEPS, help="'stored': scans are standardised already; default 'standard'")
+    parser.add_argument("--steps", choices=STEPS, help="'stored': scans are standardized already; default 'standard'")
     parser.add_argument("--brain-extraction", help="as 'brainiac analyze --help' lists them, default auto")
     parser.add_argument("--clip-percentiles", type=float, nargs=2, metavar=("LOW", "HIGH"), help="before min-max")
     parser.add_argument("--seed", type=int, help="of the registration's sample points, default 0")
