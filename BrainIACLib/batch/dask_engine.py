@@ -45,7 +45,9 @@ def run_on_dask(
     try:
         client = distributed.Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
-        raise BrainIACError(f"The Dask scheduler '{address}' cannot be reached ({in_short(error)}).") from None
+        raise BrainIACError(
+            f"The Dask scheduler '{address}' cannot be reached ({in_short(error)}); check the address and that it runs."
+        ) from None
     with client:
         todo, again = iter(numbers), []
         arguments = (str(work.out), run, retry_failed, process)

@@ -27,7 +27,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     importing.add_argument("file", type=Path, help="a checkpoint, or a folder or zip with a contract.json")
     importing.add_argument("--task", help="what the model is for, where the file's keys cannot tell")
     verify = _action(actions, "verify", _verify, "compare the weight files with their sha256")
-    verify.add_argument("ids", nargs="*", metavar="ID", help="default: all")
+    verify.add_argument("ids", nargs="*", metavar="ID", help="models to check (default: all)")
     show = _action(actions, "show", _show, "everything that is known about a model")
     show.add_argument("id", metavar="ID")
     export = _action(actions, "export", _export, "a model with its encoder, for another site or for MONAI")
@@ -221,7 +221,7 @@ def _ask_licence(options: argparse.Namespace, what: str, licence: str) -> None:
     if options.json or not sys.stdin.isatty():
         raise ModelError("Importing needs your consent to the license; say --yes if you accept it.")
     if _asked("Do you accept this license (y/n)? ").lower() not in ("y", "yes"):
-        raise BrainIACError("Not accepted; nothing was installed.")
+        raise BrainIACError("The license was not accepted, so nothing was installed.")
 
 
 def _asked(question: str) -> str:

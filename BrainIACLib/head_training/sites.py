@@ -30,9 +30,13 @@ def site_of(cases: Cases, column: str) -> np.ndarray:
     known = is_known(sites)
     if not known.all():
         case = cases.names[int(np.argmin(known))]
-        raise BrainIACError(f"The column '{column}' says no site of {np.count_nonzero(~known)} cases, such as {case}.")
+        raise BrainIACError(
+            f"The column '{column}' says no site of {np.count_nonzero(~known)} cases, such as {case}; fill it in."
+        )
     if len(set(sites.tolist())) < 2:
-        raise BrainIACError(f"The column '{column}' names one site only, so none can be left out.")
+        raise BrainIACError(
+            f"The column '{column}' names one site only, so none can be left out; choose another column."
+        )
     return sites
 
 

@@ -132,7 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--recipe", default="paper", help=f"of finetuning: {', '.join(recipe_names())}, or a JSON file")
     add("--probe-recipe", default="probe", help="of heads on frozen embeddings, as --recipe")
     add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on: tested apart")
-    add("--age-unit", choices=list(AGE_UNITS), default="years", help="in which the age is learned; results are in years")
+    add(
+        "--age-unit",
+        choices=list(AGE_UNITS),
+        default="years",
+        help="unit in which age is learned; results are in years",
+    )
     add("--horizon", type=float, default=ONE_YEAR, help="up to which survival is predicted, in months (12)")
     add("--folds", type=int, default=0, help="cross-validation by patient instead of a hold-out")
     add(
