@@ -1,9 +1,9 @@
-"""``python -m Training finetune``: train one cell, or a grid of tasks, initialisations and label fractions.
+"""``python -m Training finetune``: train one cell, or a grid of tasks, initializations and label fractions.
 
     python -m Training finetune --task sequence --init brainiac --fraction 0.1 --cache cache/ --brainiac model/
     python -m Training finetune --grid paper --cache cache/ --brainiac model/ --medicalnet resnet_50.pth --runs runs/
 
-``--manifest`` standardises the scans first. The same command again goes on with what is left.
+``--manifest`` standardizes the scans first. The same command again goes on with what is left.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A simulated four-sequence study of one head with an enhancing tumour, as a scanner would store it.
+"""A simulated four-sequence study of one head with an enhancing tumor, as a scanner would store it.
 
     python -m Training.synthesis.sample_study --labelmaps ../shared/data/labelmaps --out Resources/SampleData
 
