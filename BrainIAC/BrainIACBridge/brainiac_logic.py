@@ -18,6 +18,7 @@ from BrainIACBridge.contents import Contents
 from BrainIACBridge.flow import Ask, Listener, follow
 from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.parameters import BrainIACParameterNode
+from BrainIACBridge.preprocessing_options import optionsOf
 from BrainIACBridge.results import PROVENANCE, Results, findResult, markResult, resultNode
 from BrainIACBridge.saliency_map import SaliencyMap
 from BrainIACBridge.study import RESULT, Study, identityOf
@@ -27,7 +28,6 @@ from BrainIACBridge.worker_process import WorkerProcess
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.checkpoints.store import remove
 from BrainIACLib.errors import BrainIACError, Cancelled
-from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.worker.conversation import WorkerError
 from BrainIACLib.worker.requests import DownloadModel, ImportCheckpoint, InspectCheckpoint
 
@@ -417,7 +417,4 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
 
     def _preparation(self, scans):
         parameters = self.getParameterNode()
-        options = PreprocessingOptions(
-            bias_field=parameters.biasField, brain_extraction=parameters.brainExtraction.value
-        )
-        return Preparation(scans, options, settings.device(), parameters.brainMask)
+        return Preparation(scans, optionsOf(parameters), settings.device(), parameters.brainMask)
