@@ -346,7 +346,9 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
             if task == SEQUENCE_TASK:
                 continue
             filled, missing = self.study.fillSlots(contract.head.slots)
-            if not filled or (missing and contract.head.missing_policy == "refuse"):
+            if several := self.study.choices(contract.head.slots):
+                unasked[task] = _("several scans are {sequences}: choose one").format(sequences=", ".join(several))
+            elif not filled or (missing and contract.head.missing_policy == "refuse"):
                 unasked[task] = _("missing in the study: {sequences}").format(sequences=", ".join(missing))
             else:
                 questions.append((task, contract.id, filled))
