@@ -29,6 +29,10 @@ class ResultsError(BrainIACError):
     """A folder of finished runs that is missing, damaged, or whose parts do not belong together."""
 
 
+class NotWritten(BrainIACError):
+    """A file or folder that cannot be written: the place's fault, and no scan's."""
+
+
 class Cancelled(BrainIACError):
     """The person asked to stop; nothing was written."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from BrainIACLib.batch.work import BUSY, Outcome, Work
-from BrainIACLib.errors import BrainIACError, in_a_sentence
+from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence
 
 AHEAD = 3  # cases a thread of a worker that are on their way
 SECONDS_TO_CONNECT = 30
@@ -72,6 +72,8 @@ def run_on_dask(
                     told(outcome)
             elif future.status == "error":
                 error = future.exception()
+                if isinstance(error, NotWritten):
+                    raise NotWritten(f"{error} What is done is kept; run the command again to go on.")
                 killed = type(error).__name__ == "KilledWorker"
                 sentence = KILLED if killed else in_a_sentence(error)
                 told(work.give_up(number, sentence))

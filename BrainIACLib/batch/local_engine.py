@@ -15,7 +15,8 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from BrainIACLib.batch.work import BUSY, FAILED, Outcome, Work
+from BrainIACLib.batch.work import BUSY, FAILED, STOPPED, Outcome, Work
+from BrainIACLib.errors import NotWritten
 
 GIB_A_PROCESS = 2.5  # of memory, of a process that prepares a scan of 256 voxels a side with the bundled models
 SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN = 2.0
@@ -66,7 +67,12 @@ class LocalPool:
     _members: list[_Member] = field(default_factory=list)
 
     def go(self, numbers: Iterable[int], told: Callable[[Outcome], None]) -> None:
-        """Answer all cases; ``told`` of each outcome. An interruption ends the children; what is done is kept."""
+        """Answer all cases; ``told`` of each outcome. An interruption ends the children; what is done is kept.
+
+        Raises
+        ------
+        NotWritten : the output cannot be written.
+        """
         todo, later, alone = iter(numbers), deque[int](), deque[int]()
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
         try:
@@ -126,6 +132,8 @@ class LocalPool:
             self._members.remove(member)
             died.append(number)
             return
+        if outcome.status == STOPPED:
+            raise NotWritten(f"{outcome.sentence} What is done is kept; run the command again to go on.")
         if outcome.status == BUSY:
             later.append(number)
         elif outcome.status == FAILED and not outcome.sentence:  # it needs more memory than is free
@@ -172,6 +180,8 @@ def _serve(
                 outcome = work.one(number, retry_failed)
             except MemoryError:
                 outcome = Outcome(number, FAILED)
+            except NotWritten as error:
+                outcome = Outcome(number, STOPPED, str(error))
             pipe.send(outcome)
     work.ledger.close()
 

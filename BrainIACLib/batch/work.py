@@ -17,21 +17,22 @@ from pathlib import Path
 from BrainIACLib.batch.cases import BatchCase
 from BrainIACLib.batch.ledger import ROOM, Ledger, token_of
 from BrainIACLib.batch.settings import Settings, settings_from_json
-from BrainIACLib.errors import BrainIACError, in_a_sentence, is_for_the_caller
+from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence, is_for_the_caller
 from BrainIACLib.publishing import write_bytes, write_text
 from BrainIACLib.scans.input_state import input_state
 
 if typing.TYPE_CHECKING:
     import pyarrow
 
-DONE, FAILED, BUSY, KNOWN = "done", "failed", "busy", "known"
+DONE, FAILED, BUSY, KNOWN, STOPPED = "done", "failed", "busy", "known", "stopped"
 Process = Callable[[BatchCase], dict[str, object]]
 """What is done with a case; what the index is to say of it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of the case ``number``: "done", "failed" (``sentence`` says why), "busy" elsewhere, or "known" from before."""
+    """Of the case ``number``: "done", "failed" (``sentence`` says why), "busy" elsewhere, or "known" from before;
+    "stopped": the output cannot be written, and the run ends."""
 
     number: int
     status: str
@@ -123,7 +124,12 @@ class Work:
                 yield number, token_of(case_id, _state(path), self.key)
 
     def one(self, number: int, retry_failed: bool = False) -> Outcome:
-        """Answer one case, unless somebody else does or did."""
+        """Answer one case, unless somebody else does or did.
+
+        Raises
+        ------
+        NotWritten : the output cannot be written; nothing is recorded of the case.
+        """
         case = self.case(number)
         with self.ledger.claim(case.id) as mine:
             if not mine:
@@ -134,6 +140,8 @@ class Work:
                 return Outcome(number, KNOWN)
             try:
                 facts = self._processor()(case)
+            except NotWritten:  # a full disk is no scan's fault, and would fail all that come
+                raise
             except Exception as error:
                 if is_for_the_caller(error, self.settings.device) or isinstance(error, MemoryError):
                     raise

@@ -58,14 +58,14 @@ def _node(options: argparse.Namespace) -> int:
     from BrainIACLib.dicom_network.node import Node, NodeOptions
     from BrainIACLib.dicom_network.receiving import server_context, start_receiver
     from BrainIACLib.dicom_network.sending import destination_of
+    from BrainIACLib.dicom_objects.files import check_highdicom
     from BrainIACLib.publishing import locked
-    from BrainIACLib.studies.running import check_objects_can_be_made
 
     _check(options)
     destination = None
     if options.send_to:
         destination = destination_of(options.send_to, options.tls_authority, options.send_tls)
-        check_objects_can_be_made()
+        check_highdicom()
     context = None
     if options.tls_certificate:
         context = server_context(options.tls_certificate, options.tls_key, options.tls_authority)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,10 @@ def _study(options: argparse.Namespace) -> int:
         print_json(report=answer["report"], objects=answer["objects"], stored=stored, **answer["document"])
     else:
         _print(answer, stored)
-    return 0 if answer["document"]["slots"] else 1
+    if answer["document"]["slots"]:
+        return 0
+    print(f"brainiac: no series of this study is one of {', '.join(STANDARD_NAMES)}; see why above.", file=sys.stderr)
+    return 1
 
 
 def _check(options: argparse.Namespace) -> None:

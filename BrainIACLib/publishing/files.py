@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from BrainIACLib.errors import BrainIACError
+from BrainIACLib.errors import NotWritten
 from BrainIACLib.publishing.processes import is_gone, this_process
 
 TEMPORARY_PREFIX = ".brainiac-"  # of every name that is not finished; a leading dot, so that no pattern finds it
@@ -47,7 +47,7 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
 
     Raises
     ------
-    BrainIACError : the file cannot be written; nothing is left behind and an older file stays as it was.
+    NotWritten : the file cannot be written; nothing is left behind and an older file stays as it was.
     """
     is_staged = path.parent in _unfinished  # then the whole folder is brought to the disk before it counts
     if not is_staged:
@@ -68,10 +68,10 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
         forget(temporary)
 
 
-def not_written(path: Path, error: Exception) -> BrainIACError:
+def not_written(path: Path, error: Exception) -> NotWritten:
     """The sentence for a file or folder that cannot be written."""
     reason = getattr(error, "strerror", None) or "the folder is missing, write-protected or full"
-    return BrainIACError(f"'{path}' cannot be written ({reason}); choose another place or free some space.")
+    return NotWritten(f"'{path}' cannot be written ({reason}); choose another place or free some space.")
 
 
 def temporary_name(folder: Path, suffix: str = "") -> Path:

@@ -111,7 +111,7 @@ def twelve_series(folder: Path) -> None:
 def objects_seconds(analyzed) -> str:
     """Time and size of the DICOM objects, where highdicom is installed."""
     try:
-        from BrainIACLib.dicom_objects import make_objects
+        from BrainIACLib.dicom_objects.making import make_objects
     except ImportError:
         return "highdicom is not installed"
     started = time.perf_counter()

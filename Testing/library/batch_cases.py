@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from BrainIACLib.batch.cases import BatchCase
-from BrainIACLib.errors import ScanError
+from BrainIACLib.errors import NotWritten, ScanError
 
 COUNTED, DEATHS = "counted.txt", "deaths.txt"
 
@@ -45,3 +45,12 @@ def dying(case: BatchCase) -> dict[str, object]:
             raise MemoryError
         os.kill(os.getpid(), signal.SIGKILL)
     return counting(case)
+
+
+def unwritable(case: BatchCase) -> dict[str, object]:
+    """As where the disk is full from the fourth case on."""
+    if len(list((Path(case.path).parent / "out").glob("done-*"))) >= 3:
+        raise NotWritten("'out' cannot be written (No space left on device); free some space.")
+    found = counting(case)
+    (Path(case.path).parent / "out" / f"done-{Path(case.path).name}").touch()
+    return found

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 
-from batch_cases import COUNTED, DEATHS, counting, dying
+from batch_cases import COUNTED, DEATHS, counting, dying, unwritable
 
 from BrainIACLib.batch.cases import cases_of
 from BrainIACLib.batch.index import update_index
@@ -26,7 +26,7 @@ from BrainIACLib.batch.local_engine import LocalPool
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
 from BrainIACLib.batch.work import Work, begin
-from BrainIACLib.errors import BrainIACError, ManifestError
+from BrainIACLib.errors import BrainIACError, ManifestError, NotWritten
 from BrainIACLib.scans.input_state import input_state
 
 
@@ -118,6 +118,15 @@ def test_a_process_that_dies_of_its_case_costs_that_case_alone(cohort, tmp_path)
     assert deaths == {"4.nii": 2, "7.nii": 1, "9.nii": 2}
     assert go_in_processes(cohort, out, dying) == {}  # no later run dies of it again
     assert {sentence.split(",")[0] for sentence, _ in status_of(out).sentences} == {"Its process was killed twice"}
+
+
+def test_a_full_disk_ends_the_run_and_is_no_scans_fault(cohort, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(NotWritten, match=r"No space left.*What is done is kept; run the command again"):
+        go_in_processes(cohort, out, unwritable, jobs=1)
+    assert status_of(out).failed == 0
+    assert go(cohort, out) == {"done": 9}
+    assert set(counts(out).values()) == {1}
 
 
 RUN = """

@@ -15,6 +15,7 @@ from BrainIACLib.worker.session import Session
 @answer.register
 def analyze_study(request: AnalyzeStudy, session: Session, job: Job) -> dict[str, Any]:
     """The report, the DICOM objects and the document."""
+    from BrainIACLib.dicom_objects.files import check_highdicom, object_files
     from BrainIACLib.studies.analysis import StudyOptions
     from BrainIACLib.studies.running import ReportedStudy, report_study
 
@@ -30,13 +31,17 @@ def analyze_study(request: AnalyzeStudy, session: Session, job: Job) -> dict[str
         preprocessing=request.options,
     )
 
+    if request.dicom:
+        check_highdicom()  # before the minutes of analysis
+    more_files = object_files if request.dicom else None
+
     def on(device: str) -> ReportedStudy:
         predictor = Predictor(device, session.models)
-        return report_study(request.paths, request.out, predictor, options, request.dicom, job)
+        return report_study(request.paths, request.out, predictor, options, more_files, job)
 
     done = session.on_device(pick_device(request.device).name, on)
     return {
         "report": str(done.page),
-        "objects": [str(path) for path in done.objects],
+        "objects": [str(path) for path in done.more],
         "document": done.document.to_json(),
     }

@@ -44,7 +44,7 @@ def results(study_folder) -> tuple[AnalyzedStudy, object]:
     with open_study([study_folder]) as study:
         analyzed = analyze_open_study(study, Predictor("cpu"), StudyOptions(samples=1))
         try:
-            from BrainIACLib.dicom_objects import make_objects
+            from BrainIACLib.dicom_objects.making import make_objects
         except ImportError:
             return analyzed, None
         return analyzed, make_objects(analyzed)

@@ -50,7 +50,7 @@ def test_the_report_says_answers_units_models_and_that_it_is_for_research(made, 
         assert evaluations["Intended use"].startswith("Research use only")
         (probability,) = group.get_measurements()
         assert probability.value == pytest.approx(answer.confidence, abs=1e-4)
-        assert f"BrainIAC {answer.model}" in made.objects["report.dcm"].to_json()
+        assert f"BrainIAC {answer.model}" in texts(again(made.objects["report.dcm"]))
     volume = next(group for group in groups if group.tracking_identifier == "Brain mask of series 2")
     (measurement,) = volume.get_measurements()
     assert measurement.unit.value == "ml"
@@ -87,7 +87,7 @@ def test_the_map_has_the_values_of_the_saliency_in_its_places(made, analyzed):
 
 
 def test_the_same_result_has_the_same_identifiers(made, analyzed, study_folder):
-    from BrainIACLib.dicom_objects import make_objects
+    from BrainIACLib.dicom_objects.making import make_objects
 
     again = make_objects(analyzed)
     assert {name: one.SOPInstanceUID for name, one in again.objects.items()} == {
@@ -117,6 +117,12 @@ def test_dcmtk_reads_the_report(made, tmp_path):
     assert found.returncode == 0
     assert "Imaging Measurement Report" in found.stdout
     assert "Research use only" in found.stdout
+
+
+def texts(dataset) -> list[str]:
+    """All texts of a report, at any depth."""
+    found = [str(dataset.TextValue)] if "TextValue" in dataset else []
+    return found + [text for item in dataset.get("ContentSequence", ()) for text in texts(item)]
 
 
 def _bytes(dataset) -> bytes:
