@@ -108,8 +108,8 @@ class BrainIACTest(ScriptedLoadableModuleTest):
         slicer.util.selectModule("BrainIAC")
         widget = slicer.modules.BrainIACWidget
         widget.updatePanel()
-        assert not slicer.util.findChild(widget.parent, "ageButton").enabled
-        assert "model" in slicer.util.findChild(widget.parent, "ageButton").toolTip
+        assert not slicer.util.findChild(widget.parent, "idhButton").enabled
+        assert "model" in slicer.util.findChild(widget.parent, "idhButton").toolTip
 
     def test_worker(self):
         """The worker starts in Slicer's Python, names its device, and leaves nothing behind."""

@@ -15,13 +15,13 @@ from BrainIACBridge.cases import Cases
 from BrainIACBridge.choices import forgetWayThatIsNotHere
 from BrainIACBridge.flow import Ask, follow
 from BrainIACBridge.model_list import ModelList
+from BrainIACBridge.preprocessing_options import optionsOf
 from BrainIACBridge.study import Study
 from BrainIACBridge.trainer_parameters import BrainIACHeadTrainerParameterNode
 from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
 from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.worker.requests import CaseFile, EmbedCases, InstallHead, TrainHead
 
 
@@ -82,9 +82,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
             cases=tuple(cases),
             out=Path(tableFile),
             model=encoder,
-            options=PreprocessingOptions(
-                bias_field=parameters.biasField, brain_extraction=parameters.brainExtraction.value
-            ),
+            options=optionsOf(parameters),
             replace=True,  # the panel's list of cases is the table: who takes a case out there means it
             device=settings.device(),
         )

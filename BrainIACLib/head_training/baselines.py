@@ -23,6 +23,17 @@ MOST_LEVELS = 10  # of a covariate that is no number
 INNER_FOLDS = 5
 
 
+def not_measured(cases: Cases) -> list[str]:
+    """A note where the table lacks what two of the baselines need."""
+    absent = [what for name, what in IN_WORDS.items() if name not in cases.measures]
+    if not absent:
+        return []
+    return [
+        f"Not compared with {' and '.join(absent)}: the table, of an earlier version or another program, does not hold "
+        "them for every scan. To have them, embed the scans into a new table."
+    ]
+
+
 def compared(cases: Cases, name: str, ours: np.ndarray, theirs: np.ndarray, seed: int) -> Comparison:
     """The main figure of outputs (n, k), and by how much the head's are better."""
     _, metric, columns = main_figure(cases.target)

@@ -12,10 +12,10 @@ from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.report import NearDuplicate
 from BrainIACLib.statistics.principal_space import space_of
 
-NEIGHBORS = 10  # around a case, whose nearest neighbors say what is typical there
+NEIGHBORS = 10  # people around a person, whose nearest neighbors say what is typical there
 LEAST_SHARE, MOST_SHARE = 0.3, 0.7  # of the typical distance, below which two cases are taken for one person
 FALSE_PAIRS = 0.5  # at most, expected in a cohort of different people
-ROWS = 1000  # distances are computed in pieces of so many rows
+ROWS = 1000  # distances are computed in pieces of so many people
 
 
 def same_name(text: str) -> str:
@@ -83,43 +83,68 @@ def _patients(table: EmbeddingTable) -> list[str]:
 def near_duplicates(embeddings: np.ndarray, groups: np.ndarray, names: tuple[str, ...]) -> list[NearDuplicate]:
     """Pairs of cases of different people that lie suspiciously near each other, nearest first.
 
-    A pair is named if its distance is below a share of what is typical: the median distance to the nearest neighbor
-    among the ten cases around either, or the distance of both to their second-nearest case. The share is the one that
+    People are as far apart as their nearest two cases. A pair is named if its distance is below a share of what is
+    typical: the median distance to the nearest neighbor among the ten people around either, or the distance of both to
+    their second-nearest person. The share is the one that
     leaves half a pair to be expected among so many different people, since nearest-neighbor distances of
     ``n`` cases in ``m`` dimensions fall below ``share`` of their median with probability ``1 - 2 ** -(share ** m)``;
     ``m`` is the cohort's own (Facco and others, Scientific Reports 7, 2017: from the ratio of the second to the first
     neighbor's distance). A copy that was cropped, resampled or given noise is found so; a second scan of the same
     person is, where it lies nearer than people do.
     """
-    if len(embeddings) < NEIGHBORS:
-        return []
     space = space_of(embeddings)
-    points = space.coordinates / np.sqrt(len(space.mean))
-    squares = (points**2).sum(axis=1)
-    near = np.empty((len(points), NEIGHBORS), int)
-    distances = np.empty((len(points), NEIGHBORS))
-    for start in range(0, len(points), ROWS):
-        part = slice(start, start + ROWS)
-        table = squares[part, None] + squares - 2 * points[part] @ points.T
-        table[groups[part, None] == groups] = np.inf
+    order = np.argsort(groups, kind="stable")
+    points = (space.coordinates / np.sqrt(len(space.mean)))[order]
+    starts = np.unique(groups[order], return_index=True)[1]  # of each person's cases
+    if len(starts) <= NEIGHBORS:
+        return []
+    near, distances = _nearest_people(points, starts)
+    nearest, second = distances[:, 0], distances[:, 1]
+    if not (nearest > 0).all():
+        return []  # copies that count as one person already
+    share = _share(nearest, second)
+    around = np.median(nearest[near], axis=1)
+    cases_of = np.split(order, starts[1:])
+    pairs = []
+    for one, other in enumerate(near[:, 0].tolist()):
+        if near[other, 0] != one or other < one:
+            continue
+        typical = max(min(around[one], around[other]), min(second[one], second[other]))
+        if nearest[one] < share * typical:
+            first, copy = _closest_cases(embeddings / space.scale, cases_of[one], cases_of[other])
+            pairs.append(NearDuplicate(names[first], names[copy], float(nearest[one]), float(typical)))
+    return sorted(pairs, key=lambda pair: pair.distance / pair.typical)
+
+
+def _nearest_people(points: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(people, 10) numbers and distances of the nearest other people, nearest first: by their nearest two cases.
+
+    Parameters
+    ----------
+    points : (n, r), the cases of a person together; ``starts``: (people,) the first of each.
+    """
+    squares, ends = (points**2).sum(axis=1), np.append(starts[1:], len(points))
+    near = np.empty((len(starts), NEIGHBORS), int)
+    distances = np.empty((len(starts), NEIGHBORS))
+    for first in range(0, len(starts), ROWS):
+        people = np.arange(first, min(first + ROWS, len(starts)))
+        cases = slice(starts[people[0]], ends[people[-1]])
+        table = squares[cases, None] + squares - 2 * points[cases] @ points.T
+        table = np.minimum.reduceat(np.minimum.reduceat(table, starts, axis=1), starts[people] - cases.start, axis=0)
+        table[np.arange(len(people)), people] = np.inf
         order = np.argpartition(table, NEIGHBORS - 1, axis=1)[:, :NEIGHBORS]
         found = np.take_along_axis(table, order, axis=1)
         rank = np.argsort(found, axis=1)
-        near[part] = np.take_along_axis(order, rank, axis=1)
-        distances[part] = np.sqrt(np.maximum(np.take_along_axis(found, rank, axis=1), 0))
-    if not np.isfinite(distances[:, :2]).all() or not (distances[:, 0] > 0).all():
-        return []  # all cases of one or two people, or copies that count as one person already
-    nearest, second = distances[:, 0], distances[:, 1]
-    share = _share(nearest, second)
-    around = np.median(np.where(np.isfinite(distances), nearest[near], np.nan), axis=1)
-    pairs = []
-    for one, other in enumerate(near[:, 0]):
-        if near[other, 0] != one or other < one:
-            continue
-        typical = max(np.nanmin([around[one], around[other]]), min(second[one], second[other]))
-        if nearest[one] < share * typical:
-            pairs.append(NearDuplicate(names[one], names[other], float(nearest[one]), float(typical)))
-    return sorted(pairs, key=lambda pair: pair.distance / pair.typical)
+        near[people] = np.take_along_axis(order, rank, axis=1)
+        distances[people] = np.sqrt(np.maximum(np.take_along_axis(found, rank, axis=1), 0))
+    return near, distances
+
+
+def _closest_cases(scaled: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> tuple[int, int]:
+    """The two cases that make two people near; of (n, d) scaled embeddings, given by their rows."""
+    squares = ((scaled[ours][:, None] - scaled[theirs]) ** 2).sum(axis=2)
+    one, other = np.unravel_index(squares.argmin(), squares.shape)
+    return int(ours[one]), int(theirs[other])
 
 
 def _share(nearest: np.ndarray, second: np.ndarray) -> float:

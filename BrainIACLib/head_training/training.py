@@ -15,7 +15,7 @@ import BrainIACLib
 from BrainIACLib.embeddings.table import EmbeddingTable
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.associations import label_against_columns
-from BrainIACLib.head_training.baselines import baselines, beside_covariates, design
+from BrainIACLib.head_training.baselines import baselines, beside_covariates, design, not_measured
 from BrainIACLib.head_training.cases import Cases, make_cases
 from BrainIACLib.head_training.cross_validation import FITS, CrossValidated, Head, cross_validate, fit_on
 from BrainIACLib.head_training.judgement import (
@@ -141,7 +141,7 @@ def train_head(
         )
     started = time.perf_counter()
     cases = make_cases(table, target, kind, event, slots, missing, leave_out)
-    notes = [*cases.notes, *few_patients(cases)]
+    notes = [*cases.notes, *few_patients(cases), *not_measured(cases)]
     beside = design(cases, covariates, notes) if covariates else None
     places = site_of(cases, site) if site is not None else None
     end = _endpoint(cases, endpoint)

@@ -130,17 +130,17 @@ def worth(report: HeadReport) -> tuple[str, ...]:
     if report.risk_calibration is not None:
         lines.append(risk_calibration(report.risk_calibration, f"{report.endpoint:g} {report.unit}"))
     if report.calibration is not None:
-        found = report.calibration
+        errors = report.calibration
         lines.append(
-            f"calibration error of the probabilities {found.error_after:.2f} (without temperature "
-            f"{found.error_before:.2f})"
+            f"calibration error of the probabilities {errors.error_after:.2f} (without temperature "
+            f"{errors.error_before:.2f})"
         )
     lines.append(coverage(report))
     if report.repeatability is not None:
-        found = report.repeatability
+        repeated = report.repeatability
         lines.append(
-            f"repeated scans: the answers about {found.people} people with {found.cases} cases agree with ICC(1) "
-            f"{number(found.icc)}; 1 is perfect"
+            f"repeated scans: the answers about {repeated.people} people with {repeated.cases} cases agree with ICC(1) "
+            f"{number(repeated.icc)}; 1 is perfect"
         )
     return tuple(lines)
 
@@ -190,7 +190,7 @@ def learning(curve: LearningCurve, name: str) -> str:
     if curve.gain is None:
         return "Too few cases for a learning curve."
     gain = curve.gain
-    if gain.low is None:
+    if gain.low is None or gain.high is None or curve.negligible is None:
         return "Whether more cases would help cannot be told from so few."
     against = (
         f"from {curve.share:.0%} of the cases to all, the {name} improved by {gain.value:+.3f} ({gain.low:+.3f} to "

@@ -25,17 +25,17 @@ def intraclass_correlation(values: ArrayLike, people: ArrayLike, level: float = 
     >>> print(f"{intraclass_correlation([1.0, 1.2, 3.0, 2.8, 5.0, 5.4], ['a', 'a', 'b', 'b', 'c', 'c']):.3f}")
     0.991 (0.859-1.000)
     """
-    values = numbers("values", values)
-    index, _ = group_numbers(people, len(values))
-    repeated = np.bincount(index)[index] > 1
-    values, index = values[repeated], np.unique(index[repeated], return_inverse=True)[1]
+    everything = numbers("values", values)
+    person, _ = group_numbers(people, len(everything))
+    repeated = np.bincount(person)[person] > 1
+    measured, index = everything[repeated], np.unique(person[repeated], return_inverse=True)[1]
     counts = np.bincount(index) if len(index) else np.zeros(0)
-    people_count, total = len(counts), len(values)
+    people_count, total = len(counts), len(measured)
     if people_count < 2:
         raise StatisticsError("agreement of repeated measurements needs two people with two measurements each")
-    means = np.bincount(index, values) / counts
-    between = float(counts @ (means - values.mean()) ** 2) / (people_count - 1)
-    within = float(((values - means[index]) ** 2).sum()) / (total - people_count)
+    means = np.bincount(index, measured) / counts
+    between = float(counts @ (means - measured.mean()) ** 2) / (people_count - 1)
+    within = float(((measured - means[index]) ** 2).sum()) / (total - people_count)
     if between + within == 0:
         raise StatisticsError("all measurements are the same: their agreement is not defined")
     k = (total - (counts**2).sum() / total) / (people_count - 1)

@@ -16,6 +16,7 @@ import torch
 from checkpoint_files import install, v1_backbone, v1_task
 
 from BrainIACLib.checkpoints import conversion, conversion_process, parity
+from BrainIACLib.checkpoints.installed import installed_models
 from BrainIACLib.cli import main
 
 
@@ -170,9 +171,9 @@ def test_errors_are_json_too(command, brainiac, tmp_path):
 
 def test_age_answers_each_scan_and_reports_the_one_that_fails(brainiac, store, scans, tmp_path):
     missing = tmp_path / "missing.nii.gz"
-    status, rows, _ = brainiac(
-        "age", *scans, missing, "--preset", "official", "--device", "cpu", "--json", "--models-dir", store
-    )
+    (imported,) = (model.contract.id for model in installed_models([store]) if model.task == "age")
+    options = ("--preset", "official", "--device", "cpu", "--json", "--models-dir", store)
+    status, rows, _ = brainiac("age", *scans, missing, "--model", imported, *options)  # a bundled one answers first
     assert status == 1
     assert [row.get("unit") for row in rows] == ["years", "years", None]
     assert "missing.nii.gz" in rows[2]["error"]

@@ -69,6 +69,19 @@ def test_a_copy_under_another_name_is_found_and_different_people_are_not(dimensi
     assert false <= 20 * 0.5
 
 
+def test_several_scans_of_a_person_hide_no_copy_and_make_none():
+    """Two visits of a neighbor are one neighbor: they must not look like two that lie equally near."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(rng.standard_normal((40, 64)), 2, axis=0) + 0.02 * rng.standard_normal((80, 64))
+    groups, names = np.repeat(np.arange(40), 2), tuple(f"s{i}" for i in range(80))
+    assert near_duplicates(people, groups, names) == []
+    shuffled = rng.permutation(80)
+    groups[10:12] = groups[9]  # s10 and s11 are of the person of s9 ...
+    groups[11] = 99  # ... but s11 stands under another name
+    (pair,) = near_duplicates(people[shuffled], groups[shuffled], tuple(names[i] for i in shuffled))
+    assert {pair.first, pair.second} == {"s10", "s11"}
+
+
 def test_a_near_copy_is_said_first_and_counts_as_one_patient():
     table = cohort(40, size=30)
     rng = np.random.default_rng(1)
@@ -144,6 +157,9 @@ def test_trivial_answers_stand_beside_the_head_and_one_that_is_as_good_is_said_f
         )
     )
     report = train_head(table, "age", "t", "regression").report
+    assert not any("Not compared with" in note for note in report.notes)
+    without = train_head(cohort(30, size=10), "age", "t", "regression").report
+    assert any("Not compared with the volume of the brain and a histogram" in note for note in without.notes)
     assert any("Not shown to be better than the volume of the brain" in line for line in doubts(report))
 
 

@@ -29,8 +29,8 @@ from scan_phantoms import (
     write_series,
 )
 
-from BrainIACLib.scans import dicom_pixels, dicom_series, list_series, read_scan
-from BrainIACLib.scans.dicom_pixels import Undecodable
+from BrainIACLib.scans import dicom_jpeg, dicom_series, list_series, read_scan
+from BrainIACLib.scans.dicom_stored import Undecodable
 from BrainIACLib.scans.grid import largest_distance
 from BrainIACLib.scans.nifti import read_nifti
 
@@ -147,7 +147,7 @@ def test_a_decoder_that_dies_does_not_end_the_process_that_asks(tmp_path, monkey
     files = write_series(tmp_path / "scan", phantom())
     for file in files:
         compress(file, "JPEG", tmp_path)
-    monkeypatch.setattr(dicom_pixels.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], -11))
+    monkeypatch.setattr(dicom_jpeg.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], -11))
     monkeypatch.setitem(sys.modules, "dcm2niix", None)
     assert "pip install dcm2niix" in refusal(tmp_path / "scan")
 

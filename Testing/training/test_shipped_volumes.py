@@ -1,0 +1,65 @@
+"""The bundled volumes and brain age: intact, as their training says, and on one real scan that was not trained on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("scipy", reason="needs the 'training' extra")
+
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
+from BrainIACLib.contracts import read_contract
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.resources import resource
+from BrainIACLib.scans import read_scan
+from BrainIACLib.volumes.measurement import VolumeMeter
+from Training.starter.anatomy.contract import anatomy_encoder_contract
+from Training.starter.anatomy.real_scans import LABELLED_HELD_OUT, is_trained_on
+from Training.starter.anatomy.reference import dlmuse_volumes
+
+VOLUMES, AGE = (resource("Models", name) for name in ("structure-volumes", "structure-volumes-age"))
+PERSON = "IXI048-HH-1326"
+
+
+def test_the_contract_says_how_training_made_its_input():
+    shipped = read_contract(VOLUMES).encoder
+    assert shipped == anatomy_encoder_contract(shipped.sha256)
+
+
+def test_the_weights_are_intact_and_small():
+    for folder in (VOLUMES, AGE):
+        load_model(InstalledModel(folder, read_contract(folder)))  # checks the sha256
+    assert sum(path.stat().st_size for path in VOLUMES.iterdir()) < 16e6
+
+
+def test_no_person_of_the_evaluation_was_trained_on():
+    record = json.loads((VOLUMES / "training.json").read_text(encoding="utf-8"))
+    seen = {*record["real_scans_with_volumes"], *record["real_scans_with_label_maps"]}
+    assert all(is_trained_on(person) for person in seen)
+    assert not any(person in seen for person in LABELLED_HELD_OUT)
+
+
+def test_the_head_of_age_reads_the_encoder_that_is_shipped():
+    assert read_contract(AGE).encoder.sha256 == read_contract(VOLUMES).encoder.sha256
+    evaluation = json.loads((AGE / "evaluation.json").read_text(encoding="utf-8"))
+    assert evaluation["passes"]
+    assert read_contract(AGE).head.conformal == evaluation["interval"]["half width"]
+
+
+def test_a_real_scan_that_was_not_trained_on_is_measured_like_dlmuse(shared_data: Path):
+    path = shared_data / "scans" / f"{PERSON}_T1w_2mm.nii.gz"
+    if not path.is_file():
+        pytest.skip(f"needs the scan of {PERSON}, which is not here")
+    assert not is_trained_on(PERSON)
+    predictor = Predictor("cpu", [resource("Models")])
+    standardised = predictor.set_study({"scan": read_scan(path)})["scan"]
+    found = VolumeMeter(folders=[resource("Models")]).measure(standardised)
+    ml = {volume.structure: volume.ml for volume in found.volumes}
+    reference = dlmuse_volumes(shared_data)[PERSON]
+    for name, within in (("lateral_ventricles", 0.3), ("thalamus", 0.15), ("cerebellar_cortex", 0.2)):
+        assert ml[name] == pytest.approx(reference[name], rel=within)
+    assert found.intracranial_ml == pytest.approx(reference["intracranial"], rel=0.12)
+    answer = predictor.predict("age", {"T1": "scan"})
+    interval = answer.trust.prediction_interval
+    assert interval.low < 50.65 < interval.high  # years, as IXI gives it; the head was fitted on this person too
+    assert answer.trust.drivers is not None
