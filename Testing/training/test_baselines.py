@@ -7,17 +7,20 @@ import torch
 
 pytest.importorskip("pandera", reason="needs the 'training' extra")
 
+from BrainIACLib.errors import TrainingError
 from BrainIACLib.models.heads import LinearHead
 from BrainIACLib.sequences import STANDARD_NAMES
 from Training.data.cache import write_cache
 from Training.downstream.baselines import BINS, BLOCKS, Blocks, Constant, Histogram
 from Training.downstream.exact_head import solve
-from Training.downstream.plan import Plan, write_plan
+from Training.downstream.few_shot import drawn_cases, few_shot
+from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.queue import work_through
 from Training.evaluation.evaluation import evaluate
 from Training.runs.cell import TRIVIAL, Cell
 from Training.runs.layout import write_grid
 from Training.runs.reading import read_runs
+from Training.tables.few_shot import few_shot_table
 from Training.tasks import TASKS
 
 SIZE = (16, 20, 16)
@@ -78,6 +81,36 @@ def test_a_class_of_one_patient_is_learned_with_a_fixed_penalty():
     features = np.array([[0.0], [0.1], [0.2], [2.0]])
     answers = solved("idh", features, targets, np.arange(4))
     assert answers.argmax() == 3
+
+
+def test_few_cases_a_class_are_drawn_of_different_patients_and_never_of_the_held_out(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"p{n}" for n in range(30) for _ in STANDARD_NAMES]
+    table = pd.DataFrame({"scan": [f"{n}.nii.gz" for n in range(120)], "patient": names, "session": "", "role": ""})
+    table = table.assign(dataset=["here"] * 80 + ["away"] * 40, sequence=list(STANDARD_NAMES) * 30)
+    volumes = [rng.random(SIZE).astype(np.float32) * 0.3 for _ in range(120)]
+    for number, volume in enumerate(volumes):
+        volume[: 3 * (number % 4 + 1)] += 0.6  # a bright part as large as the class has it
+    write_cache(tmp_path / "cache", table, volumes)
+    recipes = {"finetune": "ci", "probe": "exact"}
+    settings = {"architecture": "resnet10", "width": 0.0625, "like": "", "recipes": recipes, "external": ("away",)}
+    plan = Plan(str(tmp_path / "cache"), "toy", "simulated", {}, **settings)
+    found = few_shot(Workbench(plan, tmp_path / "runs"), "sequence", ["Histogram", "Constant"], draws=5)
+    of = found.set_index(["split", "initialisation", "shots"])["value"]
+    assert set(found["split"]) == {"test", "external"}
+    assert of["external", "Constant", 5] == pytest.approx(0.25)
+    assert of["external", "Histogram", 5] >= of["external", "Histogram", 1] > 0.25
+    assert (found["low"] <= found["value"]).all()
+    assert (found["value"] <= found["high"]).all()
+    markdown = few_shot_table(found, simulated=True).markdown()
+    assert "| Sequence classification | external | 5 |" in markdown
+    assert "SIMULATED LABELS" in markdown
+    targets, patients = np.repeat([0.0, 1.0], 6), np.repeat(["a", "b", "c"] * 2, 2)
+    drawn = drawn_cases(targets, patients, np.arange(12), 5, 0)
+    assert len(drawn) == 6  # three patients of each class, one case each
+    assert len(set(zip(targets[drawn], patients[drawn], strict=True))) == 6
+    with pytest.raises(TrainingError, match="classes and a hold-out"):
+        few_shot(Workbench(plan, tmp_path / "runs"), "age", ["Constant"])
 
 
 def test_they_are_lines_beside_an_encoder_and_compared_with_it(tmp_path):

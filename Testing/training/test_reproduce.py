@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_a_pretraining_that_is_stopped_ends_in_one_sentence(tmp_path, monkeypatc
 
     monkeypatch.setattr(reproduce, "usable_label_maps", lambda *arguments: [])
     monkeypatch.setattr(reproduce, "_synthetic_cache", lambda *arguments: tmp_path)
-    monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: None)
+    monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: SimpleNamespace(size=(32, 38, 30)))
     monkeypatch.setattr(pretrain, "pretrain", stopped)
     assert reproduce.main(["--cohort", "synthetic", "--out", str(tmp_path / "report")]) == 130
     assert capsys.readouterr().err == "reproduce: stopped; run the same command again to go on.\n"
@@ -81,7 +82,7 @@ def test_a_pretraining_that_is_stopped_ends_in_one_sentence(tmp_path, monkeypatc
 def test_each_cell_is_wanted_once_for_each_seed_that_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "usable_label_maps", lambda *arguments: [])
     monkeypatch.setattr(reproduce, "_synthetic_cache", lambda *arguments: tmp_path)
-    monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: None)
+    monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: SimpleNamespace(size=(32, 38, 30)))
     monkeypatch.setattr(reproduce, "_possible_tasks", lambda cache: ("age",))
     monkeypatch.setattr(reproduce, "work_in_processes", lambda runs, cells, processes: [])
     monkeypatch.setattr(evaluate, "main", lambda arguments: 0)

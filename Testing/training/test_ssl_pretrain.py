@@ -151,7 +151,6 @@ def test_the_run_is_a_foundation_model_that_installs(cache, whole, tmp_path):
         assert contract.head is None
         assert contract.encoder.input_size == SIZE
         assert contract.encoder.generation == "own"
-        assert not contract.made_here  # so that it is never taken for a bundled model
         assert contract.training_data.startswith("20 scans of 10 patients")
     assert "learning_rate: 0.01" in (whole / "last" / "card.md").read_text()
     model = load_model(import_folder(whole / "last", tmp_path / "models").model)

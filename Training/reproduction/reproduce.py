@@ -21,6 +21,8 @@ import sys
 import warnings
 from pathlib import Path
 
+import pandas as pd
+
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError, ManifestError, TrainingError
 from BrainIACLib.resources import resource
@@ -30,8 +32,9 @@ from Training.cohorts.synthetic import EXTERNAL, TUMOURS, draw_cohort, usable_la
 from Training.data.cache import Cache
 from Training.data.manifest import read_manifest
 from Training.data.standardising import Standardising
+from Training.downstream.few_shot import few_shot
 from Training.downstream.hardware_options import add_hardware_options
-from Training.downstream.plan import Plan, write_plan
+from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.queue import work_in_processes
 from Training.downstream.studies import studies
 from Training.report import evaluate
@@ -40,6 +43,7 @@ from Training.reproduction.presets import PRESETS, Preset
 from Training.runs.cell import BUNDLED, TRIVIAL, Cell
 from Training.runs.layout import write_grid
 from Training.synthesis.template_grid import template_grid
+from Training.tables.few_shot import few_shot_table
 from Training.tasks import TASKS
 
 COHORTS = ("synthetic", "open")
@@ -119,12 +123,25 @@ def _work(plan: Plan, cells: list[Cell], runs: Path, out: Path, options: argpars
     write_grid(runs, cells)
     left = work_in_processes(runs, cells, options.processes)
     status = evaluate.main(["--runs", str(runs), "--out", str(out), "--resamples", str(resamples)])
+    _write_few_shot(plan, cells, runs, out)
     if left:
         print(
             f"reproduce: {len(left)} of {len(cells)} runs are not finished, first {left[0].name}; its status.json in "
             f"'{runs}' says why, and the same command tries them again"
         )
     return 1 if left else status
+
+
+def _write_few_shot(plan: Plan, cells: list[Cell], runs: Path, out: Path) -> None:
+    """The table ``few_shot`` of the tasks with classes, from the initialisations whose encoders are probed."""
+    names = list(dict.fromkeys(cell.initialisation for cell in cells if cell.mode == "probe"))
+    asked = dict.fromkeys(cell.task for cell in cells if TASKS[cell.task].kind == "classification")
+    if plan.folds or not names or not asked:
+        return
+    bench = Workbench(plan, runs)
+    found = pd.concat([few_shot(bench, task, names) for task in asked])
+    few_shot_table(found, plan.labels == "simulated").write(out / "tables")
+    print(f"{out / 'tables' / 'few_shot.md'}")
 
 
 def _cohort_cache(options: argparse.Namespace, preset: Preset, work: Path) -> Path:
