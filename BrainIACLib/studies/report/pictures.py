@@ -14,6 +14,7 @@ PANE = 220  # pixels
 QUALITY = 82
 OUTLINE = (255, 209, 102)
 HEAT_THRESHOLD, OPACITY = 0.25, 0.75
+AIR, MARGIN = 0.1, 6  # of the gray values shown; pixels of 1 mm
 HOTTEST = 200  # voxels through whose middle the planes go
 LEGEND = "yellow: strongest, dark red: a quarter of it"
 
@@ -40,14 +41,23 @@ def planes_picture(
         def plane(image: sitk.Image, cut=cut, horizontal=horizontal, vertical=vertical) -> np.ndarray:
             return plane_of(upright_plane(image, scan, cut, center[cut]), cut, horizontal, vertical, 0)
 
-        pane = np.repeat(np.clip((plane(scan) - low) / max(high - low, 1e-6), 0, 1)[..., None], 3, axis=2) * 255
+        gray = np.clip((plane(scan) - low) / max(high - low, 1e-6), 0, 1)
+        pane = np.repeat(gray[..., None], 3, axis=2) * 255
         if heat is not None:
             pane = _with_heat(pane, plane(heat))
         if mask is not None:
             pane = _with_outline(pane, plane(mask) >= 0.5)
-        panes.append(_fitted(pane))
+        panes.append(_fitted(pane[_head(gray)]))
         places[name] = f"slice {center[cut] + 1} of {upright_grid(scan)[1][cut]}"
     return _jpeg(np.hstack(panes)), places
+
+
+def _head(gray: np.ndarray) -> tuple[slice, slice]:
+    """The part of a plane that is not air, with a margin."""
+    rows, columns = (np.flatnonzero((gray > AIR).any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(None), slice(None)
+    return tuple(slice(max(0, found[0] - MARGIN), found[-1] + MARGIN + 1) for found in (rows, columns))
 
 
 def _window(scan: sitk.Image) -> tuple[float, float]:
