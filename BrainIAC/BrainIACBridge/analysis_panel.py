@@ -37,6 +37,7 @@ class AnalysisPanel(Panel):
         ui, logic, study = self.ui, self.logic, self.logic.study
         self._question = None  # kept while it is open
         self._tableShown = None
+        self._asksAgain = False
         self.installation = Installation()
         self.undo = Undo(ui.undoButton, self.updatePanel)
         self.deviceChoice = DeviceChoice(ui.device)
@@ -196,8 +197,7 @@ class AnalysisPanel(Panel):
     def onAnalyze(self):
         """The whole study; asks first which scan to take where several are of one sequence."""
         contracts = self.modelSection.contracts()
-        slots = {slot for contract in contracts.values() for slot in contract.head.slots}
-        choices = self.logic.study.choices(sorted(slots))
+        choices = self._choices()
 
         def analyze():
             self.logic.analyze(contracts, self._onAnalyzed, self.begin(_("Analyzing the study")))
@@ -316,6 +316,17 @@ class AnalysisPanel(Panel):
 
     def _onAnalyzed(self, seconds, failed, unasked):
         self.say(outcomeInWords(seconds, failed, unasked))
+        self._asksAgain = bool(self._choices())  # the sequences are known now, and several scans may be of one
+
+    def _onFinished(self, error):
+        super()._onFinished(error)
+        if self._asksAgain:
+            self._asksAgain = False
+            self.onAnalyze()
+
+    def _choices(self):
+        contracts = self.modelSection.contracts().values()
+        return self.logic.study.choices(sorted({slot for contract in contracts for slot in contract.head.slots}))
 
     def _ask(self, act, *arguments, begun):
         act(*arguments, begun)

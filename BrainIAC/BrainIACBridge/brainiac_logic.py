@@ -255,6 +255,9 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         for slot, node in scans.items():
             if self.contents.of(node) != record.get("contents", {}).get(slot):
                 return _("'{name}' was changed since.").format(name=node.GetName())
+        asked, (known, _typed) = record.get("ageYears"), self.study.ageAt(list(scans.values()))
+        if record["task"] != SEQUENCE_TASK and asked != known:
+            return _("The age of the person was changed since.")
         return ""
 
     def mainAnswer(self):
@@ -309,8 +312,8 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
     def _answer(self, questions, ready, first, last):
         """Flow: ask (task, model, target) one after the other, store the answers. Returns the errors of the others."""
         failed = []
-        years, _typed = self.study.age()
         for number, (task, model, target) in enumerate(questions):
+            years, _typed = self.study.ageAt(list(target.values()))
             part = [first + (last - first) * (number + end) / len(questions) for end in (0, 1)]
             try:
                 missing = [node for node in target.values() if node not in ready]
@@ -324,7 +327,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
                 failed.append(error)
                 continue
             if all(node.GetScene() is not None for node in target.values()):
-                self._store(record, target, contents)
+                self._store({**record, "ageYears": years}, target, contents)
         return failed
 
     def _store(self, record, target, contents):
@@ -346,7 +349,9 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
             if task == SEQUENCE_TASK:
                 continue
             filled, missing = self.study.fillSlots(contract.head.slots)
-            if not filled or (missing and contract.head.missing_policy == "refuse"):
+            if several := self.study.choices(contract.head.slots):
+                unasked[task] = _("several scans are {sequences}: choose one").format(sequences=", ".join(several))
+            elif not filled or (missing and contract.head.missing_policy == "refuse"):
                 unasked[task] = _("missing in the study: {sequences}").format(sequences=", ".join(missing))
             else:
                 questions.append((task, contract.id, filled))

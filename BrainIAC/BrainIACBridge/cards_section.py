@@ -83,12 +83,13 @@ class CardsSection:
             for slot, node in scans.items()
         ]
         gap = ageGapOf(record, age)
+        drivers = record.get("trust", {}).get("drivers", {}).get("meaning", "")
         return Face(
             title=answerTitle(record["task"]),
             scans=", ".join(names),
             value=record["label"],
             probability=record["confidence"],
-            more=gap.inWords() if gap is not None else "",
+            more="\n".join(text for text in (gap.inWords() if gap is not None else "", drivers) if text),
             light=lightOf(record, self._logic.staleness(record)),
             details=answerInWords(record),
             obstacle=obstacle,

@@ -7,18 +7,21 @@ import glob
 import os
 
 from BrainIACLib.checkpoints.installed import installed_models
-from BrainIACLib.checkpoints.store import model_folders
+from BrainIACLib.checkpoints.store import ENVIRONMENT, model_folders
 
 
 class ModelList:
     """Reads the contracts once; the dates of the files tell whether to read them again."""
 
     def __init__(self):
-        self._folders = model_folders()
+        self._place, self._folders = None, []
         self._dates, self._models = None, []
 
     def models(self):
         """The installed models, bundled ones first."""
+        place = os.environ.get(ENVIRONMENT, "")
+        if place != self._place:
+            self._place, self._folders = place, model_folders()
         dates = _dates(self._folders)
         if dates != self._dates:
             self._models, self._dates = installed_models(), dates

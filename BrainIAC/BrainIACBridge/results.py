@@ -21,7 +21,7 @@ from BrainIACLib.publishing import write_text
 RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions with their provenance, as JSON
 PROVENANCE = "BrainIAC.Provenance"
 INPUT_VOLUME = "BrainIAC.InputVolume"
-INNER = ("id", "contents")  # of a record: what only the scene needs
+INNER = ("id", "contents", "ageYears")  # of a record: what only the scene needs
 
 
 class Results:

@@ -162,14 +162,18 @@ class Study:
         node.SetAttribute(PROBLEM, problem or None)
 
     def age(self):
-        """(years, typed): the person's age at the scan; (None, False) where nobody says it."""
-        for node in self.scans():
+        """(years, typed): the person's age at the study that is analyzed; (None, False) where nobody says it."""
+        return self.ageAt(self.scans())
+
+    def ageAt(self, scans):
+        """(years, typed) of the person of some scans."""
+        for node in scans:
             if node.GetAttribute(AGE):
                 return float(node.GetAttribute(AGE)), True
-        identity = self.current()
+        identity = identityOf(scans[0]) if scans else StudyIdentity()
         found = ageAt(identity.birthDate, identity.date)
         if found is None:
-            found = next((age for age in map(ageInHeaders, self.scans()) if age is not None), None)
+            found = next((age for age in map(ageInHeaders, scans) if age is not None), None)
         return found, False
 
     def setAge(self, years):

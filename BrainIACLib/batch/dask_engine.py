@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from BrainIACLib.batch.work import BUSY, Outcome, Work
+from BrainIACLib.batch.work import BUSY, FAILED, Outcome, Work
 from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence
 
 AHEAD = 3  # cases a thread of a worker that are on their way
@@ -51,41 +51,56 @@ def run_on_dask(
             f"The Dask scheduler '{address}' cannot be reached ({in_short(error)}); check the address and that it runs."
         ) from None
     with client:
-        todo, again = iter(numbers), []
         arguments = (str(work.out), run, retry_failed, process)
         room = AHEAD * max(1, sum(client.nthreads().values()))
-        asked = {}
-        futures = distributed.as_completed(loop=client.loop, raise_errors=False)
+        suspects: list[int] = []
+        _ask(client, numbers, arguments, room, told, suspects.append)
+        for number in suspects:  # alone: a case that waited for a worker is blamed as well when that dies
+            _ask(client, [number], arguments, 1, told, lambda number: told(work.give_up(number, KILLED)))
 
-        def ask(count: int) -> None:
-            for number in islice(todo, count):
-                future = client.submit(answer, number, *arguments, pure=False)
-                asked[future] = number
-                futures.add(future)
 
-        ask(room)
-        for future in futures:
-            if client.status != "running":
-                raise BrainIACError(f"The Dask scheduler '{address}' was lost; what is done is kept. Run it again.")
-            number = asked.pop(future)
-            if future.status == "finished":
-                outcome = future.result()
-                if outcome.status == BUSY:
-                    again.append(number)
-                else:
-                    told(outcome)
-            elif future.status == "error":
-                error = future.exception()
-                if isinstance(error, NotWritten):
-                    raise NotWritten(f"{error} What is done is kept; run the command again to go on.")
-                killed = type(error).__name__ == "KilledWorker"
-                sentence = KILLED if killed else in_a_sentence(error)
-                told(work.give_up(number, sentence))
+def _ask(
+    client: Any,
+    numbers: Iterable[int],
+    arguments: tuple[Any, ...],
+    room: int,
+    told: Callable[[Outcome], None],
+    killing: Callable[[int], Any],
+) -> None:
+    """Answer the cases, ``room`` at a time; ``killing`` is called with one at which workers died again and again."""
+    import distributed
+
+    todo, asked = iter(numbers), {}
+    futures = distributed.as_completed(loop=client.loop, raise_errors=False)
+
+    def ask(count: int) -> None:
+        for number in islice(todo, count):
+            future = client.submit(answer, number, *arguments, pure=False)
+            asked[future] = number
+            futures.add(future)
+
+    ask(room)
+    for future in futures:
+        if client.status != "running":
+            raise BrainIACError("The Dask scheduler was lost; what is done is kept. Run the command again.")
+        number = asked.pop(future)
+        if future.status == "finished":
+            outcome = future.result()
+            if outcome.status != BUSY:  # else another run has it
+                told(outcome)
+        elif future.status == "error":
+            reason = future.exception()
+            if isinstance(reason, NotWritten):
+                raise NotWritten(f"{reason} What is done is kept; run the command again to go on.")
+            if type(reason).__name__ in ("KilledWorker", "MemoryError"):
+                killing(number)
             else:
-                raise BrainIACError(f"The Dask scheduler '{address}' was lost; what is done is kept. Run it again.")
-            ask(1)
-    if again:  # another run had them: what it did not finish is left for the next one
-        work.ledger.refresh()
+                told(Outcome(number, FAILED, in_a_sentence(reason)))
+        else:  # the worker that held the outcome died: another one looks, and finds the case done
+            asked[future] = number
+            futures.add(future)
+            continue
+        ask(1)
 
 
 def answer(number: int, out: str, run: str, retry_failed: bool, process: Callable[..., Any] | None = None) -> Outcome:

@@ -61,7 +61,8 @@ def read_index(out: Path) -> "pyarrow.Table":
 def write_embeddings(out: Path, index: "pyarrow.Table") -> int:
     """``embeddings.parquet`` of all scans that are done and were not rejected in ``decisions.csv``; how many."""
     rejected = rejected_scans(out)
-    rows, vectors = [], []
+    rows: list[dict[str, str]] = []
+    vectors = []
     for row in index.select([name for name in index.column_names if name != "failure"]).to_pylist():
         if row["status"] != DONE or row["scan"] in rejected or len(rows) == MOST_EMBEDDINGS:
             continue
@@ -139,7 +140,7 @@ def _merged(path: Path, rows: list[dict[str, object]]) -> "pyarrow.Table":
     return pyarrow.concat_tables([kept, new], promote_options="default").combine_chunks()
 
 
-def _kind(rows: Iterable[dict[str, object]], name: str, old: "pyarrow.Table"):
+def _kind(rows: Iterable[dict[str, object]], name: str, old: "pyarrow.Table") -> "pyarrow.DataType":
     import pyarrow
 
     numbers = all(isinstance(row[name], float) for row in rows if name in row)

@@ -124,6 +124,8 @@ class LocalPool:
 
     def _hear(self, member: _Member, later: deque[int], died: deque[int], told: Callable[[Outcome], None]) -> None:
         number, member.at = member.at, None
+        if number is None:
+            return
         try:
             outcome = member.pipe.recv()
         except (EOFError, OSError):

@@ -23,6 +23,7 @@ from BrainIACLib.batch.thumbnail import thumbnail
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.image_measures import measures_of
 from BrainIACLib.job import UNATTENDED, Job
+from BrainIACLib.predictions import Prediction
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.standardised import Standardised, StepRecord
 from BrainIACLib.publishing import publishing_set, recover_sets, write_bytes, write_text
@@ -104,7 +105,7 @@ class CaseWorker:
         case: BatchCase,
         standardised: Standardised,
         vector: np.ndarray,
-        answers: Mapping[str, object],
+        answers: Mapping[str, Prediction],
         job: Job,
     ) -> None:
         write_image(standardised.image, staging / names.brain)

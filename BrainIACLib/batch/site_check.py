@@ -51,7 +51,7 @@ def check_sites(
     """
     names, counts = np.unique([site for site in sites if site], return_counts=True)
     chosen = names[counts >= FEWEST][:MOST_SITES]
-    rows = np.flatnonzero(np.isin(list(sites), chosen))
+    rows = np.flatnonzero(np.isin(list(sites), chosen)).tolist()
     people = np.array([patients[row] or f"row {row}" for row in rows])
     if len(chosen) < 2 or len(np.unique(people)) < FOLDS:
         return None

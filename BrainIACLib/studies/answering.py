@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,12 +56,13 @@ def ask_all(
         part = job.part(number / len(questions), (number + 1) / len(questions), name)
         try:
             prediction = predictor.predict(task, taken, accept_missing=_accepts(predictor, task), age_years=age_years)
-            maps[name] = _maps(predictor, task, taken, prediction, options.samples, part)
         except Cancelled:
             raise
         except BrainIACError as error:
             not_answered[name] = str(error)
             continue
+        maps[name], doubts = _maps(predictor, task, taken, prediction, options.samples, part)
+        prediction = dataclasses.replace(prediction, warnings=(*prediction.warnings, *doubts))
         answers.append(_answer(name, prediction, maps[name], age_years))
     return Answered(tuple(answers), maps, not_answered)
 
@@ -92,16 +94,19 @@ def _accepts(predictor: Predictor, task: str) -> bool:
 
 def _maps(
     predictor: Predictor, task: str, taken: Mapping[str, str], prediction: Prediction, samples: int, job: Job
-) -> dict[str, Explanation]:
-    if samples < 1:
-        return {}
-    return {
-        slot: predictor.explain(
-            task, key, prediction.label, samples, job=job.part(number / len(taken), (number + 1) / len(taken)),
-            scans=taken,
-        )
-        for number, (slot, key) in enumerate(taken.items())
-    }  # fmt: skip
+) -> tuple[dict[str, Explanation], list[str]]:
+    """slot -> map, and why there is none where a model has no map of this scan: that costs no answer."""
+    maps: dict[str, Explanation] = {}
+    doubts: list[str] = []
+    for number, (slot, key) in enumerate(taken.items() if samples > 0 else ()):
+        part = job.part(number / len(taken), (number + 1) / len(taken))
+        try:
+            maps[slot] = predictor.explain(task, key, prediction.label, samples, job=part, scans=taken)
+        except Cancelled:
+            raise
+        except BrainIACError as error:
+            doubts.append(f"There is no map of where the model looked: {error}")
+    return maps, doubts
 
 
 def _answer(name: str, prediction: Prediction, maps: Mapping[str, Explanation], age_years: float | None) -> Answer:

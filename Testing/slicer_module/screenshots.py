@@ -150,7 +150,8 @@ def add(panel, task: str, node, **fields) -> None:
 
     scans = {"any": node}
     record = prediction(task=task, scans={"any": node.GetName()}, **fields)
-    panel.logic.results().add(record, scans, {"any": panel.logic.contents.of(node)})
+    asked, _typed = panel.logic.study.ageAt([node])
+    panel.logic.results().add({**record, "ageYears": asked}, scans, {"any": panel.logic.contents.of(node)})
 
 
 def pictureTrainer(folder: Path) -> None:

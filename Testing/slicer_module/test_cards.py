@@ -22,14 +22,14 @@ def answer(label="T1", **changes):
     return prediction(label, **{"warnings": (), **changes})
 
 
-def age(value, low=None, high=None, coverage=0.9, **changes):
+def age(value, low=None, high=None, coverage=0.9, asked=None, **changes):
     trust = {}
     if low is not None:
         trust = {
             "prediction_interval": {"low": low, "high": high, "coverage": coverage, "unit": "years", "meaning": ""}
         }
     fields = {"task": "age", "value": value, "unit": "years", "probabilities": {}, "trust": trust, **changes}
-    return answer(label=f"{value:.1f} years", confidence=None, **fields)
+    return {**answer(label=f"{value:.1f} years", confidence=None, **fields), "ageYears": asked}
 
 
 # The light
@@ -83,7 +83,7 @@ def answered(panel, scene, oblique):
     panel.logic.study.setAge(60.0)
     contents = {"any": panel.logic.contents.of(scan)}
     panel.logic.results().add(answer(), {"any": scan}, contents)
-    panel.logic.results().add(age(64.0, 58.0, 70.0), {"any": scan}, contents)
+    panel.logic.results().add(age(64.0, 58.0, 70.0, asked=60.0), {"any": scan}, contents)
     panel.updatePanel()
     return panel, scan
 

@@ -283,8 +283,11 @@ def test_the_age_comes_from_the_headers_unless_it_is_typed_and_reaches_the_model
     ask(logic, logic.predict, "age", None, [{"any": scan}])
     asked = [request.age_years for request in logic.worker.asked if isinstance(request, Predict)]
     assert asked == [60.0, 45.5]
+    (record,) = logic.records()
+    assert logic.staleness(record) == ""
     logic.study.setAge(None)
     assert logic.study.age() == (60.0, False)
+    assert "age" in logic.staleness(record)  # the model compared another one with its training
 
 
 def test_ages_of_dicom_are_read_as_the_standard_writes_them(scene, oblique, monkeypatch):

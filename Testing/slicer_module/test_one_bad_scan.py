@@ -27,7 +27,7 @@ def logic(scene, tmp_path):
 
 @pytest.fixture
 def contracts(logic):
-    return logic.contracts()
+    return {"sequence": logic.contracts()["sequence"]}
 
 
 def analyze(logic, contracts):
@@ -136,6 +136,21 @@ def test_a_second_click_computes_no_map_again_until_more_samples_are_wanted(scen
     logic.getParameterNode().samples = 20
     analyze(logic, contracts)
     assert logic.worker.kinds().count("Explain") == 2
+
+
+def test_a_task_for_which_two_scans_fit_is_left_for_the_person_to_decide(scene, oblique, logic, contracts):
+    """The sequences are known only after the first part of the analysis."""
+    nodes = [scene.load(oblique, name) for name in ("first", "second")]
+    nodes[1].SetOrigin(1, 2, 3)
+    head = type("Head", (), {"slots": ("T1",), "missing_policy": "refuse"})
+    contracts = {**contracts, "age": type("Contract", (), {"id": "m", "head": head})}
+    _error, told, _steps = analyze(logic, contracts)
+    assert "choose one" in told[0][2]["age"]
+    assert {record["task"] for record in logic.records()} == {"sequence"}
+    logic.study.prefer(nodes[1])
+    analyze(logic, contracts)
+    (record,) = [record for record in logic.records() if record["task"] == "age"]
+    assert logic.results().scansOf(record) == {"T1": nodes[1]}
 
 
 def test_a_sequence_that_the_person_set_is_not_asked_again(scene, oblique, logic, contracts):

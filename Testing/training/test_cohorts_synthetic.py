@@ -1,6 +1,7 @@
 """The cohorts that are here: simulated patients follow their rules, the open scans are split by person (C-08)."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,15 @@ pytest.importorskip("pandera", reason="needs the 'training' extra")
 
 from BrainIACLib.errors import ManifestError
 from Training.cohorts.open_data import write_open_manifest
-from Training.cohorts.simulated_patients import MUTANT_SHARE, draw_patient, survival_of, widen_ventricles
-from Training.cohorts.synthetic import SyntheticCohort, draw_cohort, usable_label_maps
+from Training.cohorts.simulated_patients import (
+    MUTANT_SHARE,
+    OTHER_SCANNER,
+    USUAL_SCANNER,
+    draw_patient,
+    survival_of,
+    widen_ventricles,
+)
+from Training.cohorts.synthetic import ROLES, SyntheticCohort, _maps_of, draw_cohort, usable_label_maps
 from Training.data.manifest import read_manifest
 from Training.synthesis.label_maps import label_map_files, label_map_name
 from Training.synthesis.sequences import SEQUENCES
@@ -66,6 +74,27 @@ def test_simulated_survival_follows_its_rules():
     assert 0.5 < np.mean(events) < 0.85
 
 
+def test_training_hold_out_and_external_set_have_head_shapes_of_their_own():
+    cohort = SyntheticCohort(4, 4, 2, training_maps=3, test_maps=2, size=SIZE, external=2, external_maps=2)
+    maps = [Path(f"map{number}") for number in range(cohort.maps)]
+    of_role = {role: set(_maps_of(role, cohort, maps)) for role in ROLES}
+    assert of_role["pretrain"] == of_role["train"] == set(maps[:3])
+    assert of_role["test"] == set(maps[3:5])
+    assert of_role["external"] == set(maps[5:])
+    alone = SyntheticCohort(1, 1, 1, training_maps=1, test_maps=0, size=SIZE)
+    assert _maps_of("test", alone, maps[:1]) == maps[:1]
+
+
+def test_the_other_scanner_is_noisier_and_shows_the_same_patient(label_map):
+    """The external set differs in how it looks, not in what is true."""
+    grid = template_grid(SIZE)
+    usual, other = (draw_patient(0, 3, [label_map], grid, scanner) for scanner in (USUAL_SCANNER, OTHER_SCANNER))
+    assert (usual.age_years, usual.idh, usual.kind) == (other.age_years, other.idh, other.kind)
+    assert torch.equal(usual.tumour, other.tumour)
+    assert not torch.equal(usual.volumes, other.volumes)
+    assert OTHER_SCANNER.noise[0] > USUAL_SCANNER.noise[0]
+
+
 def test_without_label_maps_one_sentence_says_what_is_missing(tmp_path):
     cohort = SyntheticCohort(pretrain=1, train=1, test=1, training_maps=1, test_maps=1, size=SIZE)
     says = r"needs 2 of SynthSeg's training label maps .*github\.com/BBillot/SynthSeg.* folder with --labelmaps"
@@ -89,7 +118,7 @@ def test_open_manifest_is_by_person_with_ages_in_years(shared_data, tmp_path):
     table = read_manifest(write_open_manifest(shared_data, tmp_path / "open.csv"))
     assert not table["scan"].str.contains("/bad/").any()
     assert set(table["sequence"]) == set(SEQUENCES)
-    of_age_folder = table[table["dataset"] == "age"]
+    of_age_folder = table[table["dataset"] == "ds002748"]
     assert len(of_age_folder) == of_age_folder["patient"].nunique() == 60
     assert of_age_folder["age_years"].between(19, 55).all()
     assert not table["scan"].str.contains("ds002748_sub-63_T1w").any() or (

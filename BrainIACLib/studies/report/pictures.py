@@ -8,12 +8,14 @@ import io
 import numpy as np
 import SimpleITK as sitk
 
-from BrainIACLib.reports.overview_picture import PLANES, plane_of, upright
+from BrainIACLib.reports.overview_picture import DISPLAY_SPACING_MM, PLANES, plane_of, upright_grid, upright_plane
 
 PANE = 220  # pixels
 QUALITY = 82
 OUTLINE = (255, 209, 102)
 HEAT_THRESHOLD, OPACITY = 0.25, 0.75
+AIR, MARGIN = 0.1, 6  # of the gray values shown; pixels of 1 mm
+HOTTEST = 200  # voxels through whose middle the planes go
 LEGEND = "yellow: strongest, dark red: a quarter of it"
 
 
@@ -31,26 +33,39 @@ def planes_picture(
     -------
     JPEG bytes; plane -> position in words.
     """
-    volume = upright(scan, scan)
-    heats = None if heat is None else upright(heat, scan)
-    inside = None if mask is None else upright(mask, scan) >= 0.5
-    center = _center(volume, heats, inside)
-    head = volume[volume > volume.min()]
-    low, high = np.percentile(head, (1, 99.5)) if head.size else (0.0, 1.0)
-    panes = []
-    for _, cut, horizontal, vertical, _ in PLANES:
-        gray = plane_of(volume, cut, horizontal, vertical, center[cut])
-        pane = np.repeat(np.clip((gray - low) / max(high - low, 1e-6), 0, 1)[..., None], 3, axis=2) * 255
-        if heats is not None:
-            pane = _with_heat(pane, plane_of(heats, cut, horizontal, vertical, center[cut]))
-        if inside is not None:
-            pane = _with_outline(pane, plane_of(inside, cut, horizontal, vertical, center[cut]))
-        panes.append(_fitted(pane))
-    places = {
-        name: f"slice {index + 1} of {size}"
-        for (name, cut, *_), index, size in ((plane, center[plane[1]], volume.shape[plane[1]]) for plane in PLANES)
-    }
+    center = _center(scan, heat, mask)
+    low, high = _window(scan)
+    panes, places = [], {}
+    for name, cut, horizontal, vertical, _ in PLANES:
+
+        def plane(image: sitk.Image, cut=cut, horizontal=horizontal, vertical=vertical) -> np.ndarray:
+            return plane_of(upright_plane(image, scan, cut, center[cut]), cut, horizontal, vertical, 0)
+
+        gray = np.clip((plane(scan) - low) / max(high - low, 1e-6), 0, 1)
+        pane = np.repeat(gray[..., None], 3, axis=2) * 255
+        if heat is not None:
+            pane = _with_heat(pane, plane(heat))
+        if mask is not None:
+            pane = _with_outline(pane, plane(mask) >= 0.5)
+        panes.append(_fitted(pane[_head(gray)]))
+        places[name] = f"slice {center[cut] + 1} of {upright_grid(scan)[1][cut]}"
     return _jpeg(np.hstack(panes)), places
+
+
+def _head(gray: np.ndarray) -> tuple[slice, slice]:
+    """The part of a plane that is not air, with a margin."""
+    rows, columns = (np.flatnonzero((gray > AIR).any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(None), slice(None)
+    return tuple(slice(max(0, found[0] - MARGIN), found[-1] + MARGIN + 1) for found in (rows, columns))
+
+
+def _window(scan: sitk.Image) -> tuple[float, float]:
+    """Gray values shown as black and white; every second voxel tells."""
+    values = sitk.GetArrayViewFromImage(scan)[::2, ::2, ::2]
+    inside = values[values > values.min()]
+    low, high = np.percentile(inside, (1, 99.5)) if inside.size else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def data_uri(jpeg: bytes) -> str:
@@ -58,13 +73,21 @@ def data_uri(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
 
 
-def _center(volume: np.ndarray, heat: np.ndarray | None, inside: np.ndarray | None) -> tuple[int, ...]:
-    if heat is not None and heat.max() > 0:
-        hottest = np.argwhere(heat >= np.partition(heat.ravel(), -200)[-200])
-        return tuple(np.median(hottest, axis=0).astype(int))
-    if inside is not None and inside.any():
-        return tuple(np.argwhere(inside).mean(axis=0).astype(int))
-    return tuple(n // 2 for n in volume.shape)
+def _center(scan: sitk.Image, heat: sitk.Image | None, mask: sitk.Image | None) -> list[int]:
+    """Where to cut: indices (RAS) on the upright grid of ``scan``."""
+    index = [(n - 1) / 2 for n in scan.GetSize()]
+    values = None if heat is None else sitk.GetArrayViewFromImage(heat)
+    inside = None if mask is None else np.argwhere(sitk.GetArrayViewFromImage(mask))
+    if values is not None and values.max() > 0:
+        limit = np.partition(values.ravel(), -HOTTEST)[-HOTTEST] if values.size >= HOTTEST else 0.0
+        hottest = np.argwhere(values >= limit if limit > 0 else values > 0)
+        index = np.median(hottest, axis=0)[::-1].tolist()
+    elif inside is not None and len(inside):
+        index = inside.mean(axis=0)[::-1].tolist()
+    corner, size = upright_grid(scan)
+    point = np.array(scan.TransformContinuousIndexToPhysicalPoint(index))
+    steps = np.clip(((point - corner) / DISPLAY_SPACING_MM).astype(int), 0, np.array(size) - 1)
+    return [int(size[0] - 1 - steps[0]), int(size[1] - 1 - steps[1]), int(steps[2])]
 
 
 def _with_heat(pane: np.ndarray, heat: np.ndarray) -> np.ndarray:

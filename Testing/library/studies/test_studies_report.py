@@ -26,7 +26,9 @@ def test_the_study_is_named_chosen_and_answered(analyzed):
     assert {slot.slot: slot.series for slot in document.slots} == {"T1": "2", "T1CE": "3"}
     assert {row.key: bool(row.set_aside) for row in document.series} == {"1": True, "2": False, "3": False, "4": True}
     assert document.age_years == pytest.approx(54.2)
-    assert [answer.series["any"] for answer in document.answers] == ["2", "3"]
+    sequences = [answer for answer in document.answers if answer.task.startswith("sequence of series")]
+    assert [answer.series["any"] for answer in sequences] == ["2", "3"]
+    assert [answer.label for answer in sequences] == ["T1", "T1CE"]
     assert not [one for one in document.findings if one.level == "warning" and "contrast" in one.text]
 
 
