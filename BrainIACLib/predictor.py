@@ -1,4 +1,4 @@
-"""Set a study once, predict many times: each scan is standardised once and embedded once per encoder.
+"""Set a study once, predict many times: each scan is standardized once and embedded once per encoder.
 
 The flow of segment-anything's predictor. Every number leaves here with its meaning: label or unit, confidence,
 warnings, valid range, and the provenance that reproduces it.
@@ -68,7 +68,7 @@ class Predictor:
         *,
         mask: sitk.Image | None = None,
     ) -> Mapping[str, Standardised]:
-        """Standardise every scan of the study (name -> scan); forgets the study before.
+        """Standardize every scan of the study (name -> scan); forgets the study before.
 
         A scan of the study before, under the same name, with the same image and options, is not prepared again.
 

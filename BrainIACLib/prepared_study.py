@@ -17,7 +17,7 @@ from BrainIACLib.trust.echo_planar import is_coarse
 
 
 class PreparedStudy:
-    """Scans by name, each standardised once; empty at first."""
+    """Scans by name, each standardized once; empty at first."""
 
     def __init__(self) -> None:
         self.scans: dict[str, Scan] = {}

@@ -44,7 +44,7 @@ def standardise(
     mask: sitk.Image | None = None,
     device: str = "cpu",
 ) -> Standardised:
-    """Standardise one scan (3D, scalar, any pose, voxel size and contrast).
+    """Standardize one scan (3D, scalar, any pose, voxel size and contrast).
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def _extract(run: _Run, image: sitk.Image, asked: str, backend: str, mask: sitk.
 
 
 def _size_of(transform: sitk.Euler3DTransform) -> tuple[float, float]:
-    """Its turn in degrees, and how far it moves the centre of the template, in mm."""
+    """Its turn in degrees, and how far it moves the center of the template, in mm."""
     matrix = np.array(transform.GetMatrix()).reshape(3, 3)
     degrees = np.degrees(np.arccos(np.clip((np.trace(matrix) - 1) / 2, -1, 1)))
     return float(degrees), float(np.linalg.norm(transform.GetTranslation()))

@@ -71,7 +71,7 @@ class LoadSeries(Request):
 
 @dataclass(frozen=True)
 class PrepareStudy(Request):
-    """Read and standardise scans; answered by scans: {name: {warnings, record}}, reused: bool.
+    """Read and standardize scans; answered by scans: {name: {warnings, record}}, reused: bool.
 
     A study stays set until another one is: asking again with the same scans and options costs reading them, and a
     study that shares scans with it costs the others only.

@@ -49,7 +49,7 @@ class Session:
         self._files = itertools.count(1)
 
     def prepare(self, request: PrepareStudy, job: Job) -> tuple[Mapping[str, Standardised], bool]:
-        """Set the study; name -> standardised scan, and whether all of them were ready before."""
+        """Set the study; name -> standardized scan, and whether all of them were ready before."""
         if self._predictor is None or self._device_asked_for != request.device:
             self.forget()
             found = pick_device(request.device)
