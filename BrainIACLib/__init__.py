@@ -1,7 +1,7 @@
-"""BrainIAC's library: a brain MRI walks in, is standardised once, embedded once, and read by many heads.
+"""BrainIAC's library: a brain MRI is standardized once and embedded once, and many heads read the embedding.
 
 The names below are what most programs need; each is loaded when it is first used, so that importing this package is
-cheap. Images are ``SimpleITK.Image`` in LPS millimetres. Research use only; not a medical device.
+cheap. Images are ``SimpleITK.Image`` in LPS millimeters. Research use only; not a medical device.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ import importlib
 import sys
 
 COMMANDS = {
-    "prepare": ("Training.data.prepare", "standardise the scans of a manifest into a cache of volumes"),
+    "prepare": ("Training.data.prepare", "standardize the scans of a manifest into a cache of volumes"),
     "pretrain": ("Training.ssl.pretrain", "SimCLR pretraining on a cache"),
     "smoke": ("Training.ssl.smoke", "the whole pretraining chain, small, on synthetic heads"),
-    "finetune": ("Training.downstream.finetune", "train one task from one initialisation, or a grid of them"),
+    "finetune": ("Training.downstream.finetune", "train one task from one initialization, or a grid of them"),
     "evaluate": ("Training.report.evaluate", "metrics, statistics, tables and figures of finished runs"),
     "reproduce": ("Training.reproduction.reproduce", "the paper's experiments from data to report"),
 }

@@ -251,7 +251,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         """Why an answer is not one about what the scene shows now, "" if it is."""
         scans = self.results(create=False).scansOf(record)
         if None in scans.values():
-            return _("The scan is no longer in the scene.")
+            return _("The scan is no longer in the scene; load it again.")
         for slot, node in scans.items():
             if self.contents.of(node) != record.get("contents", {}).get(slot):
                 return _("'{name}' was changed since.").format(name=node.GetName())
@@ -387,7 +387,7 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         """slot -> volume of an answer. Raises BrainIACError if one is gone."""
         target = self.results().scansOf(record)
         if None in target.values():
-            raise BrainIACError(_("The scan of this answer is no longer in the scene."))
+            raise BrainIACError(_("The scan of this answer is no longer in the scene; load it again."))
         return target
 
     def _storeSteps(self, scan, images, transform, record):

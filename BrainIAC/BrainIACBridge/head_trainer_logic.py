@@ -127,7 +127,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
             node = slicer.util.loadVolume(case.path)
             case.setNode(node)
         if node is None:
-            raise BrainIACError(_("The scan '{name}' is no longer here.").format(name=scan))
+            raise BrainIACError(_("The scan '{name}' is no longer here; add it again.").format(name=scan))
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         return node
 
@@ -136,7 +136,7 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
         if case.path:
             return CaseFile(Path(case.path), case.facts)
         if node is None:
-            raise BrainIACError(_("The scan '{name}' is no longer here.").format(name=case.facts["scan"]))
+            raise BrainIACError(_("The scan '{name}' is no longer here; add it again.").format(name=case.facts["scan"]))
         path = self.worker.folder / f"case_{index}.mha"
         sitk.WriteImage(self._volumes.image(node), str(path))
         original = self._volumes.original(node)

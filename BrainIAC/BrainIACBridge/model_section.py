@@ -1,4 +1,4 @@
-"""The models under Advanced: choose one, read its card, import, download, delete."""
+"""The models under Models and computer: choose one, read its card, import, download, delete."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class TaskButtons:
             names = ", ".join(name for file in OFFICIAL_FILES if file.task == task for name in file.names)
             return _(
                 "No model for this task is installed. Get {names} from the authors of BrainIAC (non-commercial "
-                "license) and choose Import weights under Advanced."
+                "license) and choose Import weights under Models and computer."
             ).format(names=names)
         head = contracts[task].head
         filled, missing = self._study.fillSlots(head.slots)

@@ -27,7 +27,7 @@ class VolumeNodes:
         ScanError : no voxels, several values a voxel, or a transform that bends or shears the grid.
         """
         if node.GetImageData() is None or node.GetImageData().GetNumberOfScalarComponents() != 1:
-            raise ScanError(_("'{name}' is not a plain 3D volume.").format(name=node.GetName()))
+            raise ScanError(_("'{name}' is not a plain 3D volume; choose another one.").format(name=node.GetName()))
         return self._image(node, node.GetName(), node.GetParentTransformNode())
 
     def mask(self, node):
@@ -37,7 +37,9 @@ class VolumeNodes:
         ------
         ScanError : nothing is inside, or as for ``image``.
         """
-        empty = ScanError(_("The brain mask '{name}' is empty.").format(name=node.GetName()))
+        empty = ScanError(
+            _("The brain mask '{name}' is empty; choose one that holds the brain, or none.").format(name=node.GetName())
+        )
         labels = node
         if node.IsA("vtkMRMLSegmentationNode"):
             if node.GetSegmentation().GetNumberOfSegments() == 0 or not node.CreateBinaryLabelmapRepresentation():

@@ -17,7 +17,9 @@ from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence
 
 AHEAD = 3  # cases a thread of a worker that are on their way
 SECONDS_TO_CONNECT = 30
-KILLED = "It killed the Dask workers that were at it, perhaps for want of memory; run it where there is more."
+KILLED = (
+    "Dask workers died on this scan, perhaps because memory ran out; try it on a computer with more (--retry-failed)."
+)
 
 _works: dict[tuple[str, str], Work] = {}  # of a worker's process: its models stay warm
 _one_at_a_time = threading.Lock()  # a predictor keeps one study
@@ -45,7 +47,9 @@ def run_on_dask(
     try:
         client = distributed.Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
-        raise BrainIACError(f"The Dask scheduler '{address}' cannot be reached ({in_short(error)}).") from None
+        raise BrainIACError(
+            f"The Dask scheduler '{address}' cannot be reached ({in_short(error)}); check the address and that it runs."
+        ) from None
     with client:
         arguments = (str(work.out), run, retry_failed, process)
         room = AHEAD * max(1, sum(client.nthreads().values()))

@@ -14,7 +14,7 @@ def model_card(contract: ModelContract) -> str:
         f"({encoder.embedding_size} numbers)",
         "Input": f"{' x '.join(map(str, encoder.input_size))}, {encoder.resize_mode} resize, {encoder.normalisation}, "
         f"array order {encoder.orientation}, skull-stripped: {encoder.skull_stripped}",
-        "Licence": contract.licence,
+        "License": contract.licence,
         "Citation": contract.citation,
         "Training data": contract.training_data,
         "Intended use": contract.intended_use,
@@ -29,7 +29,7 @@ def model_card(contract: ModelContract) -> str:
         facts |= {"Imported from": f"the folder {source.name}", "Terms accepted": source.terms_accepted}
     elif source is not None:
         facts |= {
-            "Converted from": f"{source.name}, sha256 {source.sha256}, recognised as {source.layout}",
+            "Converted from": f"{source.name}, sha256 {source.sha256}, recognized as {source.layout}",
             "Left out": f"{len(source.dropped_keys)} tensors of no use here",
             "Terms accepted": source.terms_accepted,
         }

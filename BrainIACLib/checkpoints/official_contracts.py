@@ -83,7 +83,7 @@ _TASKS: dict[str, dict[str, Any]] = {
         "labels": ("wild type", "mutant"),
         "unverified": (
             "which class is the mutant: upstream's documents and its counts contradict each other, and its "
-            "own example, a glioblastoma, gets 0.87; test it on labelled cases before reading a class into it",
+            "own example, a glioblastoma, gets 0.87; test it on labeled cases before reading a class into it",
         ),
         "valid": RESEARCH_POPULATION + "Trained on diffuse glioma of grade 2 to 4 (UCSF-PDGM).",
     },
@@ -166,7 +166,7 @@ def official_contract(
         licence=file.licence,
         citation=MEDICALNET_CITATION if generation == "medicalnet" else CITATION,
         training_data=", ".join(_TRAINING_SETS.get(task, ())) or "see the citation",
-        intended_use="Research only, under the licence of its authors. Not for diagnosis or treatment decisions.",
+        intended_use="Research only, under the license of its authors. Not for diagnosis or treatment decisions.",
         encoder=encoder,
         head=head,
         unverified=(*(_meaning(generation, task).get("unverified", ()) if head else ()), *unverified),

@@ -102,6 +102,6 @@ def where_to_get(task: str) -> str:
         return ""
     names = " or ".join(f"'{name}' ({file.generation})" for file in files for name in file.names)
     return (
-        f"The authors of BrainIAC offer {names} in {files[0].source}, licence: {files[0].licence}. "
+        f"The authors of BrainIAC offer {names} in {files[0].source}, license: {files[0].licence}. "
         f"Then run: brainiac models import FILE --task {task}"
     )

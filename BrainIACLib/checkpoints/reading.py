@@ -152,7 +152,7 @@ def _check_zip(path: Path, size: int, check_sums: bool) -> None:
         if len(pickles) != 1 or not pickles[0].filename.endswith("/data.pkl") or pickles[0].file_size > LARGEST_PICKLE:
             raise ModelError(f"'{path.name}' is no file of torch.save: it needs exactly one small data.pkl.")
         if check_sums and (damaged := archive.testzip()):
-            raise ModelError(f"'{path.name}' is damaged (check sum of '{damaged}'); download it again.")
+            raise ModelError(f"'{path.name}' is damaged (checksum of '{damaged}'); download it again.")
 
 
 def _is_plain(entry: zipfile.ZipInfo) -> bool:

@@ -33,8 +33,10 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         help="a table with the column 'scan', a BIDS data set, or a folder of scans",
     )
     batch.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the derivatives go")
-    batch.add_argument("--participant-label", nargs="+", default=[], metavar="LABEL", help="of a BIDS data set")
-    batch.add_argument("--status", action="store_true", help="say what is done, failed, running and left; nothing else")
+    batch.add_argument(
+        "--participant-label", nargs="+", default=[], metavar="LABEL", help="only these participants of a BIDS data set"
+    )
+    batch.add_argument("--status", action="store_true", help="only say what is done, failed, running and left")
     batch.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
     add_batch_options(batch)
     batch.set_defaults(run=_batch)
@@ -44,14 +46,16 @@ def add_batch_options(command: argparse.ArgumentParser) -> None:
     """What to do with each case, and where."""
     from BrainIACLib.cli.scan_options import add_preprocessing_options
 
-    command.add_argument("--tasks", nargs="*", default=["sequence"], metavar="TASK", help="default: sequence")
+    command.add_argument(
+        "--tasks", nargs="*", default=["sequence"], metavar="TASK", help="tasks to answer (default: sequence)"
+    )
     command.add_argument("--saliency", action="store_true", help="also a saliency map for each task")
     command.add_argument("--samples", type=positive, default=10, help="noise samples of each map (default 10)")
-    command.add_argument("--model", metavar="ID", help="whose encoder embeds, where several are installed")
-    command.add_argument("--retry-failed", action="store_true", help="also the scans that failed before, unchanged")
+    command.add_argument("--model", metavar="ID", help="model whose encoder embeds, where several are installed")
+    command.add_argument("--retry-failed", action="store_true", help="try scans again that failed and did not change")
     where = command.add_mutually_exclusive_group()
     where.add_argument(
-        "--jobs", type=positive, metavar="N", help="processes here (default: what cores and memory allow)"
+        "--jobs", type=positive, metavar="N", help="processes on this computer (default: what cores and memory allow)"
     )
     where.add_argument("--slurm", metavar="OPTIONS", help='a SLURM array, such as "partition=cpu,jobs=50,time=600"')
     where.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler, such as tcp://host:8786")

@@ -29,7 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="participant: the scans, of all or of the labels given; group: the tables and the quality page of all",
     )
     parser.add_argument("--participant-label", "--participant_label", nargs="+", default=[], metavar="LABEL")
-    parser.add_argument("--skip-bids-validation", "--skip_bids_validation", action="store_true", help="taken, unused")
+    parser.add_argument(
+        "--skip-bids-validation",
+        "--skip_bids_validation",
+        action="store_true",
+        help="accepted for other BIDS Apps' sake; has no effect",
+    )
     parser.add_argument("--version", action="version", version=f"BrainIAC {BrainIACLib.__version__}")
     parser.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
     add_batch_options(parser)

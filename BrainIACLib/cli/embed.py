@@ -43,11 +43,17 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         help="a table of scans: column 'scan' (path, relative to the table), best with 'patient', 'session', "
         "'sequence'; further columns (labels, age_years) are kept; separated by commas, semicolons or tabs",
     )
-    embed.add_argument("--out", type=table_path, required=True, metavar="FILE", help=f"ends in {', '.join(FORMATS)}")
+    embed.add_argument(
+        "--out",
+        type=table_path,
+        required=True,
+        metavar="FILE",
+        help=f"the table; its name ends in {', '.join(FORMATS)}",
+    )
     embed.add_argument(
         "--replace",
         action="store_true",
-        help="overwrite a file that is no such table; drop scans and columns not named now",
+        help="overwrite a file that is no embedding table; drop scans and columns that are not named",
     )
     add_scan_options(embed)
     add_model_options(embed)

@@ -23,11 +23,11 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     models = commands.add_parser("models", help="list, import, check and remove models")
     actions = models.add_subparsers(required=True, metavar="ACTION")
     _action(actions, "list", _list, "bundled, imported, and known but missing models")
-    importing = _action(actions, "import", _import, "recognise, convert, verify and install a checkpoint file")
+    importing = _action(actions, "import", _import, "recognize, convert, verify and install a checkpoint file")
     importing.add_argument("file", type=Path, help="a checkpoint, or a folder or zip with a contract.json")
     importing.add_argument("--task", help="what the model is for, where the file's keys cannot tell")
     verify = _action(actions, "verify", _verify, "compare the weight files with their sha256")
-    verify.add_argument("ids", nargs="*", metavar="ID", help="default: all")
+    verify.add_argument("ids", nargs="*", metavar="ID", help="models to check (default: all)")
     show = _action(actions, "show", _show, "everything that is known about a model")
     show.add_argument("id", metavar="ID")
     export = _action(actions, "export", _export, "a model with its encoder, for another site or for MONAI")
@@ -40,7 +40,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     download = _action(actions, "download", _download, "download a model from Hugging Face and import it")
     download.add_argument("id", metavar="ID", help="as 'brainiac models list' shows it")
     for command in (importing, download):
-        command.add_argument("--yes", action="store_true", help="accept the licence without being asked")
+        command.add_argument("--yes", action="store_true", help="accept the license without being asked")
     parity = _action(actions, "parity", _parity, "upstream's published numbers against these weights")
     parity.add_argument("--weights", type=Path, required=True, metavar="DIR", help="folder of official files")
     parity.add_argument(
@@ -215,13 +215,13 @@ def _ask_licence(options: argparse.Namespace, what: str, licence: str) -> None:
     """``what`` may hold the name of a file; a contract's own texts were checked when it was read."""
     if not options.json:
         what = printable(what, keep="")
-        print(f"This is: {what}\nLicence: {licence}\nResearch use only; not for diagnosis or treatment decisions.")
+        print(f"This is: {what}\nLicense: {licence}\nResearch use only; not for diagnosis or treatment decisions.")
     if options.yes:
         return
     if options.json or not sys.stdin.isatty():
-        raise ModelError("Importing needs your consent to the licence; say --yes if you accept it.")
-    if _asked("Do you accept this licence (y/n)? ").lower() not in ("y", "yes"):
-        raise BrainIACError("Not accepted; nothing was installed.")
+        raise ModelError("Importing needs your consent to the license; say --yes if you accept it.")
+    if _asked("Do you accept this license (y/n)? ").lower() not in ("y", "yes"):
+        raise BrainIACError("The license was not accepted, so nothing was installed.")
 
 
 def _asked(question: str) -> str:
@@ -292,7 +292,7 @@ def _export(options: argparse.Namespace) -> int:
     if options.json:
         print_json(id=options.id, out=str(out))
     else:
-        print(f"Exported: {options.id} to {out}\nLicence: {model.contract.licence}")
+        print(f"Exported: {options.id} to {out}\nLicense: {model.contract.licence}")
     return 0
 
 

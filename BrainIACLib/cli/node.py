@@ -27,19 +27,32 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "takes studies only from the AE titles named with --allow. Ends with Ctrl+C; started again, it goes on.",
     )
     node.set_defaults(run=_node)
-    node.add_argument("--port", type=int, default=11112, help="to listen on (default 11112)")
+    node.add_argument("--port", type=int, default=11112, help="port to listen on (default 11112)")
     node.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this computer alone)")
-    node.add_argument("--ae-title", default="BRAINIAC", help="of this node (default BRAINIAC)")
+    node.add_argument("--ae-title", default="BRAINIAC", help="AE title of this node (default BRAINIAC)")
     node.add_argument("--allow", action="append", default=[], metavar="AE", help="AE title that may send; repeatable")
     node.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the inbox: images and reports")
     node.add_argument(
-        "--wait", type=float, default=30.0, metavar="SECONDS", help="without an image until a study is complete (30)"
+        "--wait",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="a study is complete after this time without an image (default 30)",
     )
-    node.add_argument("--send-to", metavar="AE@HOST:PORT", help="where the results go; nowhere without it")
-    node.add_argument("--send-tls", action="store_true", help="speak TLS with it")
-    node.add_argument("--tls-certificate", type=Path, metavar="FILE", help="of this node: receive over TLS only")
-    node.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key")
-    node.add_argument("--tls-authority", type=Path, metavar="FILE", help="whose signature other sides must show")
+    node.add_argument(
+        "--send-to", metavar="AE@HOST:PORT", help="send the results there (default: they stay in the inbox)"
+    )
+    node.add_argument("--send-tls", action="store_true", help="use TLS when sending")
+    node.add_argument(
+        "--tls-certificate", type=Path, metavar="FILE", help="certificate of this node; it then receives over TLS only"
+    )
+    node.add_argument("--tls-key", type=Path, metavar="FILE", help="private key of the certificate")
+    node.add_argument(
+        "--tls-authority",
+        type=Path,
+        metavar="FILE",
+        help="authority that must have signed the other side's certificate",
+    )
     node.add_argument(
         "--samples", type=from_zero, default=10, help="noise samples of each map (default 10; 0: no maps)"
     )
@@ -106,7 +119,7 @@ def _node(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     if not 0 < len(options.ae_title) <= 16:
-        raise BrainIACError("An AE title has 1 to 16 characters.")
+        raise BrainIACError(f"'{options.ae_title}' is no AE title; give --ae-title 1 to 16 characters.")
     if bool(options.tls_certificate) != bool(options.tls_key):
         raise BrainIACError("TLS needs both --tls-certificate and --tls-key.")
     if not _is_loopback(options.host) and not options.allow:

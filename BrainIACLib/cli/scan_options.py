@@ -35,7 +35,7 @@ def add_preprocessing_options(
     """
     for field in dataclasses.fields(PreprocessingOptions):
         _add_option(brain if brain is not None and field.name == "brain_extraction" else command, field)
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    command.add_argument("--device", default="auto", help="where to compute: auto, cpu, cuda or mps (default auto)")
 
 
 def _add_option(command: argparse._ActionsContainer, field: dataclasses.Field[Any]) -> None:
@@ -68,12 +68,17 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
 def add_answer_options(command: argparse.ArgumentParser, out_needed: bool) -> None:
     """What to say beside the answer, and where to write it."""
     command.add_argument("--accept-missing", action="store_true", help="use the mean of the scans that are there")
-    command.add_argument("--age", type=age, metavar="YEARS", help="of the person: warn outside the training ages")
     command.add_argument(
-        "--trust", action="store_true", help="also change the scan slightly and see if the answer holds"
+        "--age",
+        type=age,
+        metavar="YEARS",
+        help="age of the person; outside the training ages the answer gets a warning",
     )
     command.add_argument(
-        "--sanity-check", action="store_true", help="also see if the map depends on the model's weights"
+        "--trust", action="store_true", help="also change the scan slightly and check that the answer holds"
+    )
+    command.add_argument(
+        "--sanity-check", action="store_true", help="also check that the map depends on the model's weights"
     )
     command.add_argument(
         "--out",

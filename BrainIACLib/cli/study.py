@@ -49,7 +49,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     study.add_argument(
         "--samples", type=from_zero, default=10, help="noise samples of each map (default 10; 0: no maps)"
     )
-    study.add_argument("--age", type=age, metavar="YEARS", help="at the scan, instead of the header's")
+    study.add_argument("--age", type=age, metavar="YEARS", help="age at the scan, instead of the header's")
     study.add_argument("--identity", action="store_true", help="put name, dates and descriptions into the report")
     study.add_argument(
         "--dicom", action="store_true", help="also write DICOM objects (report, maps, segments, picture), with identity"

@@ -23,16 +23,20 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         help="a new task from embeddings and labels, with its cross-validated worth",
         description="Fits a head, cross-validates it by patient, and installs it as a task for 'brainiac analyze'.",
     )
-    train.add_argument("--embeddings", type=table_path, required=True, metavar="FILE", help="made by brainiac embed")
-    train.add_argument("--target", required=True, metavar="COLUMN", help="what to learn; of survival, the times")
-    train.add_argument("--task", required=True, metavar="NAME", help="how the new task is called")
+    train.add_argument(
+        "--embeddings", type=table_path, required=True, metavar="FILE", help="table that 'brainiac embed' made"
+    )
+    train.add_argument(
+        "--target", required=True, metavar="COLUMN", help="column to learn; for survival, the column of times"
+    )
+    train.add_argument("--task", required=True, metavar="NAME", help="name of the new task")
     train.add_argument(
         "--labels",
         type=Path,
         action="append",
         default=[],
         metavar="CSV",
-        help="more columns, joined by 'scan' or 'patient'; may be given again, as for decisions.csv of a batch",
+        help="more columns, joined by 'scan' or 'patient'; repeatable (such as decisions.csv of a batch)",
     )
     train.add_argument(
         "--kind",
@@ -40,8 +44,15 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         default="auto",
         help="auto: a column of numbers with more than ten values is regression, any other classification",
     )
-    train.add_argument("--event", default="event", metavar="COLUMN", help="of survival: 1 happened, 0 censored")
-    train.add_argument("--endpoint", type=float, metavar="TIME", help="of survival: probability by when (one year)")
+    train.add_argument(
+        "--event", default="event", metavar="COLUMN", help="for survival: column of events, 1 happened, 0 censored"
+    )
+    train.add_argument(
+        "--endpoint",
+        type=float,
+        metavar="TIME",
+        help="for survival: time at which the probability is given (default: one year)",
+    )
     train.add_argument("--slots", metavar="T1CE,FLAIR", help="join these scans of a session; the others are left out")
     train.add_argument(
         "--missing",
@@ -55,11 +66,23 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         "--covariates", metavar="age_years,sex", help="columns whose answers are shown beside the image's"
     )
     train.add_argument("--site", metavar="COLUMN", help="also leave out each site as a whole")
-    train.add_argument("--head", choices=("linear", "two-layer"), default="linear", help="two-layer: the paper's")
-    train.add_argument("--class-weights", choices=("balanced", "none"), default="balanced", help="(balanced)")
-    train.add_argument("--coverage", type=_share, default=0.9, help="of prediction sets and intervals (0.9)")
-    train.add_argument("--seed", type=int, default=0, help="of folds and shuffles (0)")
-    train.add_argument("--replace", action="store_true", help="take the place of an earlier head for this task")
+    train.add_argument(
+        "--head",
+        choices=("linear", "two-layer"),
+        default="linear",
+        help="linear (default), or two-layer as in the paper",
+    )
+    train.add_argument(
+        "--class-weights",
+        choices=("balanced", "none"),
+        default="balanced",
+        help="weight classes equally, or by their size (default: balanced)",
+    )
+    train.add_argument(
+        "--coverage", type=_share, default=0.9, help="coverage of prediction sets and intervals (default 0.9)"
+    )
+    train.add_argument("--seed", type=int, default=0, help="seed of folds and shuffles (default 0)")
+    train.add_argument("--replace", action="store_true", help="replace the installed head of this task")
     train.add_argument("--dry-run", action="store_true", help="report only, install nothing")
     train.add_argument("--report", type=Path, metavar="FILE", help="also write the report, as a page (.html) or JSON")
     train.add_argument("--json", action="store_true", help="the whole report and the folder as one JSON object")

@@ -61,7 +61,9 @@ def retrieved(url: str, study_uid: str, job: Job = UNATTENDED) -> Iterator[Retri
                 dataset.save_as(folder / f"{count:06d}.dcm", enforce_file_format=True)
                 count += 1
         if not count:
-            raise BrainIACError(reason or f"The server '{url}' gives no images of this study.")
+            raise BrainIACError(
+                reason or f"The server '{url}' gives no images of this study; check that the study is complete there."
+            )
         notes = (f"{failed} of {len(wanted)} series could not be had from the server.",) if failed else ()
         yield Retrieved(folder, notes)
 
@@ -81,7 +83,10 @@ def store(url: str, files: Sequence[Path], job: Job = UNATTENDED) -> int:
         with _explained(url):
             answer = client.store_instances([pydicom.dcmread(file)])
         if answer.get("FailedSOPSequence"):
-            raise BrainIACError(f"The server '{url}' took {number} of {len(files)} objects and refused the next one.")
+            raise BrainIACError(
+                f"The server '{url}' took {number} of {len(files)} objects and refused the next one; see the "
+                "server's log, then run the command again."
+            )
     return len(files)
 
 
@@ -99,7 +104,9 @@ def _client(url: str) -> DICOMwebClient:
     try:
         return DICOMwebClient(url=url.rstrip("/"), session=session)
     except ValueError as error:
-        raise BrainIACError(f"'{url}' is not the address of a DICOM server ({error}).") from None
+        raise BrainIACError(
+            f"'{url}' is not the address of a DICOM server ({error}); give it like this: http://host:8042/dicom-web."
+        ) from None
 
 
 def _with_timeout(request: Any) -> Any:
@@ -127,7 +134,7 @@ def _explained(url: str) -> Iterator[None]:
         ) from None
     except (ValueError, KeyError) as error:
         raise BrainIACError(
-            f"The server '{url}' answers with something that is no DICOM ({type(error).__name__})."
+            f"The server '{url}' answers with something that is no DICOM ({type(error).__name__}); check the address."
         ) from None
 
 

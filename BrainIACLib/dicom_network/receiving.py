@@ -107,5 +107,8 @@ def server_context(certificate: Path, key: Path, authority: Path | None) -> ssl.
             context.load_verify_locations(authority)
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as error:
-        raise BrainIACError(f"The TLS certificate or key cannot be used ({error.strerror or error}).") from None
+        raise BrainIACError(
+            f"The TLS certificate or key cannot be used ({error.strerror or error}); check --tls-certificate and "
+            "--tls-key."
+        ) from None
     return context

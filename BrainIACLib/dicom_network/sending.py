@@ -41,7 +41,9 @@ def destination_of(text: str, authority: Path | None = None, tls: bool = False) 
         try:
             context = ssl.create_default_context(cafile=str(authority) if authority else None)
         except OSError as error:
-            raise BrainIACError(f"The certificate '{authority}' cannot be used ({error.strerror or error}).") from None
+            raise BrainIACError(
+                f"The certificate '{authority}' cannot be used ({error.strerror or error}); check --tls-authority."
+            ) from None
     return Destination(found[1], found[2].strip("[]"), int(found[3]), context)
 
 
@@ -69,10 +71,12 @@ def send(files: Sequence[Path], to: Destination, ae_title: str, acknowledged: Ca
             try:
                 status = association.send_c_store(dataset)
             except ValueError:
-                raise BrainIACError(f"{to} does not take objects of the kind of {file.name}.") from None
+                raise BrainIACError(
+                    f"{to} does not take objects of the kind of {file.name}; allow this kind at the destination."
+                ) from None
             if not status or status.Status not in (0x0000, 0xB000, 0xB006, 0xB007):
                 code = f"status {status.Status:04X}" if status else "no answer"
-                raise BrainIACError(f"{to} did not take {file.name} ({code}).")
+                raise BrainIACError(f"{to} did not take {file.name} ({code}); see the log of the destination.")
             acknowledged(file)
     finally:
         association.release()

@@ -38,5 +38,7 @@ def read_cohort(manifest: Path) -> list[Case]:
     names = list(rows[0].facts)
     reserved = sorted(set(names) & set(COMPUTED)) + [name for name in names if name[:1] == "e" and name[1:].isdigit()]
     if reserved:
-        raise ManifestError(f"The manifest '{manifest}' has columns with names that mean something else: {reserved}.")
+        raise ManifestError(
+            f"The manifest '{manifest}' has columns with names that mean something else: {reserved}; rename them."
+        )
     return [Case(row.path, row.facts) for row in rows]

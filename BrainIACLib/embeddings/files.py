@@ -54,7 +54,9 @@ def read_table(path: Path) -> EmbeddingTable:
     except FileNotFoundError:
         raise BrainIACError(f"The embedding table '{path}' does not exist; make it with 'brainiac embed'.") from None
     except (OSError, ValueError, KeyError) as error:
-        raise BrainIACError(f"'{path}' is not a readable embedding table ({_first_line(error)}).") from None
+        raise BrainIACError(
+            f"'{path}' is not a readable embedding table ({_first_line(error)}); make it again with 'brainiac embed'."
+        ) from None
     absent = [name for name in FACTS if name not in columns]
     if absent:
         raise BrainIACError(

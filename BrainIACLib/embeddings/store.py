@@ -167,8 +167,8 @@ def _check_nothing_lost(out: Path, cases: Sequence[Case]) -> None:
     for name, texts in columns.items():
         if name not in COMPUTED and name not in told and any(texts):
             raise BrainIACError(
-                f"'{out}' has the column '{name}', of which nothing is said of the scans to embed; name it in the "
-                "manifest, choose another place, or drop it (--replace)."
+                f"'{out}' has the column '{name}', which the scans to embed do not have; add it to the manifest, "
+                "choose another place, or drop it (--replace)."
             )
 
 

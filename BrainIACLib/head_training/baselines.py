@@ -88,7 +88,9 @@ def design(cases: Cases, names: Sequence[str], notes: list[str]) -> np.ndarray:
         texts = cases.columns[name]
         known = is_known(texts)
         if not known.any():
-            raise BrainIACError(f"The covariate '{name}' is empty in every case.")
+            raise BrainIACError(
+                f"The covariate '{name}' is empty in every case; fill it in, or leave it out of --covariates."
+            )
         if not known.all():
             notes.append(f"The covariate '{name}' is missing in {np.count_nonzero(~known)} of {len(texts)} cases.")
         values = numbers_in(texts[known])
@@ -100,7 +102,8 @@ def design(cases: Cases, names: Sequence[str], notes: list[str]) -> np.ndarray:
         levels = np.unique(texts[known])
         if len(levels) > MOST_LEVELS:
             raise BrainIACError(
-                f"The covariate '{name}' holds {len(levels)} different words; at most {MOST_LEVELS} can be used."
+                f"The covariate '{name}' holds {len(levels)} different words; at most {MOST_LEVELS} can be used. "
+                "Leave it out of --covariates, or group its words."
             )
         parts.append((texts[:, None] == levels).astype(float))
     return np.hstack(parts)

@@ -162,11 +162,13 @@ def _without_classes(table: EmbeddingTable, target: str, names: Sequence[str], n
     cells, asked = np.array(labels[: len(table)]), labels[len(table) :]
     for name in asked:
         if not (cells == name).any():
-            raise BrainIACError(f"No case has '{name}' in the column '{target}', so it cannot be left out.")
+            raise BrainIACError(
+                f"No case has '{name}' in the column '{target}', so it cannot be left out; check the spelling."
+            )
     out = np.isin(cells, asked)
     notes.append(f"{int(out.sum())} scans of the classes {', '.join(asked)} were left out as asked.")
     if out.all():
-        raise BrainIACError(f"All cases of the column '{target}' were left out.")
+        raise BrainIACError(f"All cases of the column '{target}' were left out; leave out fewer classes.")
     return table.rows(np.flatnonzero(~out))
 
 
@@ -192,7 +194,9 @@ def _usable(table, target: str, event: str | None, slots, missing, notes: list[s
             )
         keep &= of_slots
     if not keep.any():
-        raise BrainIACError(f"No scan of the table has a value in the column '{target}'.")
+        raise BrainIACError(
+            f"No scan of the table has a value in the column '{target}'; fill it in, or hand in --labels."
+        )
     if not keep.all():
         notes.append(f"{int((~keep).sum())} of {len(table)} scans were left out: no label, or not of these sequences.")
     return table.rows(np.flatnonzero(keep))
@@ -231,7 +235,10 @@ def _joined(table: EmbeddingTable, labels: np.ndarray, slots) -> tuple[list[list
     if slots is not None:
         for rows in sessions.values():
             if len(set(labels[rows])) > 1:
-                raise BrainIACError(f"The scans of '{table.columns['scan'][rows[0]]}' and its session differ in label.")
+                raise BrainIACError(
+                    f"The scans of '{table.columns['scan'][rows[0]]}' and the other scans of its session differ "
+                    "in label; correct the table."
+                )
     if slots is not None or (joinable and several):
         order = tuple(slots or sorted(set(sequences), key=_slot_rank))
         complete = all(set(sequences[rows]) == set(order) for rows in sessions.values())
@@ -255,10 +262,13 @@ def _mean_over_slots(table: EmbeddingTable, rows: list[int]) -> np.ndarray:
 def _check_size(target: Target, groups: np.ndarray) -> None:
     patients = len(set(groups))
     if patients < LEAST_PATIENTS:
-        raise BrainIACError(f"Only {patients} patients have a label; at least {LEAST_PATIENTS} are needed.")
+        raise BrainIACError(
+            f"Only {patients} patients have a label; at least {LEAST_PATIENTS} are needed; label more patients."
+        )
     if target.events is not None and len(set(groups[target.events])) < LEAST_PER_CLASS:
         raise BrainIACError(
-            f"Fewer than {LEAST_PER_CLASS} patients have an event; survival cannot be learned from them."
+            f"Fewer than {LEAST_PER_CLASS} patients have an event; survival cannot be learned from them. Add "
+            "patients with an event."
         )
     for number, name in enumerate(target.classes):
         count = len(set(groups[target.values == number]))

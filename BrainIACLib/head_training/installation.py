@@ -49,7 +49,10 @@ def install_head(head: "TrainedHead", store: Path, folders: Sequence[Path] | Non
             (incoming / "card.md").write_text(_card(head, contract), encoding="utf-8")
             (incoming / REPORT).write_text(json.dumps(report_to_json(head.report)) + "\n", encoding="utf-8")
         except OSError as error:
-            raise ModelError(f"'{store}' cannot be written ({error.strerror}); nothing was installed.") from None
+            raise ModelError(
+                f"'{store}' cannot be written ({error.strerror}), so nothing was installed; choose another model "
+                "folder."
+            ) from None
         for model in earlier:
             if model.contract.id == contract.id:  # the very same head, with a newer report
                 remove(model.folder)

@@ -44,7 +44,9 @@ def with_labels(table: EmbeddingTable, path: Path) -> EmbeddingTable:
         if not row[keys[0]]:  # otherwise all scans without a patient would get this label
             raise BrainIACError(f"Line {number} of '{path}' has an empty '{keys[0]}'; fill it in or take the line out.")
         if labels.setdefault(key_of([row[key] for key in keys]), row) is not row:
-            raise BrainIACError(f"Line {number} of '{path}' gives labels to '{row[keys[0]]}' a second time.")
+            raise BrainIACError(
+                f"Line {number} of '{path}' gives labels to '{row[keys[0]]}' a second time; keep one of the two lines."
+            )
     of_rows = [labels.get(key_of(texts), {}) for texts in zip(*(table.columns[key] for key in keys), strict=True)]
     columns = {
         name: np.array([row.get(name, "") for row in of_rows], dtype=np.str_)

@@ -30,9 +30,13 @@ def site_of(cases: Cases, column: str) -> np.ndarray:
     known = is_known(sites)
     if not known.all():
         case = cases.names[int(np.argmin(known))]
-        raise BrainIACError(f"The column '{column}' says no site of {np.count_nonzero(~known)} cases, such as {case}.")
+        raise BrainIACError(
+            f"The column '{column}' says no site of {np.count_nonzero(~known)} cases, such as {case}; fill it in."
+        )
     if len(set(sites.tolist())) < 2:
-        raise BrainIACError(f"The column '{column}' names one site only, so none can be left out.")
+        raise BrainIACError(
+            f"The column '{column}' names one site only, so none can be left out; choose another column."
+        )
     return sites
 
 
@@ -126,7 +130,7 @@ def harmonised(
     except StatisticsError:
         return None
     return Comparison(
-        "within sites, embeddings harmonised by ComBat inside the patient folds",
+        "within sites, embeddings harmonized by ComBat inside the patient folds",
         Figure(theirs.value, theirs.low, theirs.high),
         Figure(ahead.value, ahead.low, ahead.high),
     )

@@ -55,7 +55,10 @@ def read_target(name: str, texts: Sequence[str], kind: str, events: Sequence[str
     if kind == "classification":
         classes = tuple(sorted(set(texts), key=lambda text: (not _is_number(text), _sort_key(text))))
         if len(classes) < 2:
-            raise BrainIACError(f"The column '{name}' says '{classes[0]}' for every case; two classes are needed.")
+            raise BrainIACError(
+                f"The column '{name}' says '{classes[0]}' for every case; two classes are needed. Choose another "
+                "column, or add cases."
+            )
         if len(classes) > len(texts) / 3 and all(map(_is_number, classes)):
             raise BrainIACError(
                 f"The column '{name}' has {len(classes)} different numbers in {len(texts)} cases, too many for "
@@ -77,10 +80,16 @@ def read_target(name: str, texts: Sequence[str], kind: str, events: Sequence[str
     unit = next((unit for unit in UNITS if re.search(rf"(^|_){unit}$", name)), "years" if name == "age" else None)
     if kind == "regression":
         if np.ptp(values) == 0:
-            raise BrainIACError(f"The column '{name}' has the same value in every case; there is nothing to learn.")
+            raise BrainIACError(
+                f"The column '{name}' has the same value in every case; there is nothing to learn. Choose another "
+                "column."
+            )
         return Target(name, kind, values, unit=unit or f"units of {name}")
     if not events:
-        raise BrainIACError("Survival needs times above 0 and a column of events with 1 (happened) or 0 (censored).")
+        raise BrainIACError(
+            "Survival needs times above 0 and a column of events with 1 (happened) or 0 (censored); correct "
+            "these columns."
+        )
     died = _numbers("event", events, names)
     for wrong, what in ((~np.isin(died, (0, 1)), "an event is"), (values <= 0, "a time is")):
         if wrong.any():
@@ -90,7 +99,10 @@ def read_target(name: str, texts: Sequence[str], kind: str, events: Sequence[str
                 f"'{cell}' (case {names[int(np.argmax(wrong))]})."
             )
     if died.sum() < LEAST_PER_CLASS:
-        raise BrainIACError(f"Only {int(died.sum())} cases have an event; survival cannot be learned from them.")
+        raise BrainIACError(
+            f"Only {int(died.sum())} cases have an event; survival cannot be learned from them. Add cases with an "
+            "event."
+        )
     return Target(name, kind, values, events=died == 1, unit=unit or "months")
 
 

@@ -152,15 +152,15 @@ def number(figure: Figure) -> str:
 
 
 def _meaning(report: HeadReport, name: str) -> str:
-    blind = 1 / max(1, len(report.classes))
+    guessing = 1 / max(1, len(report.classes))
     of_two = report.classes if len(report.classes) == 2 else ("", "")
     meaning = {
         "MAE": f"mean absolute error in {report.unit}; 0 is perfect",
         "MAE of the mean": "what always answering the mean of the others errs by",
-        "R2": "share of the variance explained; 1 is perfect, 0 is blind",
-        "C-index": "chance that of two people the one who had the event first had the higher risk; 0.5 is blind",
-        "AUC": f"chance that a case of '{of_two[1]}' scores above one of '{of_two[0]}'; 0.5 is blind",
-        "balanced accuracy": f"mean accuracy of the classes; {blind:.2f} is blind",
+        "R2": "share of the variance explained; 1 is perfect, 0 is no better than the mean",
+        "C-index": "chance that of two people the one who had the event first had the higher risk; 0.5 is guessing",
+        "AUC": f"chance that a case of '{of_two[1]}' scores above one of '{of_two[0]}'; 0.5 is guessing",
+        "balanced accuracy": f"mean accuracy of the classes; {guessing:.2f} is guessing",
         "accuracy": "share of cases that are answered right",
     }[name]
     few = "" if report.metrics[name].low is not None else "; no interval, too few cases of a class"

@@ -84,7 +84,9 @@ def _participants(path: Path) -> dict[str, dict[str, str]]:
         return {}
     names, rows = read_rows(path, "The table", ManifestError)
     if "participant_id" not in names:
-        raise ManifestError(f"'{path}' cannot be used: it must be tab-separated with participant_id.")
+        raise ManifestError(
+            f"'{path}' cannot be used: it must be tab-separated and have a column participant_id; correct it."
+        )
     people = {}
     for _, cells in rows:
         known = {name: "" if cell in ("n/a", "N/A") else cell for name, cell in cells.items()}

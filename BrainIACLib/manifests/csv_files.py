@@ -70,13 +70,13 @@ def read_cells(
     except OSError as reason:
         raise error(f"{what} '{path}' cannot be read ({reason.strerror}); check the path.") from None
     except csv.Error as reason:
-        raise error(f"{what} '{path}' cannot be read as CSV ({reason}).") from None
+        raise error(f"{what} '{path}' cannot be read as CSV ({reason}); save it again as 'CSV UTF-8'.") from None
     while names and not names[-1] and not any(cell.strip() for _, cells in lines for cell in cells[len(names) - 1 :]):
         names.pop()
     rows = []
     for number, cells in lines:
         if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
-            raise error(f"Line {number} of '{path}' has another number of cells than its first line.")
+            raise error(f"Line {number} of '{path}' has another number of cells than its first line; correct the line.")
         rows.append((number, [_cell(cell, separator) for cell in cells[: len(names)]]))
     return names, rows
 

@@ -45,7 +45,8 @@ def read_manifest(path: Path, needed: Sequence[str] = ("scan",)) -> list[Row]:
     for name in needed:
         if name not in called.values():
             raise ManifestError(
-                f"The manifest '{path}' has no column '{name}'; its columns are {', '.join(names) or 'none'}."
+                f"The manifest '{path}' has no column '{name}'; its columns are {', '.join(names) or 'none'}. Add "
+                "or rename it."
             )
     if not rows:
         raise ManifestError(f"The manifest '{path}' has no rows; add one line a scan.")

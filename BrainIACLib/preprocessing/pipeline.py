@@ -111,7 +111,7 @@ def _usable_intensities(image: sitk.Image, step: _Step) -> sitk.Image:
     finite = np.isfinite(values)
     step.parameters = {"lifted_by": 0.0}
     if not finite.any() or np.ptp(values[finite]) == 0:
-        raise PreprocessingError("This scan has the same value everywhere; there is nothing to analyse in it.")
+        raise PreprocessingError("This scan has the same value everywhere; there is nothing to analyze in it.")
     step.quality = {"voxels_not_finite": int((~finite).sum())}
     values = np.where(finite, values, values[finite].min())
     values, background = darkened_background(values)

@@ -48,9 +48,9 @@ def check_kind(components: int, complex_values: bool) -> None:
     if complex_values:
         raise Refused("holds complex numbers (raw MR data); give the magnitude image instead.")
     if components > 1:
-        kind = "a colour image" if components in (3, 4) else "several channels"
+        kind = "a color image" if components in (3, 4) else "several channels"
         raise Refused(
-            f"holds {components} values in each voxel ({kind} or a vector field); give a plain grey-value scan."
+            f"holds {components} values in each voxel ({kind} or a vector field); give a plain gray-value scan."
         )
 
 

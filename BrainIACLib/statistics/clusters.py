@@ -35,5 +35,5 @@ def davies_bouldin(points: ArrayLike, labels: ArrayLike) -> float:
     apart = np.linalg.norm(centres[:, None] - centres, axis=2)
     np.fill_diagonal(apart, np.inf)
     if (apart == 0).any():
-        raise StatisticsError("two clusters have the same centre: the Davies-Bouldin index is not defined")
+        raise StatisticsError("two clusters have the same center: the Davies-Bouldin index is not defined")
     return float(((spread[:, None] + spread) / apart).max(axis=1).mean())

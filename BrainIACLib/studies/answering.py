@@ -79,7 +79,7 @@ def _taken(head: HeadContract, slots: Mapping[str, str]) -> dict[str, str]:
     if head.slots == (ANY,):
         key = next((slots[slot] for slot in _FOR_ANY if slot in slots), None)
         if key is None:
-            raise BrainIACError("The study has no scan that it takes.")
+            raise BrainIACError("The study has no scan that the model takes.")
         return {ANY: key}
     taken = {slot: slots[slot] for slot in head.slots if slot in slots}
     missing = [slot for slot in head.slots if slot not in slots]

@@ -78,7 +78,7 @@ def _check(use: Mapping[str, str], known: Mapping[str, Candidate]) -> None:
                 f"Series '{key}' cannot be used as {slot}; these can be: {', '.join(known) or 'none of this study'}."
             )
     if len(set(use.values())) < len(use):
-        raise BrainIACError("One series was chosen for two slots; choose different ones.")
+        raise BrainIACError("One series was chosen for two slots; choose a different series for each.")
 
 
 def _rank(one: Candidate) -> tuple[Any, ...]:

@@ -68,7 +68,7 @@ _KNOWN_WORDS = {  # words of descriptions, looked for as whole words; evidence o
     "before contrast": r"pre|precontrast|native|nativ|c-|non-?contrast|without contrast",
     "angiography": r"tof|mra|mrv|angio|venogram|arteries|veno",
     "susceptibility": r"swi|swan|t2\*|t2star|swip|hemo|haemo|venbold",
-    "arterial spin labelling": r"(?:[23]d)?-?p?c?asl|cbf",
+    "arterial spin labeling": r"(?:[23]d)?-?p?c?asl|cbf",
     "functional": r"bold|fmri|rest\d*|resting",
     "perfusion": r"perf|perfusion|dsc|dce|pwi",
     "localizer": r"loc|localizer|localiser|scout|survey|3-?plane|3-?pl|aahead_?scout|calibration|asset|smartbrain",

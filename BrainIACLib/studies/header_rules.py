@@ -133,7 +133,7 @@ def _by_dynamics(facts: HeaderFacts) -> HeaderClass | None:
         return _is(sequences.PERFUSION, "perfusion or functional by its ImageType or AcquisitionContrast")
     if facts.temporal_positions >= MANY_REPEATS:
         return _is(sequences.PERFUSION, f"{facts.temporal_positions} time points")
-    words = sorted(facts.words & {"functional", "perfusion", "arterial spin labelling"})
+    words = sorted(facts.words & {"functional", "perfusion", "arterial spin labeling"})
     if "EP" in facts.scanning_sequence:
         if words:
             return _is(sequences.PERFUSION, f"echo planar; the description says {', '.join(words)}", True)
@@ -141,8 +141,8 @@ def _by_dynamics(facts: HeaderFacts) -> HeaderClass | None:
             return _is(sequences.T2_STAR, "echo-planar gradient echo, one time point")
         b_value = "no b-value" if facts.b_value is None else f"b-value {facts.b_value:g} s/mm²"
         return _is(sequences.DWI_B0, f"echo-planar spin echo, {b_value}")
-    if "arterial spin labelling" in words:
-        return _is(sequences.PERFUSION, "the description says arterial spin labelling", True)
+    if "arterial spin labeling" in words:
+        return _is(sequences.PERFUSION, "the description says arterial spin labeling", True)
     return None
 
 

@@ -134,7 +134,8 @@ class Client:
         except OSError as error:
             remove_private_folder(self.folder)
             raise WorkerError(
-                f"The analysis process could not be started ({error.strerror}: {self._command[0]})."
+                f"The analysis process could not be started ({error.strerror}: {self._command[0]}); install "
+                "BrainIAC again."
             ) from None
         self._output: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._conversation = Conversation(lambda data: self._input.put(data), self.log.append)

@@ -1,10 +1,10 @@
 """What importing and loading official weights costs: ``python -m Testing.benchmarks.checkpoints``.
 
-Files of the released sizes at random initialisation (v1 ResNet50 task file, 185 MB; v2 ViT-B backbone, 354 MB) in a
+Files of the released sizes at random initialization (v1 ResNet50 task file, 185 MB; v2 ViT-B backbone, 354 MB) in a
 temporary folder. Markdown tables: one import (time, processor time and peak memory of the child process); loading the
 installed safetensors, also as fp16, against ``torch.load`` of the original, best of ``--repeats``; and, with
 ``--scan``, what a second task costs once a study is answered: another head on the same encoder, and another official
-file, which brings its own fine-tuned encoder, so that only reading and standardising are shared.
+file, which brings its own fine-tuned encoder, so that only reading and standardizing are shared.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Reading and preprocessing are not in it. Every row is a process of its own, the rows take turns over the rounds, and
 medians are printed as a markdown table. The encoders run as the predictor runs them (float32, ``inference_mode``): the
-bundled one, and ResNet50 (v1, 128 cubed) and ViT-B (v2, 96 cubed) at random initialisation, as speed does not depend on
+bundled one, and ResNet50 (v1, 128 cubed) and ViT-B (v2, 96 cubed) at random initialization, as speed does not depend on
 weights. Memory is what a process takes beyond the loaded encoder and its input at its highest point (Linux). CPU
 seconds are the figure to trust on a shared machine. ``--calls 1 --rounds 1`` is a quick trial.
 """

@@ -4,7 +4,7 @@ Each scan is embedded twice, taken as stored (``official``: as upstream's code f
 our own preprocessing (``standard``). Only scans that are already skull-stripped are compared, since upstream's code
 expects them so. A Markdown table: the median cosine of one scan under both presets, the least, and, for scale, the
 median cosine of two different scans under one preset. Encoders: the trained one that is bundled, and the official ones
-of ``--models-dir``; without it, ResNet50 (v1) and ViT-B (v2) at random initialisation.
+of ``--models-dir``; without it, ResNet50 (v1) and ViT-B (v2) at random initialization.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Volumes a second of pretraining, two views, optimiser and all: ``python -m Testing.benchmarks.pretraining``.
+"""Volumes a second of pretraining, two views, optimizer and all: ``python -m Testing.benchmarks.pretraining``.
 
 Ours against a plain per-sample MONAI pipeline with the eager network, part by part, and against two bounds from rates
 measured on the same device in the same run: arithmetic (FLOPs as torch counts them over the rate of a large matrix

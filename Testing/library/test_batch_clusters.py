@@ -96,7 +96,7 @@ def test_a_case_that_kills_dask_workers_is_recorded(batch, cluster):
     run_on_dask(work, run, list(work.left()), outcomes.append, cluster.scheduler_address, process=dying)
     assert len(outcomes) == 8
     assert status_of(out).failed == 2
-    assert any("killed the Dask workers" in outcome.sentence for outcome in outcomes)
+    assert any("Dask workers died" in outcome.sentence for outcome in outcomes)
 
 
 def test_a_scheduler_that_is_not_there_is_named(batch, monkeypatch):

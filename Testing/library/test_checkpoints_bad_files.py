@@ -206,7 +206,7 @@ def test_a_flipped_bit_in_the_weights_is_found_by_the_check_sum(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(np.arange(100, dtype=np.float32).tobytes()) + 50] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ModelError, match="check sum"):
+    with pytest.raises(ModelError, match="checksum"):
         read_checkpoint(path)
 
 

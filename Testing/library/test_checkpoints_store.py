@@ -157,7 +157,7 @@ def test_a_damaged_neighbour_does_not_hide_a_model(age_model, tmp_path):
 def test_the_choice_among_models_is_never_silent(age_model, tmp_path):
     """Without weights the message says where to get them; among several imported models a person must choose."""
     with pytest.raises(
-        ModelError, match=r"brainage_model_latest\.pt.*licence: CC BY-NC.*models import FILE --task age"
+        ModelError, match=r"brainage_model_latest\.pt.*license: CC BY-NC.*models import FILE --task age"
     ):
         find_model("age", tmp_path)
     import_folder(age_model.folder, tmp_path / "one")
@@ -205,7 +205,7 @@ def test_another_model_with_a_known_id_is_refused_and_the_same_one_is_known(age_
         import_folder(fake, store)
 
 
-@pytest.mark.parametrize("text", ["MIT\x1b[2K\rpublic domain", "a\nLicence: none", "\u202etxt.exe", "bell\x07"])
+@pytest.mark.parametrize("text", ["MIT\x1b[2K\rpublic domain", "a\nLicense: none", "\u202etxt.exe", "bell\x07"])
 def test_a_contract_that_could_change_what_a_terminal_shows_is_refused(age_model, tmp_path, text):
     for field in ("licence", "title", "training_data"):
         folder = copied(age_model.folder, tmp_path / field, **{field: text})

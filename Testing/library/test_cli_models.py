@@ -99,7 +99,7 @@ def test_a_model_is_imported_verified_shown_and_removed(brainiac, tmp_path):
     assert "not for 'idh'" in error
     status, out, error = brainiac("models", "import", path, "--task", "age", "--models-dir", folder)
     assert (status, folder.exists()) == (1, False)  # nobody is there to accept the licence
-    assert "Licence: CC BY-NC" in out
+    assert "License: CC BY-NC" in out
     assert "--yes" in error
 
     status, (answer,), _ = brainiac(
@@ -111,7 +111,7 @@ def test_a_model_is_imported_verified_shown_and_removed(brainiac, tmp_path):
     source = shown["contract"]["source"]
     assert source["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert source["terms_accepted"].startswith("20")
-    assert "Licence" in brainiac("models", "show", answer["id"], "--models-dir", folder)[1]
+    assert "License" in brainiac("models", "show", answer["id"], "--models-dir", folder)[1]
     weights = folder / answer["id"] / "encoder.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     status, rows, _ = brainiac("models", "verify", answer["id"], "--json", "--models-dir", folder)
@@ -321,7 +321,7 @@ def test_of_a_zip_the_licence_inside_is_shown_before_the_question(brainiac, stor
     status, out, error = brainiac("models", "import", zipped, "--models-dir", tmp_path / "other")
     assert (status, (tmp_path / "other").exists()) == (1, False)
     licence = json.loads((store / model / "contract.json").read_text())["licence"]
-    assert f"Licence: {licence}" in out
+    assert f"License: {licence}" in out
     assert "--yes" in error
 
 

@@ -266,7 +266,7 @@ def test_no_label_of_a_table_is_dropped_unless_told(manifest, store, tmp_path):
     run(manifest, store, out)
     before = out.read_bytes()
     manifest.write_text("scan,patient,sequence\na.nii,p1,T1\nb.nii,p1,T2\nc.nii,p2,T1\nd.nii,p3,T1\n")
-    with pytest.raises(BrainIACError, match=r"has the column 'label', of which nothing is said"):
+    with pytest.raises(BrainIACError, match=r"has the column 'label', which the scans to embed do not have"):
         run(manifest, store, out)
     assert out.read_bytes() == before
     assert "label" not in run(manifest, store, out, replace=True).table.columns

@@ -156,5 +156,5 @@ def test_dlmuse_labels_and_columns_name_structures_that_exist():
         "cortex",
         "white_matter",
     ]
-    sums = {"intracranial", "grey matter", "white matter", "ventricles"}
+    sums = {"intracranial", "gray matter", "white matter", "ventricles"}
     assert set(COLUMNS) - sums <= set(INDEX)

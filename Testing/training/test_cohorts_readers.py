@@ -286,6 +286,6 @@ def test_every_cohort_has_its_page():
     folder = Path(plain.__file__).parent
     for name in (*READERS, "synthetic", "open"):
         text = (folder / f"{name}.md").read_text(encoding="utf-8")
-        for part in ("## What it is for", "## Access", "## Licence"):
+        for part in ("## What it is for", "## Access", "## License"):
             assert part in text, f"{name}.md lacks '{part}'"
         assert not re.search(r"/(work|tmp|home)/", text)

@@ -1,10 +1,10 @@
-"""``python -m Training prepare``: the scans of a manifest, standardised in parallel, as a cache; resumable.
+"""``python -m Training prepare``: the scans of a manifest, standardized in parallel, as a cache; resumable.
 
 Each scan is one job, whose volume is kept in a file of its own until its shard is written. A shard counts as done once
 its ``.json`` lies beside it, which is written after it and names the rows, files and settings it was made from. So a
 killed run loses the scans that were in work and no others, and changed scans are made anew. What lies on the disk is
 believed by its sha256 alone. The same holds for a finished cache whose manifest was edited: labels and roles follow,
-new scans are standardised, those that are gone are left out, and what is there already is copied. Until all of that is
+new scans are standardized, those that are gone are left out, and what is there already is copied. Until all of that is
 done the old cache stays whole. Scans that cannot be used are left out, listed in ``failures.csv`` and tried again by
 the next run; the exit status is then 1.
 """
@@ -491,7 +491,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the cache; run again to go on")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="processes")
     parser.add_argument("--size", type=int, nargs=3, metavar=("X", "Y", "Z"), help="in voxels, default 128 128 128")
-    parser.add_argument("--steps", choices=STEPS, help="'stored': scans are standardised already; default 'standard'")
+    parser.add_argument("--steps", choices=STEPS, help="'stored': scans are standardized already; default 'standard'")
     parser.add_argument("--brain-extraction", help="as 'brainiac analyze --help' lists them, default auto")
     parser.add_argument("--clip-percentiles", type=float, nargs=2, metavar=("LOW", "HIGH"), help="before min-max")
     parser.add_argument("--seed", type=int, help="of the registration's sample points, default 0")

@@ -1,9 +1,9 @@
-"""``python -m Training finetune``: train one cell, or a grid of tasks, initialisations and label fractions.
+"""``python -m Training finetune``: train one cell, or a grid of tasks, initializations and label fractions.
 
     python -m Training finetune --task sequence --init brainiac --fraction 0.1 --cache cache/ --brainiac model/
     python -m Training finetune --grid paper --cache cache/ --brainiac model/ --medicalnet resnet_50.pth --runs runs/
 
-``--manifest`` standardises the scans first. The same command again goes on with what is left.
+``--manifest`` standardizes the scans first. The same command again goes on with what is left.
 """
 
 from __future__ import annotations
@@ -116,13 +116,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m Training finetune", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--task", nargs="+", choices=list(TASKS), help="what is learnt; with --grid, of these only")
+    add("--task", nargs="+", choices=list(TASKS), help="what is learned; with --grid, of these only")
     add("--init", nargs="+", type=_initialisation, metavar="|".join(INITIALISATIONS).lower(), help="where from")
     add("--fraction", nargs="+", type=float, metavar="0..1", help="of the training cases (validation included)")
-    add("--grid", choices=["paper"], help="all tasks, initialisations and the six fractions of the paper")
+    add("--grid", choices=["paper"], help="all tasks, initializations and the six fractions of the paper")
     add("--mode", nargs="+", choices=MODES, default=["finetune"], help="the whole net, or heads on frozen embeddings")
     add("--seed", nargs="+", type=int, default=[0], help="of the drawing of cases and of training (0)")
-    add("--manifest", type=Path, help="scans to standardise first, as far as they are not")
+    add("--manifest", type=Path, help="scans to standardize first, as far as they are not")
     add("--cache", type=Path, help="volumes that 'python -m Training prepare' made")
     add("--runs", type=Path, default=Path("runs"), help="folder of runs; one folder a cell")
     add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")
@@ -132,14 +132,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--recipe", default="paper", help=f"of finetuning: {', '.join(recipe_names())}, or a JSON file")
     add("--probe-recipe", default="probe", help="of heads on frozen embeddings, as --recipe")
     add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on: tested apart")
-    add("--age-unit", choices=list(AGE_UNITS), default="years", help="in which the age is learnt; results are in years")
+    add(
+        "--age-unit",
+        choices=list(AGE_UNITS),
+        default="years",
+        help="unit in which age is learned; results are in years",
+    )
     add("--horizon", type=float, default=ONE_YEAR, help="up to which survival is predicted, in months (12)")
     add("--folds", type=int, default=0, help="cross-validation by patient instead of a hold-out")
     add(
         "--stability",
         choices=list(SWEEP_CHOICES),
         default="paper",
-        help="levels of each image artefact, for cells of all data",
+        help="levels of each image artifact, for cells of all data",
     )
     add("--cohort", default="", help="a name to print")
     add("--simulated", action="store_true", help="images or labels are simulated: every result says so")

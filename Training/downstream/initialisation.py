@@ -101,7 +101,7 @@ def load_initialisation(name: str, source: Path | None, like: EncoderContract) -
         title = BASELINES[name].title
         return Initialisation(name, title, contract, NO_DIGEST, (), None, "nothing", baseline=BASELINES[name])
     if source is None:
-        raise ModelError(f"The initialisation {name} needs weights: give a model folder with --{name.lower()}.")
+        raise ModelError(f"The initialization {name} needs weights: give a model folder with --{name.lower()}.")
     source = Path(source)
     if source.is_dir():
         return _from_folder(name, source)
@@ -121,7 +121,7 @@ def _from_medicalnet_file(name: str, path: Path) -> Initialisation:
     recognised = recognise(checkpoint.shapes)
     if recognised.generation != "medicalnet":
         raise ModelError(
-            f"'{path.name}' is a {recognised.title}: accept its licence with 'brainiac models import {path.name}' and "
+            f"'{path.name}' is a {recognised.title}: accept its license with 'brainiac models import {path.name}' and "
             f"give the folder that this makes with --{name.lower()}."
         )
     net = new_encoder(recognised.architecture, recognised.width, "gap")

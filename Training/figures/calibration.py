@@ -54,7 +54,7 @@ def net_benefit(evaluation: Evaluation, split: str = "test") -> Figure:
             axis.set(
                 title=TASKS[task].title, xlabel="threshold", ylabel="net benefit", ylim=(-0.1, lowest * 1.15 + 0.02)
             )
-        axes[0, 0].legend(title="grey: everybody")
+        axes[0, 0].legend(title="gray: everybody")
     return figure
 
 

@@ -46,7 +46,7 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     ),
     (
         "Fig 1B",
-        "How scans become volumes, and what each initialisation was pretrained on. The paper's panel is a scheme of "
+        "How scans become volumes, and what each initialization was pretrained on. The paper's panel is a scheme of "
         "SimCLR without numbers; its method is in Training/ssl.",
         preparation_and_pretraining,
     ),
@@ -66,7 +66,7 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     ("Fig 2D", "Brain age: error on the internal set.", _curve(AGE, "test")),
     ("Fig 2E", "Brain age: error on the external set.", _curve(AGE, "external")),
     ("Fig 2F", "IDH mutation: AUC by training data.", _curve(IDH, "test")),
-    ("Fig 2G", "IDH mutation: distance of saliency from the tumour.", com_distance_boxes),
+    ("Fig 2G", "IDH mutation: distance of saliency from the tumor.", com_distance_boxes),
     ("Fig 2H", "Overall survival: AUC on the internal set.", _curve(SURVIVAL, "test")),
     (
         "Fig 2I",
@@ -75,7 +75,7 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     ),
     ("Fig 3 internal", "Survival of high and low risk, internal set.", partial(survival_grid, split="test")),
     ("Fig 3 external", "Survival of high and low risk, external set.", partial(survival_grid, split="external")),
-    ("Fig 4", "Perturbed images: contrast, Gibbs artefact, bias field.", perturbations),
+    ("Fig 4", "Perturbed images: contrast, Gibbs artifact, bias field.", perturbations),
     ("Fig 5A", "Brain age: predicted against true, internal set.", partial(age_scatter, split="test")),
     ("Fig 5B", "Brain age: features by age bin, internal set.", _plane(AGE, "test")),
     ("Fig 5C", "Brain age: predicted against true, external set.", partial(age_scatter, split="external")),

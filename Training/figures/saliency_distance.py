@@ -15,7 +15,7 @@ def com_distance_boxes(evaluation: Evaluation, task: str = IDH.name) -> Figure:
     runs = {name: evaluation.largest(task, name) for name in INITIALISATIONS}
     runs = {name: run for name, run in runs.items() if run is not None and run.centre_of_mass is not None}
     if not runs:
-        raise WaitsFor("saliency of tumours with masks (saliency/centre_of_mass.csv of a run)")
+        raise WaitsFor("saliency of tumors with masks (saliency/centre_of_mass.csv of a run)")
     sequences = sorted({sequence for run in runs.values() for sequence in run.centre_of_mass["sequence"]})
     with drawing(1, len(sequences), simulated=evaluation.simulated(task), height=3.2) as (figure, axes):
         for axis, sequence in zip(axes[0], sequences, strict=True):
@@ -34,6 +34,6 @@ def com_distance_boxes(evaluation: Evaluation, task: str = IDH.name) -> Figure:
                 axis.plot([place + s for s in spread], distances, ".", color=COLOURS[name], markersize=3)
             patients = {len(distances) for distances in found.values()}
             counts = " or ".join(map(str, sorted(patients)))
-            axis.set(title=f"{sequence} (n = {counts})", ylabel="distance to tumour (mm)", ylim=(0, None))
+            axis.set(title=f"{sequence} (n = {counts})", ylabel="distance to tumor (mm)", ylim=(0, None))
             axis.tick_params(axis="x", labelsize=7)
     return figure

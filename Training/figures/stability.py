@@ -14,7 +14,7 @@ PAPER = ("contrast", "gibbs", "bias_field")
 EXTRAS = ("motion", "noise", "resolution")
 _AXES = {
     "contrast": "contrast (gamma)",
-    "gibbs": "Gibbs artefact (alpha)",
+    "gibbs": "Gibbs artifact (alpha)",
     "bias_field": "bias field (coefficient)",
     "motion": "motion",
     "noise": "noise",

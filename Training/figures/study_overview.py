@@ -22,7 +22,7 @@ SPLITS = {"train": "training", "validation": "validation", "test": "test", "exte
 _STEPS = {
     "standard": "bias field (N4),\nbrain extraction,\nrigid registration,\nresampling",
     "drawn": "drawn by simulation\nfrom label maps",
-    "stored": "taken as stored\n(standardised before)",
+    "stored": "taken as stored\n(standardized before)",
 }
 
 

@@ -44,10 +44,10 @@ ROWS = (
     Row("P-10", "views of 128 voxels a side at 1 mm"),
     Row("P-11", "200 epochs, batch 32"),
     Row("P-12", "settings that the paper does not state", done="chosen and written in Training/configs/pretrain"),
-    Row("P-13", "three initialisations, whole network tuned"),
+    Row("P-13", "three initializations, whole network tuned"),
     Row("P-14", "six nested fractions, constant hold-out"),
     Row("P-15", "the checkpoint with the best validation score is tested", ALL),
-    Row("P-16", "optimiser, rates, batch, epochs", ALL),
+    Row("P-16", "optimizer, rates, batch, epochs", ALL),
     Row("P-17", "head: two fully connected layers", ALL),
     Row("P-18", "several scans: average of their embeddings", (IDH.name, SURVIVAL.name)),
     Row("P-19", "losses: cross-entropy, squared error, binary cross-entropy", ALL),
@@ -55,7 +55,7 @@ ROWS = (
     Row(
         "P-21", "95 % intervals and p values", done="bootstrap by patient, DeLong, paired permutation, Holm beside them"
     ),
-    Row("P-22", "tables of task, initialisation, fraction, measure", done="tables/, as CSV, Markdown and LaTeX"),
+    Row("P-22", "tables of task, initialization, fraction, measure", done="tables/, as CSV, Markdown and LaTeX"),
     Row(
         "P-23",
         "Fig 1 and Extended Data Fig 1",
@@ -74,7 +74,7 @@ ROWS = (
     Row("P-33", "Fig 5B and 5D", figures=("Fig 5B", "Fig 5D")),
     Row("P-34", "IDH: data and hold-out", (IDH.name,)),
     Row("P-35", "Fig 2F", figures=("Fig 2F",)),
-    Row("P-36", "Fig 2G: distance of saliency from the tumour", figures=("Fig 2G",)),
+    Row("P-36", "Fig 2G: distance of saliency from the tumor", figures=("Fig 2G",)),
     Row("P-37", "survival: data, internal and external", (SURVIVAL.name,), splits=("test", "external")),
     Row("P-38", "Fig 2H", figures=("Fig 2H",)),
     Row("P-39", "Fig 2I", figures=("Fig 2I",)),

@@ -38,7 +38,7 @@ def _cohorts(evaluation: Evaluation) -> str:
 
 def _tasks(evaluation: Evaluation) -> str:
     there = [TASKS[task].says for task in TASKS if evaluation.of(task)]
-    return f"compare initialisations in {', '.join(there)}, by amount of training data" if there else "waits for runs"
+    return f"compare initializations in {', '.join(there)}, by amount of training data" if there else "waits for runs"
 
 
 def _splits(evaluation: Evaluation) -> str:
@@ -84,7 +84,7 @@ ITEMS: tuple[tuple[str, str, Evidence], ...] = (
     ("4", "objectives", _tasks),
     ("5a", "sources of data", _cohorts),
     ("5b", "dates of data", _COHORT + "when their patients were scanned"),
-    ("6a", "setting", _COHORT + "their centres"),
+    ("6a", "setting", _COHORT + "their centers"),
     ("6b", "eligibility", _COHORT + "who was included; here every scan that the manifest lists and that could be read"),
     ("6c", "treatments", _COHORT + "treatments (they bear on survival)"),
     ("7", "preparation of data", "bias field, rigid registration, brain extraction, 1 mm; each scan's record is kept"),
@@ -96,7 +96,7 @@ ITEMS: tuple[tuple[str, str, Evidence], ...] = (
     ("8b", "assessors of the outcome", _COHORT + "who assessed"),
     ("8c", "blinding of the assessors", _COHORT + "whether they were blinded"),
     ("9a", "choice of predictors", "images alone: all sequences that the task names"),
-    ("9b", "definition of predictors", "standardised volumes, as in item 7"),
+    ("9b", "definition of predictors", "standardized volumes, as in item 7"),
     ("9c", "assessors of predictors", "none: no human reading enters"),
     ("10", "sample size", "none calculated: all cases of the cohort; table 'counts'; the intervals show the precision"),
     ("11", "missing data", _missing_data),

@@ -4,7 +4,7 @@
     python -m Training reproduce --cohort open --labelmaps FOLDER --out report/
     python -m Training reproduce --cohort manifest.csv --brainiac model/ --medicalnet resnet_50.pth --out report/
 
-Without --brainiac the initialisation "BrainIAC" is an own small SimCLR pretraining on simulated heads, and every result
+Without --brainiac the initialization "BrainIAC" is an own small SimCLR pretraining on simulated heads, and every result
 says so. The cohort synthetic and the own pretraining are drawn from SynthSeg's training label maps: FOLDER is
 data/training_label_maps of a copy of https://github.com/BBillot/SynthSeg.
 Without --medicalnet there are no MedicalNet runs. ``out/work`` keeps caches and runs: the same command goes on with

@@ -2,7 +2,7 @@
 
 The pretraining of ``reproduce --preset small`` is repeated with one thing changed at a time. Each encoder is then
 frozen, and a linear probe on it is tested on patients with other head shapes: the sequence of a scan (balanced
-accuracy), and age and tumour radius of a patient from the mean over four scans (mean absolute error). The age is
+accuracy), and age and tumor radius of a patient from the mean over four scans (mean absolute error). The age is
 simulated: the table is about the method, never about patients. Intervals are of the bootstrap by patient of the mean
 over seeds, those of changes paired with the first row. The same command goes on with a run that was stopped.
 """

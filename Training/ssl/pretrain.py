@@ -63,7 +63,7 @@ def pretrain(config: Pretraining, cache: Cache, out: Path) -> None:
         return
     watched = labelled_volumes(cache, config.monitoring.label, config.monitoring.volumes, config.seed)
     if watched is None:
-        say(f"No k-NN and no linear probe: too few labelled volumes for '{config.monitoring.label}'.")
+        say(f"No k-NN and no linear probe: too few labeled volumes for '{config.monitoring.label}'.")
     trainer.callbacks.append(RunCallback(config, cache, rows, watched, out))
     if trainer.is_global_zero:
         write_bytes(yaml.safe_dump(as_plain(config), sort_keys=False).encode(), out / "config.yaml")
@@ -129,7 +129,7 @@ def _fitting_step(checkpoint: Path, config: Pretraining, cache: Cache, rows: lis
 _GROUPS = {
     "Pretraining": "the run",
     "network": "network: the encoder that is kept, and the projector that is not",
-    "optimisation": "optimisation: AdamW with linear warm-up and a cosine down to zero; the batch is per process",
+    "optimisation": "optimization: AdamW with linear warm-up and a cosine down to zero; the batch is per process",
     "views": "views: how often, and how far, the two views of a volume are changed",
     "monitoring": "monitoring: how often it is logged and saved, and the label that tells what the embedding knows",
     "hardware": "hardware: changes speed and rounding, not what is learned",

@@ -246,7 +246,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv")
-    parser.add_argument("--work", type=Path, default=Path("runs/probes"), help="standardised scans and the report")
+    parser.add_argument("--work", type=Path, default=Path("runs/probes"), help="standardized scans and the report")
     arguments = parser.parse_args(argv)
     arguments.work.mkdir(parents=True, exist_ok=True)
     text = report(features_of(arguments.data, arguments.work), manifest_sha256(arguments.data))

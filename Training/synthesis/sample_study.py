@@ -1,4 +1,4 @@
-"""A simulated four-sequence study of one head with an enhancing tumour, as a scanner would store it.
+"""A simulated four-sequence study of one head with an enhancing tumor, as a scanner would store it.
 
     python -m Training.synthesis.sample_study --labelmaps ../shared/data/labelmaps --out Resources/SampleData
 
@@ -33,14 +33,14 @@ AXIAL = ((-1, 0, 0), (0, -1, 0), (0, 0, 1))
 README = """# Simulated sample study
 
 One head, four sequences, **simulated** (no person was scanned): a label map of SynthSeg's training set
-({label_map}, Apache-2.0, Billot et al. 2023, github.com/BBillot/SynthSeg) was given a tumour with an enhancing rim
-and oedema, and rendered with MR signal equations by `python -m Training.synthesis.sample_study` (seed {seed}).
+({label_map}, Apache-2.0, Billot et al. 2023, github.com/BBillot/SynthSeg) was given a tumor with an enhancing rim
+and edema, and rendered with MR signal equations by `python -m Training.synthesis.sample_study` (seed {seed}).
 
 | file | what |
 |---|---|
 {rows}
 
-Whole head, oblique, anisotropic, each on its own grid, as clinical scans are. Licence: Apache-2.0.
+Whole head, oblique, anisotropic, each on its own grid, as clinical scans are. License: Apache-2.0.
 """
 
 

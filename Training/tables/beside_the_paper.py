@@ -40,7 +40,7 @@ def beside_the_paper(evaluation: Evaluation) -> Table:
     ]
     note = (
         "Paper: Tak and others, preprint 2024; ids T-01 to T-16: rows of our list of its numbers. Our p is of "
-        "BrainIAC against the row's initialisation. A number can match only on the named cohort with the named weights."
+        "BrainIAC against the row's initialization. A number can match only on the named cohort with the named weights."
     )
     shown = [
         evaluation.number(published.task, published.split, published.measure, name, published.fraction)

@@ -61,7 +61,7 @@ def com_distance_table(evaluation: Evaluation) -> Table | None:
                 }
             )
     note = f"The paper states neither unit, threshold nor averaging. {no_width_note(intervals)}".strip()
-    return _table("com_distance", "Distance of saliency from the tumour", rows, note, evaluation, tuple(TASKS))
+    return _table("com_distance", "Distance of saliency from the tumor", rows, note, evaluation, tuple(TASKS))
 
 
 def stability_table(evaluation: Evaluation) -> Table | None:
@@ -121,7 +121,7 @@ def agreement_table(evaluation: Evaluation) -> Table | None:
             _CONSTANT: _error_of_the_median(run, cases),
         }
         rows.append(row | numbers | {"why not": ""})
-    note = "A model that has learnt something beats the constant answer: the median age of those it could learn from."
+    note = "A model that has learned something beats the constant answer: the median age of those it could learn from."
     return _table("age_agreement", "Predicted against true age", rows, note, evaluation, (AGE.name,))
 
 

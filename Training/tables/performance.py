@@ -56,7 +56,7 @@ def comparison_tables(evaluation: Evaluation) -> list[Table]:
             "split and measure; the paper corrects nothing. "
             + no_width_note(zip(rows["low"], rows["high"], strict=True))
         ).strip()
-        title = f"{TASKS[task].title}: pairs of initialisations"
+        title = f"{TASKS[task].title}: pairs of initializations"
         tables.append(Table(f"{task}_comparisons", title, cells, note, evaluation.simulated(task)))
     return tables
 

@@ -53,7 +53,7 @@ def fetch(request: DownloadModel, session: Session, job: Job) -> dict[str, Any]:
     """An official file becomes an installed model."""
     official = next((file for file in OFFICIAL_FILES if file.id == request.id and file.hub), None)
     if official is None:
-        raise ModelError(f"'{request.id}' cannot be downloaded from here.")
+        raise ModelError(f"'{request.id}' cannot be downloaded; import its file instead.")
     job.report("asking the host", 0.0)
     remote, store = find_file(official.hub, official.names), user_folders()[0]
     job.report(f"downloading {remote.size / 1e6:.0f} MB from {remote.host}", 0.0)

@@ -495,7 +495,7 @@ def test_the_hash_is_that_of_the_content(tmp_path):
         ({"SOPClassUID": SECONDARY_CAPTURE}, "a screenshot"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "is a localizer"),
         ({"ImagePositionPatient": None}, "without a position in space"),
-        ({"SamplesPerPixel": 3}, "colour image"),
+        ({"SamplesPerPixel": 3}, "color image"),
     ],
 )
 def test_other_objects_are_named(tmp_path, tags, words):

@@ -302,7 +302,7 @@ def test_a_single_frame_needs_no_choice(tmp_path):
         (np.ones((64, 64, 1, 30), "u2"), "single slice"),
         (np.ones((40, 36, 10, 1, 3), "f4"), "3 values in each voxel"),
         (np.ones((40, 36, 10), "c8"), "complex numbers"),
-        (np.ones((40, 36, 10), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "colour image"),
+        (np.ones((40, 36, 10), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "color image"),
     ],
 )
 def test_other_kinds_are_named(tmp_path, voxels, words):

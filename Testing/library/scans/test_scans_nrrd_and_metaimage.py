@@ -129,7 +129,7 @@ def test_sheared_axes_are_refused(tmp_path):
     [
         (sitk.Image([64, 64], sitk.sitkUInt8), "has 2 dimensions"),
         (sitk.Image([64, 64, 1], sitk.sitkUInt8), "single slice"),
-        (sitk.Image([64, 64, 40], sitk.sitkVectorUInt8, 3), "colour image"),
+        (sitk.Image([64, 64, 40], sitk.sitkVectorUInt8, 3), "color image"),
         (sitk.Image([64, 64, 40], sitk.sitkVectorFloat32, 2), "2 values in each voxel"),
         (sitk.Image([64, 64, 40], sitk.sitkFloat32), "is empty"),
     ],

@@ -41,7 +41,7 @@ def test_davies_bouldin_against_scikit_learn(seed):
 def test_davies_bouldin_refuses_what_it_cannot_say():
     with pytest.raises(StatisticsError, match="at least two clusters"):
         davies_bouldin([[0.0], [1.0]], [1, 1])
-    with pytest.raises(StatisticsError, match="same centre"):
+    with pytest.raises(StatisticsError, match="same center"):
         davies_bouldin([[0.0], [2.0], [1.0]], ["a", "a", "b"])
     with pytest.raises(StatisticsError, match="finite numbers"):
         davies_bouldin([[0.0], [np.nan]], [0, 1])

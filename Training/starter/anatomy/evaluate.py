@@ -29,7 +29,7 @@ from Training.starter.anatomy.reference import COLUMNS, dlmuse_volumes, person_o
 from Training.starter.open_scans import OpenScan, prepared
 from Training.starter.probes import features_of
 
-TARGETS = {"ventricles": 0.9, "hippocampus": 0.9, "grey matter": 0.9, "white matter": 0.9}
+TARGETS = {"ventricles": 0.9, "hippocampus": 0.9, "gray matter": 0.9, "white matter": 0.9}
 WITHIN = 0.05  # of the same head under other sequences
 CHANGED = 3  # scans that are changed and standardised again
 
@@ -56,7 +56,7 @@ class Meter:
 def with_sums(ml: np.ndarray, intracranial: float) -> dict[str, float]:
     """Structure or sum -> ml, from (structures - 1,) ml."""
     found = {structure.name: float(value) for structure, value in zip(STRUCTURES[1:], ml, strict=True)}
-    for name, parts in (("grey matter", GREY_MATTER), ("white matter", WHITE_MATTER), ("ventricles", VENTRICLES)):
+    for name, parts in (("gray matter", GREY_MATTER), ("white matter", WHITE_MATTER), ("ventricles", VENTRICLES)):
         found[name] = sum(found[part] for part in parts)
     return {**found, "intracranial": intracranial}
 
@@ -125,13 +125,13 @@ def across_contrasts(rows: list[tuple[OpenScan, dict]]) -> list[str]:
         "intracranial",
         "ventricles",
         "hippocampus",
-        "grey matter",
+        "gray matter",
         "white matter",
         "cerebellar_cortex",
         "brainstem",
     )
     lines = [
-        f"{len(heads)} heads with tumours or MS lesions; median of |volume - that of T1| / that of T1; target 5 %.",
+        f"{len(heads)} heads with tumors or MS lesions; median of |volume - that of T1| / that of T1; target 5 %.",
         "",
         "| structure | T2 | FLAIR | T1CE |",
         "|---|---|---|---|",
@@ -164,7 +164,7 @@ def changed(image: sitk.Image, kind: str) -> sitk.Image:
 
 def repeatability(meter: Meter, data: Path) -> list[str]:
     """Largest change of a volume over a few scans, for each change that should not matter."""
-    names = ("intracranial", "ventricles", "hippocampus", "grey matter", "white matter")
+    names = ("intracranial", "ventricles", "hippocampus", "gray matter", "white matter")
     lines = ["| change | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
     scans = [scan for scan in ixi_scans(data) if not is_trained_on(person_of(scan.file))][:CHANGED]
     images = [sitk.Cast(read_scan(scan.path).image, sitk.sitkFloat32) for scan in scans]
@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv")
-    parser.add_argument("--work", type=Path, default=Path("runs/probes"), help="standardised scans and the report")
+    parser.add_argument("--work", type=Path, default=Path("runs/probes"), help="standardized scans and the report")
     arguments = parser.parse_args(argv)
     meter = Meter()
     features = features_of(arguments.data, arguments.work)

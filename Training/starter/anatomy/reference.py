@@ -15,7 +15,7 @@ VOLUMES = "tables/IXI_HH_DLMUSE_volumes_with_age.csv"
 THREE_SITES = "tables/IXI_three_sites_DLMUSE_volumes_with_age.csv"
 COLUMNS = {  # structure or sum: columns of the table of named regions
     "intracranial": ("ICV",),
-    "grey matter": ("GM",),
+    "gray matter": ("GM",),
     "white matter": ("WM",),
     "ventricles": ("Ventricles",),
     "lateral_ventricles": (
