@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from BrainIACLib.answers import Answer
@@ -17,6 +19,7 @@ def trust_in(
 ) -> tuple[Trust, list[str]]:
     """What is known of an answer, and the doubts that follow. ``embedding``: (size,), that the head answered."""
     head = model.contract.head
+    assert head is not None  # an answer has been given
     classes = prediction_set(head, answer.label, answer.probabilities)
     doubts = set_doubt(classes)
     novelty, distance = models.novelty(model, len(embedding)), None
@@ -26,6 +29,7 @@ def trust_in(
     drivers = None
     volumes = model.contract.encoder.embedding == "volumes" and head.head_type == "linear"
     if novelty is not None and volumes and answer.unit is not None:
-        weights = models.net(model).head.fc.weight[0].float().cpu().numpy() * (head.conversion or 1.0)
+        net: Any = models.net(model)
+        weights = net.head.fc.weight[0].float().cpu().numpy() * (head.conversion or 1.0)
         drivers = drivers_found(weights, embedding, novelty.mean, answer.unit)
     return Trust(classes, prediction_interval(head, answer.value), distance, drivers), doubts

@@ -116,7 +116,7 @@ class Installation:
                 )
         if self.missingPackages():
             lines.append(
-                _("{packages} (Apache-2.0), from pypi.org: about 1 MB.").format(
+                _("{packages} (Apache-2.0 and MIT), from pypi.org: about 4 MB.").format(
                     packages=", ".join(self.missingPackages())
                 )
             )
