@@ -20,6 +20,7 @@ class Computer:
     """A Slicer in which packages can be missing."""
 
     def __init__(self, monkeypatch, tmp_path):
+        monkeypatch.delitem(sys.modules, "torch", raising=False)  # other tests of this process may have loaded it
         self.torch, self.packages, self.calls = "missing", {"safetensors": "0.4"}, []
         self.declines = False
         self.settings = {}

@@ -26,6 +26,7 @@ from BrainIACLib.head_training.targets import Target
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES, certainty_of, embedding_of
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.preprocessing.intensity import model_input
+from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from BrainIACLib.statistics.metrics import balanced_accuracy
 from Training.starter.open_scans import OpenScan, all_prepared, manifest_sha256, open_scans, prepared
@@ -35,7 +36,7 @@ REPRESENTATIONS = ("anatomy", "volumes", "sequence encoder", "random network", "
 BLOCKS = (8, 10, 8)
 FOLDS = 5
 GLOBAL = sum("block" not in name for name in EMBEDDING_NAMES)
-SEQUENCES = ("T1", "T2", "FLAIR", "T1CE")
+SEQUENCES = STANDARD_NAMES
 
 
 @dataclass(frozen=True)

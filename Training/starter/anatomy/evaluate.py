@@ -22,6 +22,7 @@ from BrainIACLib.models.anatomy import SMALLEST_ML, VOXEL_ML, AnatomyEncoder
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.scans import read_scan
+from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
 from BrainIACLib.volumes.measurement import MODEL, SMALLEST_CERTAINTY
 from Training.starter.anatomy.real_scans import LABELLED_HELD_OUT, is_trained_on, ixi_scans, labelled_scans
@@ -203,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
         f"| {name} | {(sequence == name).sum()} | "
         + " | ".join(f"{x:.2f}" for x in np.percentile(certainty[sequence == name], [0, 5, 50]))
         + " |"
-        for name in ("T1", "T2", "FLAIR", "T1CE")
+        for name in STANDARD_NAMES
     ]
     parts = [
         "# Volumes on real scans",
