@@ -95,7 +95,7 @@ def test_every_official_task_says_where_its_files_are():
             assert task_by_name(name, (file.task,)) == file.task
     for _, task in HEADS:
         assert f"--task {task}" in where_to_get(task)
-        assert "licence" in where_to_get(task)
+        assert "license" in where_to_get(task)
 
 
 def test_the_published_schema_is_that_of_the_classes():
