@@ -37,6 +37,9 @@ STRUCTURES = (
 )
 INDEX = {structure.name: index for index, structure in enumerate(STRUCTURES)}
 
+LOOSE = ("caudate", "pallidum", "hippocampus", "amygdala")
+"""Followed DLMUSE with a correlation below 0.7 on persons that were not trained on (card of ``structure-volumes``)."""
+
 GREY_MATTER = ("cortex", "thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "cerebellar_cortex")
 WHITE_MATTER = ("white_matter", "cerebellar_white_matter", "brainstem")
 VENTRICLES = ("lateral_ventricles", "third_ventricle", "fourth_ventricle")

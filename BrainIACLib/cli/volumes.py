@@ -23,6 +23,7 @@ from BrainIACLib.cli.scan_options import (
     print_json,
 )
 from BrainIACLib.errors import BrainIACError, ModelError
+from BrainIACLib.structures import LOOSE
 
 if typing.TYPE_CHECKING:
     from BrainIACLib.predictor import Predictor
@@ -100,11 +101,15 @@ def _other_sequence(predictor: Predictor) -> list[str]:
 
 def _show(path: Path, found: Measurement, warnings: Sequence[str], as_json: bool) -> None:
     if as_json:
-        print_json(file=str(path), **{**found.to_json(), "warnings": list(dict.fromkeys(warnings))})
+        print_json(
+            file=str(path), **{**found.to_json(), "loose": list(LOOSE), "warnings": list(dict.fromkeys(warnings))}
+        )
         return
     print(f"{path}: intracranial volume {found.intracranial_ml:.0f} ml")
     for volume in found.volumes:
-        print(f"  {volume.title:28s} {volume.ml:8.1f} ml {100 * volume.share:7.2f} %")
+        mark = " *" if volume.structure in LOOSE else ""
+        print(f"  {volume.title:28s} {volume.ml:8.1f} ml {100 * volume.share:7.2f} %{mark}")
+    print("  * follows another measurement of the same persons only loosely (r below 0.7): do not rely on it")
     for warning in dict.fromkeys(warnings):
         print(f"  warning: {warning}")
 

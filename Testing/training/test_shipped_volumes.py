@@ -12,6 +12,7 @@ from BrainIACLib.contracts import read_contract
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
+from BrainIACLib.structures import LOOSE, STRUCTURES
 from BrainIACLib.volumes.measurement import VolumeMeter
 from Training.starter.anatomy.contract import anatomy_encoder_contract
 from Training.starter.anatomy.real_scans import LABELLED_HELD_OUT, is_trained_on
@@ -63,3 +64,15 @@ def test_a_real_scan_that_was_not_trained_on_is_measured_like_dlmuse(shared_data
     interval = answer.trust.prediction_interval
     assert interval.low < 50.65 < interval.high  # years, as IXI gives it; the head was fitted on this person too
     assert answer.trust.drivers is not None
+
+
+def test_the_structures_that_are_marked_as_loose_are_those_of_the_evaluation():
+    rows = (VOLUMES / "evaluation.md").read_text(encoding="utf-8").split("## Against DLMUSE's label maps")[0]
+    names = {structure.name for structure in STRUCTURES}
+    agreement = {
+        cells[1].strip(): float(cells[2].strip(" *"))
+        for cells in (line.split("|") for line in rows.splitlines() if line.startswith("| "))
+        if cells[1].strip() in names
+    }
+    assert len(agreement) > 10
+    assert {name for name, r in agreement.items() if r < 0.7} == set(LOOSE)
