@@ -1,7 +1,7 @@
 # make demo       set up, analyze the bundled sample study, print the answers, write pictures and maps into demo/
 # make test       set up, run the linter and all tests
-# make quick      the linter and the fast tests, in under a minute once set up
-# make types      the type checker
+# make quick      the linter and the fast tests, two to three minutes on two cores once set up
+# make types      the type checker, strict but for the rooms listed in pyproject.toml
 # make coverage   all tests, and which lines none of them runs
 # make docs       the documentation site, in docs/_build/html; every warning is an error
 # All install into .venv of this folder and touch nothing else.
