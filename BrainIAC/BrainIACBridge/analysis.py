@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -107,6 +108,19 @@ class Analysis:
         for path in paths.values():
             Path(path).unlink()
         return images, transform, self._records.get(self._contents.of(scan), [])
+
+    def volumes(self, scan):
+        """Flow: (label map, found): brain structures of ``scan`` and their volumes."""
+        from BrainIACLib.reports.volume_files import LABELS
+
+        from BrainIACLib.worker.requests import MeasureVolumes
+
+        folder = self._worker.folder / "volumes"
+        found = yield Ask(MeasureVolumes(self._contents.of(scan), folder), scan.GetName(), 0.8, 1.0)
+        grid = self._volumes.image(scan)  # the file's may have other axes
+        labels = sitk.Resample(sitk.ReadImage(str(folder / LABELS)), grid, sitk.Transform(), sitk.sitkNearestNeighbor)
+        shutil.rmtree(folder)
+        return labels, found
 
     def _about(self, record, target, scan, seed):
         return {

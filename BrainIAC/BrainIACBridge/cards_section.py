@@ -63,7 +63,7 @@ class CardsSection:
         self._layout.addWidget(card.frame)
 
     def _ordered(self):
-        results = self._logic.results(create=False)
+        results = self._logic.answers.results(create=False)
         if results is None:
             return []
         scans = self._logic.study.scans()
@@ -75,7 +75,7 @@ class CardsSection:
         return sorted(records, key=lambda record: record["task"] == SEQUENCE_TASK)
 
     def _face(self, record, age, obstacle):
-        scans = self._logic.results(create=False).scansOf(record)
+        scans = self._logic.answers.results(create=False).scansOf(record)
         names = [
             self._logic.study.titleOf(node)
             if node is not None
@@ -90,7 +90,7 @@ class CardsSection:
             value=record["label"],
             probability=record["confidence"],
             more="\n".join(text for text in (gap.inWords() if gap is not None else "", drivers) if text),
-            light=lightOf(record, self._logic.staleness(record)),
+            light=lightOf(record, self._logic.answers.staleness(record)),
             details=answerInWords(record),
             obstacle=obstacle,
         )

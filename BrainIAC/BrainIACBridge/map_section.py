@@ -36,7 +36,9 @@ class MapSection:
         """Show the state of things; the slice views follow."""
         self._parameters = parameters
         scan = parameters.saliencyScan
-        answers = [one for one in (self._logic.answersFor(scan) if scan else []) if not self._logic.staleness(one)]
+        answers = [
+            one for one in (self._logic.answers.about(scan) if scan else []) if not self._logic.answers.staleness(one)
+        ]
         self._showAnswers(answers)
         reason = obstacle or ("" if answers else _("There is no answer about this scan yet."))
         for name, tip in (
@@ -56,7 +58,7 @@ class MapSection:
             "colorMap",
         ):
             getattr(self._ui, name).setEnabled(saliency is not None)
-        explained = self._logic.explained(scan) if saliency is not None else None
+        explained = self._logic.answers.explained(scan) if saliency is not None else None
         self._ui.mapLabel.setText(
             _("There is no map of this scan.")
             if saliency is None
@@ -71,7 +73,7 @@ class MapSection:
     def apply(self, parameters):
         """Bring the slice views in line at once, while a slider moves. The map that is shown, or None."""
         scan = parameters.saliencyScan
-        saliency = self._logic.saliencyOf(scan) if scan is not None else None
+        saliency = self._logic.answers.saliencyOf(scan) if scan is not None else None
         self._logic.map.apply(parameters, saliency, scan)
         return saliency
 
@@ -84,7 +86,7 @@ class MapSection:
 
     def _record(self):
         chosen = self._ui.explainTask.property("currentData")
-        return next(record for record in self._logic.records() if record["id"] == chosen)
+        return next(record for record in self._logic.answers.records() if record["id"] == chosen)
 
     def _showSpots(self, saliency, threshold):
         listed = (saliency.GetID(), saliency.GetImageData().GetMTime(), threshold) if saliency is not None else None
@@ -102,13 +104,13 @@ class MapSection:
                 table.setItem(row, column, item)
 
     def _goToMaximum(self):
-        self._logic.map.goToMaximum(self._logic.saliencyOf(self._parameters.saliencyScan))
+        self._logic.map.goToMaximum(self._logic.answers.saliencyOf(self._parameters.saliencyScan))
 
     def _goTo(self, ras):
         self._logic.map.overlay.goTo(ras)
 
     def _makeSegment(self):
         scan = self._parameters.saliencyScan
-        node = self._logic.map.makeSegment(self._logic.saliencyOf(scan), scan, self._parameters.threshold)
+        node = self._logic.map.makeSegment(self._logic.answers.saliencyOf(scan), scan, self._parameters.threshold)
         self._say(_("Made the segmentation '{name}'.").format(name=node.GetName()))
         slicer.util.setSliceViewerLayers(background=scan)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
 
 import SimpleITK as sitk
-import slicer
 
+from BrainIACBridge.dicom_database import filesOf
+from BrainIACBridge.optional_packages import HIGHDICOM
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.sequences import STANDARD
 from BrainIACLib.worker.requests import AnalyzeStudy
@@ -27,8 +27,13 @@ class StudyReport:
     def __init__(self, worker, volumes, study):
         self._worker, self._volumes, self._study = worker, volumes, study
 
+    def isFromDicom(self):
+        """Whether every scan came from the DICOM database and shows its files: then DICOM objects can be written."""
+        nodes = self._nodes()
+        return bool(nodes) and all(map(filesOf, nodes))
+
     def request(self, folder, options, device, samples):
-        """For ``folder``; with DICOM objects where every scan came from the DICOM database and shows its files.
+        """For ``folder``; with DICOM objects where ``isFromDicom`` and the package for them is there.
 
         Raises
         ------
@@ -38,11 +43,11 @@ class StudyReport:
         inbox = self._worker.folder / "report"
         shutil.rmtree(inbox, ignore_errors=True)
         inbox.mkdir()
-        nodes = [node for node in self._study.included() if not self._study.problem(node)]
+        nodes = self._nodes()
         if not nodes:
             raise BrainIACError("No scan of the study can be analyzed.")
         years, _typed = self._study.age()
-        files = [dicomFilesOf(node) for node in nodes]
+        files = [filesOf(node) for node in nodes]
         common = {
             "out": Path(folder), "samples": samples, "age_years": years, "options": options, "device": device
         }  # fmt: skip
@@ -51,7 +56,7 @@ class StudyReport:
                 (inbox / str(number)).mkdir()
                 for index, file in enumerate(ofScan):
                     shutil.copy(file, inbox / str(number) / f"{index:05}.dcm")
-            return AnalyzeStudy(paths=(inbox,), dicom=canWriteObjects(), **common)
+            return AnalyzeStudy(paths=(inbox,), dicom=HIGHDICOM.isInstalled(), **common)
         paths = []
         for number, node in enumerate(nodes, start=1):
             paths.append(inbox / f"scan_{number}.mha")
@@ -60,17 +65,5 @@ class StudyReport:
         use = {slot: f"n{nodes.index(node) + 1}" for slot, node in filled.items()}
         return AnalyzeStudy(paths=tuple(paths), use=use, **common)
 
-
-def canWriteObjects():
-    """Whether the package for DICOM objects is in Slicer's Python; Set up does not install it."""
-    return importlib.util.find_spec("highdicom") is not None
-
-
-def dicomFilesOf(node):
-    """The files of a volume in Slicer's DICOM database; [] if there are none, or if the volume is under a transform."""
-    database = getattr(slicer, "dicomDatabase", None)
-    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    if database is None or not uids or node.GetParentTransformNode() is not None:
-        return []
-    files = [database.fileForInstance(uid) for uid in uids]
-    return files if all(file and Path(file).is_file() for file in files) else []
+    def _nodes(self):
+        return [node for node in self._study.included() if not self._study.problem(node)]

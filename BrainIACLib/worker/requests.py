@@ -228,6 +228,25 @@ class EmbedCases(Request):
 
 
 @dataclass(frozen=True)
+class RunBatch(Request):
+    """Every scan of a folder, BIDS data set or table into a folder of derivatives; what is done is not done again.
+
+    It is the queue of ``brainiac batch``: either goes on where the other was stopped. Answered by scans, done, failed,
+    failures: [[reason, count], ...], page (path).
+    """
+
+    source: Path
+    out: Path
+    tasks: tuple[str, ...] = ("sequence",)
+    saliency: bool = False
+    samples: int = 10  # of each map
+    jobs: int | None = None  # processes; what fits, less one that is left to the person
+    retry_failed: bool = False
+    options: PreprocessingOptions = NO_OPTIONS
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
 class TrainHead(Request):
     """Train a head on a table of embeddings; answered by the report of ``head_training``."""
 

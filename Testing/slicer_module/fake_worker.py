@@ -22,7 +22,7 @@ class FakeWorker:
     """
 
     def __init__(self, folder):
-        self.folder, self.running, self.busy = folder, True, False
+        self.folder, self.running, self.busy, self.cancels = folder, True, False, 0
         self.log = collections.deque()
         self.asked = []
         self.bad = {}  # hash of a scan -> why it cannot be prepared
@@ -35,6 +35,10 @@ class FakeWorker:
 
     def stop(self):
         """It runs on."""
+
+    def cancel(self):
+        """As a worker whose answer was under way already: the answer still comes."""
+        self.cancels += 1
 
     def request(self, request, done, failed, progress):
         """Answer at once, after the request went over the wire and back."""

@@ -61,7 +61,7 @@ def pictureModule(scene) -> None:
     slicer.util.setSliceViewerLayers(background=slicer.util.getNode("simulated_FLAIR"))
     click(panel, "analyzeButton", "Done in")
     scan = panel._parameterNode.saliencyScan
-    legend = legendPicture(scene, panel.logic.saliencyOf(scan))
+    legend = legendPicture(scene, panel.logic.answers.saliencyOf(scan))
     for name, palette in PALETTES.items():
         QtWidgets.QApplication.setPalette(palette())
         save(together(panel, views, legend), OUT / f"module-{name}.png")
@@ -121,7 +121,9 @@ def pictureStates(scene, out: Path) -> None:
     slicer.util.updateVolumeFromArray(after[0], slicer.util.arrayFromVolume(after[0]) + 1)
     picture("5-stale")
     panel.begin("Analyzing the study").progress("scan 2 of 4, brain extraction", 0.4)
-    panel.logic.worker = types.SimpleNamespace(busy=True, running=True, stop=lambda: None)
+    panel.logic.worker = types.SimpleNamespace(
+        busy=True, running=True, cancels=0, stop=lambda: None, cancel=lambda: None
+    )
     picture("6-busy")
     panel.cleanup()
 
@@ -151,7 +153,7 @@ def add(panel, task: str, node, **fields) -> None:
     scans = {"any": node}
     record = prediction(task=task, scans={"any": node.GetName()}, **fields)
     asked, _typed = panel.logic.study.ageAt([node])
-    panel.logic.results().add({**record, "ageYears": asked}, scans, {"any": panel.logic.contents.of(node)})
+    panel.logic.answers.results().add({**record, "ageYears": asked}, scans, {"any": panel.logic.contents.of(node)})
 
 
 def pictureTrainer(folder: Path) -> None:
@@ -241,7 +243,7 @@ def together(panel, views, legend) -> QtGui.QImage:
         view.ResizeSliceNode(SIZE, SIZE)
         view.FitSliceToBackground(SIZE, SIZE)
     scan = panel._parameterNode.saliencyScan
-    panel.logic.map.goToMaximum(panel.logic.saliencyOf(scan))
+    panel.logic.map.goToMaximum(panel.logic.answers.saliencyOf(scan))
     for index, view in enumerate(views):
         pixels = picture(view, SIZE).copy()
         slice_ = QtGui.QImage(pixels.data, SIZE, SIZE, 3 * SIZE, QtGui.QImage.Format.Format_RGB888)

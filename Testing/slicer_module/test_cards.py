@@ -82,8 +82,8 @@ def answered(panel, scene, oblique):
     scan = scene.load(oblique, "scan")
     panel.logic.study.setAge(60.0)
     contents = {"any": panel.logic.contents.of(scan)}
-    panel.logic.results().add(answer(), {"any": scan}, contents)
-    panel.logic.results().add(age(64.0, 58.0, 70.0, asked=60.0), {"any": scan}, contents)
+    panel.logic.answers.results().add(answer(), {"any": scan}, contents)
+    panel.logic.answers.results().add(age(64.0, 58.0, 70.0, asked=60.0), {"any": scan}, contents)
     panel.updatePanel()
     return panel, scan
 
@@ -161,9 +161,9 @@ def test_relabeling_and_clearing_are_undone(answered):
     choice.activated.emit(choice.currentIndex())
     assert panel.logic.study.sequence(scan) == ("T2", None)
     button(panel, "clearButton").click()
-    assert panel.logic.records() == []
+    assert panel.logic.answers.records() == []
     button(panel, "undoButton").click()
-    assert len(panel.logic.records()) == 2
+    assert len(panel.logic.answers.records()) == 2
     button(panel, "undoButton").click()
     assert panel.logic.study.sequence(scan) == ("FLAIR", 0.8)
     assert panel.logic.study.sequenceWarnings(scan) == "Uncertain."
@@ -199,7 +199,7 @@ def twoDates(panel, scene, oblique):
         scan = scene.load(oblique, date)
         hierarchy.CreateItem(study, scan)
         contents = {"any": panel.logic.contents.of(scan)}
-        panel.logic.results().add(age(60.0 - number, 55.0, 65.0), {"any": scan}, contents)
+        panel.logic.answers.results().add(age(60.0 - number, 55.0, 65.0), {"any": scan}, contents)
         scans.append(scan)
     panel.updatePanel()
     return panel, scans[1], scans[0]

@@ -12,9 +12,9 @@ import types
 
 import SimpleITK as sitk
 import slicer
-from BrainIACBridge import study_report
 from BrainIACBridge.brainiac_logic import BrainIACLogic
 from BrainIACBridge.flow import Listener
+from BrainIACBridge.optional_packages import OptionalPackage
 from fake_worker import FakeWorker
 from person import button, wait
 from PySide6 import QtGui
@@ -63,10 +63,10 @@ def test_scans_of_the_dicom_database_go_as_their_files_and_come_back_as_dicom_ob
     for uid in ("1.2.1", "1.2.2"):
         (tmp_path / uid).write_bytes(uid.encode())
     database = types.SimpleNamespace(
-        fileForInstance=lambda uid: str(tmp_path / uid), instanceValue=lambda uid, tag: "070Y"
+        isOpen=True, fileForInstance=lambda uid: str(tmp_path / uid), instanceValue=lambda uid, tag: "070Y"
     )
     monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
-    monkeypatch.setattr(study_report, "canWriteObjects", lambda: True)
+    monkeypatch.setattr(OptionalPackage, "isInstalled", lambda self: True)
     _saved, request = save(logic, tmp_path / "out")
     assert request.dicom
     assert request.age_years == 70.0

@@ -34,7 +34,7 @@ def withMap(panel, scene, oblique):
     saliency.CreateDefaultDisplayNodes()
     saliency.SetAttribute("BrainIAC.Content", panel.logic.contents.of(first))
     markResult(saliency, first, "saliency", {"task": "sequence", "label": "T1"})
-    panel.logic.results().add(prediction(), {"any": first}, {"any": panel.logic.contents.of(first)})
+    panel.logic.answers.results().add(prediction(), {"any": first}, {"any": panel.logic.contents.of(first)})
     panel._parameterNode.saliencyScan = first
     panel.updatePanel()
     return panel, first, second, saliency, view
