@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -14,7 +13,7 @@ from BrainIACBridge.flow import Ask
 from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.worker.conversation import WorkerError
-from BrainIACLib.worker.requests import Examine, Explain, Predict, PrepareStudy, Steps
+from BrainIACLib.worker.requests import Examine, Explain, MeasureVolumes, Predict, PrepareStudy, Steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,15 +110,10 @@ class Analysis:
 
     def volumes(self, scan):
         """Flow: (label map, found): brain structures of ``scan`` and their volumes."""
-        from BrainIACLib.reports.volume_files import LABELS
-
-        from BrainIACLib.worker.requests import MeasureVolumes
-
-        folder = self._worker.folder / "volumes"
-        found = yield Ask(MeasureVolumes(self._contents.of(scan), folder), scan.GetName(), 0.8, 1.0)
-        grid = self._volumes.image(scan)  # the file's may have other axes
-        labels = sitk.Resample(sitk.ReadImage(str(folder / LABELS)), grid, sitk.Transform(), sitk.sitkNearestNeighbor)
-        shutil.rmtree(folder)
+        found = yield Ask(MeasureVolumes(self._contents.of(scan), labels=True), scan.GetName(), 0.8, 1.0)
+        path = Path(found.pop("labels"))
+        labels = sitk.ReadImage(str(path))
+        path.unlink()
         return labels, found
 
     def _about(self, record, target, scan, seed):

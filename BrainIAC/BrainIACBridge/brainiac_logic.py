@@ -155,8 +155,8 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
 
         def flow():
             parameters = self.getParameterNode()
-            request = self.report.request(folder, optionsOf(parameters), settings.device(), parameters.samples)
-            value = yield Ask(request)
+            options, device = optionsOf(parameters), settings.device()
+            value = yield from self.report.flow(folder, options, device, parameters.samples)
             saved(value["report"], value["objects"])
 
         follow(self.worker, flow(), listener)

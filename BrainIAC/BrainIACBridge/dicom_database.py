@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from BrainIACLib.errors import BrainIACError
 
-MODALITY = "0008,0060"
+MODALITY, SERIES_NUMBER = "0008,0060", "0020,0011"
 
 
 def database():
@@ -31,6 +31,12 @@ def filesOf(node):
         return []
     files = [known.fileForInstance(uid) for uid in uids]
     return files if all(file and Path(file).is_file() for file in files) else []
+
+
+def seriesNumberOf(node):
+    """Of the series that a volume was loaded from; "" if it has none."""
+    known, uids = database(), instanceUids(node)
+    return (known.instanceValue(uids[0], SERIES_NUMBER) or "").strip() if known is not None and uids else ""
 
 
 def add(files):

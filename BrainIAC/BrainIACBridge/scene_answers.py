@@ -67,9 +67,8 @@ class SceneAnswers:
             return _("The age of the person was changed since.")
         return ""
 
-    def main(self):
-        """The answer of the current study that a person looks at first: of the study before that of one scan."""
-        scans = self._study.included()
+    def main(self, scans):
+        """The current answer about ``scans`` that a person looks at first: of a study before that of one scan."""
         results = self.results(create=False)
         records = [
             record

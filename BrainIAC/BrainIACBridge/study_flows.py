@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from BrainIACBridge import settings
 from BrainIACBridge.analysis import Preparation
 from BrainIACBridge.preprocessing_options import optionsOf
-from BrainIACBridge.study import identityOf
+from BrainIACBridge.study_identity import identityOf
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.worker.conversation import WorkerError
@@ -48,6 +48,7 @@ class StudyFlows:
         ready = yield from self._prepare(scans, 0.0, PREPARING)
         if not ready:
             raise BrainIACError(self._study.problem(scans[0]) if scans else _("Load a scan first."))
+        study = self._study.heldTo(ready)  # the person may choose another one meanwhile
         questions = []
         if SEQUENCE_TASK in contracts:
             model = contracts[SEQUENCE_TASK].id
@@ -55,9 +56,9 @@ class StudyFlows:
             questions = [(SEQUENCE_TASK, model, {"any": node}) for node in unnamed]
         middle = (PREPARING + ANSWERING) / 2
         failed = yield from self._answer(questions, ready, PREPARING, middle)
-        questions, unasked = self._questions(contracts)
+        questions, unasked = _questions(contracts, study)
         failed += yield from self._answer(questions, ready, middle, ANSWERING)
-        record = self._answers.main()
+        record = self._answers.main(study.included())
         if record is not None:
             scan = self._mainScan(record)
             if self._answers.isExplained(record, scan):
@@ -133,7 +134,8 @@ class StudyFlows:
             try:
                 missing = [node for node in target.values() if node not in ready]
                 if missing:
-                    raise BrainIACError(self._study.problem(missing[0]))
+                    reason = _("'{name}' was not prepared; analyze the study again.").format(name=missing[0].GetName())
+                    raise BrainIACError(self._study.problem(missing[0]) or reason)
                 contents = {slot: self._contents.of(node) for slot, node in target.items()}
                 record = yield from self._analysis.predict(task, model, target, years, part)
             except (Cancelled, WorkerError):
@@ -157,21 +159,6 @@ class StudyFlows:
         if record["task"] == SEQUENCE_TASK:
             self._study.setSequence(target["any"], record["label"], record["confidence"], record["warnings"])
 
-    def _questions(self, contracts):
-        """(task, model, target) for each task but the sequence whose slots can be filled, and why others cannot."""
-        questions, unasked = [], {}
-        for task, contract in contracts.items():
-            if task == SEQUENCE_TASK:
-                continue
-            filled, missing = self._study.fillSlots(contract.head.slots)
-            if several := self._study.choices(contract.head.slots):
-                unasked[task] = _("several scans are {sequences}: choose one").format(sequences=", ".join(several))
-            elif not filled or (missing and contract.head.missing_policy == "refuse"):
-                unasked[task] = _("missing in the study: {sequences}").format(sequences=", ".join(missing))
-            else:
-                questions.append((task, contract.id, filled))
-        return questions, unasked
-
     def _explain(self, record, scan, part):
         samples, target = self._parameterNode().samples, self._answers.targetOf(record)
         image, parameters = yield from self._analysis.explain(record, target, scan, samples, 0, part)
@@ -191,3 +178,19 @@ class StudyFlows:
         scans = list(self._answers.targetOf(record).values())
         shown = [node for node in scans if node is self._map.background()]
         return (shown or scans)[0]
+
+
+def _questions(contracts, study):
+    """(task, model, target) for each task but the sequence whose slots can be filled, and why others cannot."""
+    questions, unasked = [], {}
+    for task, contract in contracts.items():
+        if task == SEQUENCE_TASK:
+            continue
+        filled, missing = study.fillSlots(contract.head.slots)
+        if several := study.choices(contract.head.slots):
+            unasked[task] = _("several scans are {sequences}: choose one").format(sequences=", ".join(several))
+        elif not filled or (missing and contract.head.missing_policy == "refuse"):
+            unasked[task] = _("missing in the study: {sequences}").format(sequences=", ".join(missing))
+        else:
+            questions.append((task, contract.id, filled))
+    return questions, unasked

@@ -13,6 +13,9 @@ class BrainIACHeadTrainerParameterNode:
     labelColumn: str = "label"
     taskName: str = "my-task"
     kind: Kind = Kind.auto
+    missingCodes: str = ""
+    covariates: str = ""
+    siteColumn: str = ""
     report: str = ""
     brainExtraction: BrainExtraction = BrainExtraction.auto
     biasField: bool = True

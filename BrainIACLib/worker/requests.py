@@ -70,6 +70,17 @@ class LoadSeries(Request):
 
 
 @dataclass(frozen=True)
+class CompareImages(Request):
+    """Whether two files or folders show the same voxels at the same places; answered by same.
+
+    What cannot be read as one scan is another image.
+    """
+
+    first: Path
+    second: Path
+
+
+@dataclass(frozen=True)
 class PrepareStudy(Request):
     """Read and standardize scans; answered by scans: {name: {warnings, record}}, reused: bool.
 

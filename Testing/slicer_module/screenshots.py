@@ -118,6 +118,25 @@ def pictureStates(scene, out: Path) -> None:
     picture("4-why")
     panel.ui.studySection.setProperty("collapsed", False)
     panel.cards.cards[0].why.click()
+    measured(panel, after[0])
+    panel._parameterNode.saliencyScan = after[0]
+    panel.ui.batchSource.setCurrentPath("D:/cohort/scans")
+    panel.ui.batchOut.setCurrentPath("D:/cohort/results")
+    panel.updatePanel()
+    panel.batchSection._onProgress("112 of 300 scans, 2 failed, about 96 minutes left", 0.373)
+    for name in ("batchBar", "batchStopButton"):
+        getattr(panel.ui, name).setVisible(True)
+    fold(panel, "studySection", "answersSection", "followUpSection")
+    for name in ("volumesSection", "batchSection"):
+        getattr(panel.ui, name).setProperty("collapsed", False)
+    picture("7-volumes-and-folder")
+    fold(panel, "volumesSection", "batchSection")
+    for name in ("mapSection", "tasksSection", "advancedSection"):
+        getattr(panel.ui, name).setProperty("collapsed", False)
+    picture("8-other-sections")
+    fold(panel, "mapSection", "tasksSection", "advancedSection")
+    for name in ("studySection", "answersSection"):
+        getattr(panel.ui, name).setProperty("collapsed", False)
     slicer.util.updateVolumeFromArray(after[0], slicer.util.arrayFromVolume(after[0]) + 1)
     picture("5-stale")
     panel.begin("Analyzing the study").progress("scan 2 of 4, brain extraction", 0.4)
@@ -126,6 +145,35 @@ def pictureStates(scene, out: Path) -> None:
     )
     picture("6-busy")
     panel.cleanup()
+
+
+def fold(panel, *sections: str) -> None:
+    """Collapse sections."""
+    for name in sections:
+        getattr(panel.ui, name).setProperty("collapsed", True)
+
+
+def measured(panel, node) -> None:
+    """Made-up volumes of a scan."""
+    import SimpleITK as sitk
+    from BrainIACBridge.result_nodes import ResultNodes
+
+    from BrainIACLib.structures import LOOSE, STRUCTURES
+
+    volumes = [
+        {
+            "structure": one.name,
+            "title": one.title,
+            "ml": 7.0 * number,
+            "left_ml": 3.4 * number if one.left != one.right else None,
+            "right_ml": 3.6 * number if one.left != one.right else None,
+            "share_of_intracranial": 0.005 * number,
+        }
+        for number, one in enumerate(STRUCTURES[1:], start=1)
+    ]
+    labels = sitk.Image(node.GetImageData().GetDimensions(), sitk.sitkUInt8)
+    found = {"intracranial_ml": 1482.0, "volumes": volumes, "loose": list(LOOSE), "warnings": []}
+    ResultNodes(panel.logic.volumes, panel.logic.contents).storeStructures(labels, node, found)
 
 
 def made_up_study(scene) -> dict:
@@ -176,7 +224,7 @@ def pictureTrainer(folder: Path) -> None:
             vectors.append(random.standard_normal(contract.encoder.embedding_size) + 0.4 * (number % 2))
     write_table(table_of(rows, vectors), folder / "embeddings.npz")
     panel = standins.openPanel("BrainIACHeadTrainer")
-    panel._add(type(panel.logic.cases).addCsv, str(folder / "cases.csv"))
+    panel.casesSection.add(type(panel.logic.cases).addCsv, str(folder / "cases.csv"))
     panel.ui.tableFile.setCurrentPath(str(folder / "embeddings.npz"))
     panel.ui.taskName.setText("tumor-grade")
     panel.updatePanel()

@@ -19,7 +19,7 @@ from BrainIACBridge.optional_packages import OptionalPackage
 from person import button, wait
 from PySide6 import QtCore, QtWidgets
 
-from BrainIACLib.worker.requests import AnalyzeStudy
+from BrainIACLib.worker.requests import AnalyzeStudy, CompareImages
 
 # The menu, as CTK makes it: a child of the browser, with entries, waited for
 
@@ -263,7 +263,7 @@ def test_a_saved_report_puts_its_objects_into_the_database_and_says_so(
 
     def request(request, done, failed, progress):
         asked.append(request)
-        done({"report": str(tmp_path / "report.html"), "objects": objects, "document": {}})
+        done({"same": True, "report": str(tmp_path / "report.html"), "objects": objects, "document": {}})
 
     monkeypatch.setattr(panel.logic.worker, "request", request)
     scene.dialogs.path = str(tmp_path)
@@ -271,8 +271,8 @@ def test_a_saved_report_puts_its_objects_into_the_database_and_says_so(
     for _ in range(2):
         button(panel, "reportButton").click()
     assert offered == ["highdicom"]  # once
-    assert [type(one) for one in asked] == [AnalyzeStudy] * 2
-    assert asked[0].dicom
+    assert [type(one) for one in asked] == [CompareImages, AnalyzeStudy] * 2
+    assert asked[1].dicom
     assert slicer.dicomDatabase.indexed["1.2.9"]
     said = panel.ui.statusLabel.text()
     assert "1 DICOM object" in said

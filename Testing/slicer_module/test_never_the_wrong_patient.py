@@ -14,7 +14,8 @@ from BrainIACBridge.cases import Cases
 from BrainIACBridge.flow import Listener
 from BrainIACBridge.patient_age import ageAt, ageInHeaders, yearsOf
 from BrainIACBridge.results import Results
-from BrainIACBridge.study import Study, identityOf
+from BrainIACBridge.study import Study
+from BrainIACBridge.study_identity import identityOf
 from fake_worker import FakeWorker
 from test_results import prediction
 
@@ -209,7 +210,7 @@ def test_an_answer_about_other_voxels_is_said_to_be_and_renewed_by_one_click(cha
     else:
         slicer.util.updateVolumeFromArray(scan, array.astype(np.float32))
     assert "renamed" in logic.answers.staleness(record)
-    assert logic.answers.main() is None
+    assert logic.answers.main(logic.study.included()) is None
     assert ask(logic, logic.renew, record) is None
     (renewed,) = logic.answers.records()
     assert logic.answers.staleness(renewed) == ""
@@ -307,6 +308,25 @@ def test_loose_volumes_make_up_one_study(scene, oblique):
     nodes = [scene.load(oblique, name) for name in ("a", "b")]
     assert identityOf(nodes[0]) == identityOf(nodes[1])
     assert Study().scans() == nodes
+
+
+def test_another_study_chosen_during_an_analysis_changes_nothing_of_it(place, logic):
+    """The click was about the study that was shown; the tasks after the sequences are asked of it."""
+    scans = [place(f"of {name}", name, "20200101") for name in ("A", "B")]
+    scans[1].SetOrigin(1, 0, 0)
+    head = type("Head", (), {"slots": ("any",), "missing_policy": "refuse"})
+    contracts = {"sequence": logic.contracts()["sequence"], "age": type("Contract", (), {"id": "m", "head": head})}
+    logic.study.scan, answer = scans[0], logic.worker.answer
+
+    def andChooseTheOther(request):
+        logic.study.scan = scans[1]
+        return answer(request)
+
+    logic.worker.answer = andChooseTheOther
+    ask(logic, logic.analyze, contracts, lambda *what: None)
+    assert {record["task"] for record in logic.answers.about(scans[0])} == {"sequence", "age"}
+    assert logic.answers.about(scans[1]) == []
+    assert logic.answers.saliencyOf(scans[0]) is not None
 
 
 def test_clearing_is_undone_with_the_volumes(scene, oblique, logic):
