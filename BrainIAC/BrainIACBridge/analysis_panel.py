@@ -96,8 +96,10 @@ class AnalysisPanel(Panel):
         super().cleanup()
 
     def parametersShown(self):
-        """A scan to begin with; another scene has nothing to be undone."""
+        """A scan to begin with; another scene has nothing to be undone, and a question about the last one is over."""
         self.undo.forget()
+        if self._question is not None:
+            self._question.dialog.reject()
         volumes = self.logic.study.volumes()
         if self._parameterNode.saliencyScan is None and volumes:
             self._parameterNode.saliencyScan = volumes[0]
@@ -131,7 +133,7 @@ class AnalysisPanel(Panel):
         self.answersSection.update()
         self.preparation.update(parameters, obstacle)
         self.volumesSection.update(parameters, obstacle)
-        self.batchSection.update(parameters, contracts, "" if complete else _("Click Set up first."))
+        self.batchSection.update(parameters, self.logic.contracts(), "" if complete else _("Click Set up first."))
         ui.forgetButton.setEnabled(self.logic.worker.running and not busy)
         for name in ("progressBar", "cancelButton"):
             getattr(ui, name).setVisible(busy)
@@ -179,8 +181,9 @@ class AnalysisPanel(Panel):
             analyze()
 
     def analyzeStudyOf(self, scan):
-        """The study of a scan, as chosen in the data tree or in the DICOM database."""
+        """The study of a scan, and no other, as chosen in the data tree or in the DICOM database."""
         self._parameterNode.studyScan = scan
+        self._parameterNode.combineStudies = False
         self.updatePanel()
         if self.ui.analyzeButton.property("enabled"):
             self.onAnalyze()

@@ -43,7 +43,7 @@ class BatchSection:
 
         Parameters
         ----------
-        contracts : task -> contract of the model to use.
+        contracts : task -> contract; the batch takes the first model of a task, whichever is chosen for a study.
         obstacle : why nothing can run, or "".
         """
         self._parameters, self._obstacle = parameters, obstacle
@@ -134,10 +134,11 @@ class BatchSection:
         box.setChecked(task == SEQUENCE_TASK)
         box.setObjectName(task + "BatchBox")
         (slot,) = contract.head.slots
-        box.setToolTip(
+        tip = (
             _("For every scan.")
             if slot == "any"
             else _("Made for {slot} scans: answers about others are marked as doubtful.").format(slot=slot)
         )
+        box.setToolTip(tip + "\n" + _("Model: {title}").format(title=contract.title))
         self._ui.batchTasksBox.layout().addWidget(box)
         return box

@@ -151,5 +151,6 @@ def test_the_study_chosen_in_the_data_tree_is_analyzed(panel, scene, oblique, mo
     hierarchy.CreateItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "A"), scan)
     asked = []
     monkeypatch.setattr(panel.logic, "analyze", lambda *unused: asked.append(panel.logic.study.included()))
+    panel._parameterNode.combineStudies = True  # ticked for other scans before
     panel.analyzeStudyOf(scan)
     assert asked == [[scan]]
