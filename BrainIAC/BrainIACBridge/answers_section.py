@@ -1,4 +1,4 @@
-"""The part of the panel below the cards: all answers as a table, a plot, files; forget them."""
+"""The part of the panel about all answers: a table, a plot, files; forget them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class AnswersSection:
         ):
             getattr(ui, name).clicked.connect(lambda *unused, act=act: act())
 
-    def update(self):
-        """Show the answers as they are now; the cards are up to date."""
+    def update(self, hasScans):
+        """Show the answers as they are now; the cards are up to date. Without scans there is nothing to be said."""
         results = self._answers.results(create=False)
         shown = (results.node, results.node.GetMTime()) if results else (None, 0)
         if shown != self._shown:
@@ -42,6 +42,8 @@ class AnswersSection:
             self._ui.resultTableView.setMRMLTableNode(shown[0])
         records = results.records() if results else []
         self._ui.answersHintLabel.setVisible(not self._cards.records)
+        self._ui.answersSection.setVisible(bool(self._cards.records) or hasScans)
+        self._ui.tableSection.setVisible(bool(records))
         self._ui.plotButton.setEnabled(any(record["probabilities"] for record in records))
         for button in (self._ui.copyButton, self._ui.exportButton, self._ui.clearButton):
             button.setEnabled(bool(records))

@@ -44,9 +44,15 @@ class CardsSection:
         self.cards = []
         self.records = []  # one a card, in the same order
 
-    def update(self, obstacle):
-        """Show the answers as they are now."""
-        self.records = self._ordered()
+    def update(self, obstacle, shown):
+        """Show the answers as they are now; the table of scans tells their sequences, so that one of them is enough.
+
+        Parameters
+        ----------
+        obstacle : why nothing can run, or "".
+        shown : the scan whose sequence has a card, None for all; answers that are not current have theirs always.
+        """
+        self.records = [record for record in self._ordered() if self._hasCard(record, shown)]
         while len(self.cards) < len(self.records):
             self._add(len(self.cards))
         age, _typed = self._logic.study.age()
@@ -74,6 +80,12 @@ class CardsSection:
             if any(node is None or node in scans for node in results.scansOf(record).values())
         ]
         return sorted(records, key=lambda record: record["task"] == SEQUENCE_TASK)
+
+    def _hasCard(self, record, shown):
+        if record["task"] != SEQUENCE_TASK or shown is None:
+            return True
+        (node,) = self._logic.answers.results(create=False).scansOf(record).values()
+        return node is shown or bool(self._logic.answers.staleness(record))
 
     def _face(self, record, age, obstacle):
         scans = self._logic.answers.results(create=False).scansOf(record)

@@ -16,7 +16,7 @@ def answerInWords(record):
         *_uncertainty(record),
         *examined(record.get("trust", {})),
         _("Valid for: {range}").format(range=record["valid_range"]),
-        _("Computed on: {device} ({note})").format(device=record["provenance"]["device"], note=record["note"]),
+        _("Computed on: {device}").format(device=record["provenance"]["device"]) + _inBrackets(record["note"]),
     ]
     return "\n".join(lines)
 
@@ -42,6 +42,10 @@ def _uncertainty(record):
         ordered = sorted(record["probabilities"].items(), key=lambda item: -item[1])
         yield _("Probabilities: {list}").format(list=", ".join(f"{name} {value:.2f}" for name, value in ordered))
     yield from stated(record.get("trust", {}))  # scenes of earlier versions have none
+
+
+def _inBrackets(note):
+    return f" ({note})" if note else ""
 
 
 def _short(value):

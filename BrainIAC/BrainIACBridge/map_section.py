@@ -8,6 +8,19 @@ from slicer.i18n import tr as _
 
 from BrainIACBridge.task_buttons import answerTitle
 
+SHOWN_WITH_A_MAP = (
+    "showSaliency",
+    "showLegend",
+    "opacityLabel",
+    "opacity",
+    "thresholdLabel",
+    "threshold",
+    "colorMapLabel",
+    "colorMap",
+    "maximumButton",
+    "segmentButton",
+)
+
 
 class MapSection:
     """Keeps the widgets in step with the map of the chosen scan.
@@ -22,7 +35,7 @@ class MapSection:
 
     def __init__(self, ui, logic, explain, examine, say):
         self._ui, self._logic, self._say = ui, logic, say
-        self._spots, self._listed = [], None
+        self._spots, self._listed = [], ()  # () is like no list
         self._parameters = None
         ui.explainButton.clicked.connect(lambda *unused: explain(self._record(), self._parameters.saliencyScan))
         ui.examineButton.clicked.connect(lambda *unused: examine(self._record(), self._parameters.saliencyScan))
@@ -48,16 +61,8 @@ class MapSection:
             getattr(self._ui, name).setEnabled(not reason)
             getattr(self._ui, name).setToolTip(reason or tip)
         saliency = self.apply(parameters)
-        for name in (
-            "showSaliency",
-            "showLegend",
-            "maximumButton",
-            "segmentButton",
-            "opacity",
-            "threshold",
-            "colorMap",
-        ):
-            getattr(self._ui, name).setEnabled(saliency is not None)
+        for name in SHOWN_WITH_A_MAP:
+            getattr(self._ui, name).setVisible(saliency is not None)
         explained = self._logic.answers.explained(scan) if saliency is not None else None
         self._ui.mapLabel.setText(
             _("There is no map of this scan.")

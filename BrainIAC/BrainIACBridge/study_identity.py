@@ -23,9 +23,13 @@ class StudyIdentity:
     @property
     def title(self):
         """For the panel."""
-        return ", ".join(part for part in (self.patient, _dated(self.date)) if part) or _(
-            "Scans without patient or date"
-        )
+        return ", ".join(part for part in (self.patient, self.day) if part) or _("Scans without patient or date")
+
+    @property
+    def day(self):
+        """20260131 as 2026-01-31; other texts as they are."""
+        date = self.date
+        return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date
 
 
 def identityOf(node):
@@ -50,8 +54,3 @@ def _known(hierarchy, item):
     if not item:
         return ""
     return hierarchy.GetItemUID(item, "DICOM") or f"item {item}"
-
-
-def _dated(date):
-    """20260131 as 2026-01-31; other texts as they are."""
-    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date

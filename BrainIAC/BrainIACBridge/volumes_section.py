@@ -73,7 +73,7 @@ class VolumesSection:
                 view.SetLabelVolumeID(None)
 
     def _copy(self):
-        header = (_("Structure"), "ml", _("Left"), _("Right"), "%")
+        header = (_("Structure"), "ml", _("Left"), _("Right"), _("% of ICV"))
         qt.QApplication.clipboard().setText("\n".join("\t".join(row) for row in [header, *self._rows]) + "\n")
 
 
@@ -93,5 +93,5 @@ def _inWords(scan, found):
         return _("No scan is chosen.")
     if found is None:
         return _("{name} is not measured yet.").format(name=scan.GetName())
-    lines = [_("{name}. * do not rely on it alone.").format(name=scan.GetName())]
+    lines = [scan.GetName(), _("* measured only roughly: do not rely on it")]
     return "\n".join([*lines, *(_("Warning: {text}").format(text=warning) for warning in found["warnings"])])
