@@ -175,13 +175,13 @@ def _age_range(head: "TrainedHead") -> tuple[float, float] | None:
 
 def _card(head: "TrainedHead", contract: ModelContract) -> str:
     lines = [model_card(contract), "## What it is worth", ""]
-    lines += ["Nobody stood on both sides of a fold. Intervals are 95 %, by resampling patients.", ""]
+    lines += ["No patient was both fitted on and answered. Intervals are 95 %, by resampling patients.", ""]
     for section in sections(head.report):
         lines += [f"### {section.title}", "", *(f"- {line}" for line in section.lines), ""]
     lines += [
         "## What it cannot do",
         "",
         "It was judged on the cohort that it was trained on, by cross-validation: another scanner, site or population "
-        "may give other figures. Nobody but its user has looked at it. **Research use only.**",
+        "may give other figures. It was reviewed by no one but its user. **Research use only.**",
     ]
     return "\n".join(lines) + "\n"
