@@ -8,12 +8,11 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from BrainIACBridge import settings
 from BrainIACBridge.analysis import Analysis
-from BrainIACBridge.choices import forgetWayThatIsNotHere
 from BrainIACBridge.contents import Contents
 from BrainIACBridge.flow import Ask, Listener, follow
 from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.parameters import BrainIACParameterNode
-from BrainIACBridge.preprocessing_options import optionsOf
+from BrainIACBridge.preprocessing_options import forgetWayThatIsNotHere, optionsOf
 from BrainIACBridge.result_nodes import ResultNodes
 from BrainIACBridge.saliency_map import SaliencyMap
 from BrainIACBridge.scene_answers import SceneAnswers

@@ -20,6 +20,8 @@ from BrainIACBridge.settings import DeviceChoice
 class TrainerPanel(Panel):
     """The widget without its life cycle, which is ``Panel``'s."""
 
+    preprocessingHint = _("Answers of the new head need the same choice.")
+
     def newLogic(self):
         """The logic of the module."""
         return BrainIACHeadTrainerLogic()

@@ -24,6 +24,7 @@ from Training.starter.anatomy.real_scans import (
     volume_loss,
 )
 from Training.starter.anatomy.rendering import render
+from Training.starter.averaging import move_average
 
 DICE_SMOOTHING = 20.0  # voxels
 STEPS_BETWEEN_CHECKPOINTS = 200
@@ -105,10 +106,7 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path, real: RealScans = 
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        keep = min(recipe.averaging, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, value in zip(average.parameters(), net.parameters(), strict=True):
-                mean.lerp_(value, 1 - keep)
+        move_average(average, net, step, recipe.averaging)
         losses.append(float(loss.detach()))
         if (step + 1) % STEPS_BETWEEN_CHECKPOINTS == 0 or step + 1 == recipe.steps:
             lately = np.mean(losses[-STEPS_BETWEEN_CHECKPOINTS:])
