@@ -422,12 +422,12 @@ def test_an_error_that_is_not_about_memory_is_not_repeated_on_the_cpu(tmp_path, 
 # Same answer everywhere
 
 
-def test_a_volume_that_was_edited_is_not_its_files_and_rounding_is_no_edit(tmp_path):
-    image = sitk.GetImageFromArray(np.random.default_rng(0).normal(500, 100, (6, 7, 8)).astype(np.float32))
+def test_a_volume_that_was_edited_is_not_its_files_and_rounding_is_no_edit(head, tmp_path):
+    image = sitk.ReadImage(head, sitk.sitkFloat32)
     rounded, moved, edited = (sitk.Image(image) for _ in range(3))
     rounded = rounded * (1 + 1e-7)
-    moved.SetOrigin((0.5, 0, 0))
-    edited[3, 3, 3] = 501.0 + edited[3, 3, 3]
+    moved.SetOrigin((-79.5, -90.0, -70.0))
+    edited[20, 20, 20] = 5.0 + edited[20, 20, 20]
     for name, one in {"file": image, "rounded": rounded, "moved": moved, "edited": edited}.items():
         sitk.WriteImage(one, str(tmp_path / f"{name}.mha"))
     (tmp_path / "letter.mha").write_text("Dear colleague,")
