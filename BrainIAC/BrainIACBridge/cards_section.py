@@ -7,7 +7,7 @@ import dataclasses
 from slicer.i18n import tr as _
 
 from BrainIACBridge.card import Card
-from BrainIACBridge.in_words import answerInWords
+from BrainIACBridge.in_words import answerInWords, driversInShort
 from BrainIACBridge.task_buttons import answerTitle
 from BrainIACBridge.trust_light import Light, lightOf
 from BrainIACLib.answers import SEQUENCE_TASK
@@ -96,7 +96,7 @@ class CardsSection:
             for slot, node in scans.items()
         ]
         gap = age_gap_of(record, age)
-        drivers = record.get("trust", {}).get("drivers", {}).get("meaning", "")
+        drivers = driversInShort(record)
         return Face(
             title=answerTitle(record["task"]),
             scans=", ".join(names),

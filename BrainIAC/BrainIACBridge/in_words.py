@@ -7,6 +7,8 @@ from slicer.i18n import tr as _
 from BrainIACBridge.task_buttons import answerTitle
 from BrainIACLib.trust.words import examined, stated
 
+MOST_DRIVERS = 2  # on a card
+
 
 def answerInWords(record):
     """For which scan, what, with which warnings, how sure, valid for whom, computed where."""
@@ -19,6 +21,19 @@ def answerInWords(record):
         _("Computed on: {device}").format(device=record["provenance"]["device"]) + _inBrackets(record["note"]),
     ]
     return "\n".join(lines)
+
+
+def driversInShort(record):
+    """The volumes that move an answer most, for its card; "" where the model states none. The rest stands behind it."""
+    parts = record.get("trust", {}).get("drivers", {}).get("parts", [])
+    named = [
+        _("{what} {percent:.2g}% of the intracranial volume (usual {usual:.2g}%)").format(
+            what=part["what"], percent=part["percent"], usual=part["usual_percent"]
+        )
+        for part in parts
+        if part.get("percent") is not None
+    ]
+    return _("Mostly: {list}").format(list="; ".join(named[:MOST_DRIVERS])) if named else ""
 
 
 def stepsInWords(steps):

@@ -52,7 +52,7 @@ class MapSection:
         answers = [
             one for one in (self._logic.answers.about(scan) if scan else []) if not self._logic.answers.staleness(one)
         ]
-        self._showAnswers(answers)
+        self._showAnswers(answers, self._logic.answers.explained(scan) if scan is not None else None)
         reason = obstacle or ("" if answers else _("There is no answer about this scan yet."))
         for name, tip in (
             ("explainButton", _("Marks the voxels that the answer depends on most.")),
@@ -82,12 +82,14 @@ class MapSection:
         self._logic.map.apply(parameters, saliency, scan)
         return saliency
 
-    def _showAnswers(self, answers):
+    def _showAnswers(self, answers, explained):
         combo, ids = self._ui.explainTask, [answer["id"] for answer in answers]
         if ids != [combo.itemData(index) for index in range(combo.property("count"))]:
             combo.clear()
             for answer in answers:
                 combo.addItem(f"{answerTitle(answer['task'])}: {answer['label']}", answer["id"])
+            shown = [index for index, one in enumerate(answers) if (one["task"], one["label"]) == explained]
+            combo.setCurrentIndex(shown[0] if shown else 0)
 
     def _record(self):
         chosen = self._ui.explainTask.property("currentData")

@@ -40,6 +40,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
     def _setCollapsed(self, collapsed):
         self._collapsed = collapsed
+        self.setMinimumHeight(26 if collapsed else 0)
         self.setMaximumHeight(26 if collapsed else 16777215)
         self.updateGeometry()
 
