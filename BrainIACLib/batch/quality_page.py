@@ -20,8 +20,8 @@ import numpy as np
 import BrainIACLib
 from BrainIACLib.batch.cases import BatchCase
 from BrainIACLib.batch.layout import Names
+from BrainIACLib.batch.ledger import DONE, FAILED
 from BrainIACLib.batch.site_check import check_sites
-from BrainIACLib.batch.work import DONE, FAILED
 from BrainIACLib.publishing import write_text
 
 if typing.TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _case(out: Path, row: dict[str, Any], columns: list[str], pictured: bool) ->
         "named": row.get("sequence") or "",
         "found": row.get("found_sequence") or "",
         "warnings": row.get("warnings") or "",
-        "folder": case.folder,
+        "page": f"{case.folder}/report.html" if row.get("slots") else f"{case.folder}/",
         "q": [None if row.get(name) is None else round(row[name], 4) for name in columns],
         "picture": picture,
     }

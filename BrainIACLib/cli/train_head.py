@@ -36,7 +36,13 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         action="append",
         default=[],
         metavar="CSV",
-        help="more columns, joined by 'scan' or 'patient'; repeatable (such as decisions.csv of a batch)",
+        help="more columns, joined by 'scan' or 'patient'; repeatable",
+    )
+    train.add_argument(
+        "--decisions",
+        type=Path,
+        metavar="CSV",
+        help="decisions.csv of a batch's quality page: scans that were rejected there are left out",
     )
     train.add_argument(
         "--kind",
@@ -108,12 +114,17 @@ def _names(text: str | None) -> tuple[str, ...]:
 def _train(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.store import user_folders
     from BrainIACLib.embeddings.files import read_table
+    from BrainIACLib.head_training.decisions import accepted_rows
     from BrainIACLib.head_training.labels import with_labels
     from BrainIACLib.head_training.report import report_to_json
     from BrainIACLib.head_training.training import train_head
     from BrainIACLib.reports.head_page import head_page
 
     table = read_table(options.embeddings)
+    if options.decisions is not None:
+        before, table = len(table), accepted_rows(table, options.decisions)
+        if not options.json:
+            print(f"{before - len(table)} of {before} scans are left out: they were rejected.")
     for labels in options.labels:
         table = with_labels(table, labels)
     with ProgressBar("training") as bar:
