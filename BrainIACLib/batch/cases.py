@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from BrainIACLib.errors import ManifestError
-from BrainIACLib.manifests import Row, bids_scans, check_rows, is_bids, read_manifest, refuse_problems
+from BrainIACLib.manifests import Row, bids_scans, is_bids, read_manifest
 from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, suffix
 from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
 
@@ -70,8 +70,7 @@ def cases_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
         return [
             BatchCase(_without_end(row.facts["scan"]), str(row.path), row.facts) for row in bids_scans(source, labels)
         ]
-    rows = list(_rows_of_folder(source)) if source.is_dir() else read_manifest(source)
-    _check(source, rows)
+    rows = _some(source, _rows_of_folder(source)) if source.is_dir() else read_manifest(source)
     return [BatchCase(_id(row.facts), os.path.abspath(row.path), row.facts) for row in rows]
 
 
@@ -88,8 +87,7 @@ def studies_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
     if source.is_dir() and (is_bids(source) or labels):
         rows = bids_scans(source, labels)
     else:
-        rows = list(_rows_directly_in(source)) if source.is_dir() else read_manifest(source)
-        _check(source, rows)
+        rows = _some(source, _rows_directly_in(source)) if source.is_dir() else read_manifest(source)
     groups: dict[tuple[str, str], list[Row]] = {}
     for number, row in enumerate(rows):
         patient = row.facts.get("patient", "")
@@ -111,12 +109,13 @@ def _study(rows: list[Row]) -> BatchCase:
     return BatchCase(case_id, first, facts, tuple(others))
 
 
-def _check(source: Path, rows: list[Row]) -> None:
+def _some(source: Path, found: Iterator[Row]) -> list[Row]:
+    rows = list(found)
     if not rows:
         raise ManifestError(
             f"'{source}' holds no scan: no NIfTI, NRRD or MetaImage file, and no folder of DICOM files."
         )
-    refuse_problems(source, check_rows(rows))
+    return rows
 
 
 def _rows_directly_in(folder: Path) -> Iterator[Row]:

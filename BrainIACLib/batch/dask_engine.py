@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from BrainIACLib.batch.work import BUSY, FAILED, Outcome, Work
+from BrainIACLib.batch.ledger import FAILED
+from BrainIACLib.batch.work import BUSY, Outcome, Work
 from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence
 
 AHEAD = 3  # cases a thread of a worker that are on their way

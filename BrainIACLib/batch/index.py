@@ -86,14 +86,17 @@ def write_embeddings(out: Path, index: "pyarrow.Table") -> int:
 
     Of a study these are the scans that were used.
     """
+    import pyarrow.compute
+
     rejected = rejected_in(out / DECISIONS) if (out / DECISIONS).is_file() else set()
     rows: list[dict[str, str]] = []
     vectors = []
-    for row in index.select([name for name in index.column_names if name != "failure"]).to_pylist():
-        if row["status"] != DONE or row["scan"] in rejected or len(rows) >= MOST_EMBEDDINGS:
+    done = index.filter(pyarrow.compute.equal(index["status"], DONE)).drop_columns(["failure"])
+    for row in done.slice(0, MOST_EMBEDDINGS + len(rejected)).to_pylist():
+        if row["scan"] in rejected or len(rows) >= MOST_EMBEDDINGS:
             continue
         texts = {name: "" if value is None else str(value) for name, value in row.items() if name not in OWN}
-        for facts in _embedded(row):
+        for facts in embedded_scans(row):
             try:
                 vectors.append(np.load(out / facts.pop("file"), allow_pickle=False))
             except (OSError, ValueError):  # taken away since
@@ -104,17 +107,20 @@ def write_embeddings(out: Path, index: "pyarrow.Table") -> int:
     return len(rows)
 
 
-def _embedded(row: dict[str, Any]) -> list[dict[str, str]]:
+def embedded_scans(row: dict[str, Any]) -> list[dict[str, str]]:
     """The file of each embedding of a row of the index, and what is known of this scan alone."""
     if row.get("embedded"):
-        return [{STUDY: row["scan"], **facts} for facts in json.loads(row["embedded"])]
+        return [{STUDY: row.get("scan", ""), **facts} for facts in json.loads(row["embedded"])]
     case = BatchCase(row["id"], row["path"], {})
     return [{"file": f"{case.folder}/{Names(case).embedding}", "sha256": row.get("identity") or ""}]
 
 
 def write_failures(out: Path, index: "pyarrow.Table") -> int:
     """``failures.csv``: which scans have no results, and why; how many."""
-    rows = [row for row in index.select(["scan", "path", "failure", "status"]).to_pylist() if row["status"] == FAILED]
+    import pyarrow.compute
+
+    failed = index.filter(pyarrow.compute.equal(index["status"], FAILED))
+    rows = failed.select(["scan", "path", "failure"]).to_pylist()
     if not rows:
         (out / FAILURES).unlink(missing_ok=True)
         return 0

@@ -88,10 +88,15 @@ def _batch(options: argparse.Namespace) -> int:
     return run_batch(options, options.source, options.out, options.participant_label)
 
 
-def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list[str]) -> int:
-    """Begin or continue a batch; the exit status."""
+def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list[str], grouped: bool = True) -> int:
+    """Begin or continue a batch; the exit status.
+
+    Parameters
+    ----------
+    grouped : bring tables and page up to date at the end.
+    """
     from BrainIACLib.batch.cases import cases_of, studies_of
-    from BrainIACLib.batch.index import tell_manifest, update_index
+    from BrainIACLib.batch.index import fold, tell_manifest, update_index
     from BrainIACLib.batch.layout import begin_dataset
     from BrainIACLib.batch.settings import Settings
     from BrainIACLib.batch.work import Work, begin
@@ -123,9 +128,13 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
         progress.known(len(cases) - len(fresh))
         numbers = itertools.chain(fresh.tolist(), map(progress.again, work.changed(work.others(fresh))))
         _answer(options, work, run, numbers, progress.told)
-    update_index(out)
-    tell_manifest(out, work.table)
-    group(out)
+    if grouped:
+        update_index(out)
+        tell_manifest(out, work.table)
+        group(out)
+    else:
+        work.ledger.close()
+        fold(out)
     failed, left = work.counts()
     return 1 if failed or left else 0
 

@@ -228,7 +228,9 @@ def test_the_bids_app_takes_a_data_set_and_labels(tmp_path, capsys, batch):
     assert run() == 0
     assert [path.name for path in out.glob("sub-*")] == ["sub-02"]
     assert (out / "sub-02/anat/sub-02_space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz").is_file()
+    assert not (out / "report.html").exists()
     assert main([str(tmp_path / "ds"), str(out), "group"]) == 0
+    assert (out / "report.html").is_file()
     capsys.readouterr()
     assert main([str(tmp_path / "ds"), str(out), "participant", "--participant-label", "03", *options]) == 1
     assert "holds no T1w, T2w or FLAIR image of sub-03" in capsys.readouterr().err
