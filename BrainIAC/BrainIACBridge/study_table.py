@@ -36,7 +36,7 @@ class StudyTable:
         widget.cellClicked.connect(lambda row, column: onShown(self._nodes[row]))
 
     def update(self, shown):
-        """Show the scans of the study as they are now; the row of the scan that is ``shown`` becomes the current one."""
+        """Show the scans of the study as they are now; the row of the scan that is ``shown`` becomes current."""
         nodes = self._study.scans()
         if nodes != self._nodes:
             self._nodes = nodes
