@@ -23,7 +23,7 @@ import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library" / "studies"))
 from fabricated_study import FLAIR, LOCALIZER, MPRAGE, MPRAGE_CE, TSE_T2, FabricatedStudy, read, secondary_capture
-from headers import PROTOCOLS, header_of, public_rows
+from headers import PROTOCOLS, fresh_rows, header_of, is_named_right, public_rows
 
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.studies.analysis import StudyOptions, analyze_open_study
@@ -35,17 +35,20 @@ from BrainIACLib.studies.report import report_page
 
 PD = {**TSE_T2, "EchoTime": 15}
 SAMPLES = 10
+PARTS = ("rules", "fresh", "enhancement", "study", "node")
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of real scans (MANIFEST.csv)")
-    parser.add_argument("--part", choices=("rules", "enhancement", "study", "node"), action="append")
+    parser.add_argument("--part", choices=PARTS, action="append")
     options = parser.parse_args()
-    parts = options.part or ("rules", "enhancement", "study", "node")
+    parts = options.part or PARTS
     if "rules" in parts:
         rules()
+    if "fresh" in parts:
+        fresh()
     if "enhancement" in parts:
         enhancement(options.data)
     with tempfile.TemporaryDirectory() as folder:
@@ -182,6 +185,23 @@ def rules() -> None:
     for kind in sorted({kind for kind, _ in (*real, *oracle)}):
         cells = [f"{count[kind, True]} of {count[kind, True] + count[kind, False]}" for count in (real, oracle)]
         print(f"| {kind} | {cells[0]} | {cells[1]} |")
+
+
+def fresh() -> None:
+    """Headers that the rules were not made with, kind by kind, and what is missed."""
+    for which in ("first", "second"):
+        counts, missed = Counter(), []
+        with tempfile.TemporaryDirectory() as folder:
+            for row in fresh_rows(which):
+                right = is_named_right(row, Path(folder))
+                counts[row["kind"], right] += 1
+                missed += [] if right else [f"{row['source'].split('/')[-1]} {row['series']} ({row['kind']})"]
+        print(f"\n| kind, {which} set | named right |\n|---|---|")
+        for kind in sorted({kind for kind, _ in counts}):
+            print(f"| {kind} | {counts[kind, True]} of {counts[kind, True] + counts[kind, False]} |")
+        total = sum(counts.values())
+        print(f"| all | {total - len(missed)} of {total} |")
+        print("\n".join(["", "Missed:", *missed]))
 
 
 def enhancement(data: Path) -> None:
