@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library" / "studie
 from fabricated_study import FLAIR, LOCALIZER, MPRAGE, MPRAGE_CE, TSE_T2, FabricatedStudy, read, secondary_capture
 from headers import PROTOCOLS, fresh_rows, header_of, is_named_right, public_rows
 
+from BrainIACLib.predictions import Prediction
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.registration import Motion, register_to_template
 from BrainIACLib.preprocessing.template import icbm152
@@ -39,7 +40,7 @@ from BrainIACLib.studies.report import report_page
 
 PD = {**TSE_T2, "EchoTime": 15}
 SAMPLES = 10
-PARTS = ("rules", "fresh", "enhancement", "poses", "study", "node")
+PARTS = ("rules", "fresh", "enhancement", "poses", "many", "study", "node")
 
 
 def main() -> None:
@@ -62,6 +63,8 @@ def main() -> None:
             twelve_series(twelve(Path(folder, "twelve"), options.data))
         if "node" in parts:
             node(Path(folder))
+        if "many" in parts:
+            many(Path(folder))
 
 
 def twelve(folder: Path, data: Path) -> Path:
@@ -94,13 +97,17 @@ def twelve_series(folder: Path) -> None:
         paged = time.perf_counter() - page_started
         objects = objects_seconds(analyzed)
         processor = time.process_time()
-        single = sum(single_run(folder, analyzed.found[key].dicom.uid) for key in analyzed.scans)
+        runs = {key: single_run(folder, analyzed.found[key].dicom.uid) for key in analyzed.scans}
         single_processor = time.process_time() - processor
     document = analyzed.document
+    single = sum(seconds for seconds, _ in runs.values())
+    rows = {row.key: row for row in document.series}
+    changed = [key for key, (_, answer) in runs.items() if rows[key].image_class != answer.label]
+    moved = max(abs(rows[key].image_confidence - answer.confidence) for key, (_, answer) in runs.items())
     slowest = max(document.series, key=lambda row: row.seconds)
     peak = process_resources.getrusage(process_resources.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\n| twelve series, {len(analyzed.scans)} usable | |\n|---|---|")
-    rows = {
+    table = {
         "whole, wall and processor": f"{whole:.1f} s, {whole_processor:.1f} s",
         "reading all headers": f"{opened:.1f} s",
         **{f"step: {name}": f"{seconds:.1f} s" for name, seconds in document.seconds.items()},
@@ -109,9 +116,10 @@ def twelve_series(folder: Path) -> None:
         "DICOM objects": objects,
         "sum of single runs, wall and processor": f"{single:.1f} s, {single_processor:.1f} s",
         "study over the sum, processor": f"{whole_processor / single_processor:.2f}",
+        "answers that differ from the single run": f"{len(changed)} of {len(runs)}; probability by up to {moved:.4f}",
         "peak memory of the process": f"{peak:.2f} GiB",
     }
-    for name, value in rows.items():
+    for name, value in table.items():
         print(f"| {name} | {value} |")
 
 
@@ -129,8 +137,9 @@ def objects_seconds(analyzed) -> str:
     return f"{wall:.1f} s wall, {processor:.1f} s processor, {len(made.objects)} objects, {size:.0f} MB"
 
 
-def single_run(folder: Path, uid: str) -> float:
-    """One series alone, from the folder to its map, with the models loaded anew as a process of its own would."""
+def single_run(folder: Path, uid: str) -> tuple[float, Prediction]:
+    """One series alone, from the folder to its map, with the models loaded anew as a process of its own would: wall
+    time and answer."""
     from BrainIACLib.scans import read_scan
 
     started = time.perf_counter()
@@ -138,7 +147,24 @@ def single_run(folder: Path, uid: str) -> float:
     predictor.set_study({"one": read_scan(folder, series_uid=uid)})
     answer = predictor.predict("sequence", "one")
     predictor.explain("sequence", "one", answer.label, SAMPLES)
-    return time.perf_counter() - started
+    return time.perf_counter() - started, answer
+
+
+def many(folder: Path) -> None:
+    """A folder of 3,000 files of which ten are MR: half of the others are CT in DICOM, half are no DICOM at all."""
+    study = FabricatedStudy(folder / "many")
+    blob = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 900, (10, 64, 64)).astype(np.uint16))
+    study.add(blob, MPRAGE)
+    study.add(sitk.GetImageFromArray(np.zeros((1495, 16, 16), np.uint16)), {"Modality": "CT"})
+    for number in range(1495):
+        (study.folder / f"{number:04d}.jpg").write_bytes(bytes(100_000))
+    started, processor = time.perf_counter(), time.process_time()
+    with open_study([study.folder]) as found:
+        aside = sum(bool(row.set_aside) for row in found.series)
+    wall, processor = time.perf_counter() - started, time.process_time() - processor
+    print("\n| 3,000 files of which ten are MR | |\n|---|---|")
+    print(f"| sorting them | {wall:.1f} s wall, {processor:.1f} s processor |")
+    print(f"| series, of which set aside | {len(found.series)}, {aside} |")
 
 
 def node(folder: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -265,12 +264,10 @@ def test_ten_images_among_three_thousand_files_are_found_without_reading_the_oth
     monkeypatch.setattr(
         pydicom, "dcmread", lambda file, *args, **more: read.append(str(file)) or original(file, *args, **more)
     )
-    started = time.process_time()
     with open_study([study.folder]) as opened:
         assert [row.key for row in opened.series] == ["1"]
         assert any("300 other files" in note for note in opened.notes)
     assert not [file for file in read if file.endswith(".bin")]
-    assert time.process_time() - started < 60
 
 
 def test_two_studies_without_mr_are_one_sentence(tmp_path):

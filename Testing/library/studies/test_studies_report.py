@@ -57,6 +57,21 @@ def test_text_from_headers_cannot_become_markup(analyzed):
     assert "&lt;script&gt;" in page
 
 
+def test_why_a_task_has_no_answer_stands_before_the_doubts_and_apart_from_the_notes(analyzed):
+    findings = (Finding("look here"), Finding("3 other files", (), "note"))
+    document = dataclasses.replace(analyzed.document, findings=findings, not_answered={"age": "it cannot be"})
+    page = report_page(dataclasses.replace(analyzed, document=document))
+    places = [page.index(f">{text}<") for text in ("Not answered", "Check these", "Notes")]
+    assert places == sorted(places)
+    assert places[0] < page.index("it cannot be") < places[1] < page.index("look here") < places[2]
+    assert places[2] < page.index("3 other files")
+
+
+def test_the_first_columns_say_what_a_series_is_and_what_was_done_with_it(analyzed):
+    columns = re.findall(r'<th scope="col">([^<]+)</th>', report_page(analyzed))
+    assert columns[:3] == ["Series", "Taken for", "What was done"]
+
+
 class _Outline(html.parser.HTMLParser):
     def __init__(self, page: str):
         super().__init__()
