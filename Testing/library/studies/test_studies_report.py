@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import html.parser
 import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from fabricated_study import IDENTITY_WORDS
@@ -123,6 +125,25 @@ def test_the_report_of_another_study_is_never_replaced(analyzed, tmp_path):
         write_report(other, tmp_path)
     assert (tmp_path / "report.html").read_bytes() == before
     write_report(analyzed, tmp_path)
+
+
+def test_on_a_full_disk_there_is_one_sentence_and_the_old_report_stays(analyzed, tmp_path, monkeypatch):
+    write_report(analyzed, tmp_path / "report")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "report").iterdir()}
+    write = Path.write_text
+    written = []
+
+    def full(path, *content, **more):
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        return write(path, *content, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises(BrainIACError, match="No space left on device"):
+            write_report(analyzed, tmp_path / "report", {"report.dcm": b"new"})
+    assert {file.name: file.read_bytes() for file in (tmp_path / "report").iterdir()} == before
 
 
 def test_the_identity_is_there_when_it_is_asked_for(analyzed):
