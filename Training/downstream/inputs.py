@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.errors import TrainingError
 from BrainIACLib.models.inference import prepare_for_inference
-from BrainIACLib.preprocessing.intensity import normalise
+from BrainIACLib.preprocessing.intensity import normalise, resize
 from Training.data.cache import Cache
 from Training.downstream.network import masked_mean
 from Training.downstream.perturbations import Perturbation
 
 SCANS_AT_ONCE = 32
+VOXELS_AT_ONCE = 4_000_000  # of inputs, where that is less: a U-Net keeps a hundred numbers of each
 
 
 class VolumeInputs:
     """Arguments of ``StudyNet`` for some studies, read from the cache and normalised as the encoder's contract says.
 
-    A cache of finer volumes than the contract's is averaged to its size, so that encoders of several sizes share one.
+    A cache of finer volumes than the contract's is brought to its size as it says, so that encoders of several sizes
+    share one.
 
     Parameters
     ----------
@@ -52,11 +54,22 @@ class VolumeInputs:
 
     def scans(self, rows: np.ndarray) -> Tensor:
         """Rows of the cache as the encoder's input, float32 (B, 1, X, Y, Z)."""
-        raw = self._cache.batch(rows).to(self._device).float() / 255
+        if self._resize is not None:  # one by one: a batch at the resolution of the scanner takes gigabytes
+            return torch.cat([self._made(self._cache.batch([row])) for row in rows])
+        return self._made(self._cache.batch(rows))
+
+    @property
+    def at_once(self) -> int:
+        """How many scans a frozen encoder is given at a time."""
+        return min(SCANS_AT_ONCE, max(1, VOXELS_AT_ONCE // math.prod(self._resize or self._cache.size)))
+
+    def _made(self, stored: Tensor) -> Tensor:
+        """uint8 volumes of the cache as inputs."""
+        raw = stored.to(self._device).float() / 255
         if self._perturb is not None:
             raw = self._perturb(raw)
         if self._resize is not None:
-            raw = F.adaptive_avg_pool3d(raw, self._resize)
+            raw = resize(raw, self._resize, self._contract.resize_mode)
         return normalise(raw, self._contract)
 
     def batch(self, studies: np.ndarray) -> tuple[Tensor, Tensor, int]:
@@ -85,7 +98,7 @@ class EmbeddingInputs:
 def embed_volumes(encoder: nn.Module, inputs: VolumeInputs, rows: np.ndarray, device: str = "cpu") -> np.ndarray:
     """float32 (len(rows), D) by the frozen encoder, in batches."""
     net = prepare_for_inference(encoder.to(device))
-    return np.concatenate([net(inputs.scans(part)).float().cpu().numpy() for part in in_batches(rows, SCANS_AT_ONCE)])
+    return np.concatenate([net(inputs.scans(part)).float().cpu().numpy() for part in in_batches(rows, inputs.at_once)])
 
 
 def pool_studies(embeddings: np.ndarray, volumes: np.ndarray) -> Tensor:
