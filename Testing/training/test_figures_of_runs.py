@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from BrainIACLib.errors import ResultsError
 from BrainIACLib.statistics.survival import kaplan_meier
 from Training.evaluation.evaluation import evaluate
+from Training.evaluation.risk_groups import risk_groups
 from Training.figures.catalogue import FIGURES, all_figures
 from Training.figures.performance_curves import bars_at_three_fractions, primary_curve
 from Training.figures.saliency_rows import read_saliency
@@ -23,6 +24,7 @@ from Training.figures.stability import perturbations
 from Training.figures.study_overview import tasks_overview
 from Training.figures.style import COLOURS, WaitsFor, write
 from Training.runs.cell import PAPER as INITIALISATIONS
+from Training.tables.table import p_text
 
 PAPER = {
     *("Fig 1A", "Fig 1B", "Fig 1C", "Fig 1D"),
@@ -139,7 +141,7 @@ def test_survival_panels_show_the_kaplan_meier_curves(evaluation, drawn):
     high = rows[rows["score"] > training["score"].median()]
     curve = kaplan_meier(high["time"], high["event"])
     axis = drawn["Fig 3 internal"].figure.axes[1]
-    assert axis.get_title() == "BrainIAC, 100 %"
+    assert axis.get_title() == f"BrainIAC, 100 %: p {p_text(risk_groups(run, 'test').test.p)}"
     assert axis.lines[0].get_ydata()[:-1] == pytest.approx(curve.survival)
 
 

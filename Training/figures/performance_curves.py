@@ -16,7 +16,7 @@ from Training.tasks import AGE, SEQUENCE, TASKS
 from Training.tasks.measure import Measure
 from Training.tasks.sequence import PAIRS, pair_name
 
-_APART = 0.9  # per cent between initialisations, so that error bars do not hide each other
+_APART, _TOGETHER = 0.9, 6.0  # per cent between initialisations, whose error bars must not hide each other, at most
 
 
 def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:
@@ -117,12 +117,13 @@ def _rows(evaluation: Evaluation, task: str, split: str, subset: str) -> pd.Data
 
 def _curves(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
     there = [name for name in INITIALISATIONS if name in set(rows["initialisation"])]
+    apart = min(_APART, _TOGETHER / len(there))
     for place, name in enumerate(there):
         own = rows[rows["initialisation"] == name].sort_values("fraction")
         value, low, high = (own[key].to_numpy(dtype=float) * measure.factor for key in ("value", "low", "high"))
         reach = np.maximum(0, [value - low, high - value])
         axis.errorbar(
-            own["fraction"] * 100 + (place - (len(there) - 1) / 2) * _APART,
+            own["fraction"] * 100 + (place - (len(there) - 1) / 2) * apart,
             value,
             yerr=reach,
             label=name,
