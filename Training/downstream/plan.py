@@ -93,7 +93,7 @@ def write_plan(plan: Plan, runs: Path) -> None:
         differing = [
             item.name
             for item in dataclasses.fields(Plan)
-            if item.name != "command" and getattr(before, item.name) != getattr(plan, item.name)
+            if item.name not in ("command", "embeddings") and getattr(before, item.name) != getattr(plan, item.name)
         ]
         if differing:
             raise TrainingError(

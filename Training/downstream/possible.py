@@ -8,7 +8,7 @@ from BrainIACLib.errors import ManifestError, TrainingError
 from Training.downstream.plan import Workbench
 from Training.downstream.recipe import load_recipe
 from Training.downstream.studies import studies
-from Training.runs.cell import Cell
+from Training.runs.cell import PAPER, Cell
 from Training.tables.table import percent
 from Training.tasks import TASKS
 
@@ -31,13 +31,13 @@ def refuse_unknown_datasets(bench: Workbench) -> None:
 def possible_cells(bench: Workbench, cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
     """The cells whose splits can be drawn with every seed, and a sentence for each amount of data with which not."""
     sentences: dict[tuple[str, float, str], str] = {}
-    for cell in cells:
-        recipe = load_recipe(bench.plan.recipes[cell.mode], cell.task)
-        key = (cell.task, cell.fraction, cell.mode)
+    for task, fraction, seed, mode in dict.fromkeys((one.task, one.fraction, one.seed, one.mode) for one in cells):
+        cell, key = Cell(task, PAPER[2], fraction, seed, mode), (task, fraction, mode)
+        recipe = load_recipe(bench.plan.recipes[mode], task)
         try:
             bench.splits(cell, recipe.hold_out_share, recipe.validation_share)
         except TrainingError as error:
-            sentences.setdefault(key, f"no runs of {TASKS[cell.task].says} with {percent(cell.fraction)}: {error}")
+            sentences.setdefault(key, f"no runs of {TASKS[task].says} with {percent(fraction)}: {error}")
     left = [cell for cell in cells if (cell.task, cell.fraction, cell.mode) not in sentences]
     return left, list(dict.fromkeys(sentences.values()))
 

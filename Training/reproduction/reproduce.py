@@ -213,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
         default="small",
         help="how large: ci shows in about 70 seconds that it runs; small takes about 12 minutes on two free cores "
         "(the default); frozen tunes no network: it solves heads on frozen encoders and on untrained features; night "
-        "pretrains for about nine core-hours; full is the paper's grid, and wants a GPU",
+        "pretrains for 8 to 15 core-hours; full is the paper's grid, and wants a GPU",
     )
     add("--seeds", type=int, nargs="+", help="of each cell, averaged with those in --out (the preset's)")
     add(
