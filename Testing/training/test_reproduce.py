@@ -35,7 +35,7 @@ def test_ci_preset_from_label_map_to_report(label_map, tmp_path, tmp_path_factor
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert "Learned from few cases" in page  # few-shot runs stand on the page itself
     runs = read_runs(tmp_path / "report" / "work" / "runs")
-    assert len(runs) == 10  # four probes and a finetuning, from two initialisations
+    assert len(runs) == 10  # four probes and a finetuning, from two initializations
     for run in runs:
         assert run.simulated
         assert "no findings" in run.config["simulated_note"]
@@ -104,7 +104,7 @@ def test_each_cell_is_wanted_once_for_each_seed_that_is_asked_for(tmp_path, monk
 
 
 def test_full_preset_is_the_paper_s_grid():
-    """P-13, P-14: four tasks, three initialisations, six fractions, in both modes and for each seed."""
+    """P-13, P-14: four tasks, three initializations, six fractions, in both modes and for each seed."""
     preset = PRESETS["full"]
     cells = preset.wanted(["BrainIAC", "MedicalNet", "Scratch"])
     assert len(cells) == len(set(cells)) == 4 * 3 * 6 * 2 * len(preset.seeds)

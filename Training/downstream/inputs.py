@@ -22,15 +22,15 @@ VOXELS_AT_ONCE = 4_000_000  # of inputs, where that is less: a U-Net keeps a hun
 
 
 class VolumeInputs:
-    """Arguments of ``StudyNet`` for some studies, read from the cache and normalised as the encoder's contract says.
+    """Arguments of ``StudyNet`` for some studies, read from the cache and normalized as the encoder's contract says.
 
     A cache of finer volumes than the contract's is brought to its size as it says, so that encoders of several sizes
-    share one; artefacts are made on the grid that the encoder sees.
+    share one; artifacts are made on the grid that the encoder sees.
 
     Parameters
     ----------
     volumes : (n, slots) rows of the cache, -1 where a study lacks a scan.
-    perturb : applied to the values 0..1 at the encoder's size, before they are normalised (U-14).
+    perturb : applied to the values 0..1 at the encoder's size, before they are normalized (U-14).
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class VolumeInputs:
         return self._resize or tuple(self._cache.size)
 
     def shown(self, row: int) -> np.ndarray:
-        """float32 (X, Y, Z) in 0..1, a volume of the cache at the encoder's size, without artefacts."""
+        """float32 (X, Y, Z) in 0..1, a volume of the cache at the encoder's size, without artifacts."""
         return self._resized(self._cache.batch([row]))[0, 0].cpu().numpy()
 
     def _made(self, stored: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Survival of high and low risk for each initialisation and fraction: Fig 3 (PROTOCOL P-41)."""
+"""Survival of high and low risk for each initialization and fraction: Fig 3 (PROTOCOL P-41)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HIGH, LOW = "high risk", "low risk"
 
 
 def survival_grid(evaluation: Evaluation, split: str) -> Figure:
-    """Initialisations down, fractions across: two curves, numbers at risk and, in the title, the log-rank p."""
+    """Initializations down, fractions across: two curves, numbers at risk and, in the title, the log-rank p."""
     fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == SURVIVAL.name})
     runs = [run for run in evaluation.of(SURVIVAL.name) if len(run.rows(split))]
     if not runs:

@@ -16,7 +16,7 @@ from Training.tasks import AGE, SEQUENCE, TASKS
 from Training.tasks.measure import Measure
 from Training.tasks.sequence import PAIRS, pair_name
 
-_APART, _TOGETHER = 0.9, 6.0  # per cent between initialisations, whose error bars must not hide each other, at most
+_APART, _TOGETHER = 0.9, 6.0  # per cent between initializations, whose error bars must not hide each other, at most
 
 
 def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:

@@ -43,7 +43,7 @@ def open_cache(data: Path, work: Path, standardised: Path | None, processes: int
 
 @dataclass(frozen=True)
 class Kept:
-    """Standardises a scan once for the probes, the starters and this: they keep it, here its values become 0..1."""
+    """Standardizes a scan once for the probes, the starters and this: they keep it, here its values become 0..1."""
 
     folder: Path
     scans: dict[str, OpenScan]

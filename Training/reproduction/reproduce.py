@@ -169,7 +169,7 @@ def _work(plan: Plan, cells: list[Cell], runs: Path, out: Path, options: argpars
 
 
 def _write_few_shot(bench: Workbench, cells: list[Cell]) -> None:
-    """``few_shot.csv`` of the tasks with classes, from the initialisations whose encoders are probed; once."""
+    """``few_shot.csv`` of the tasks with classes, from the initializations whose encoders are probed; once."""
     names = list(dict.fromkeys(cell.initialisation for cell in cells if cell.mode == "probe"))
     asked = dict.fromkeys(cell.task for cell in cells if TASKS[cell.task].kind == "classification")
     if bench.plan.folds or not names or not asked or few_shot_is_new(bench.runs):
