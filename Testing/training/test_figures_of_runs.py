@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -194,3 +195,18 @@ def test_colours_stay_apart_for_the_colour_blind():
         seen = [np.array(matrix) @ matplotlib.colors.to_rgb(colour) for colour in COLOURS.values()]
         for a, b in itertools.combinations(seen, 2):
             assert np.linalg.norm(a - b) > 0.25
+
+
+def test_one_line_that_errs_far_more_leaves_the_others_their_room(evaluation):
+    """As a histogram learned at another scanner; the note says where it is."""
+    numbers = evaluation.numbers
+    far = numbers[(numbers["task"] == "age") & (numbers["initialisation"] == "Scratch")].assign(
+        initialisation="Histogram", value=90.0, low=88.0, high=92.0
+    )
+    figure = primary_curve(dataclasses.replace(evaluation, numbers=pd.concat([numbers, far])), "age", "test")
+    (axis,) = figure.axes
+    known = numbers[(numbers["task"] == "age") & (numbers["split"] == "test") & (numbers["measure"] == "mae")]
+    assert known["high"].max() < axis.get_ylim()[1] < 1.2 * known["high"].max()
+    assert "Histogram lies above: 90 to 90" in [text.get_text() for text in axis.texts]
+    plain = primary_curve(evaluation, "age", "test").axes[0]
+    assert not any("lies above" in text.get_text() for text in plain.texts)

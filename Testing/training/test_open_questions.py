@@ -1,5 +1,6 @@
 """The questions of the open cohort: who is trained on, who is the external test, and the page of their results."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,12 +14,20 @@ from fabricated_runs import fabricate_random_runs
 from BrainIACLib.preprocessing.intensity import image_with_array
 from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.resources import resource
-from Training.cohorts.open_data import learned_from, study_of, write_open_manifest
+from BrainIACLib.sequences import STANDARD_NAMES
+from Training.cohorts.open_data import BRATS, DS002748, IXI, learned_from, study_of, write_open_manifest
 from Training.data import standardising
+from Training.data.cache import write_cache
 from Training.data.standardising import standardised_volume
+from Training.downstream import embeddings
+from Training.downstream.queue import work_through
+from Training.reproduction import reproduce
 from Training.reproduction.designs import OPEN_DESIGNS
 from Training.reproduction.open_cohort import HOW, Kept
+from Training.reproduction.presets import PRESETS
 from Training.reproduction.results_page import BEGIN, END, main
+from Training.runs.cell import ANATOMY, BUNDLED, TRIVIAL, VOLUMES
+from Training.runs.reading import read_runs
 from Training.starter import open_scans
 from Training.synthesis.template_grid import TEMPLATE_SIZE
 
@@ -100,3 +109,42 @@ def test_a_scan_that_the_probes_kept_is_the_volume_that_would_be_made(tmp_path, 
     assert list(tmp_path.iterdir())  # for the next one
     assert facts == of_itself
     assert np.abs(first.astype(int) - second).max() <= 1
+
+
+def test_every_question_is_asked_with_every_line_and_each_encoder_looks_at_a_scan_once(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"{study}{n}", study, "T1", 20.0 + n) for study, count in ((IXI, 30), (DS002748, 15)) for n in range(count)
+    ]
+    rows += [
+        (f"{study}{n}", study, name, np.nan) for study in (BRATS, "openms") for n in range(5) for name in STANDARD_NAMES
+    ]
+    table = pd.DataFrame(rows, columns=["patient", "dataset", "sequence", "age_years"])
+    table = table.assign(scan=[f"s{n}" for n in range(len(table))], session="", role="")
+    table = table.assign(idh=np.nan, survival_months=np.nan, event=np.nan)
+    write_cache(tmp_path / "cache", table, [rng.random((16, 16, 16)).astype(np.float32) for _ in rows])
+    seen = []
+
+    def embedded(encoder, inputs, rows, device):
+        seen.append(len(rows))
+        size = getattr(encoder, "embedding_size", getattr(encoder, "size", None))
+        return np.random.default_rng(len(seen)).normal(size=(len(rows), size)).astype(np.float32)
+
+    monkeypatch.setattr(embeddings, "embed_volumes", embedded)
+    monkeypatch.setattr(reproduce, "open_cache", lambda *arguments: tmp_path / "cache")
+    work = lambda runs, cells, processes: work_through(runs, cells, report=lambda text: None)  # noqa: E731
+    monkeypatch.setattr(reproduce, "work_in_processes", work)
+    monkeypatch.setattr(reproduce.evaluate, "main", lambda arguments: 0)
+    small = {"cells": {"probe": {"age": (1.0,), "sequence": (1.0,)}}, "seeds": (0,)}
+    monkeypatch.setitem(PRESETS, "frozen", dataclasses.replace(PRESETS["frozen"], **small))
+    model = str(resource("Models", "sequence-starter"))
+    command = ["--cohort", "open", "--preset", "frozen", "--out", str(tmp_path / "out"), "--brainiac", model]
+    assert reproduce.main(command) == 0
+    lines = {"BrainIAC", "Scratch", BUNDLED, ANATOMY, VOLUMES, *TRIVIAL}
+    for design in OPEN_DESIGNS:
+        runs = tmp_path / "out" / "work" / f"runs-{design.name}"
+        assert {run.cell.initialisation for run in read_runs(runs)} == lines
+        assert (runs / "few_shot.csv").is_file() == (design.name == "sequence-by-study")
+    # BrainIAC is the bundled encoder here, and the volumes are the anatomy encoder's: two lines less
+    assert seen == [len(table)] * (len(lines) - 2)
+    assert "no runs for the task 'idh', because the cohort has no labels for it" in capsys.readouterr().out
