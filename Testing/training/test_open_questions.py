@@ -1,6 +1,7 @@
 """The questions of the open cohort: who is trained on, who is the external test, and the page of their results."""
 
 import dataclasses
+import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,7 @@ from Training.data import standardising
 from Training.data.cache import write_cache
 from Training.data.standardising import standardised_volume
 from Training.downstream import embeddings
+from Training.downstream.few_shot import few_shot
 from Training.downstream.queue import work_through
 from Training.reproduction import reproduce
 from Training.reproduction.designs import OPEN_DESIGNS
@@ -134,6 +136,7 @@ def test_every_question_is_asked_with_every_line_and_each_encoder_looks_at_a_sca
     monkeypatch.setattr(reproduce, "open_cache", lambda *arguments: tmp_path / "cache")
     work = lambda runs, cells, processes: work_through(runs, cells, report=lambda text: None)  # noqa: E731
     monkeypatch.setattr(reproduce, "work_in_processes", work)
+    monkeypatch.setattr(reproduce, "few_shot", functools.partial(few_shot, draws=2))
     monkeypatch.setattr(reproduce.evaluate, "main", lambda arguments: 0)
     small = {"cells": {"probe": {"age": (1.0,), "sequence": (1.0,)}}, "seeds": (0,)}
     monkeypatch.setitem(PRESETS, "frozen", dataclasses.replace(PRESETS["frozen"], **small))

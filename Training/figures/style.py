@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from BrainIACLib.publishing import write_bytes
 
-# Okabe and Ito's palette (Color Universal Design, 2008) and, for more lines, Paul Tol's muted one (2021); line and
-# marker say the same again without color
+# Okabe and Ito's palette (Color Universal Design, 2008) and, for more lines, colors far from these to any eye;
+# line and marker say the same again without color
 COLOURS = {
     **{"BrainIAC": "#0072B2", "MedicalNet": "#E69F00", "Scratch": "#009E73", "Bundled": "#D55E00"},
-    **{"BetterViews": "#332288", "TwoContrasts": "#44AA99", "Anatomy": "#CC79A7", "Volumes": "#999933"},
+    **{"BetterViews": "#000080", "TwoContrasts": "#E6E600", "Anatomy": "#FF00FF", "Volumes": "#DDCC77"},
     **{"Blocks": "#882255", "Histogram": "#56B4E9", "Constant": "#000000"},
 }
 MARKERS = {
