@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from BrainIACLib.preprocessing.brain_extraction import AUTO, AUTO_HELP, BACKENDS
 
 PRESETS = ("standard", "official")
 WAYS = {AUTO: AUTO_HELP} | {way.name: way.help for way in BACKENDS.values() if not way.takes_mask}
 
+_Value = TypeVar("_Value", bool, int, float, str)  # what ``dataclasses.field`` is said to return
 
-def option(default: bool | int | float | str, text: str, choices: Sequence[str] = ()) -> dataclasses.Field:
+
+def option(default: _Value, text: str, choices: Sequence[str] = ()) -> _Value:
     """A field with its help text and its choices, if it has any.
 
     Examples

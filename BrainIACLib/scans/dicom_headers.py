@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from BrainIACLib.scans.scan import SeriesSummary
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_TAGS = [
+_TAGS: list[str | int] = [
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
@@ -87,8 +87,20 @@ class Slice:
     @property
     def height(self) -> float:
         """Distance (mm) from the origin along the slice's normal."""
-        row, column = np.reshape(self.orientation, (2, 3))
-        return float(np.dot(self.position, np.cross(row, column)))
+        row, column = self.axes
+        return float(np.dot(self.at, np.cross(row, column)))
+
+    @property
+    def axes(self) -> np.ndarray:
+        """(2, 3): the directions along a row and along a column of a slice that is placed."""
+        assert self.orientation is not None
+        return np.reshape(self.orientation, (2, 3))
+
+    @property
+    def at(self) -> np.ndarray:
+        """(3,): the position of a slice that is placed."""
+        assert self.position is not None
+        return np.array(self.position)
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,7 @@ class Series:
         if not self.slices:
             return SeriesSummary(self.uid, self.modality, len(self.files), None, None)
         first = self.slices[0]
-        if not all(piece.is_placed for piece in self.slices):
+        if first.spacing is None or not all(piece.is_placed for piece in self.slices):
             return SeriesSummary(self.uid, self.modality, len(self.files), (*first.size, len(self.slices)), None)
         heights = np.unique(np.round([piece.height for piece in self.slices], 2))
         step = float(np.median(np.diff(heights))) if len(heights) > 1 else 0.0
@@ -182,13 +194,15 @@ def quiet_pydicom() -> Iterator[None]:
         yield
 
 
-def _read_header(file: Path, tags: list[str], look: Callable[[Path, Dataset], None] | None) -> _File | None:
+def _read_header(file: Path, tags: list[str | int], look: Callable[[Path, Dataset], None] | None) -> _File | None:
     import pydicom
+    from pydicom.tag import Tag
 
     with quiet_pydicom():
         try:
             _check_deflated(file)
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
+            wanted = [Tag(tag) for tag in tags]
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=wanted)
             found = _File(
                 uid=str(header.get("SeriesInstanceUID") or ""),
                 # the UID alone does not do: some anonymisers give all files the same
@@ -289,7 +303,7 @@ def _parts(group: Dataset) -> list[Dataset]:
     return [element.value[0] for element in group if element.VR == "SQ" and element.value]
 
 
-def first_value(places: list[Dataset], keyword: str) -> object:
+def first_value(places: list[Dataset], keyword: str) -> Any:
     """The value of the first dataset that has one."""
     return next((place.get(keyword) for place in places if place.get(keyword) not in (None, "")), None)
 
@@ -302,6 +316,14 @@ def numbers_of(places: list[Dataset], keyword: str, count: int) -> tuple[float, 
     except (TypeError, ValueError):
         return None
     return tuple(numbers.tolist()) if numbers.shape == (count,) and np.isfinite(numbers).all() else None
+
+
+@overload
+def number_of(places: list[Dataset], keyword: str, default: float) -> float: ...
+
+
+@overload
+def number_of(places: list[Dataset], keyword: str, default: None) -> float | None: ...
 
 
 def number_of(places: list[Dataset], keyword: str, default: float | None) -> float | None:
