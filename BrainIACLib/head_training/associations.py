@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 import numpy as np
 
@@ -61,8 +63,10 @@ def _of_numbers(cases: Cases, name: str, known: np.ndarray, values: np.ndarray, 
     if known.sum() < LEAST_CASES:
         return None
     truth = target.values[known]
+    columns: tuple[np.ndarray, ...]
+    metric: Callable[..., Any]
     if target.kind == "survival":
-        columns, measure, metric = (truth, target.events[known].astype(float)), "C-index", c_index
+        columns, measure, metric = (truth, target.happened[known].astype(float)), "C-index", c_index
     elif target.kind == "regression":
         columns, measure, metric = (truth,), "rank correlation", rank_correlation
     elif len(target.classes) == 2:
@@ -85,11 +89,19 @@ def _of_names(cases: Cases, name: str, texts: np.ndarray, seed: int) -> Associat
     target, everybody = cases.target, np.ones(len(cases), bool)
     if target.kind == "classification":
         return _measured(cases, name, "Cramér's V", cramers_v, (target.values, groups), everybody, seed)
-    values = target.values if target.kind == "regression" else martingale_residuals(target.values, target.events)
+    values = target.values if target.kind == "regression" else martingale_residuals(target.values, target.happened)
     return _measured(cases, name, "eta squared", eta_squared, (groups, values), everybody, seed)
 
 
-def _measured(cases: Cases, name: str, measure: str, metric, columns, rows: np.ndarray, seed: int):
+def _measured(
+    cases: Cases,
+    name: str,
+    measure: str,
+    metric: Callable[..., Any],
+    columns: tuple[np.ndarray, ...],
+    rows: np.ndarray,
+    seed: int,
+) -> Association | None:
     try:
         figure = figure_of(metric, columns, cases.groups[rows], seed)
     except StatisticsError:

@@ -12,7 +12,7 @@ Encoder = ResNet | ViT | AnatomyEncoder
 
 
 def encoder(architecture: str, width: float, embedding: str) -> Encoder:
-    """A randomly initialised encoder; ``architecture`` and ``embedding`` as in ``EncoderContract``."""
+    """A randomly initialized encoder; ``architecture`` and ``embedding`` as in ``EncoderContract``."""
     if architecture == "vit_b":
         return ViT(width, embedding)
     if architecture == "anatomy_unet":
