@@ -7,10 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from BrainIACLib.cli.scan_options import add_models_dir, positive, print_json
 from BrainIACLib.errors import BrainIACError
+
+if TYPE_CHECKING:
+    from BrainIACLib.batch.work import Outcome, Work
 
 SECONDS_BETWEEN_LINES = 30.0  # where no terminal shows the progress bar
 
@@ -126,7 +129,7 @@ def group(out: Path) -> None:
     print(f"{done} scans done, {failed} failed; look at {page}", file=sys.stderr)
 
 
-def _engine(options: argparse.Namespace, work, run: str, numbers: list[int]) -> Callable[..., Any]:
+def _engine(options: argparse.Namespace, work: Work, run: str, numbers: list[int]) -> Callable[..., Any]:
     if options.slurm is not None:
         from BrainIACLib.batch.slurm_engine import run_on_slurm
 
@@ -164,7 +167,7 @@ class Progress:
         self._bar.update(count)
         self._bar.initial = count
 
-    def told(self, outcome) -> None:
+    def told(self, outcome: Outcome) -> None:
         """Of one case."""
         self._ready += 1
         self._new += 1

@@ -85,7 +85,7 @@ def _list(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.official_files import AUTHORS_FOLDER, OFFICIAL_FILES
 
     models, problems = _installed(options)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for model in models:
         contract = model.contract
         rows.append(

@@ -67,9 +67,8 @@ def fit_two_layer_head(
         out = stratified_folds(target, groups, 4, rng) == 0
         epochs = _train(space, target, out, middle, spread, balanced, seed, MOST_EPOCHS, job)[1]
     nobody = np.zeros(len(embeddings), bool)
-    net, _ = _train(space, target, nobody, middle, spread, balanced, seed, int(epochs), job)
+    (first, last), _ = _train(space, target, nobody, middle, spread, balanced, seed, int(epochs), job)
     with torch.no_grad():
-        first, last = net[0], net[3]
         hidden, hidden_bias = space.on_embeddings(
             first.weight.numpy().T.astype(float), first.bias.numpy().astype(float)
         )
@@ -205,8 +204,8 @@ def _train(
     seed: int,
     epochs: int,
     job: Job,
-) -> tuple[torch.nn.Sequential, int]:
-    """The net after ``epochs`` on the cases not ``out``, and after which epoch the loss on ``out`` was least."""
+) -> tuple[tuple[torch.nn.Linear, torch.nn.Linear], int]:
+    """The layers after ``epochs`` on the cases not ``out``, and after which epoch the loss on ``out`` was least."""
     import torch
     from torch import nn
 
@@ -218,7 +217,8 @@ def _train(
     width = len(space.mean)  # as many as an embedding has numbers (P-17)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = nn.Sequential(nn.Linear(size, width), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(width, outputs))
+        first, last = nn.Linear(size, width), nn.Linear(width, outputs)
+        net = nn.Sequential(first, nn.ReLU(), nn.Dropout(DROPOUT), last)
         optimiser = torch.optim.AdamW(net.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         loss_of = _loss(target, middle, spread, balanced)
         train, held_out = (torch.from_numpy(np.flatnonzero(rows)) for rows in (~out, out))
@@ -241,8 +241,8 @@ def _train(
                 elif epoch - best_epoch >= PATIENCE:
                     break
     with torch.no_grad():
-        net[0].weight *= unit
-    return net, best_epoch
+        first.weight *= unit
+    return (first, last), best_epoch
 
 
 def _loss(target: Target, middle: float, spread: float, balanced: bool) -> Loss:

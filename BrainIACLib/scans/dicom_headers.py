@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -22,7 +22,8 @@ from BrainIACLib.scans.scan import SeriesSummary
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_TAGS: list[str | int] = [
+TagName = str | int | tuple[int, int]
+_TAGS: list[TagName] = [
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
@@ -145,7 +146,7 @@ class _File:
 
 def find_series(
     files: Iterable[Path],
-    more_tags: Iterable[str] = (),
+    more_tags: Iterable[TagName] = (),
     look: Callable[[Path, Dataset], None] | None = None,
 ) -> tuple[list[Series], tuple[str, ...]]:
     """The series among ``files``, ordered by UID, and what was left out: damaged files and copies.
@@ -194,7 +195,7 @@ def quiet_pydicom() -> Iterator[None]:
         yield
 
 
-def _read_header(file: Path, tags: list[str | int], look: Callable[[Path, Dataset], None] | None) -> _File | None:
+def _read_header(file: Path, tags: list[TagName], look: Callable[[Path, Dataset], None] | None) -> _File | None:
     import pydicom
     from pydicom.tag import Tag
 
@@ -303,12 +304,12 @@ def _parts(group: Dataset) -> list[Dataset]:
     return [element.value[0] for element in group if element.VR == "SQ" and element.value]
 
 
-def first_value(places: list[Dataset], keyword: str) -> Any:
+def first_value(places: Sequence[Dataset], keyword: str) -> Any:
     """The value of the first dataset that has one."""
     return next((place.get(keyword) for place in places if place.get(keyword) not in (None, "")), None)
 
 
-def numbers_of(places: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
+def numbers_of(places: Sequence[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
     """``count`` finite numbers, or None where they are missing or malformed."""
     value = first_value(places, keyword)
     try:
@@ -319,14 +320,14 @@ def numbers_of(places: list[Dataset], keyword: str, count: int) -> tuple[float, 
 
 
 @overload
-def number_of(places: list[Dataset], keyword: str, default: float) -> float: ...
+def number_of(places: Sequence[Dataset], keyword: str, default: float) -> float: ...
 
 
 @overload
-def number_of(places: list[Dataset], keyword: str, default: None) -> float | None: ...
+def number_of(places: Sequence[Dataset], keyword: str, default: None) -> float | None: ...
 
 
-def number_of(places: list[Dataset], keyword: str, default: float | None) -> float | None:
+def number_of(places: Sequence[Dataset], keyword: str, default: float | None) -> float | None:
     """One finite number, or ``default``."""
     numbers = numbers_of(places, keyword, 1)
     return numbers[0] if numbers else default

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def epi_factor_of(places: Sequence[Dataset]) -> float:
     return next(iter(_private_numbers(places, _PHILIPS, 0x1013)), 1.0)
 
 
-def _private(places: Sequence[Dataset], group: int, element: int) -> object:
+def _private(places: Sequence[Dataset], group: int, element: int) -> Any:
     for place in places:
         found = place.get((group, element))
         if found is not None and found.value not in (None, b"", ""):

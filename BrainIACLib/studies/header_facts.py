@@ -7,7 +7,7 @@ that are known and is not kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -156,7 +156,7 @@ def _facts(places: Sequence[Dataset], header: Dataset) -> HeaderFacts:
     )
 
 
-def _words(value: object) -> tuple[str, ...]:
+def _words(value: str | Iterable[object] | None) -> tuple[str, ...]:
     """A multi-valued code string in capitals."""
     if value is None:
         return ()
