@@ -3,6 +3,26 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
+
+def descend(
+    loss: Tensor,
+    net: torch.nn.Module,
+    average: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    step: int,
+    memory: float,
+    longest: float = 1.0,
+) -> None:
+    """One step down the gradient of ``loss``, whose length is at most ``longest``; the average follows."""
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(net.parameters(), longest)
+    optimiser.step()
+    schedule.step()
+    move_average(average, net, step, memory)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from torch import Tensor
 from BrainIACLib.models.heads import EncoderWithHead, LinearHead
 from BrainIACLib.models.resnet import ResNet
 from Training.starter.augmentation import augment
-from Training.starter.averaging import move_average
+from Training.starter.averaging import descend
 from Training.starter.samples import LABELS, decode
 from Training.starter.shards import ShardReader
 
@@ -73,12 +73,7 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(volumes)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        schedule.step()
-        move_average(average, net, step, recipe.averaging)
+        descend(loss, net, average, optimiser, schedule, step, recipe.averaging, longest=5.0)
         losses.append(float(loss.detach()))
         if (step + 1) % 100 == 0:
             seconds = time.monotonic() - started

@@ -24,7 +24,7 @@ from Training.starter.anatomy.real_scans import (
     volume_loss,
 )
 from Training.starter.anatomy.rendering import render
-from Training.starter.averaging import move_average
+from Training.starter.averaging import descend
 
 DICE_SMOOTHING = 20.0  # voxels
 STEPS_BETWEEN_CHECKPOINTS = 200
@@ -101,12 +101,7 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path, real: RealScans = 
             loss = recipe.volume_weight * _loss_of_volumes(net, real.measured, rng, generator)
         else:
             loss = _loss_of_heads(net, recipe, step, heads, rng, generator)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        move_average(average, net, step, recipe.averaging)
+        descend(loss, net, average, optimiser, schedule, step, recipe.averaging)
         losses.append(float(loss.detach()))
         if (step + 1) % STEPS_BETWEEN_CHECKPOINTS == 0 or step + 1 == recipe.steps:
             lately = np.mean(losses[-STEPS_BETWEEN_CHECKPOINTS:])
