@@ -1,5 +1,6 @@
 """What all tests share: one thread a process, no waiting for the disk, and where the optional real scans lie."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # pytest-xdist share the cores, and threads that spin while they wait for a core made some tests ten times slower.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ.setdefault(name, "1")
+
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    # The same examples on every computer, however slow it is; ``--hypothesis-profile=default`` searches anew.
+    slow_or_shared = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=slow_or_shared)
+    settings.load_profile("suite")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Files that take more than some seconds (``pytest --durations``), or import everything; ``make quick`` leaves them out.
