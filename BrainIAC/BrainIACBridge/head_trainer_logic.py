@@ -96,8 +96,16 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
             task=parameters.taskName,
             facts=tuple(case.facts for case in self.cases.all),
             kind=parameters.kind.value,
+            missing=_names(parameters.missingCodes) or None,
+            covariates=_names(parameters.covariates),
+            site=parameters.siteColumn or None,
         )
         self._request(request, done, listener)
+
+    def unknownCovariates(self):
+        """Those that are no column of the cases."""
+        columns = self.cases.labelColumns()
+        return [name for name in _names(self.getParameterNode().covariates) if name not in columns]
 
     def earlierHead(self, task):
         """The title of a head for the task that was trained before, or None."""
@@ -146,3 +154,8 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
             done((yield Ask(request)))
 
         follow(self.worker, flow(), listener)
+
+
+def _names(text):
+    """What stands between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -39,7 +39,13 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         action="append",
         default=[],
         metavar="CSV",
-        help="more columns, joined by 'scan' or 'patient'; repeatable (such as decisions.csv of a batch)",
+        help="more columns, joined by 'scan' or 'patient'; repeatable",
+    )
+    train.add_argument(
+        "--decisions",
+        type=Path,
+        metavar="CSV",
+        help="decisions.csv of a batch's quality page: scans that were rejected there are left out",
     )
     train.add_argument(
         "--kind",
@@ -113,6 +119,7 @@ def _train(options: argparse.Namespace) -> int:
         target=options.target,
         task=options.task,
         labels=tuple(options.labels),
+        decisions=options.decisions,
         kind=options.kind,
         seed=options.seed,
         head=options.head,

@@ -70,6 +70,17 @@ class LoadSeries(Request):
 
 
 @dataclass(frozen=True)
+class CompareImages(Request):
+    """Whether two files or folders show the same voxels at the same places; answered by same.
+
+    What cannot be read as one scan is another image.
+    """
+
+    first: Path
+    second: Path
+
+
+@dataclass(frozen=True)
 class PrepareStudy(Request):
     """Read and standardize scans; answered by scans: {name: {warnings, record}}, reused: bool.
 
@@ -240,10 +251,29 @@ class EmbedCases(Request):
 
 
 @dataclass(frozen=True)
+class RunBatch(Request):
+    """Every scan of a folder, BIDS data set or table into a folder of derivatives; what is done is not done again.
+
+    It is the queue of ``brainiac batch``: either goes on where the other was stopped. Answered by scans, done, failed,
+    failures: [[reason, count], ...], page (path).
+    """
+
+    source: Path
+    out: Path
+    tasks: tuple[str, ...] = ("sequence",)
+    saliency: bool = False
+    samples: int = 10  # of each map
+    jobs: int | None = None  # processes; what fits, less one that is left to the person
+    retry_failed: bool = False
+    options: PreprocessingOptions = NO_OPTIONS
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
 class TrainHead(Request):
     """Train a head on a table of embeddings; answered by the report of ``head_training``.
 
-    The fields below ``labels`` are arguments of ``head_training.training.train_head``.
+    The fields below ``decisions`` are arguments of ``head_training.training.train_head``.
     """
 
     table: Path
@@ -251,6 +281,7 @@ class TrainHead(Request):
     task: str
     facts: tuple[Mapping[str, str], ...] = ()  # newer facts of the rows, named by "scan"
     labels: tuple[Path, ...] = ()  # files of further columns, joined by scan or patient
+    decisions: Path | None = None  # of a batch's quality page: rejected scans are left out
     kind: str = "auto"
     seed: int = 0
     head: str = "linear"

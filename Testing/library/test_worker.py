@@ -23,7 +23,8 @@ from BrainIACLib.worker import protocol
 from BrainIACLib.worker.client import LIBRARY_ROOT, Client
 from BrainIACLib.worker.conversation import Conversation, Reply, WorkerError
 from BrainIACLib.worker.device import Device
-from BrainIACLib.worker.requests import Explain, Forget, Predict, PrepareStudy, Status, Steps
+from BrainIACLib.worker.requests import CompareImages, Explain, Forget, Predict, PrepareStudy, Status, Steps
+from BrainIACLib.worker.service import Service
 
 QUICK = PreprocessingOptions(bias_field=False, brain_extraction="none")
 SLOW = PreprocessingOptions(brain_extraction="none")
@@ -417,6 +418,23 @@ def test_an_error_that_is_not_about_memory_is_not_repeated_on_the_cpu(tmp_path, 
 
 
 # Same answer everywhere
+
+
+def test_a_volume_that_was_edited_is_not_its_files_and_rounding_is_no_edit(head, tmp_path):
+    image = sitk.ReadImage(head, sitk.sitkFloat32)
+    rounded, moved, edited = (sitk.Image(image) for _ in range(3))
+    rounded = rounded * (1 + 1e-7)
+    moved.SetOrigin((-79.5, -90.0, -70.0))
+    edited[20, 20, 20] = 5.0 + edited[20, 20, 20]
+    for name, one in {"file": image, "rounded": rounded, "moved": moved, "edited": edited}.items():
+        sitk.WriteImage(one, str(tmp_path / f"{name}.mha"))
+    (tmp_path / "letter.mha").write_text("Dear colleague,")
+    service = Service(tmp_path)
+    found = {
+        name: service.answer(CompareImages(tmp_path / "file.mha", tmp_path / f"{name}.mha"))["same"]
+        for name in ("file", "rounded", "moved", "edited", "letter")
+    }
+    assert found == {"file": True, "rounded": True, "moved": False, "edited": False, "letter": False}
 
 
 def test_the_original_file_is_taken_only_where_it_is_the_same_image(head, tmp_path):
