@@ -20,10 +20,10 @@ demo: $(VENV)/base-installed
 	$(BIN)/brainiac analyze Resources/SampleData/*.nii.gz --out demo
 
 test: lint types
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 quick: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .
