@@ -107,8 +107,9 @@ def measurement(head: HeadContract, outputs: "torch.Tensor") -> Answer:
     low, high = head.plausible_range or (float("-inf"), float("inf"))
     if not low <= value <= high:
         raise ModelError(
-            f"The model for '{head.task}' answered {value:.1f} {unit}, which cannot be ({low:g} to {high:g} {unit}): "
-            "the scan, its preprocessing or the unit in the contract does not suit this model. No result is given."
+            f"The model for '{head.task}' answered {value:.1f} {unit}, which cannot be ({low:g} to {high:g} {unit}), "
+            "so no result is given. This scan is unlike those that the model was made for (a large lesion, a child, a "
+            "brain that other software extracted), or it was prepared badly: look at the outline of its brain."
         )
     doubts: list[Doubt] = []
     if head.training_range is not None and not head.training_range[0] <= value <= head.training_range[1]:

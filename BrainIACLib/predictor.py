@@ -69,6 +69,7 @@ class Predictor:
         job: Job = UNATTENDED,
         *,
         mask: sitk.Image | None = None,
+        near: sitk.Euler3DTransform | None = None,
     ) -> Mapping[str, Standardised]:
         """Standardize every scan of the study (name -> scan); forgets the study before.
 
@@ -78,13 +79,14 @@ class Predictor:
         ----------
         job : told the step and the fraction of the whole study that is done.
         mask : the brain of every scan of the study; it is taken instead of extracting the brain.
+        near : the transform of a scan in the frame of reference of those that are new (``standardise``).
 
         Raises
         ------
         PreprocessingError, Cancelled : from the pipeline; the scans that were ready by then make up the study.
         """
         known, self._embeddings = self._embeddings, {}
-        kept = self.study.set(scans, options or PreprocessingOptions(), job, mask=mask, device=self.device)
+        kept = self.study.set(scans, options or PreprocessingOptions(), job, mask=mask, device=self.device, near=near)
         self._embeddings = {key: embedding for key, embedding in known.items() if key[0] in kept}
         return {name: self.study.standardised[name] for name in scans}
 

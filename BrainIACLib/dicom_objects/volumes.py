@@ -107,7 +107,24 @@ def parametric_map(sources: Sequence[Dataset], answer: Answer, heat: sitk.Image,
         **equipment(),
     )
     found.BodyPartExamined = "BRAIN"
+    _turn_frames(found)
     return found
+
+
+def _turn_frames(found: ParametricMap) -> None:
+    """Store the frames in the direction of the normal of their rows and columns; highdicom stores them against it.
+
+    Each frame says where it lies, so both are right; but readers that take the position of the first frame and go on
+    along the normal, as GDCM does (and with it Slicer and ITK), put the others in wrong places.
+    """
+    frames = list(found.PerFrameFunctionalGroupsSequence)
+    found.PerFrameFunctionalGroupsSequence = frames[::-1]
+    for frame in frames:
+        content = frame.FrameContentSequence[0]
+        *others, position = np.atleast_1d(content.DimensionIndexValues).tolist()
+        content.DimensionIndexValues = [*others, len(frames) + 1 - position]
+    pixels = np.frombuffer(found.PixelData, np.uint8).reshape(len(frames), -1)
+    found.PixelData = pixels[::-1].tobytes()
 
 
 def algorithm(models: Sequence[str]) -> hd.AlgorithmIdentificationSequence:

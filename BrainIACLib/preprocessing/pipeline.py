@@ -44,6 +44,7 @@ def standardise(
     *,
     mask: sitk.Image | None = None,
     device: str = "cpu",
+    near: sitk.Euler3DTransform | None = None,
 ) -> Standardised:
     """Standardize one scan (3D, scalar, any pose, voxel size and contrast).
 
@@ -53,6 +54,7 @@ def standardise(
         inside the steps whether to stop.
     mask : the brain, on any grid; it is taken instead of extracting the brain.
     device : the torch device of a network that extracts the brain.
+    near : the transform of another scan in the same frame of reference, where the registration then starts.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def standardise(
         corrected = _corrected(run, scan, None) if options.bias_field else scan
         brain = _extract(run, corrected, asked, backend, mask, device)
     with run.step("registration") as step:
-        found = register_to_template(corrected, brain.mask, options.seed, backend == "none", step.report)
+        found = register_to_template(corrected, brain.mask, options.seed, backend == "none", step.report, near)
         step.parameters, step.warnings = found.parameters, found.warnings
         degrees, millimetres = _size_of(found.transform)
         in_place = degrees < IN_PLACE_DEGREES and millimetres < IN_PLACE_MM

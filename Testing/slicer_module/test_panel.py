@@ -63,7 +63,7 @@ def test_an_empty_scene_says_what_to_do(panel):
     assert not panel.ui.studyHintLabel.isHidden()
     assert "Load a scan first" in button(panel, "sequenceButton").toolTip() or not SEQUENCE_MODEL.is_file()
     assert not panel.ui.cancelButton.isEnabled()
-    assert not panel.ui.showSaliency.isEnabled()
+    assert panel.ui.showSaliency.isHidden()
 
 
 def test_the_primary_button_says_what_is_missing_and_what_it_will_do(panel, scene, oblique):
