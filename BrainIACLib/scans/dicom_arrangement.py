@@ -84,6 +84,7 @@ def arrange(slices: Sequence[Slice], frame: int | None) -> Arrangement:
     chosen, odd = _one_volume(places, frame)
     if len(chosen) < len(places):  # the wanted one of several images lacks there
         gaps, missing = _gaps([piece.height for piece in chosen])
+        missing = missing or (f"This volume of the series lacks {len(places) - len(chosen)} of its outermost slices.",)
     return Arrangement(chosen, gaps, (*warnings, *missing, *odd))
 
 

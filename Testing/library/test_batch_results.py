@@ -113,7 +113,8 @@ def test_a_case_that_fails_stands_in_a_table_with_its_reason(batch):
     folder, _ = batch
     index = update_index(folder / "out")
     assert write_failures(folder / "out", index) == 1
-    assert "letter.nii" in (folder / "out" / "failures.csv").read_text()
+    text = (folder / "out" / "failures.csv").read_text()
+    assert "letter.nii' is not a NIfTI image, whatever its suffix .nii says; give the image itself." in text
 
 
 @pytest.fixture
