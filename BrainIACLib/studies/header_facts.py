@@ -48,6 +48,7 @@ _KEYWORDS = [
     "NumberOfTemporalPositions",
     "PatientPosition",
     "ProtocolName",
+    "PulseSequenceName",
     "RepetitionTime",
     "ScanOptions",
     "ScanningSequence",
@@ -134,7 +135,7 @@ def _facts(places: Sequence[Dataset], header: Dataset) -> HeaderFacts:
         scanning_sequence=frozenset(sequences),
         sequence_variant=frozenset(variants),
         scan_options=frozenset(_words(first_value(places, "ScanOptions"))),
-        sequence_name=str(first_value(places, "SequenceName") or "").strip(" *").casefold(),
+        sequence_name=_sequence_name(places),
         echo_train=number_of(places, "EchoTrainLength", None),
         acquisition=str(first_value(places, "MRAcquisitionType") or "").upper(),
         contrast_agent=_contrast_agent(places),
@@ -158,7 +159,13 @@ def _facts(places: Sequence[Dataset], header: Dataset) -> HeaderFacts:
     )
 
 
-def _words(value: object) -> tuple[str, ...]:
+def _sequence_name(places: list[Dataset]) -> str:
+    """Of a classic header, else of an enhanced one; Siemens puts a star before it."""
+    name = first_value(places, "SequenceName") or first_value(places, "PulseSequenceName") or ""
+    return str(name).strip(" *").casefold()
+
+
+def _words(value: str | Iterable[object] | None) -> tuple[str, ...]:
     """A multi-valued code string in capitals."""
     if value is None:
         return ()

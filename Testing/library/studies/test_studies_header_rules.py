@@ -177,6 +177,25 @@ def test_no_private_bytes_break_the_reader(value):
     assert has_direction([header]) in (True, False)
 
 
+@pytest.mark.parametrize("keyword", ["SequenceName", "PulseSequenceName"])
+def test_the_magnitude_of_a_field_map_of_siemens_is_no_t1_whatever_it_is_called(keyword):
+    header = header_of(PROTOCOLS[2])  # a gradient echo with the times of a T1
+    assert kind(header) == "T1"
+    setattr(header, keyword, "*fm2d2")
+    assert kind(header) == OTHER
+
+
+@pytest.mark.parametrize(
+    ("name", "echo_time", "expected"),
+    [("*epfid2d1_64", 30, "T2*"), ("", 30, "T2*"), ("*ep_b0", 80, "DWI-b0"), ("*epse2d1_64", 40, "DWI-b0")],
+)
+def test_the_name_or_the_echo_time_tells_the_two_echo_planar_sequences_of_siemens_apart(name, echo_time, expected):
+    header = Dataset()
+    header.Modality, header.ScanningSequence, header.RepetitionTime = "MR", "EP", 2000
+    header.EchoTime, header.SequenceName = echo_time, name
+    assert kind(header) == expected
+
+
 def test_an_enhanced_header_says_the_same_as_a_classic_one():
     header, timing, echo, pulse, shared = Dataset(), Dataset(), Dataset(), Dataset(), Dataset()
     header.Modality, header.NumberOfFrames = "MR", 2
