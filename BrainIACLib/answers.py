@@ -48,7 +48,7 @@ def fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, 
     return {slot: scans[slot] for slot in head.slots if slot in scans}
 
 
-def missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) -> list[str]:
+def missing_slots(head: HeadContract, slots: Mapping[str, object], accepted: bool) -> list[str]:
     """What to warn of where scans are missing. Raises ModelError if the head needs them all (U-03)."""
     missing = ", ".join(slot for slot in head.slots if slot not in slots)
     if not missing:

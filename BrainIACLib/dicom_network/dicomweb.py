@@ -111,7 +111,7 @@ def _client(url: str) -> DICOMwebClient:
             "'pip install dicomweb-client'."
         ) from None
     session = create_session()
-    session.request = _with_timeout(session.request)
+    session.request = _with_timeout(session.request)  # type: ignore[method-assign]  # on this session alone
     try:
         return DICOMwebClient(url=url.rstrip("/"), session=session)
     except ValueError as error:

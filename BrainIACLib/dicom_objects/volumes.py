@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from highdicom.pm import ParametricMap, RealWorldValueMapping
 from highdicom.seg import Segmentation, SegmentDescription
 from pydicom import Dataset
+from pydicom.sr.coding import Code
 
 import BrainIACLib
 from BrainIACLib.dicom_objects import codes
@@ -31,7 +32,11 @@ def volume_of(
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = axes[:, ::-1], image.GetOrigin()
     return hd.Volume(
-        np.ascontiguousarray(values), affine, "PATIENT", frame_of_reference_uid=frame_of_reference, channels=channels
+        np.ascontiguousarray(values),
+        affine,
+        "PATIENT",
+        frame_of_reference_uid=frame_of_reference,
+        channels=None if channels is None else {name: of_name for name, of_name in channels.items()},
     )
 
 
@@ -134,7 +139,7 @@ def algorithm(models: Sequence[str]) -> hd.AlgorithmIdentificationSequence:
 
 
 def _segment(
-    number: int, label: str, category: codes.Code, kind: codes.Code, made_by: hd.AlgorithmIdentificationSequence
+    number: int, label: str, category: Code, kind: Code, made_by: hd.AlgorithmIdentificationSequence
 ) -> SegmentDescription:
     return SegmentDescription(
         segment_number=number,

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -156,8 +157,8 @@ class _Step:
     """What a step says about itself while it runs."""
 
     report: Callable[[float], None]
-    parameters: dict = field(default_factory=dict)
-    quality: dict = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 

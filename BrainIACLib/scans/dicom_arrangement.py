@@ -11,6 +11,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def arrange(slices: Sequence[Slice], frame: int | None) -> Arrangement:
 
 def _completed(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
     """The slices that have a place, with what a few of them lack taken from the others, and what was left out."""
-    shared: dict[str, object] = {}
+    shared: dict[str, Any] = {}  # attributes of several types, handed on as they are
     for name in ("orientation", "spacing", "thickness", "echo_time", "b_value"):
         values = Counter(getattr(piece, name) for piece in slices)
         lacking = values.pop(None, 0)
@@ -106,7 +107,7 @@ def _completed(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
             "has images without a position in space: a screenshot, slices tiled into a grid, or a copy of one; give "
             "the MR series as the scanner stored it."
         )
-    warnings = (f"{lost} of its images say no position and were left out.",) if lost else ()
+    warnings: tuple[str, ...] = (f"{lost} of its images say no position and were left out.",) if lost else ()
     if shared:
         warnings += ("A few of its DICOM headers are incomplete; what they lack was taken from the others.",)
     return placed, warnings
@@ -252,13 +253,14 @@ def _describe(place: Sequence[Slice]) -> str:
 def stack_matrix(arrangement: Arrangement) -> np.ndarray:
     """Voxel index (column, row, slice) -> LPS mm, 4x4 (PS3.3 C.7.6.2.1.1)."""
     first, last = arrangement.slices[0], arrangement.slices[-1]
+    assert first.spacing is not None  # an arrangement holds slices that are placed
     between_rows, between_columns = first.spacing
-    row, column = np.reshape(first.orientation, (2, 3))
+    row, column = first.axes
     matrix = np.eye(4)
     matrix[:3, 0] = row * between_columns
     matrix[:3, 1] = column * between_rows
-    matrix[:3, 2] = (np.array(last.position) - first.position) / max(arrangement.count - 1, 1)
-    matrix[:3, 3] = first.position
+    matrix[:3, 2] = (last.at - first.at) / max(arrangement.count - 1, 1)
+    matrix[:3, 3] = first.at
     return matrix
 
 

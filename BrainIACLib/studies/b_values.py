@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -95,7 +95,7 @@ def _csa_numbers(places: Sequence[Dataset], name: str) -> list[float]:
     return []
 
 
-def _private(places: Sequence[Dataset], group: int, element: int) -> object:
+def _private(places: Sequence[Dataset], group: int, element: int) -> Any:
     for place in places:
         found = place.get((group, element))
         if found is not None and found.value not in (None, b"", ""):

@@ -165,7 +165,7 @@ def _sequence_name(places: list[Dataset]) -> str:
     return str(name).strip(" *").casefold()
 
 
-def _words(value: object) -> tuple[str, ...]:
+def _words(value: str | Iterable[object] | None) -> tuple[str, ...]:
     """A multi-valued code string in capitals."""
     if value is None:
         return ()

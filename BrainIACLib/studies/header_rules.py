@@ -204,10 +204,21 @@ def _by_statement(facts: HeaderFacts) -> HeaderClass | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Times:
+    """In ms, of a header that says both."""
+
+    repetition: float
+    echo: float
+
+    def __str__(self) -> str:
+        return f"TR {self.repetition:g} ms, TE {self.echo:g} ms"
+
+
 def _by_times(facts: HeaderFacts) -> HeaderClass | None:
     if facts.echo_time is None or facts.repetition_time is None:
         return None
-    times = f"TR {facts.repetition_time:g} ms, TE {facts.echo_time:g} ms"
+    times = _Times(facts.repetition_time, facts.echo_time)
     if facts.scanning_sequence == {"RM"} and facts.inversion_time is None:
         return HeaderClass("", f"a research sequence, {times}: the header does not say what kind of echo")
     inverted = "IR" in facts.scanning_sequence or facts.inversion_time is not None
@@ -215,59 +226,58 @@ def _by_times(facts: HeaderFacts) -> HeaderClass | None:
         return _gradient_echo(facts, times, inverted)
     if inverted:
         return _inversion_recovery(facts, times)
-    return _spin_echo(facts, times)
+    return _spin_echo(facts, times, f"spin echo, {times}")
 
 
-def _inversion_recovery(facts: HeaderFacts, times: str) -> HeaderClass:
+def _inversion_recovery(facts: HeaderFacts, times: _Times) -> HeaderClass:
     """A spin echo after an inversion: what is nulled decides."""
     inversion = facts.inversion_time
     if inversion is None:  # some headers say IR and not when
-        if facts.echo_time >= LONG_TE and facts.repetition_time >= 4000:
+        if times.echo >= LONG_TE and times.repetition >= 4000:
             return _is(sequences.FLAIR, f"inversion recovery with long times, {times}, no TI")
-        return _spin_echo(facts, f"inversion recovery, {times}, no TI")
+        return _spin_echo(facts, times, f"inversion recovery, {times}, no TI")
     said = f"inversion recovery, {times}, TI {inversion:g} ms"
     low, high = WATER_NULLED_TI
-    if low <= inversion <= high and facts.echo_time >= LONG_TE:
+    if low <= inversion <= high and times.echo >= LONG_TE:
         return _is(sequences.FLAIR, f"{said}: water is nulled")
-    if FAT_NULLED_TI[0] <= inversion <= FAT_NULLED_TI[1] and facts.repetition_time >= LONG_TR:
+    if FAT_NULLED_TI[0] <= inversion <= FAT_NULLED_TI[1] and times.repetition >= LONG_TR:
         return HeaderClass(OTHER, f"{said}: fat is nulled (STIR)")
-    if facts.echo_time < LONG_TE and inversion < facts.repetition_time:
+    if times.echo < LONG_TE and inversion < times.repetition:
         return _is(sequences.T1, said)
-    return _spin_echo(facts, said)
+    return _spin_echo(facts, times, said)
 
 
-def _spin_echo(facts: HeaderFacts, times: str) -> HeaderClass:
+def _spin_echo(facts: HeaderFacts, times: _Times, said: str) -> HeaderClass:
     short_te = SHORT_TE_3D if facts.acquisition == "3D" else SHORT_TE
-    said = f"spin echo, {times}" if "inversion" not in times else times
-    if facts.repetition_time < LONG_TR:
-        if facts.echo_time < short_te:
+    if times.repetition < LONG_TR:
+        if times.echo < short_te:
             return _is(sequences.T1, f"{said}: both short")
         return _is(sequences.T2, f"{said}: long TE")
-    if facts.echo_time >= LONG_TE:
+    if times.echo >= LONG_TE:
         return _is(sequences.T2, f"{said}: both long")
-    if facts.echo_time < SHORT_TE:
+    if times.echo < SHORT_TE:
         return _is(sequences.PD, f"{said}: long TR, short TE")
     return HeaderClass("", f"{said}: between proton density and T2")
 
 
-def _gradient_echo(facts: HeaderFacts, times: str, inverted: bool) -> HeaderClass:
+def _gradient_echo(facts: HeaderFacts, times: _Times, inverted: bool) -> HeaderClass:
     said = f"gradient echo, {times}"
     if facts.flip_angle is not None:
         said += f", flip angle {facts.flip_angle:g}°"
-    if facts.echo_time >= T2_STAR_TE and facts.repetition_time < 5000 and not inverted:
+    if times.echo >= T2_STAR_TE and times.repetition < 5000 and not inverted:
         return _is(sequences.T2_STAR, f"{said}: long TE")
     if inverted or "MP" in facts.sequence_variant:
         prepared = f", TI {facts.inversion_time:g} ms" if facts.inversion_time else ""
         low, high = WATER_NULLED_TI
-        if facts.inversion_time and low <= facts.inversion_time <= high and facts.echo_time >= LONG_TE:
+        if facts.inversion_time and low <= facts.inversion_time <= high and times.echo >= LONG_TE:
             return _is(sequences.FLAIR, f"{said}{prepared}: water is nulled")
         return _is(sequences.T1, f"{said}{prepared}: magnetization prepared")
     steady = "SS" in facts.sequence_variant and not facts.sequence_variant & {"SP", "OSP"}
-    if steady and (facts.flip_angle or 0) >= 30 and facts.repetition_time < BALANCED_TR:
+    if steady and (facts.flip_angle or 0) >= 30 and times.repetition < BALANCED_TR:
         return HeaderClass(OTHER, f"{said}: balanced steady state")
     if facts.flip_angle is None:
         return HeaderClass("", f"{said}, no flip angle")
-    ernst = math.degrees(math.acos(math.exp(-facts.repetition_time / WHITE_MATTER_T1)))
+    ernst = math.degrees(math.acos(math.exp(-times.repetition / WHITE_MATTER_T1)))
     if facts.flip_angle >= T1_WEIGHTING * ernst:
         return _is(sequences.T1, f"{said}: above the Ernst angle")
     if facts.flip_angle < 0.8 * ernst:

@@ -100,8 +100,9 @@ def _near(found: FoundSeries, named: Sequence[NamedSeries]) -> sitk.Euler3DTrans
 
 
 def _read(study: OpenStudy, found: FoundSeries) -> Scan:
-    if found.dicom is None:
+    if found.file is not None:
         return read_scan(found.file)
+    assert found.dicom is not None  # one or the other
     with explained(study.path):
         return read_found_series(study.path, found.dicom, 0)
 
@@ -113,8 +114,8 @@ def _image_class(predictor: Predictor, key: str) -> ImageClass | None:
     except ModelError:
         return None
     answer = predictor.predict(SEQUENCE_TASK, key, model_id=model.contract.id)
-    gate = model.contract.head.confidence_gate or 0.0
-    return ImageClass(answer.label, answer.confidence, answer.confidence >= gate)
+    gate, confidence = model.head.confidence_gate or 0.0, answer.confidence or 0.0
+    return ImageClass(answer.label, confidence, confidence >= gate)
 
 
 def _aside(found: FoundSeries, reason: str) -> NamedSeries:

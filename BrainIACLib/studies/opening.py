@@ -203,7 +203,8 @@ def _spacing(series: Series) -> tuple[float, float, float] | None:
 def _number(rows: Sequence[FoundSeries]) -> list[FoundSeries]:
     """The rows by series number and time, each with a key of its own: "3", or "3a", "3b" where there are several."""
     ordered = sorted(rows, key=lambda row: (int(row.key or 1_000_000), row.facts.time if row.facts else ""))
-    counts, used = Counter(row.key for row in ordered), Counter()
+    counts = Counter(row.key for row in ordered)
+    used: Counter[str] = Counter()
     named = []
     for position, row in enumerate(ordered, start=1):
         key = row.key or f"n{position}"

@@ -67,8 +67,8 @@ def _stations(pieces: list[Slice]) -> list[list[Slice]]:
 
 def _apart(first: Slice, second: Slice) -> float:
     """Distance in the plane of two images, mm."""
-    between = np.subtract(second.position, first.position)
-    row, column = np.reshape(first.orientation, (2, 3))
+    between = second.at - first.at
+    row, column = first.axes
     return float(np.hypot(between @ row, between @ column))
 
 

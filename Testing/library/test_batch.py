@@ -294,7 +294,7 @@ def test_two_runs_at_once_and_a_killed_one_lose_nothing_and_do_nothing_twice(coh
     assert both[0].stdout.readline() in ("done\n", "known\n")  # the other one may have been first
     os.kill(both[0].pid, signal.SIGKILL)  # its children end with their cases
     both[0].wait()
-    both[1].wait(120)
+    both[1].wait(600)
     work.ledger.refresh()
     go(cohort, out)
     work.ledger.refresh()

@@ -162,7 +162,7 @@ document.body.append(Object.assign(document.createElement("pre"), {id: "said", t
     shown = subprocess.run(
         [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
          "--virtual-time-budget=3000", "--dump-dom", acting.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=600, check=True,
     ).stdout  # fmt: skip
     marks, table = re.search(r'<pre id="said">(.*?)</pre>', shown, re.S)[1].split("|", 1)
     assert int(marks) > 0

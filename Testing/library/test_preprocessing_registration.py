@@ -52,7 +52,7 @@ def move_and_register(image, mask, move: Motion, seed=0):
     degrees=st.floats(0, 30),
     shift=st.tuples(*[st.floats(-23, 23)] * 3),
 )
-@settings(max_examples=3, deadline=None, derandomize=True)
+@settings(max_examples=3)
 def test_known_poses_are_found(contrast, axis, degrees, shift):
     """Within 30 degrees and 40 mm: at most 0.5 mm on T1 and 1.2 mm on another contrast."""
     image, mask = brain(contrast)

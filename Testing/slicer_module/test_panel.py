@@ -180,7 +180,7 @@ def test_a_request_is_answered_while_the_window_lives(worker):
     wait(lambda: outcome)
     assert outcome[0]["device"] == "cpu"
     assert len(ticks) > 3
-    assert max(np.diff(ticks)) < 1.0
+    assert max(np.diff(ticks)) < (ticks[-1] - ticks[0]) / 2  # a window that waits has one gap
 
 
 def test_a_killed_worker_is_reported_and_replaced(worker):

@@ -343,7 +343,7 @@ def test_frames_that_the_file_cannot_hold_are_refused(tmp_path, count):
     dataset.save_as(path)
     started = time.process_time()
     assert "damaged DICOM file" in refusal(path)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 20  # a loop over so many frames takes minutes
 
 
 def test_a_grid_of_slices_is_called_so(tmp_path):

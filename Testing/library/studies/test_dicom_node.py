@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -83,23 +84,25 @@ def test_only_the_ae_titles_that_are_allowed_may_send(files, tmp_path):
     assert inbox.studies()[0].count() == 1
 
 
-def test_a_study_is_answered_once_it_is_quiet_and_again_only_with_more_images(files, tmp_path):
-    inbox, asked = Inbox(tmp_path / "inbox"), []
+def test_a_study_is_answered_once_it_is_quiet_and_again_only_with_more_images(files, tmp_path, monkeypatch):
+    inbox, asked, later = Inbox(tmp_path / "inbox"), [], [0.0]
+    clock = types.SimpleNamespace(time=lambda: time.time() + later[0])
+    monkeypatch.setattr("BrainIACLib.dicom_network.inbox.time", clock)
 
     def analyze(images, report, label):
         asked.append(label)
         return reported(images, report, label)
 
     _put(inbox, files[:8])
-    node = Node(inbox, NodeOptions("BRAINIAC", wait_seconds=0.4), analyze)
+    node = Node(inbox, NodeOptions("BRAINIAC", wait_seconds=300.0), analyze)
     node.look()
     assert asked == []
-    time.sleep(0.5)
+    later[0] = 400.0
     for _ in range(3):
         node.look()
     assert len(asked) == 1
     _put(inbox, files)
-    time.sleep(0.5)
+    later[0] = 800.0
     node.look()
     Node(inbox, NodeOptions("BRAINIAC", wait_seconds=0.0), analyze).look()  # as after a restart
     assert len(asked) == len(set(asked)) == 2

@@ -156,7 +156,7 @@ def test_the_identity_is_there_when_it_is_asked_for(analyzed):
 def browse(*options: str) -> str:
     """What Chromium prints without any network."""
     command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=600).stdout
 
 
 @needs_browser
