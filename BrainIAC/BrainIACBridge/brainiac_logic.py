@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
-
 from BrainIACBridge import settings
 from BrainIACBridge.analysis import Analysis
 from BrainIACBridge.contents import Contents
 from BrainIACBridge.flow import Ask, Listener, follow
+from BrainIACBridge.logic import Logic
 from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.parameters import BrainIACParameterNode
-from BrainIACBridge.preprocessing_options import forgetWayThatIsNotHere, optionsOf
+from BrainIACBridge.preprocessing_options import optionsOf
 from BrainIACBridge.result_nodes import ResultNodes
 from BrainIACBridge.saliency_map import SaliencyMap
 from BrainIACBridge.scene_answers import SceneAnswers
@@ -20,12 +19,11 @@ from BrainIACBridge.study import Study
 from BrainIACBridge.study_flows import StudyFlows
 from BrainIACBridge.study_report import StudyReport
 from BrainIACBridge.volume_nodes import VolumeNodes
-from BrainIACBridge.worker_process import WorkerProcess
 from BrainIACLib.checkpoints.store import remove
 from BrainIACLib.worker.requests import DownloadModel, ImportCheckpoint, InspectCheckpoint
 
 
-class BrainIACLogic(ScriptedLoadableModuleLogic):
+class BrainIACLogic(Logic):
     """Starts the flows; ``study`` is what is asked about, ``answers`` what the scene holds, ``map`` what is shown.
 
     Parameters
@@ -33,9 +31,10 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
     worker : a ``WorkerProcess``; a new one by default.
     """
 
+    parameterNodeClass = BrainIACParameterNode
+
     def __init__(self, worker=None):
-        ScriptedLoadableModuleLogic.__init__(self)
-        self.worker = worker or WorkerProcess()
+        super().__init__(worker)
         self.volumes = VolumeNodes()
         self.study = Study()
         self.contents = Contents()
@@ -52,12 +51,6 @@ class BrainIACLogic(ScriptedLoadableModuleLogic):
         )
         self._modelList = ModelList()
         self.report = StudyReport(self.worker, self.volumes, self.study)
-
-    def getParameterNode(self):
-        """The parameters of this scene."""
-        node = super().getParameterNode()
-        forgetWayThatIsNotHere(node)
-        return BrainIACParameterNode(node)
 
     # Models
 

@@ -8,23 +8,22 @@ import SimpleITK as sitk
 import slicer
 import slicer.util
 from slicer.i18n import tr as _
-from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from BrainIACBridge import settings
 from BrainIACBridge.cases import Cases
 from BrainIACBridge.flow import Ask, follow
+from BrainIACBridge.logic import Logic
 from BrainIACBridge.model_list import ModelList
-from BrainIACBridge.preprocessing_options import forgetWayThatIsNotHere, optionsOf
+from BrainIACBridge.preprocessing_options import optionsOf
 from BrainIACBridge.study import Study
 from BrainIACBridge.trainer_parameters import BrainIACHeadTrainerParameterNode
 from BrainIACBridge.volume_nodes import VolumeNodes
-from BrainIACBridge.worker_process import WorkerProcess
 from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.worker.requests import CaseFile, EmbedCases, InstallHead, TrainHead
 
 
-class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
+class BrainIACHeadTrainerLogic(Logic):
     """The requests to one worker about the cases.
 
     Parameters
@@ -32,18 +31,13 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
     worker : a ``WorkerProcess``; a new one by default.
     """
 
+    parameterNodeClass = BrainIACHeadTrainerParameterNode
+
     def __init__(self, worker=None):
-        ScriptedLoadableModuleLogic.__init__(self)
-        self.worker = worker or WorkerProcess()
+        super().__init__(worker)
         self.cases = Cases()
         self._modelList = ModelList()
         self._volumes = VolumeNodes()
-
-    def getParameterNode(self):
-        """The parameters of this scene."""
-        node = super().getParameterNode()
-        forgetWayThatIsNotHere(node)
-        return BrainIACHeadTrainerParameterNode(node)
 
     def addVolumes(self):
         """Put the volumes of the scene into the list. Returns how many are new."""

@@ -19,6 +19,7 @@ class PreparationSection:
 
     def __init__(self, ui, answers, load):
         self._ui, self._answers, self._parameters = ui, answers, None
+        self._help = ui.brainExtraction.property("toolTip")  # of the library's option
         ui.stepsButton.clicked.connect(lambda *unused: load(self._parameters.saliencyScan))
 
     def update(self, parameters, obstacle):
@@ -29,11 +30,7 @@ class PreparationSection:
         self._ui.stepsLabel.setText(steps)
         self._ui.stepsLabel.setVisible(bool(steps))
         self._ui.brainExtraction.setEnabled(not masked)
-        self._ui.brainExtraction.setToolTip(
-            _("Not needed: the brain mask below is used.")
-            if masked
-            else _("How the brain is found before the analysis.")
-        )
+        self._ui.brainExtraction.setToolTip(_("Not needed: the brain mask below is used.") if masked else self._help)
         reason = obstacle or (_("Choose a scan under Map.") if scan is None else "")
         name = scan.GetName() if scan is not None else ""
         tip = _("Loads what the model saw of {name}: brain, masks, transform, and lists each step.").format(name=name)

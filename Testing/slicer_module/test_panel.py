@@ -63,7 +63,7 @@ def test_an_empty_scene_says_what_to_do(panel):
     assert not panel.ui.studyHintLabel.isHidden()
     assert "Load a scan first" in button(panel, "sequenceButton").toolTip() or not SEQUENCE_MODEL.is_file()
     assert not panel.ui.cancelButton.isEnabled()
-    assert not panel.ui.showSaliency.isEnabled()
+    assert panel.ui.showSaliency.isHidden()
 
 
 def test_the_primary_button_says_what_is_missing_and_what_it_will_do(panel, scene, oblique):
@@ -180,7 +180,7 @@ def test_a_request_is_answered_while_the_window_lives(worker):
     wait(lambda: outcome)
     assert outcome[0]["device"] == "cpu"
     assert len(ticks) > 3
-    assert max(np.diff(ticks)) < 1.0
+    assert max(np.diff(ticks)) < (ticks[-1] - ticks[0]) / 2  # a window that waits has one gap
 
 
 def test_a_killed_worker_is_reported_and_replaced(worker):
