@@ -119,6 +119,8 @@ def test_a_batch_of_studies_leaves_reports_derivatives_one_row_a_study_and_embed
     first, second = (rows[f"sub-p1/ses-{visit}/anat/sub-p1_ses-{visit}_study"] for visit in "12")
     assert first["slots"] == "T1 FLAIR"
     assert first["found_both"] in ("n", "y")
+    said = [text for answer in document["answers"] for text in answer["warnings"]]
+    assert first["doubts"] == " ".join(dict.fromkeys(said))
     assert (second["found_both"], "The study has no FLAIR" in second["not_answered"]) == (None, True)
     assert write_embeddings(out, index) == 3
     table = read_table(out / EMBEDDINGS)
