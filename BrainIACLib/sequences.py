@@ -78,6 +78,25 @@ def any_of(kinds: tuple[Sequence, ...] = STANDARD) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
+def is_outside_the_four(name: str) -> bool:
+    """Whether a label of a sequence model is none of the paper's four."""
+    return name not in STANDARD_NAMES
+
+
+def looks_like(name: str) -> str:
+    """What a sentence about such a scan says of it.
+
+    >>> looks_like("CT")
+    'looks like computed tomography'
+    >>> looks_like("other")
+    'looks like something else'
+    """
+    kind = _BY_NAME.get(_plain(name))
+    if kind is NOT_A_HEAD:
+        return "does not look like a scan of a head"
+    return f"looks like {kind.title if kind else 'something else'}"
+
+
 def sequence_named(text: str) -> Sequence | None:
     """The kind with this name or synonym; None if there is none.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from BrainIACLib.contracts import HeadContract
-from BrainIACLib.sequences import OTHER, STANDARD_NAMES, any_of
+from BrainIACLib.sequences import STANDARD_NAMES, any_of, is_outside_the_four, looks_like
 from BrainIACLib.trust.findings import Distance, Measured, PredictionInterval, PredictionSet
 from BrainIACLib.trust.novelty import Novelty
 
@@ -78,10 +78,10 @@ def sequence_doubt(slot: str, sequence: str, confidence: float, gate: float | No
     """A warning where the sequence model is sure that the scan in ``slot`` is another one, or no brain MRI it knows."""
     if confidence < (SURE if gate is None else gate):
         return []
-    if sequence == OTHER:
+    if is_outside_the_four(sequence):
         return [
-            f"The scan in the place of '{slot}' does not look like a {any_of()} scan of a brain: do not rely on the "
-            "answer."
+            f"The scan in the place of '{slot}' {looks_like(sequence)} and does not look like a {any_of()} scan of a "
+            "brain: do not rely on the answer."
         ]
     if slot in STANDARD_NAMES and sequence != slot:
         return [

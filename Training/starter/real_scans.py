@@ -24,15 +24,13 @@ from Training.starter.samples import INPUT_SIZE, LABELS, MODEL_GRID
 from Training.synthesis.acquisition import bias_field, rician_noise, smooth, thick_slices
 from Training.synthesis.anatomy import Pose, pose_matrix, smooth_noise
 
-FOLDERS = ("scans", "multiseq", "dicom", "age", "age_ixi", "bad", "atlas")
+FOLDERS = ("scans", "multiseq", "dicom", "age_ixi", "bad", "atlas")  # "age" is kept for judging
 OF_NO_SEQUENCE = {  # rows of the manifest that name no sequence, and what they are
     "sub-01_ses-01_dwi_desc-b0_dwi.nii.gz": DWI_B0.name,
     "spine_T1.nii.gz": NOT_A_HEAD.name,
     "spine_T2.nii.gz": NOT_A_HEAD.name,
     "mni_icbm152_gm_sym_09a_1mm.nii.gz": NOT_A_HEAD.name,
     "mni_icbm152_wm_sym_09a_1mm.nii.gz": NOT_A_HEAD.name,
-    "MNI152_T1_1mm_brain_mask.nii.gz": NOT_A_HEAD.name,
-    "MNI152_T1_1mm_brain_mask_filled.nii.gz": NOT_A_HEAD.name,
 }
 LEFT_OUT = ("BrainIAC_subpixar009", "Template-Month0")  # over-stripped; a newborn: they are judged, not learned
 FOLDS = {  # who is left out together; every other study is in the last
@@ -62,8 +60,7 @@ def fold_of(study: str) -> str:
 
 def real_scans(data: Path, cache: Path, public: Path | None = None) -> list[RealScan]:
     """All that can be standardised, from MANIFEST.csv in ``data`` and, if given, the table in ``public``."""
-    scans = [scan for scan in open_scans(data, FOLDERS) if _label(scan) and not _is_left_out(scan)]
-    scans = [scan for place, scan in enumerate(scans) if not _is_thinned_out(scan, place)]
+    scans = [scan for scan in open_scans(data, FOLDERS) if _label(scan) and _is_trained_on(scan)]
     scans += public_scans(public) if public else []
     found = []
     for scan in all_prepared(scans, cache):
@@ -97,20 +94,18 @@ def public_scans(folder: Path) -> list[OpenScan]:
     ]
 
 
-def _is_thinned_out(scan: OpenScan, place: int) -> bool:
-    """Of the two studies that hold T1 scans by the dozen: IXI persons of odd number, five of six of the other's."""
+def _is_trained_on(scan: OpenScan) -> bool:
+    """Every second IXI person; of atlas and bad inputs what is no sequence; and not what ``LEFT_OUT`` names."""
     folder, name = scan.file.split("/")
     if folder == "age_ixi":
-        return int(name.split("-")[2].split("_")[0]) % 2 == 1
-    return folder == "age" and place % 6 != 0
+        return int(name.split("-")[2].split("_")[0]) % 2 == 0
+    if folder in ("bad", "atlas"):
+        return name in OF_NO_SEQUENCE
+    return not any(part in name for part in LEFT_OUT)
 
 
 def _label(scan: OpenScan) -> str:
     return scan.sequence if scan.sequence in LABELS else OF_NO_SEQUENCE.get(scan.file.split("/")[-1], "")
-
-
-def _is_left_out(scan: OpenScan) -> bool:
-    return any(part in scan.file for part in LEFT_OUT)
 
 
 class RealDraws:

@@ -38,14 +38,14 @@ class Recipe:
 
     seed: int = 20262
     validation_seed: int = 99
-    shards: int = 36  # of 4 heads, about 78 volumes each
-    at_start: float = 0.4  # the share of them that must be there when training starts
+    shards: int = 12  # of 4 heads, about 78 volumes each
+    at_start: float = 0.75  # the share of them that must be there when training starts
     validation_shards: int = 3
     start_encoder: str = "ad2eb68b321ee2f0769077472a7ce42debcde9ed8e6eba29eebaaeef7a6abe0e"  # sha256, version 1.2
     start_head: str = "ee47e5d388684ebdbed721a929d0462dc78769116184bce6484b70d0c6020754"
     simulated: Stage = Stage(360, 1e-3, 0.0)
-    mixed: Stage = Stage(160, 6e-4, 0.375)  # once without each fold, and once with all
-    batch_size: int = 24
+    mixed: Stage = Stage(150, 6e-4, 0.375)  # once without each fold, and once with all
+    batch_size: int = 16
     weight_decay: float = 0.02
     label_smoothing: float = 0.03
     averaging: float = 0.99
