@@ -13,7 +13,7 @@ from BrainIACLib.preprocessing.intensity import normalise
 from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.trust.temperature import fit_temperature
 from Training.starter.export import encoder_contract
-from Training.starter.real_scans import RealScan, fold_of
+from Training.starter.real_scans import NEVER_LEARNED, RealScan, fold_of
 from Training.starter.samples import LABELS
 from Training.starter.shards import ShardReader
 from Training.starter.training import Recipe, logits_of
@@ -58,7 +58,8 @@ def judged(
     """Everything that temperature and gate are chosen by. Simulated heads that nobody could be sure of are left out."""
     volumes, labels, _, sureness = validation.all()
     clear = (sureness >= 0.95) & (labels < len(LABELS))
-    real = torch.stack([real_logits(folds[fold_of(scan.study)], [scan], Recipe())[0] for scan in scans])
+    nets = folds | {NEVER_LEARNED: final}
+    real = torch.stack([real_logits(nets[fold_of(scan.study)], [scan], Recipe())[0] for scan in scans])
     names = torch.tensor([LABELS.index(scan.label) for scan in scans])
     return Judged(logits_of(final, volumes[clear]), labels[clear], real, names)
 

@@ -23,8 +23,8 @@ TEMPLATE = "icbm152_2009a_sym_t1_brain"
 VALID_RANGE = (
     "One scan of a head of any age, best brain-extracted and registered to the template; whole heads are accepted. "
     "Below two years of age and after failed brain extraction it is less reliable. A diffusion b0 or functional image "
-    "can look like a T2, a trace image like a FLAIR: their names are hints. Contrasts that it has no name for should fall "
-    "below the confidence gate."
+    "can look like a T2, a trace image like a FLAIR: their names are hints. Contrasts that it has no name for should "
+    "fall below the confidence gate."
 )
 
 
@@ -70,8 +70,8 @@ def export_model(
         version="2.0.0",
         licence="Apache-2.0",
         citation="BrainIAC for 3D Slicer, starter model; label maps: Billot et al. 2023, SynthSeg.",
-        training_data="Simulated MR images from 13 SynthSeg training label maps (Apache-2.0), and openly licensed scans "
-        "(BraTS 2021, UPENN-GBM, Ljubljana MS, IXI, OpenNeuro and test data of public software; see the card).",
+        training_data="Simulated MR images from 13 SynthSeg training label maps (Apache-2.0), and open scans (CC0, CC BY, "
+        "MIT, BSD: BraTS 2021, UPENN-GBM, Ljubljana MS, OpenNeuro, test data of public software; see the card).",
         intended_use="Research: name the sequence of a brain MRI and embed it. Not for diagnosis.",
         encoder=encoder_contract(recipe.width, digests["encoder"]),
         head=HeadContract(

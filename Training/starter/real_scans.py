@@ -24,7 +24,7 @@ from Training.starter.samples import INPUT_SIZE, LABELS, MODEL_GRID
 from Training.synthesis.acquisition import bias_field, rician_noise, smooth, thick_slices
 from Training.synthesis.anatomy import Pose, pose_matrix, smooth_noise
 
-FOLDERS = ("scans", "multiseq", "dicom", "age_ixi", "bad", "atlas")  # "age" is kept for judging
+FOLDERS = ("scans", "multiseq", "dicom", "age_ixi", "bad", "atlas")
 OF_NO_SEQUENCE = {  # rows of the manifest that name no sequence, and what they are
     "sub-01_ses-01_dwi_desc-b0_dwi.nii.gz": DWI_B0.name,
     "spine_T1.nii.gz": NOT_A_HEAD.name,
@@ -33,11 +33,13 @@ OF_NO_SEQUENCE = {  # rows of the manifest that name no sequence, and what they 
     "mni_icbm152_wm_sym_09a_1mm.nii.gz": NOT_A_HEAD.name,
 }
 LEFT_OUT = ("BrainIAC_subpixar009", "Template-Month0")  # over-stripped; a newborn: they are judged, not learned
+NEVER_LEARNED = "never learned"
 FOLDS = {  # who is left out together; every other study is in the last
     "gliomas": ("BraTS2021", "UPENN-GBM"),
     "multiple sclerosis": ("openms cross-sectional", "openms longitudinal"),
     "all others": (),
 }
+UNSEEN = ("IXI", "ds002748")  # of the shipped net too: IXI's licence (share alike) would bind the weights
 SHARES = {**dict.fromkeys(STANDARD_NAMES, 0.19)}  # of the labels; the others share what is left
 
 
@@ -54,13 +56,15 @@ class RealScan:
 
 
 def fold_of(study: str) -> str:
-    """Which of ``FOLDS`` a study is left out with."""
+    """Which of ``FOLDS`` a study is left out with, or ``NEVER_LEARNED``."""
+    if study in UNSEEN:
+        return NEVER_LEARNED
     return next((name for name, studies in FOLDS.items() if study in studies), list(FOLDS)[-1])
 
 
 def real_scans(data: Path, cache: Path, public: Path | None = None) -> list[RealScan]:
     """All that can be standardised, from MANIFEST.csv in ``data`` and, if given, the table in ``public``."""
-    scans = [scan for scan in open_scans(data, FOLDERS) if _label(scan) and _is_trained_on(scan)]
+    scans = [scan for scan in open_scans(data, FOLDERS) if _label(scan) and _is_taken(scan)]
     scans += public_scans(public) if public else []
     found = []
     for scan in all_prepared(scans, cache):
@@ -94,8 +98,8 @@ def public_scans(folder: Path) -> list[OpenScan]:
     ]
 
 
-def _is_trained_on(scan: OpenScan) -> bool:
-    """Every second IXI person; of atlas and bad inputs what is no sequence; and not what ``LEFT_OUT`` names."""
+def _is_taken(scan: OpenScan) -> bool:
+    """For judging every second IXI person; of atlas and bad inputs what is no sequence; not what ``LEFT_OUT`` names."""
     folder, name = scan.file.split("/")
     if folder == "age_ixi":
         return int(name.split("-")[2].split("_")[0]) % 2 == 0
@@ -139,7 +143,7 @@ class RealDraws:
 
 
 def scanned_anew(image: Tensor, label: str, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
-    """(X, Y, Z): posed, warped, sliced, blurred, with another gain curve, field, noise, view, at times with a lesion."""
+    """(X, Y, Z): posed, warped, sliced, blurred, of another gain, field, noise and view, at times with a lesion."""
     image, inside = _moved(image, rng, generator)
     if not inside.any():
         return image
@@ -218,6 +222,8 @@ def _with_lesion(look: Tensor, inside: Tensor, label: str, rng: np.random.Genera
         "FLAIR": (rng.choice([dark, bright]), usual * rng.uniform(1.0, 1.6), usual * rng.uniform(1.15, 1.8)),
     }[label]
     reach, width = radius + rng.uniform(0, 20), rng.uniform(2, 7)
-    painted = torch.where(distance < radius - width, float(core), torch.where(distance < radius, float(rim), float(halo)))
+    painted = torch.where(
+        distance < radius - width, float(core), torch.where(distance < radius, float(rim), float(halo))
+    )
     weight = ((reach - distance) / 4).clamp(0, 1) * float(rng.uniform(0.6, 1.0))
     return (look + weight * (painted - look)).where(inside, 0.0)

@@ -334,7 +334,7 @@ def _nonsense(anatomy: Anatomy, rng: np.random.Generator, generator: torch.Gener
 
 
 def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator):
-    """Neck, face or neither in the field of view, as spines and misplaced scans show: six renderings, none of a head."""
+    """Neck, face or neither in the field of view, as spines and misplaced scans show: six renderings, no head."""
     pose, maturity = draw_subject(rng)
     shift = (rng.normal(0, 20), rng.uniform(-70, 40), rng.uniform(60, 130))
     scale = tuple(float(s) for s in np.array(pose.scale) * rng.uniform(0.9, 1.5))

@@ -26,7 +26,7 @@ from BrainIACLib.statistics.bootstrap import bootstrap
 from BrainIACLib.statistics.metrics import balanced_accuracy
 from Training.starter.calibration import real_logits
 from Training.starter.export import encoder_contract
-from Training.starter.real_scans import FOLDS, RealScan, fold_of, real_scans
+from Training.starter.real_scans import FOLDS, NEVER_LEARNED, RealScan, fold_of, real_scans
 from Training.starter.samples import LABELS
 from Training.starter.training import Recipe
 
@@ -56,7 +56,7 @@ def by_histogram(values: np.ndarray, scans: list[RealScan]) -> np.ndarray:
     truth, fold = np.array([scan.label for scan in scans]), np.array([fold_of(scan.study) for scan in scans])
     groups = np.unique([scan.subject for scan in scans], return_inverse=True)[1]
     found = np.full(len(scans), "", dtype=object)
-    for name in FOLDS:
+    for name in (*FOLDS, NEVER_LEARNED):
         out = fold == name
         classes = tuple(np.unique(truth[~out]))
         target = Target("sequence", "classification", np.searchsorted(classes, truth[~out]), classes)
@@ -100,7 +100,7 @@ def report(scans: list[RealScan], said: Said, gate: float) -> str:
 
     row("the four, brain extraction auto, balanced accuracy", four & (mode == "auto"))
     row("the four, extraction off, whole heads", four & (mode == "none"))
-    for name in FOLDS:
+    for name in (*FOLDS, NEVER_LEARNED):
         row(f"the four, auto: {name}", four & (mode == "auto") & (fold == name))
     auto = mode == "auto"
     lines.append(
@@ -114,8 +114,8 @@ def report(scans: list[RealScan], said: Said, gate: float) -> str:
     sure, right = said.confidence >= gate, said.ours == truth
     lines += [
         "",
-        f"Above the gate of {gate:.2f}: {(sure & right & four).sum()} of {(right & four).sum()} right answers about the "
-        f"four ({(sure & right & four).sum() / max(1, (right & four).sum()):.0%}), {(sure & ~right).sum()} wrong ones.",
+        f"Above the gate of {gate:.2f}: {(sure & right & four).sum()} of {(right & four).sum()} right answers about "
+        f"the four ({(sure & right & four).sum() / max(1, (right & four).sum()):.0%}), {(sure & ~right).sum()} wrong ones.",
         "",
         "Wrong answers:",
         "",
@@ -145,9 +145,9 @@ def main() -> None:
     recipe = Recipe()
     scans = real_scans(arguments.data, arguments.cache or arguments.work / "standardised", arguments.public)
     logits = torch.zeros(len(scans), len(LABELS))
-    for name in FOLDS:
+    for name, weights in {**{name: f"without {name}" for name in FOLDS}, NEVER_LEARNED: "all"}.items():
         net: EncoderWithHead = new_net(recipe)
-        net.load_state_dict(torch.load(arguments.work / f"without {name}.pt", weights_only=True))
+        net.load_state_dict(torch.load(arguments.work / f"{weights}.pt", weights_only=True))
         chosen = [i for i, scan in enumerate(scans) if fold_of(scan.study) == name]
         logits[chosen] = real_logits(net.eval().half().float(), [scans[i] for i in chosen], recipe)
     head = read_contract(arguments.model).head

@@ -23,7 +23,7 @@ from BrainIACLib.errors import BrainIACError
 from BrainIACLib.models.heads import EncoderWithHead
 from Training.starter.calibration import calibrated, judged
 from Training.starter.export import encoder_contract, export_model
-from Training.starter.real_scans import FOLDS, RealDraws, RealScan, fold_of, real_scans
+from Training.starter.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, real_scans
 from Training.starter.shards import ShardReader, write_shards
 from Training.starter.training import Recipe, new_net, train, widened
 from Training.synthesis.label_maps import label_map_files, load_label_map
@@ -64,7 +64,7 @@ def main() -> None:
             for label_map in (load_label_map(path, work / "labelmaps") for path in _files(arguments.data))
         },
         "held_out": HELD_OUT,
-        "real_scans": len({(scan.file, scan.mode) for scan in scans}),
+        "real_scans": len({scan.file for scan in scans if fold_of(scan.study) != NEVER_LEARNED}),
     }
     export_model(final, arguments.out, recipe, calibrated(answers), facts)
     painter.join()
@@ -91,7 +91,7 @@ def stages(
     def stage(name: str, net: EncoderWithHead, number: int, left_out: str | None) -> EncoderWithHead:
         done = work / f"{name}.pt"
         if not done.is_file():
-            chosen = [scan for scan in scans if fold_of(scan.study) != left_out]
+            chosen = [scan for scan in scans if fold_of(scan.study) not in (left_out, NEVER_LEARNED)]
             real = RealDraws(chosen, contract) if number else None
             what = recipe.mixed if number else recipe.simulated
             trained = train(net, recipe, what, number, reader, real, work / f"{name}.last", _growing(recipe, number))

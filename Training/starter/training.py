@@ -34,7 +34,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights, apart from the code, the label maps, the scans and the weights it starts from."""
+    """Everything that decides the weights, apart from the code, the label maps, the scans and the first weights."""
 
     seed: int = 20262
     validation_seed: int = 99
@@ -64,8 +64,10 @@ def new_net(recipe: Recipe) -> EncoderWithHead:
 
 
 def widened(net: EncoderWithHead, encoder: dict[str, Tensor], head: dict[str, Tensor]) -> EncoderWithHead:
-    """``net`` with the weights of a model that knew the four and "other": each new name starts as a share of "other"."""
-    net.encoder.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in encoder.items()})
+    """``net`` with the weights of a model that knew the four and "other": new names start as shares of "other"."""
+    net.encoder.load_state_dict(
+        {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in encoder.items()}
+    )
     own = net.head.state_dict()
     new = len(set(ALL_NAMES) - set(STANDARD_OR_OTHER))
     for name, tensor in own.items():

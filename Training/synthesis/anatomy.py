@@ -219,7 +219,7 @@ def _add_white_matter_lesions(tissue: Tensor, grid: Grid, rng: np.random.Generat
 
 
 def add_plaques(tissue: Tensor, grid: Grid, rng: np.random.Generator) -> None:
-    """Multiple sclerosis: 4 to 60 ovoid lesions, most of them at the ventricles, a few of which take up contrast agent."""
+    """Multiple sclerosis: 4 to 60 ovoid lesions, most of them at the ventricles, a few of which enhance."""
     white, fluid = tissue == CLASS["white_matter"], tissue == CLASS["ventricular_csf"]
     reach = [2 * round(rng.uniform(4, 10) / step / 4) + 1 for step in grid.spacing]  # of every second voxel, odd
     near = F.max_pool3d(fluid[None, None, ::2, ::2, ::2].float(), reach, 1, [n // 2 for n in reach])

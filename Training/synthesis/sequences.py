@@ -156,7 +156,7 @@ def _apparent_diffusion(tissues: Tissues, rng: np.random.Generator):
 
 
 def _perfusion(tissues: Tissues, rng: np.random.Generator):
-    """A volume of a functional, a dynamic susceptibility or an arterial spin labeling series, or a map of blood flow."""
+    """A volume of a functional, a dynamic susceptibility or a spin labeling series, or a map of blood flow."""
     kind = str(rng.choice(["gradient echo", "spin labeling", "flow map"], p=[0.7, 0.18, 0.12]))
     if kind == "flow map":  # gray matter two to four times white matter (Calamante et al. 1999), none in CSF
         signal = np.full(len(NAMES), 0.05)
