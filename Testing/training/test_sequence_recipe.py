@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_OR_OTHER
-from Training.starter import calibration, real_scans, training
+from Training.starter import calibration, real_scans
 from Training.starter.calibration import Judged, calibrated
 from Training.starter.real_scans import FOLDS, RealDraws, RealScan, fold_of, scanned_anew
 from Training.starter.samples import INPUT_SIZE, LABELS, MODEL_GRID, UNNAMED, surely_named
@@ -155,6 +155,7 @@ def test_what_myelinates_early_is_ahead_of_the_cerebrum():
 
 
 def test_the_shares_of_a_batch_are_shares():
-    recipe = training.Recipe()
-    assert sum(recipe.class_shares) == pytest.approx(1)
-    assert len(recipe.class_shares) == len(LABELS) + 1
+    recipe = Recipe()
+    for stage in (recipe.simulated, recipe.named, recipe.mixed, recipe.longer):
+        assert sum(stage.shares) == pytest.approx(1)
+        assert len(stage.shares) == len(LABELS) + 1

@@ -70,8 +70,8 @@ def export_model(
         version="2.0.0",
         licence="Apache-2.0",
         citation="BrainIAC for 3D Slicer, starter model; label maps: Billot et al. 2023, SynthSeg.",
-        training_data="Simulated MR images from 13 SynthSeg training label maps (Apache-2.0), and open scans (CC0, CC BY, "
-        "MIT, BSD: BraTS 2021, UPENN-GBM, Ljubljana MS, OpenNeuro, test data of public software; see the card).",
+        training_data="Simulated MR images from 13 SynthSeg training label maps (Apache-2.0), and open scans (CC0, "
+        "CC BY, MIT, BSD: BraTS 2021, UPENN-GBM, Ljubljana MS, OpenNeuro, test data of public software; see the card).",
         intended_use="Research: name the sequence of a brain MRI and embed it. Not for diagnosis.",
         encoder=encoder_contract(recipe.width, digests["encoder"]),
         head=HeadContract(

@@ -112,10 +112,11 @@ def report(scans: list[RealScan], said: Said, gate: float) -> str:
         shares = [f"{(answers[chosen] == label).mean():.3f}" for answers in (said.ours, said.earlier, said.histogram)]
         lines.append(f"| recall of {label}, auto | {chosen.sum()} | " + " | ".join(shares) + " |")
     sure, right = said.confidence >= gate, said.ours == truth
+    passing, of_all = (sure & right & four).sum(), (right & four).sum()
     lines += [
         "",
-        f"Above the gate of {gate:.2f}: {(sure & right & four).sum()} of {(right & four).sum()} right answers about "
-        f"the four ({(sure & right & four).sum() / max(1, (right & four).sum()):.0%}), {(sure & ~right).sum()} wrong ones.",
+        f"Above the gate of {gate:.2f}: {passing} of {of_all} right answers about the four "
+        f"({passing / max(1, of_all):.0%}), {(sure & ~right).sum()} wrong ones.",
         "",
         "Wrong answers:",
         "",
@@ -145,7 +146,7 @@ def main() -> None:
     recipe = Recipe()
     scans = real_scans(arguments.data, arguments.cache or arguments.work / "standardised", arguments.public)
     logits = torch.zeros(len(scans), len(LABELS))
-    for name, weights in {**{name: f"without {name}" for name in FOLDS}, NEVER_LEARNED: "all"}.items():
+    for name, weights in {**{name: f"without {name}" for name in FOLDS}, NEVER_LEARNED: "all longer"}.items():
         net: EncoderWithHead = new_net(recipe)
         net.load_state_dict(torch.load(arguments.work / f"{weights}.pt", weights_only=True))
         chosen = [i for i, scan in enumerate(scans) if fold_of(scan.study) == name]

@@ -25,7 +25,7 @@ from Training.starter.calibration import calibrated, judged
 from Training.starter.export import encoder_contract, export_model
 from Training.starter.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, real_scans
 from Training.starter.shards import ShardReader, write_shards
-from Training.starter.training import Recipe, new_net, train, widened
+from Training.starter.training import Recipe, Stage, new_net, train, widened
 from Training.synthesis.label_maps import label_map_files, load_label_map
 
 HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
@@ -88,21 +88,22 @@ def stages(
     contract = encoder_contract(recipe.width)
     reader = ShardReader(work, recipe.seed, check)
 
-    def stage(name: str, net: EncoderWithHead, number: int, left_out: str | None) -> EncoderWithHead:
+    def stage(name: str, net: EncoderWithHead, what: Stage, number: int, left_out: str = "") -> EncoderWithHead:
         done = work / f"{name}.pt"
         if not done.is_file():
             chosen = [scan for scan in scans if fold_of(scan.study) not in (left_out, NEVER_LEARNED)]
-            real = RealDraws(chosen, contract) if number else None
-            what = recipe.mixed if number else recipe.simulated
+            real = RealDraws(chosen, contract) if what.real_share else None
             trained = train(net, recipe, what, number, reader, real, work / f"{name}.last", _growing(recipe, number))
             torch.save(trained.state_dict(), done)
         net = new_net(recipe)
         net.load_state_dict(torch.load(done, weights_only=True))
         return net.eval().half().float()  # what is shipped is judged
 
-    base = stage("simulated", start, 0, None)
-    final = stage("all", _copy(base, recipe), 1, None)
-    folds = {name: stage(f"without {name}", _copy(base, recipe), 2 + i, name) for i, name in enumerate(FOLDS)}
+    base = stage("named", stage("simulated", start, recipe.simulated, 0), recipe.named, 1)
+    final = stage("all longer", stage("all", _copy(base, recipe), recipe.mixed, 2), recipe.longer, 6)
+    folds = {
+        name: stage(f"without {name}", _copy(base, recipe), recipe.mixed, 3 + i, name) for i, name in enumerate(FOLDS)
+    }
     return final, folds
 
 
