@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.head_training.linear_head import fit_linear_head
 from BrainIACLib.head_training.targets import Target
-from BrainIACLib.models.heads import EncoderWithHead
 from BrainIACLib.preprocessing.intensity import normalise
 from BrainIACLib.sequences import STANDARD_NAMES, STANDARD_OR_OTHER
 from BrainIACLib.statistics.bootstrap import bootstrap
@@ -28,7 +28,8 @@ from Training.starter.calibration import real_logits
 from Training.starter.export import encoder_contract
 from Training.starter.real_scans import FOLDS, NEVER_LEARNED, RealScan, fold_of, real_scans
 from Training.starter.samples import LABELS
-from Training.starter.training import Recipe
+from Training.starter.train import started_from
+from Training.starter.training import Recipe, blended, new_net
 
 
 @dataclass(frozen=True)
@@ -140,15 +141,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/starter"), help="where Training.starter.train worked")
     parser.add_argument("--cache", type=Path, help="standardized scans (default: in the work folder)")
     arguments = parser.parse_args()
-    from BrainIACLib.checkpoints.installed import InstalledModel, load_model
-    from Training.starter.training import new_net
-
     recipe = Recipe()
     scans = real_scans(arguments.data, arguments.cache or arguments.work / "standardised", arguments.public)
     logits = torch.zeros(len(scans), len(LABELS))
-    for name, weights in {**{name: f"without {name}" for name in FOLDS}, NEVER_LEARNED: "all longer"}.items():
-        net: EncoderWithHead = new_net(recipe)
-        net.load_state_dict(torch.load(arguments.work / f"{weights}.pt", weights_only=True))
+    start = started_from(arguments.start, recipe)
+    for name, weights in {**{name: f"without {name}" for name in FOLDS}, NEVER_LEARNED: "all"}.items():
+        net = new_net(recipe)
+        net.load_state_dict(torch.load(arguments.work / f"{weights}, longer.pt", weights_only=True))
+        net = blended(net, start, recipe.kept)
         chosen = [i for i, scan in enumerate(scans) if fold_of(scan.study) == name]
         logits[chosen] = real_logits(net.eval().half().float(), [scans[i] for i in chosen], recipe)
     head = read_contract(arguments.model).head

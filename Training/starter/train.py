@@ -25,7 +25,7 @@ from Training.starter.calibration import calibrated, judged
 from Training.starter.export import encoder_contract, export_model
 from Training.starter.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, real_scans
 from Training.starter.shards import ShardReader, write_shards
-from Training.starter.training import Recipe, Stage, new_net, train, widened
+from Training.starter.training import Recipe, Stage, blended, new_net, train, widened
 from Training.synthesis.label_maps import label_map_files, load_label_map
 
 HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
@@ -97,14 +97,17 @@ def stages(
             torch.save(trained.state_dict(), done)
         net = new_net(recipe)
         net.load_state_dict(torch.load(done, weights_only=True))
-        return net.eval().half().float()  # what is shipped is judged
+        return net.eval()
 
-    base = stage("named", stage("simulated", start, recipe.simulated, 0), recipe.named, 1)
-    final = stage("all longer", stage("all", _copy(base, recipe), recipe.mixed, 2), recipe.longer, 6)
-    folds = {
-        name: stage(f"without {name}", _copy(base, recipe), recipe.mixed, 3 + i, name) for i, name in enumerate(FOLDS)
-    }
-    return final, folds
+    base = stage("named", stage("simulated", _copy(start, recipe), recipe.simulated, 0), recipe.named, 1)
+
+    def mixed(name: str, number: int, left_out: str = "") -> EncoderWithHead:
+        once = stage(name, _copy(base, recipe), recipe.mixed, number, left_out)
+        last = stage(f"{name}, longer", once, recipe.longer, number + 10, left_out)
+        return blended(last, start, recipe.kept).half().float()  # what is shipped is judged
+
+    final = mixed("all", 2)
+    return final, {name: mixed(f"without {name}", 3 + i, name) for i, name in enumerate(FOLDS)}
 
 
 def _copy(net: EncoderWithHead, recipe: Recipe) -> EncoderWithHead:
