@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import typing
 from pathlib import Path
 
 import torch
@@ -16,15 +15,11 @@ from BrainIACLib.models.heads import EncoderWithHead
 from Training.starter.samples import CLIP_PERCENTILES, INPUT_SIZE, LABELS
 from Training.starter.training import Recipe
 
-if typing.TYPE_CHECKING:
-    from Training.starter.calibration import Calibration
-
 TEMPLATE = "icbm152_2009a_sym_t1_brain"
 VALID_RANGE = (
-    "One scan of a head of any age, best brain-extracted and registered to the template; whole heads are accepted. "
-    "Below two years of age and after failed brain extraction it is less reliable. A diffusion b0 or functional image "
-    "can look like a T2, a trace image like a FLAIR: their names are hints. Contrasts that it has no name for should "
-    "fall below the confidence gate."
+    "One brain MRI of any age, best brain-extracted and registered to the template; whole heads are accepted. "
+    "Trained on simulated images only; below two years of age and after failed brain extraction it is less reliable. "
+    "Other contrasts than T1, T2, FLAIR and T1CE should be answered by 'other' or fall below the confidence gate."
 )
 
 
@@ -50,7 +45,8 @@ def export_model(
     net: EncoderWithHead,
     out: Path,
     recipe: Recipe,
-    calibration: "Calibration",
+    temperature: float,
+    gate: float,
     facts: dict[str, dict | list | int],
 ) -> ModelContract:
     """Write the folder ``out``; ``facts`` (label maps, validation accuracy) go into ``recipe.json`` and the card."""
@@ -67,11 +63,10 @@ def export_model(
     contract = ModelContract(
         id="sequence-starter",
         title="MRI sequence (starter model)",
-        version="2.0.0",
+        version="1.2.0",
         licence="Apache-2.0",
         citation="BrainIAC for 3D Slicer, starter model; label maps: Billot et al. 2023, SynthSeg.",
-        training_data="Simulated MR images from 13 SynthSeg training label maps (Apache-2.0), and open scans (CC0, "
-        "CC BY, MIT, BSD: BraTS 2021, UPENN-GBM, Ljubljana MS, OpenNeuro, test data of public software; see the card).",
+        training_data="Simulated MR images from 13 SynthSeg training label maps (Apache-2.0); no real scan.",
         intended_use="Research: name the sequence of a brain MRI and embed it. Not for diagnosis.",
         encoder=encoder_contract(recipe.width, digests["encoder"]),
         head=HeadContract(
@@ -83,8 +78,8 @@ def export_model(
             unit=None,
             slots=("any",),
             missing_policy="refuse",
-            temperature=calibration.temperature,
-            confidence_gate=calibration.gate,
+            temperature=temperature,
+            confidence_gate=gate,
             valid_range=VALID_RANGE,
             polarity_verified=True,
             weights="head.safetensors",
@@ -98,22 +93,15 @@ def export_model(
         parameters=f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} million",
         input_size=" x ".join(map(str, INPUT_SIZE)),
         clip=" and ".join(map(str, CLIP_PERCENTILES)),
-        temperature=calibration.temperature,
-        gate=calibration.gate,
+        temperature=temperature,
+        gate=gate,
         training_maps=len(facts["label_maps"]) - len(facts["held_out"]),
         held_out_maps=len(facts["held_out"]),
-        simulated_steps=recipe.simulated.steps,
-        mixed_steps=recipe.mixed.steps,
-        real_scans=facts["real_scans"],
+        steps=sum(steps for steps, _ in recipe.cycles),
         batch_size=recipe.batch_size,
-        accuracy=", ".join(f"{name} {value:.3f}" for name, value in calibration.accuracy.items()),
+        accuracy=", ".join(f"{name} {value:.3f}" for name, value in facts["validation_accuracy"].items()),
     )
     (out / "card.md").write_text(card, encoding="utf-8")
-    recipe_facts = {
-        "recipe": dataclasses.asdict(recipe),
-        "calibration": dataclasses.asdict(calibration),
-        "torch": torch.__version__,
-        **facts,
-    }
+    recipe_facts = {"recipe": dataclasses.asdict(recipe), "torch": torch.__version__, **facts}
     (out / "recipe.json").write_text(json.dumps(recipe_facts, indent=2) + "\n", encoding="utf-8")
     return contract

@@ -1,8 +1,8 @@
-"""Training samples: from (seed, index) to several normalised volumes on the model grid with their labels.
+"""Training samples: from (seed, index) to several normalized volumes on the model grid with their labels.
 
 One index is one head (or one region away from the brain) that is rendered under several protocols, each with its own
 brain mask and image formation. What preprocessing does to real scans is imitated at its end: zero outside the mask,
-area resize over the voxels inside, the library's own N4, then its clipping and normalisation.
+area resize over the voxels inside, the library's own N4, then its clipping and normalization.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.preprocessing.bias_field import correct_bias_field
 from BrainIACLib.preprocessing.intensity import normalise
-from BrainIACLib.sequences import ALL_NAMES, NOT_A_HEAD, STANDARD_NAMES
+from BrainIACLib.sequences import STANDARD_OR_OTHER
 from Training.synthesis.acquisition import (
     bias_field,
     echo_planar_distortion,
@@ -30,44 +30,29 @@ from Training.synthesis.acquisition import (
     smooth,
     thick_slices,
 )
-from Training.synthesis.anatomy import (
-    Anatomy,
-    Grid,
-    Pose,
-    Tumour,
-    add_plaques,
-    build_anatomy,
-    draw_tumours,
-    smooth_noise,
-)
+from Training.synthesis.anatomy import Anatomy, Grid, Pose, build_anatomy, draw_tumours, smooth_noise
 from Training.synthesis.brain_masks import draw_brain_mask
 from Training.synthesis.label_maps import LabelMap
-from Training.synthesis.non_brain import draw_fruit, draw_non_brain
-from Training.synthesis.sequences import OTHER, SEQUENCES, Contrast, draw_contrast
+from Training.synthesis.non_brain import draw_non_brain
+from Training.synthesis.sequences import SEQUENCES, Contrast, draw_contrast
 from Training.synthesis.template_grid import template_grid
 from Training.synthesis.tissue_parameters import draw_tissues
 
-LABELS = ALL_NAMES
-UNNAMED = "unnatural"  # a contrast of no sequence: the right answer is to be unsure
+LABELS = STANDARD_OR_OTHER
 INPUT_SIZE = (66, 78, 63)
 CLIP_PERCENTILES = (0.5, 99.5)
-N4_VOXEL_MM = 6.0  # half the resolution of the input: a sixth of a second
-N4_SHARE = 0.15  # of the volumes; of another half, a cheap likeness of it
-OTHER_SHARES = (0.12, 0.13, 0.13, 0.12, 0.11, 0.13, 0.10, 0.10, 0.06)  # in the order of OTHER
-OTHERS_A_HEAD, FOUR_A_HEAD = 7, 3  # renderings of one head: of the others together, of each of the four
+N4_VOXEL_MM = 6.0  # half the resolution of the input: a twentieth of a second
+OTHER = ("PD", "T2*", "DWI-b0", "DWI-trace", "ADC", "CT", "MRA", "unnatural")
+OTHER_SHARES = (0.18, 0.14, 0.16, 0.12, 0.10, 0.09, 0.08, 0.13)  # in the order of OTHER
 
 
 @dataclass(frozen=True)
 class Sample:
-    """``volume`` is uint8 (X, Y, Z): 0 outside, else the normalised value (see ``decode``).
-
-    label : one of ``LABELS``, or ``UNNAMED``. sureness : how sure an answer ought to be, 0 to 1.
-    """
+    """``volume`` is uint8 (X, Y, Z): 0 outside, else the normalized value (see ``decode``)."""
 
     volume: Tensor
     label: str
     detail: str
-    sureness: float = 1.0
 
 
 MODEL_GRID = template_grid(INPUT_SIZE)
@@ -75,7 +60,7 @@ FINE_GRID = template_grid(tuple(2 * n for n in INPUT_SIZE))  # 1.5 mm
 
 
 def encode(volumes: Tensor) -> Tensor:
-    """Normalised values in steps of 1/21 between -5 and 7 as uint8; exact zeros (outside) stay 0."""
+    """Normalized values in steps of 1/21 between -5 and 7 as uint8; exact zeros (outside) stay 0."""
     return torch.where(volumes == 0, 0, ((volumes + 5) * (254 / 12)).round().clamp(0, 254) + 1).to(torch.uint8)
 
 
@@ -89,59 +74,32 @@ def draw_samples(seed: int, index: int, label_maps: list[LabelMap], contract: En
     rng = np.random.default_rng((seed, index))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     label_map = label_maps[int(rng.integers(len(label_maps)))]
-    if index % 12 == 11:
+    if index % 8 == 7:
         drawn = _away_from_the_brain(label_map, rng, generator)
     else:
         drawn = _one_head(label_map, rng, generator)
-    volumes = normalise(torch.stack([volume for volume, *_ in drawn])[:, None], contract)[:, 0]
-    return [Sample(volume, *facts) for volume, (_, *facts) in zip(encode(volumes), drawn, strict=True)]
+    volumes = normalise(torch.stack([volume for volume, _, _ in drawn])[:, None], contract)[:, 0]
+    return [Sample(v, label, detail) for v, (_, label, detail) in zip(encode(volumes), drawn, strict=True)]
 
 
 def _one_head(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator):
-    pose, maturity = draw_subject(rng) if rng.random() < 0.93 else _draw_infant(rng)
+    pose, maturity = draw_subject(rng)
     tumours = draw_tumours(rng) if maturity > 0.7 else []
-    if maturity > 0.7 and rng.random() < 0.06:
-        tumours = [Tumour("infiltrating", rng.uniform(18, 45), 2.0, 0.0)]
     anatomy = build_anatomy(label_map, FINE_GRID, pose, tumours, rng, generator)
-    if maturity > 0.7 and rng.random() < 0.25:
-        add_plaques(anatomy.tissue, FINE_GRID, rng)
-    wanted = list(STANDARD_NAMES) * FOUR_A_HEAD
-    wanted += rng.choice(OTHER, OTHERS_A_HEAD, p=OTHER_SHARES).tolist()
-    if rng.random() < 0.5:
-        wanted.append(NOT_A_HEAD.name)
-    sureness = surely_named(maturity)
+    wanted = [label for label in LABELS for _ in range(2)]
+    wanted.pop(int(rng.integers(2, 6)))
     drawn = []
     for label in wanted:
         tissues = draw_tissues(rng, float(rng.choice([1.0, 1.5, 3.0], p=[0.05, 0.45, 0.5])), maturity)
-        if label == NOT_A_HEAD.name:
+        if label == "other" and rng.random() < 0.25:
             drawn.append(_nonsense(anatomy, rng, generator))
             continue
-        contrast = draw_contrast(label, tissues, rng)
+        sequence = label if label != "other" else str(rng.choice(OTHER, p=OTHER_SHARES))
+        contrast = draw_contrast(sequence, tissues, rng)
         mask_kind, mask = draw_brain_mask(anatomy, rng, generator)
         volume = form_image(anatomy, contrast, mask, mask_kind == "whole head", rng, generator)
-        drawn.append((volume, label, f"{label}, {mask_kind}, maturity {maturity:.2f}", sureness))
+        drawn.append((volume, label, f"{sequence}, {mask_kind}, maturity {maturity:.2f}"))
     return drawn
-
-
-def surely_named(maturity: float) -> float:
-    """How sure an answer ought to be: of adults and children quite, of a newborn by a half, in between by degrees."""
-    return float(np.clip(0.5 + 0.5 * (maturity - 0.25) / 0.55, 0.5, 1.0))
-
-
-def _draw_infant(rng: np.random.Generator) -> tuple[Pose, float]:
-    """As ``draw_subject``, in the first year and a half: head size and maturity go together."""
-    months = rng.uniform(0, 18)
-    maturity = float(np.clip(months / 20 + rng.normal(0, 0.06), 0, 0.95))
-    size = 0.70 + 0.20 * (1 - np.exp(-months / 6)) + rng.normal(0, 0.03)
-    scale = np.clip(size * (1 + rng.normal(0, 0.025, 3)), 0.62, 1.05)
-    pose = Pose(
-        tuple(rng.normal(0, 5, 3)),
-        tuple(rng.normal(0, 5, 3)),
-        tuple(scale),
-        bool(rng.random() < 0.5),
-        float(rng.uniform(0, 3)),
-    )
-    return pose, maturity
 
 
 def draw_subject(rng: np.random.Generator) -> tuple[Pose, float]:
@@ -171,14 +129,12 @@ def form_image(
     rng: np.random.Generator,
     generator: torch.Generator,
 ) -> Tensor:
-    """From tissue signals to the image on the model grid, before normalisation: float32 (X, Y, Z)."""
+    """From tissue signals to the image on the model grid, before normalization: float32 (X, Y, Z)."""
     image = signal_image(anatomy, contrast)
     texture = smooth_noise(anatomy.grid, rng.uniform(4, 12), generator)
     image.mul_(texture.mul_(rng.uniform(0.0, 0.06)).add_(1))
     if contrast.echo_planar:
         factors = (rng.integers(1, 3), rng.integers(1, 3), rng.integers(1, 5))
-        if rng.random() < 0.3:  # fine acquisitions, and those that were resampled
-            factors = (1, 1, int(rng.integers(1, 3)))
     elif rng.random() < 0.5:
         factors = [int(rng.integers(1, 2 + (rng.random() < 0.2)))] * 3
         factors[int(rng.choice(3, p=[0.2, 0.2, 0.6]))] = int(rng.integers(2, 6))  # 3 to 7.5 mm
@@ -190,18 +146,13 @@ def form_image(
     if rng.random() < 0.8:  # point spread and interpolation: real scans are smoother than rendered labels
         for _ in range(int(rng.integers(1, 3))):
             image = smooth(image, tuple(rng.uniform(0, 0.33, 3)))
-    visible = mask & _field_of_view(anatomy, whole_head, rng)
-    if contrast.sequence == "MRA" and rng.random() < 0.7:  # a slab about the circle of Willis
-        _, y, z = anatomy.grid.axes()
-        visible &= (z + rng.normal(0, 0.15) * y - rng.normal(0, 15)).abs() < rng.uniform(22, 60)
+    visible = mask & field_of_view(anatomy, whole_head, rng)
     if whole_head and rng.random() < 0.2:
-        visible &= ~_face(anatomy, rng)
+        visible &= ~face(anatomy, rng)
     image.mul_(visible)
     image, filled = (F.avg_pool3d(v[None, None], 2)[0, 0] for v in (image, visible.float()))
     if contrast.echo_planar:
         stretch, loss = rng.normal(0, 9), rng.uniform(0.2, 1.0)
-        if rng.random() < 0.4:  # corrected, or several shots
-            stretch, loss = rng.normal(0, 2), rng.uniform(0, 0.35)
         image = echo_planar_distortion(image, MODEL_GRID, stretch, loss)
         filled = echo_planar_distortion(filled, MODEL_GRID, stretch, 0.0)
     elif contrast.sequence == "T2*":
@@ -229,31 +180,14 @@ def form_image(
         image = (image / step).round_() * step
     if whole_head:
         if rng.random() < 0.8:  # what preprocessing does when brain extraction is switched off
-            inside &= _otsu_head(image)
+            inside &= otsu_head(image)
     elif rng.random() < 0.08:
         image = image + rng.uniform(0, 0.5)
     image = image * inside
-    chance = rng.random()
-    if chance < N4_SHARE:
-        return _bias_corrected(image, rng)
-    return _field_taken_out(image, rng.uniform(0.2, 0.9)) if chance < 0.65 else image
+    return bias_corrected(image, rng) if rng.random() < 0.65 else image
 
 
-def _field_taken_out(image: Tensor, share: float) -> Tensor:
-    """A ``share`` of what is smooth in the logarithm of the image, as N4 finds it, at a hundredth of its cost."""
-    inside = (image > 0).float()
-    logarithm = image.clamp_min(1e-4).log() * inside
-    lattice = [max(2, n // 15) for n in image.shape]
-    smooth_part, weight = (F.adaptive_avg_pool3d(v[None, None], lattice) for v in (logarithm, inside))
-    known = weight > 0.05
-    mean = smooth_part.sum() / weight.sum().clamp_min(1e-6)
-    field = torch.where(known, smooth_part / weight.clamp_min(0.05) - mean, 0.0)
-    field = F.avg_pool3d(field, 3, 1, 1)
-    field = F.interpolate(field, size=image.shape, mode="trilinear", align_corners=False)[0, 0]
-    return image * torch.exp(-share * field.clamp(-1, 1))
-
-
-def _bias_corrected(image: Tensor, rng: np.random.Generator) -> Tensor:
+def bias_corrected(image: Tensor, rng: np.random.Generator) -> Tensor:
     """The library's N4, which takes large lesions for a field; its splines span a random field of view."""
     filled = (image > 0).nonzero()
     if len(filled) == 0:
@@ -272,7 +206,7 @@ def _bias_corrected(image: Tensor, rng: np.random.Generator) -> Tensor:
     return corrected
 
 
-def _field_of_view(anatomy: Anatomy, whole_head: bool, rng: np.random.Generator) -> Tensor:
+def field_of_view(anatomy: Anatomy, whole_head: bool, rng: np.random.Generator) -> Tensor:
     """bool (X, Y, Z): everything, or a slab along one slightly oblique axis that keeps at least 30 % of the brain."""
     x, y, z = anatomy.grid.axes()
     view = torch.ones(anatomy.grid.size, dtype=torch.bool)
@@ -290,19 +224,19 @@ def _field_of_view(anatomy: Anatomy, whole_head: bool, rng: np.random.Generator)
     return view
 
 
-def _otsu_head(image: Tensor) -> Tensor:
+def otsu_head(image: Tensor) -> Tensor:
     """bool (X, Y, Z): the largest part above Otsu's threshold, its holes filled."""
     bright = sitk.OtsuThreshold(sitk.GetImageFromArray(image.numpy()), 0, 1, 128)
     parts = sitk.RelabelComponent(sitk.ConnectedComponent(bright), sortByObjectSize=True)
     return torch.from_numpy(sitk.GetArrayFromImage(sitk.BinaryFillhole(parts == 1))) > 0
 
 
-def _face(anatomy: Anatomy, rng: np.random.Generator) -> Tensor:
+def face(anatomy: Anatomy, rng: np.random.Generator) -> Tensor:
     _, y, z = anatomy.grid.axes()
     return (y - rng.uniform(0.3, 1.2) * z > rng.uniform(30, 75)) & (anatomy.hull < -rng.uniform(4, 14))
 
 
-def _small_box(grid: Grid, rng: np.random.Generator) -> Tensor:
+def small_box(grid: Grid, rng: np.random.Generator) -> Tensor:
     """bool (X, Y, Z): a field of view of 3 to 10 cm, somewhere in the middle, slightly rotated."""
     x, y, z = grid.axes()
     angle, centre, half = rng.normal(0, 0.2), rng.normal((0, -18, 18), 12), rng.uniform(15, 50, 3)
@@ -313,28 +247,25 @@ def _small_box(grid: Grid, rng: np.random.Generator) -> Tensor:
 
 def _nonsense(anatomy: Anatomy, rng: np.random.Generator, generator: torch.Generator):
     """No brain: a phantom, noise or a map, whole, or cut to the shape of a brain as a brain extraction may do."""
-    if rng.random() < 0.14:
-        kind, volume = "fruit", draw_fruit(MODEL_GRID, rng, generator)
-    else:
-        kind, volume = draw_non_brain(MODEL_GRID, rng, generator)
-    if rng.random() < 0.15:  # a mask or a tissue class instead of an image
+    kind, volume = draw_non_brain(MODEL_GRID, rng, generator)
+    if rng.random() < 0.1:  # a mask or a tissue class instead of an image
         kind = "mask"
         chosen = anatomy.brain_mask if rng.random() < 0.5 else anatomy.tissue == int(rng.integers(1, 5))
         volume = F.avg_pool3d(chosen[None, None].float(), 2)[0, 0]
     elif rng.random() < 0.6:
         volume = rician_noise(volume, rng.uniform(0, 0.15), generator) if volume.min() >= 0 else volume
     if rng.random() < 0.3:
-        volume = volume * _small_box(MODEL_GRID, rng)
+        volume = volume * small_box(MODEL_GRID, rng)
     chance = rng.random()
     if chance < 0.35:
         volume = volume * (F.avg_pool3d(anatomy.brain_mask[None, None].float(), 2)[0, 0] > 0.5)
     elif chance < 0.55:
         volume = volume * (smooth_noise(MODEL_GRID, 45, generator) > rng.uniform(-0.3, 0.8))
-    return _bias_corrected(volume, rng) if rng.random() < N4_SHARE else volume, NOT_A_HEAD.name, kind, 1.0
+    return bias_corrected(volume, rng) if rng.random() < 0.5 else volume, "other", kind
 
 
 def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator):
-    """Neck, face or neither in the field of view, as spines and misplaced scans show: six renderings, no head."""
+    """Neck, face or neither in the field of view, as spines and misplaced scans show: six renderings, all 'other'."""
     pose, maturity = draw_subject(rng)
     shift = (rng.normal(0, 20), rng.uniform(-70, 40), rng.uniform(60, 130))
     scale = tuple(float(s) for s in np.array(pose.scale) * rng.uniform(0.9, 1.5))
@@ -354,7 +285,7 @@ def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generato
         elif chance < 0.5:
             radii = rng.uniform(45, 80, 3)
             mask = (x / radii[0]) ** 2 + ((y + 18) / radii[1]) ** 2 + ((z - 18) / radii[2]) ** 2 < 1
-        visible = mask & cut & _small_box(FINE_GRID, rng) if rng.random() < 0.35 else mask & cut
+        visible = mask & cut & small_box(FINE_GRID, rng) if rng.random() < 0.35 else mask & cut
         volume = form_image(anatomy, contrast, visible, bool(mask.all()), rng, generator)
-        drawn.append((volume, NOT_A_HEAD.name, f"away from the brain, {contrast.sequence}", 1.0))
+        drawn.append((volume, "other", f"away from the brain, {contrast.sequence}"))
     return drawn

@@ -19,8 +19,9 @@ from torch import Tensor
 from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.preprocessing.intensity import normalise, ras_array, resize
 from BrainIACLib.sequences import DWI_B0, NOT_A_HEAD, STANDARD_NAMES
+from Training.starter.kinds.samples import LABELS
 from Training.starter.open_scans import OpenScan, all_prepared, open_scans, prepared
-from Training.starter.samples import INPUT_SIZE, LABELS, MODEL_GRID
+from Training.starter.samples import INPUT_SIZE, MODEL_GRID
 from Training.synthesis.acquisition import bias_field, rician_noise, smooth, thick_slices
 from Training.synthesis.anatomy import Pose, pose_matrix, smooth_noise
 

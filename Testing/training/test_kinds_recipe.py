@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_OR_OTHER
-from Training.starter import calibration, real_scans
-from Training.starter.calibration import Judged, calibrated
-from Training.starter.real_scans import FOLDS, RealDraws, RealScan, fold_of, scanned_anew
-from Training.starter.samples import INPUT_SIZE, LABELS, MODEL_GRID, UNNAMED, surely_named
-from Training.starter.training import Recipe, expected_loss, new_net, widened
+from Training.starter.kinds import calibration, real_scans
+from Training.starter.kinds.calibration import Judged, calibrated
+from Training.starter.kinds.real_scans import FOLDS, RealDraws, RealScan, fold_of, scanned_anew
+from Training.starter.kinds.samples import LABELS, UNNAMED, surely_named
+from Training.starter.kinds.training import Recipe, expected_loss, new_net, widened
+from Training.starter.samples import INPUT_SIZE, MODEL_GRID
 from Training.synthesis.anatomy import Grid, add_plaques
 from Training.synthesis.non_brain import draw_fruit
 from Training.synthesis.sequences import draw_contrast

@@ -1,9 +1,9 @@
 """What each fold's net says to the studies that it did not see, beside version 1.2 and an intensity histogram.
 
-    python -m Training.starter.studies_left_out --data ../shared/data --start SEQUENCE-STARTER-1.2 --model FOLDER
+    python -m Training.starter.kinds.studies_left_out --data ../shared/data --start SEQUENCE-STARTER-1.2 --model FOLDER
 
-Reads what ``Training.starter.train`` left in ``--work``; writes ``studies.md`` there. Version 1.2 saw no real scan, but
-its recipe was adjusted to errors on the same scans; the histogram is a multinomial regression on 32 bins, fitted on the
+Reads what the training left in ``--work``; writes ``studies.md`` there. Version 1.2 saw no real scan, but its
+ recipe was adjusted to errors on the same scans; the histogram is a multinomial regression on 32 bins, fitted on the
 other folds.
 """
 
@@ -24,12 +24,12 @@ from BrainIACLib.preprocessing.intensity import normalise
 from BrainIACLib.sequences import STANDARD_NAMES, STANDARD_OR_OTHER
 from BrainIACLib.statistics.bootstrap import bootstrap
 from BrainIACLib.statistics.metrics import balanced_accuracy
-from Training.starter.calibration import real_logits
 from Training.starter.export import encoder_contract
-from Training.starter.real_scans import FOLDS, NEVER_LEARNED, RealScan, fold_of, real_scans
-from Training.starter.samples import LABELS
-from Training.starter.train import started_from
-from Training.starter.training import Recipe, blended, new_net
+from Training.starter.kinds.calibration import real_logits
+from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealScan, fold_of, real_scans
+from Training.starter.kinds.samples import LABELS
+from Training.starter.kinds.train import started_from
+from Training.starter.kinds.training import Recipe, blended, new_net
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--public", type=Path, help="folder with the files of public_series.csv")
     parser.add_argument("--start", type=Path, required=True, help="model folder of version 1.2")
     parser.add_argument("--model", type=Path, required=True, help="model folder of version 2.0: temperature and gate")
-    parser.add_argument("--work", type=Path, default=Path("runs/starter"), help="where Training.starter.train worked")
+    parser.add_argument("--work", type=Path, default=Path("runs/kinds"), help="where the training worked")
     parser.add_argument("--cache", type=Path, help="standardized scans (default: in the work folder)")
     arguments = parser.parse_args()
     recipe = Recipe()

@@ -13,10 +13,10 @@ from BrainIACLib.preprocessing.intensity import normalise
 from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.trust.temperature import fit_temperature
 from Training.starter.export import encoder_contract
-from Training.starter.real_scans import NEVER_LEARNED, RealScan, fold_of
-from Training.starter.samples import LABELS
-from Training.starter.shards import ShardReader
-from Training.starter.training import Recipe, logits_of
+from Training.starter.kinds.real_scans import NEVER_LEARNED, RealScan, fold_of
+from Training.starter.kinds.samples import LABELS
+from Training.starter.kinds.shards import ShardReader
+from Training.starter.kinds.training import Recipe, logits_of
 
 GATES = np.arange(0.50, 0.951, 0.01)
 MOST_WRONG = 0.02  # of the simulated answers above the gate
