@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from BrainIACLib.contracts import TWO_CLASS_LINKS, HeadContract
 from BrainIACLib.errors import ModelError
-from BrainIACLib.sequences import any_of, is_outside_the_four, looks_like
+from BrainIACLib.sequences import unlike_the_four
 from BrainIACLib.trust.echo_planar import allow_for_echo_planar, echo_planar_doubt
+from BrainIACLib.trust.findings import Doubt, Severity
 
 if typing.TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ class Answer:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     value: float | None = None
     unit: str | None = None
-    warnings: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 def fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, str]:
@@ -47,7 +48,7 @@ def fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, 
     return {slot: scans[slot] for slot in head.slots if slot in scans}
 
 
-def missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) -> list[str]:
+def missing_slots(head: HeadContract, slots: Mapping[str, object], accepted: bool) -> list[str]:
     """What to warn of where scans are missing. Raises ModelError if the head needs them all (U-03)."""
     missing = ", ".join(slot for slot in head.slots if slot not in slots)
     if not missing:
@@ -83,48 +84,52 @@ def worth_showing(probabilities: Mapping[str, float]) -> dict[str, float]:
 
 
 def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = False) -> Answer:
-    """label, confidence, probabilities and warnings from (outputs,) logits; ``coarse`` as in ``probabilities_of``."""
+    """label, confidence, probabilities and doubts from (outputs,) logits; ``coarse`` as in ``probabilities_of``."""
     probabilities = probabilities_of(head, logits, coarse)
     ranked = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
     label = ranked[0]
     if head.link in TWO_CLASS_LINKS:
         negative, positive = head.display_labels
         label = positive if probabilities[positive] >= (0.5 if head.threshold is None else head.threshold) else negative
-    confidence, warnings = probabilities[label], []
+    confidence = probabilities[label]
+    doubts: list[Doubt] = []
     if head.confidence_gate is not None and confidence < head.confidence_gate:
         second = next(name for name in ranked if name != label)
         gate = max(f"{head.confidence_gate:.2f}", f"{head.confidence_gate:g}", key=len)
         texts = (f"{confidence:.{digits}f}" for digits in range(2, 18))  # 0.8996 is not "0.90, below 0.90"
         shown = next(text for text in texts if float(text) < float(gate))
-        warnings.append(
+        text = (
             f"Uncertain: the confidence {shown} is below {gate}; "
             f"the next candidate is {second} ({probabilities[second]:.2f})."
         )
-    if head.task == SEQUENCE_TASK and is_outside_the_four(label):
-        warnings.append(f"This {looks_like(label)}: it does not look like a {any_of()} scan of a brain.")
+        doubts.append(Doubt(text))
+    if head.task == SEQUENCE_TASK and (unlike := unlike_the_four(label)):
+        doubts.append(Doubt(f"This {unlike}."))
     if coarse and head.task == SEQUENCE_TASK:
-        warnings += echo_planar_doubt(label)
-    return Answer(label, confidence, probabilities, warnings=tuple(warnings))
+        doubts += echo_planar_doubt(label)
+    return Answer(label, confidence, probabilities, doubts=tuple(doubts))
 
 
 def measurement(head: HeadContract, outputs: "torch.Tensor") -> Answer:
-    """label, value, unit and warnings from (1,) output; refuses what cannot be (U-16)."""
+    """label, value, unit and doubts from (1,) output; refuses what cannot be (U-16)."""
     value = outputs[0].item() * (1.0 if head.conversion is None else head.conversion)
     unit = head.display_unit or head.unit
     low, high = head.plausible_range or (float("-inf"), float("inf"))
     if not low <= value <= high:
         raise ModelError(
-            f"The model for '{head.task}' answered {value:.1f} {unit}, which cannot be ({low:g} to {high:g} {unit}): "
-            "the scan, its preprocessing or the unit in the contract does not suit this model. No result is given."
+            f"The model for '{head.task}' answered {value:.1f} {unit}, which cannot be ({low:g} to {high:g} {unit}), "
+            "so no result is given. This scan is unlike those that the model was made for (a large lesion, a child, a "
+            "brain that other software extracted), or it was prepared badly: look at the outline of its brain."
         )
-    warnings = []
+    doubts: list[Doubt] = []
     if head.training_range is not None and not head.training_range[0] <= value <= head.training_range[1]:
         begin, end = head.training_range
-        warnings.append(
+        text = (
             f"The result {value:.1f} {unit} lies outside the range that the model was trained on "
             f"({begin:g} to {end:g} {unit}): do not rely on it."
         )
-    return Answer(f"{value:.1f} {unit}", value=value, unit=unit, warnings=tuple(warnings))
+        doubts.append(Doubt(text, Severity.grave))
+    return Answer(f"{value:.1f} {unit}", value=value, unit=unit, doubts=tuple(doubts))
 
 
 def saliency_target(head: HeadContract, label: str) -> Callable[["torch.Tensor"], "torch.Tensor"]:

@@ -78,23 +78,22 @@ def any_of(kinds: tuple[Sequence, ...] = STANDARD) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def is_outside_the_four(name: str) -> bool:
-    """Whether a label of a sequence model is none of the paper's four."""
-    return name not in STANDARD_NAMES
+def unlike_the_four(label: str) -> str | None:
+    """What a sentence says of a scan with a label beside the paper's four; None for these and for unknown labels.
 
-
-def looks_like(name: str) -> str:
-    """What a sentence about such a scan says of it.
-
-    >>> looks_like("CT")
-    'looks like computed tomography'
-    >>> looks_like("other")
-    'looks like something else'
+    >>> unlike_the_four("CT")
+    'looks like computed tomography, not like a T1, T2, FLAIR or contrast-enhanced T1 scan of a brain'
+    >>> unlike_the_four("other")
+    'does not look like a T1, T2, FLAIR or contrast-enhanced T1 scan of a brain'
+    >>> unlike_the_four("T2"), unlike_the_four("a label of somebody's own")
+    (None, None)
     """
-    kind = _BY_NAME.get(_plain(name))
+    if label == OTHER:
+        return f"does not look like a {any_of()} scan of a brain"
+    kind = next((kind for kind in WIDER if kind.name == label), None)
     if kind is NOT_A_HEAD:
         return "does not look like a scan of a head"
-    return f"looks like {kind.title if kind else 'something else'}"
+    return f"looks like {kind.title}, not like a {any_of()} scan of a brain" if kind is not None else None
 
 
 def sequence_named(text: str) -> Sequence | None:

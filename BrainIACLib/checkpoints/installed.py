@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any
 
 from BrainIACLib.checkpoints.official_files import where_to_get
 from BrainIACLib.checkpoints.store import is_bundled, model_folders
-from BrainIACLib.contracts import EMBEDDING_TASK, ModelContract, read_contract
+from BrainIACLib.contracts import EMBEDDING_TASK, EncoderContract, HeadContract, ModelContract, read_contract
 from BrainIACLib.errors import ModelError
-from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.file_hash import check_unchanged, read_unchanged
 
 if typing.TYPE_CHECKING:
     from torch import nn
@@ -33,6 +32,13 @@ class InstalledModel:
     @property
     def task(self) -> str:
         return self.contract.head.task if self.contract.head else EMBEDDING_TASK
+
+    @property
+    def head(self) -> HeadContract:
+        """Of a model that answers a question. ModelError: it only embeds scans."""
+        if self.contract.head is None:
+            raise ModelError(f"The model '{self.contract.id}' has no head: it embeds scans and answers no question.")
+        return self.contract.head
 
     @property
     def bundled(self) -> bool:
@@ -160,7 +166,8 @@ def load_model(model: InstalledModel, folders: Folders = None, encoder: "nn.Modu
     from BrainIACLib.models.heads import EncoderWithHead, empty_head
 
     encoder_contract, head_contract = model.contract.encoder, model.contract.head
-    head, parts = nn.Identity(), []
+    head: nn.Module = nn.Identity()
+    parts: list[tuple[nn.Module, EncoderContract | HeadContract, Path]] = []
     if encoder is None:
         encoder = empty_encoder(encoder_contract.architecture, encoder_contract.width, encoder_contract.embedding)
         parts.append((encoder, encoder_contract, encoder_file(model, folders)))
@@ -177,32 +184,17 @@ def load_model(model: InstalledModel, folders: Folders = None, encoder: "nn.Modu
 def verify_model(model: InstalledModel) -> None:
     """Compare the files of the folder with the contract's sha256. Raises ModelError for the first that differs."""
     for name, sha256 in model.contract.files().items():
-        path = model.folder / name
-        try:
-            unchanged = file_sha256(path) == sha256
-        except OSError as error:
-            raise ModelError(f"'{path}' cannot be read ({error.strerror}); install the model again.") from None
-        if not unchanged:
-            raise ModelError(f"'{path}' is damaged or was changed (sha256 differs); install the model again.")
+        check_unchanged(model.folder / name, sha256)
 
 
 def _verified_tensors(path: Path, sha256: str) -> dict[str, Any]:
     from safetensors.torch import load
 
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"The weight file '{path}' cannot be read ({error.strerror}); install the model again."
-        ) from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise ModelError(
-            f"The weight file '{path}' is damaged or was changed (sha256 differs); install the model again."
-        )
+    content = read_unchanged(path, sha256)
     return {key: value.float() if value.is_floating_point() else value for key, value in load(content).items()}
 
 
-def _check_layout(net, tensors: dict[str, Any], path: Path) -> None:
+def _check_layout(net: nn.Module, tensors: dict[str, Any], path: Path) -> None:
     expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in tensors.items()}
     differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))

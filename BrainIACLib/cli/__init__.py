@@ -12,6 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, TextIO
 
 import BrainIACLib
 from BrainIACLib.errors import BrainIACError
@@ -21,7 +22,7 @@ from BrainIACLib.foreign_text import printable_output
 class _Parser(argparse.ArgumentParser):
     """Of ``brainiac`` and, because argparse makes subparsers of the same class, of every command."""
 
-    def __init__(self, **arguments):
+    def __init__(self, **arguments: Any) -> None:  # as argparse hands them on
         super().__init__(epilog=BrainIACLib.RESEARCH_USE_ONLY, **arguments)
 
 
@@ -63,17 +64,16 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w", encoding="utf-8"))
 
 
-def _write_nowhere(*streams: io.TextIOBase) -> None:
+def _write_nowhere(*streams: TextIO) -> None:
     """What is still in their buffers must not fail again when Python ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:
         os.dup2(nowhere, stream.fileno())
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    # Imported here, so that Ctrl+C in the moment that it takes is answered as at any other.
+def command_line() -> argparse.ArgumentParser:
+    """The parser of ``brainiac`` with all of its commands."""
     from BrainIACLib.cli import analysis, batch, embed, models, node, serve, study, train_head, volumes
-    from BrainIACLib.cli.scan_options import print_json
 
     parser = _Parser(prog="brainiac", description="Brain MRI analysis with BrainIAC.")
     parser.add_argument("--version", action="version", version=f"brainiac {BrainIACLib.__version__}")
@@ -87,7 +87,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     volumes.add_commands(commands)
     serve.add_commands(commands)
     node.add_commands(commands)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    # Imported here, so that Ctrl+C in the moment that it takes is answered as at any other.
+    from BrainIACLib.cli.scan_options import print_json
+
+    options = command_line().parse_args(arguments)
     try:
         return options.run(options)
     except BrainIACError as error:

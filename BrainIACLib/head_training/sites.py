@@ -1,4 +1,4 @@
-"""Heads across sites: each site left out as a whole, and what harmonisation inside the folds would change."""
+"""Heads across sites: each site left out as a whole, and what harmonization inside the folds would change."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def sites_left_out(
 ) -> SitesLeftOut:
     """Each case answered by a head that has seen neither its site nor its patient, wherever that patient was."""
     rng = np.random.default_rng([seed, 5])
-    outputs, told = None, np.zeros(len(cases), bool)
+    outputs: np.ndarray | None = None
+    told = np.zeros(len(cases), bool)
     for name in np.unique(sites):
         job.check()
         out = sites == name
@@ -64,6 +65,8 @@ def sites_left_out(
         outputs[out], told[out] = answered, True
 
     def figure(rows: np.ndarray) -> Figure | None:
+        if outputs is None:
+            return None
         _, metric, columns = main_figure(cases.target)
         try:
             return figure_of(metric, columns(cases.target.rows(rows), outputs[rows]), cases.groups[rows], seed)
@@ -98,11 +101,11 @@ def harmonised(
 ) -> Comparison | None:
     """A linear head on embeddings from which ComBat has taken the sites, fitted inside each fold on the cases seen.
 
-    Both are judged within sites: the harmonised case's site is an input, so that over all sites together the figure
+    Both are judged within sites: the harmonized case's site is an input, so that over all sites together the figure
     would also count how well the site tells the label (a label that nearly is the site reached an AUC of .99 so, from
     an embedding that knew nothing of it). Effects of the covariates are kept; the label is not among them, since it is
     not known of new cases. None where a fold leaves a site with fewer than two cases, or with none to fit on. The
-    installed head is not harmonised: it does not know the site of a new scan.
+    installed head is not harmonized: it does not know the site of a new scan.
     """
     for number in np.unique(done.fold):
         names, counts = np.unique(sites[done.fold != number], return_counts=True)

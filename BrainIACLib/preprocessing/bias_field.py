@@ -12,6 +12,7 @@ with the unmasked one): it follows a strong true bias a little better, the defau
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,14 +76,15 @@ def correct_bias_field(
     if not used.any():
         raise PreprocessingError("The scan has no voxel above zero, so its bias field cannot be estimated.")
     logarithm = np.log(small, where=used, out=np.zeros(small.shape, np.float32))
-    # position of each working voxel in the scan, 0 at the first voxel centre and 1 at the last
+    # position of each working voxel in the scan, 0 at the first voxel center and 1 at the last
     positions = [row / max(size - 1, 1) for row, size in zip(rows, values.shape, strict=True)]
     lattices, iterations = _estimate(logarithm, used, positions, report or (lambda fraction: None))
 
     everywhere = [np.arange(size) / max(size - 1, 1) for size in values.shape]
-    field = sum(
+    of_levels = (
         _evaluate(lattice, [_basis(at, 2**level) for at in everywhere]) for level, lattice in enumerate(lattices)
     )
+    field: np.ndarray = functools.reduce(np.add, of_levels)
     parameters = {
         "algorithm": "N4",
         "shrink": shrink[::-1],

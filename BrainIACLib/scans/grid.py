@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import SimpleITK as sitk
@@ -37,7 +38,7 @@ class Grid:
 
 @np.errstate(over="ignore", invalid="ignore")  # a grid of such numbers is refused
 def fit_grid(matrix: np.ndarray, size: tuple[int, int, int]) -> Grid:
-    """The orthogonal grid nearest to ``matrix`` (4x4, voxel index -> LPS mm), with the same centre and spacing.
+    """The orthogonal grid nearest to ``matrix`` (4x4, voxel index -> LPS mm), with the same center and spacing.
 
     Raises
     ------
@@ -71,7 +72,16 @@ def largest_distance(a: np.ndarray, b: np.ndarray, size: tuple[int, int, int]) -
     return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
 
 
-def grid_matrix(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
+class HasGrid(Protocol):
+    """An image, or the reader of one that has read its header."""
+
+    def GetDimension(self) -> int: ...
+    def GetOrigin(self) -> tuple[float, ...]: ...
+    def GetSpacing(self) -> tuple[float, ...]: ...
+    def GetDirection(self) -> tuple[float, ...]: ...
+
+
+def grid_matrix(image: HasGrid) -> np.ndarray:
     """The 4x4 matrix (voxel index -> LPS mm) of the first three axes of ``image``."""
     n = image.GetDimension()
     matrix = np.eye(4)
@@ -81,7 +91,7 @@ def grid_matrix(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
 
 
 def corners_of(image: sitk.Image) -> np.ndarray:
-    """The centres of the eight corner voxels (LPS mm), shape (8, 3)."""
+    """The centers of the eight corner voxels (LPS mm), shape (8, 3)."""
     indices = itertools.product(*[(0, n - 1) for n in image.GetSize()])
     return np.array([image.TransformIndexToPhysicalPoint(list(index)) for index in indices])
 

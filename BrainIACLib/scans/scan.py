@@ -15,7 +15,7 @@ import SimpleITK as sitk
 class Scan:
     """One 3D volume of a brain MRI as it was stored, and where it came from.
 
-    ``image`` is three-dimensional, real and finite, in LPS millimetres. ``name`` is the file or folder name without
+    ``image`` is three-dimensional, real and finite, in LPS millimeters. ``name`` is the file or folder name without
     its suffix. ``sha256`` is that of the one file, or of the sorted per-file hashes joined together, so a DICOM series
     has the same hash in a folder, in a zip and under other file names; whether two scans are the same is asked of
     ``identity``. ``warnings`` are sentences.
@@ -45,7 +45,7 @@ def image_identity(image: sitk.Image) -> str:
     digest = hashlib.sha256(image.GetPixelIDTypeAsString().encode())
     digest.update(np.array(grid, "<f8").tobytes())
     voxels = sitk.GetArrayViewFromImage(image)
-    digest.update(np.ascontiguousarray(voxels).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(voxels).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Which series are not analysed, by their headers alone: the reason in a few words, or none."""
+"""Which series are not analyzed, by their headers alone: the reason in a few words, or none."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_LOCALIZER_SLICES = 60
 
 
 def reason_to_set_aside(series: Series, facts: HeaderFacts | None) -> str:
-    """Why ``series`` cannot or should not be analysed; empty for a candidate."""
+    """Why ``series`` cannot or should not be analyzed; empty for a candidate."""
     if series.modality not in ("MR", None):
         return f"{series.modality}: {MODALITIES.get(series.modality, 'not magnetic resonance')}"
     document = next((meaning for prefix, meaning in _DOCUMENTS.items() if series.sop_class.startswith(prefix)), "")
@@ -89,10 +89,9 @@ def _directions(series: Series) -> int:
     """How many different slice directions there are, counted up to three."""
     known: list[tuple[float, ...]] = []
     for piece in series.slices:
-        if not any(
-            max(abs(a - b) for a, b in zip(one, piece.orientation, strict=True)) < SAME_ORIENTATION for one in known
-        ):
-            known.append(piece.orientation)
+        direction = tuple(piece.axes.ravel().tolist())
+        if not any(max(abs(a - b) for a, b in zip(one, direction, strict=True)) < SAME_ORIENTATION for one in known):
+            known.append(direction)
         if len(known) == 3:
             break
     return len(known)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from BrainIACLib import typed_json
 from BrainIACLib.errors import RequestError
 from BrainIACLib.preprocessing.options import PreprocessingOptions
-from BrainIACLib.worker import typed_json
 
 NO_OPTIONS = PreprocessingOptions()
 
@@ -67,6 +67,17 @@ class LoadSeries(Request):
 
     folder: Path
     series: str
+
+
+@dataclass(frozen=True)
+class CompareImages(Request):
+    """Whether two files or folders show the same voxels at the same places; answered by same.
+
+    What cannot be read as one scan is another image.
+    """
+
+    first: Path
+    second: Path
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,18 @@ class Save(Request):
 
 
 @dataclass(frozen=True)
+class MeasureVolumes(Request):
+    """Volumes of brain structures of a scan of the study; answered by ``Measurement``, loose, result, labels, note.
+
+    ``loose``: the structures that follow another measurement only loosely; ``result``: the table that was written.
+    """
+
+    scan: str
+    folder: Path | None = None  # gets what ``reports.volume_files`` lists
+    labels: bool = False  # also the label map, as a path
+
+
+@dataclass(frozen=True)
 class AnalyzeStudy(Request):
     """A whole study from its files to a report; answered by report, objects (paths), document (``studies.document``).
 
@@ -177,7 +200,7 @@ class Steps(Request):
 
 @dataclass(frozen=True)
 class InspectCheckpoint(Request):
-    """What a weight file is; answered by title, licences: {task: text}, suggestion (task or null)."""
+    """What a weight file is; answered by title, licenses: {task: text}, suggestion (task or null)."""
 
     file: Path
 
@@ -228,22 +251,60 @@ class EmbedCases(Request):
 
 
 @dataclass(frozen=True)
+class RunBatch(Request):
+    """Every scan of a folder, BIDS data set or table into a folder of derivatives; what is done is not done again.
+
+    It is the queue of ``brainiac batch``: either goes on where the other was stopped. Answered by scans, done, failed,
+    failures: [[reason, count], ...], page (path).
+    """
+
+    source: Path
+    out: Path
+    tasks: tuple[str, ...] = ("sequence",)
+    saliency: bool = False
+    samples: int = 10  # of each map
+    jobs: int | None = None  # processes; what fits, less one that is left to the person
+    retry_failed: bool = False
+    options: PreprocessingOptions = NO_OPTIONS
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
 class TrainHead(Request):
-    """Train a head on a table of embeddings; answered by the report of ``head_training``."""
+    """Train a head on a table of embeddings; answered by the report of ``head_training``.
+
+    The fields below ``decisions`` are arguments of ``head_training.training.train_head``.
+    """
 
     table: Path
     target: str
     task: str
     facts: tuple[Mapping[str, str], ...] = ()  # newer facts of the rows, named by "scan"
+    labels: tuple[Path, ...] = ()  # files of further columns, joined by scan or patient
+    decisions: Path | None = None  # of a batch's quality page: rejected scans are left out
     kind: str = "auto"
     seed: int = 0
+    head: str = "linear"
+    balanced: bool = True
+    coverage: float = 0.9
+    event: str = "event"
+    endpoint: float | None = None
+    slots: tuple[str, ...] | None = None
+    missing: tuple[str, ...] | None = None
+    leave_out: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
+    site: str | None = None
 
 
 @dataclass(frozen=True)
 class InstallHead(Request):
-    """Install the head that was trained last; answered by id."""
+    """Install the head that was trained last; answered by id, folder, slots, complete.
+
+    ``complete``: whether every case of the training had a scan for each of the ``slots``.
+    """
 
     replace: bool = False
+    store: Path | None = None  # where it is installed; the user's own models by default
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from BrainIACLib.worker.scan_files import content_sha256, read_handed_over
 
 if typing.TYPE_CHECKING:
     from BrainIACLib.head_training.training import TrainedHead
+    from BrainIACLib.volumes.measurement import VolumeMeter
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class Session:
             tuple[Any, ...], tuple[Scan, sitk.Image]
         ] = {}  # scans that a client wrote into the folder
         self._grids: dict[str, sitk.Image] = {}  # the scans as the client knows them
+        self._meter: tuple[str, VolumeMeter] | None = None  # and its device
         self._files = itertools.count(1)
 
     def prepare(self, request: PrepareStudy, job: Job) -> tuple[Mapping[str, Standardised], bool]:
@@ -67,17 +69,19 @@ class Session:
         ------
         BrainIACError : no study is set.
         """
-        if self._predictor is None or not self._is_set:
+        set_up = self._predictor
+        if set_up is None or not self._is_set:
             raise BrainIACError("No study is set; classify or predict again.")
 
         def on(device: str) -> T:
-            if self._predictor.device != device:
-                known = self._predictor.study
-                self._predictor = Predictor(device, self.models)
-                self._predictor.set_study(known.scans, known.options, job, mask=known.mask)
-            return act(self._predictor)
+            predictor = self._predictor or set_up
+            if predictor.device != device:
+                known = predictor.study
+                self._predictor = predictor = Predictor(device, self.models)
+                predictor.set_study(known.scans, known.options, job, mask=known.mask)
+            return act(predictor)
 
-        return self.on_device(self._predictor.device, on)
+        return self.on_device(set_up.device, on)
 
     def on_device(self, device: str, act: Callable[[str], T]) -> T:
         """``act`` on the device, or on the CPU with a note if the device has too little memory."""
@@ -93,8 +97,16 @@ class Session:
     def forget(self) -> None:
         """Free the study and the models."""
         self._predictor, self._is_set, self.note, self._device_asked_for = None, False, "", None
-        self._handed_over, self._grids = {}, {}
+        self._handed_over, self._grids, self._meter = {}, {}, None
         gc.collect()
+
+    def volume_meter(self, device: str) -> VolumeMeter:
+        """What measures volumes, loaded once."""
+        from BrainIACLib.volumes.measurement import VolumeMeter
+
+        if self._meter is None or self._meter[0] != device:
+            self._meter = device, VolumeMeter(device, self.models)
+        return self._meter[1]
 
     def grid(self, scan: str) -> sitk.Image:
         """The scan as the client handed it over."""

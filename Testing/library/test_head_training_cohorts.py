@@ -19,6 +19,7 @@ from BrainIACLib.errors import BrainIACError, Cancelled, ModelError
 from BrainIACLib.exports.model_folder import export_folder
 from BrainIACLib.head_training.cases import make_cases
 from BrainIACLib.head_training.cross_validation import cross_validate, fit_on, held_out_outputs
+from BrainIACLib.head_training.figures_in_words import chance_in_words, counted, risk_calibration, risk_groups
 from BrainIACLib.head_training.folds import stratified_folds
 from BrainIACLib.head_training.labels import with_labels
 from BrainIACLib.head_training.linear_head import LinearHead
@@ -26,7 +27,6 @@ from BrainIACLib.head_training.logistic import probabilities
 from BrainIACLib.head_training.permutation import chance_of
 from BrainIACLib.head_training.report import report_from_json, report_to_json
 from BrainIACLib.head_training.training import train_head
-from BrainIACLib.head_training.words import chance_in_words, counted, risk_calibration, risk_groups
 from BrainIACLib.job import Job
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions
@@ -352,7 +352,7 @@ def test_an_installed_head_answers_as_the_trained_one(target, kind, head, link, 
     folder, model_id, sha256 = store
     three = [("a", "b", "c")[i % 3] for i in range(40)]
     table = changed(cohort(40), encoder_sha256=[sha256] * 40, model=[model_id] * 40, three=three)
-    trained = train_head(table, target, "my-task", kind, head=head)
+    trained = train_head(table, target, "my-task", kind, head=head, shuffles=19)
     place = trained.install(folder, folders=[folder])
     model = find_model("my-task", [folder])
     assert model.folder == place
@@ -388,7 +388,7 @@ def test_a_survival_head_answers_with_calibrated_probabilities(head, store):
     """The installed head's output is slope x score + baseline, both from held-out scores; the card says what it is."""
     folder, model_id, sha256 = store
     table = changed(cohort(60), encoder_sha256=[sha256] * 60, model=[model_id] * 60)
-    trained = train_head(table, "time", "my-task", "survival", head=head)
+    trained = train_head(table, "time", "my-task", "survival", head=head, shuffles=19)
     found = trained.report.risk_calibration
     cases = trained.cases
     raw = fit_on(cases, np.arange(60), head, np.random.default_rng([0, 1]), True).outputs(cases.embeddings)[:, 0]

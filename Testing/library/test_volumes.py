@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from in_process import InProcess
 from safetensors.torch import save
 
 from BrainIACLib.cli import main
-from BrainIACLib.cli.volumes import table_of
 from BrainIACLib.contracts import EncoderContract, ModelContract, contract_to_json
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES, SMALLEST_ML, VOXEL_ML, AnatomyEncoder, embedding_of
 from BrainIACLib.models.encoders import encoder
 from BrainIACLib.models.unet import UNet
 from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.preprocessing.template import icbm152
+from BrainIACLib.reports.volume_files import table_of
 from BrainIACLib.structures import INDEX, STRUCTURES
 from BrainIACLib.volumes.measurement import MODEL, VolumeMeter
 
@@ -151,9 +152,10 @@ def test_the_table_has_a_row_for_each_structure(meter):
     assert float(rows[0]["ml"]) == pytest.approx(40 * 60 * 50 * VOXEL_ML, abs=0.01)
 
 
-def test_the_command_names_a_file_that_cannot_be_read(tmp_path, capsys):
+def test_the_command_names_a_file_that_cannot_be_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("BrainIACLib.cli.answering.Client", lambda models: InProcess(tmp_path, models))
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"no image")
     assert main(["volumes", "--json", str(bad)]) == 1
     (line,) = capsys.readouterr().out.splitlines()
-    assert "error" in json.loads(line)
+    assert set(json.loads(line)) == {"file", "files", "error"}

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_OR_OTHER
 from Training.starter.kinds import calibration, real_scans
 from Training.starter.kinds.calibration import Judged, calibrated
-from Training.starter.kinds.real_scans import FOLDS, RealDraws, RealScan, fold_of, scanned_anew
+from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, scanned_anew
 from Training.starter.kinds.samples import LABELS, UNNAMED, surely_named
 from Training.starter.kinds.training import Recipe, expected_loss, new_net, widened
 from Training.starter.samples import INPUT_SIZE, MODEL_GRID
@@ -93,7 +93,8 @@ def test_rare_sequences_are_drawn_as_often_as_common_ones(generator):
 
 def test_a_study_is_left_out_with_all_its_scans():
     assert fold_of("BraTS2021") == fold_of("UPENN-GBM") == "gliomas"
-    assert fold_of("IXI") == fold_of("never heard of") == list(FOLDS)[-1]
+    assert fold_of("never heard of") == list(FOLDS)[-1]
+    assert fold_of("IXI") == fold_of("ds002748") == NEVER_LEARNED
 
 
 def test_the_table_of_public_series_names_each_file_once_with_source_and_licence():

@@ -10,11 +10,16 @@ from BrainIACLib.errors import ResultsError
 from Training.tasks import TASKS
 
 PAPER = ("BrainIAC", "MedicalNet", "Scratch")
-"""The paper's three initialisations (PROTOCOL P-13)."""
-BUNDLED = "Bundled"
+"""The paper's three initializations (PROTOCOL P-13)."""
+VARIANTS = ("BetterViews", "TwoContrasts")
+"""Own pretrainings that differ from the one called BrainIAC in their views alone."""
+BUNDLED, ANATOMY, VOLUMES = "Bundled", "Anatomy", "Volumes"
+"""The shipped sequence encoder; the shipped anatomy encoder; the volumes of structures alone that the latter gives."""
 TRIVIAL = ("Blocks", "Histogram", "Constant")
-INITIALISATIONS = (*PAPER, BUNDLED, *TRIVIAL)
-"""In the order of tables and figures: beside the paper's, the bundled encoder and features without any training."""
+INITIALISATIONS = (PAPER[0], *VARIANTS, *PAPER[1:], BUNDLED, ANATOMY, VOLUMES, *TRIVIAL)
+"""In the order of tables and figures: beside the paper's, other views, the bundled encoders and untrained features."""
+PROBED_ONLY = (ANATOMY, VOLUMES, *TRIVIAL)
+"""Never tuned: volumes, and features without weights, have nothing to tune; the anatomy network would cost days."""
 UNTRAINED = ("Scratch", *TRIVIAL)
 FRACTIONS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 MODES = ("finetune", "probe")
@@ -26,7 +31,7 @@ CELL_NAME = re.compile(r"^(?P<task>[a-z_]+)-(?P<init>[A-Za-z]+)-(?P<percent>\d{3
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One training of the grid: P-13 (initialisations) times P-14 (fractions) times the tasks of P-24 to P-41.
+    """One training of the grid: P-13 (initializations) times P-14 (fractions) times the tasks of P-24 to P-41.
 
     >>> Cell("sequence", "BrainIAC", 0.1).name
     'sequence-BrainIAC-010-seed0-finetune'
@@ -62,7 +67,7 @@ class Cell:
 
 
 def paper_grid(seeds: Iterable[int] = (0,), modes: Iterable[str] = ("finetune",)) -> list[Cell]:
-    """All 72 cells of the paper (4 tasks, 3 initialisations, 6 fractions) for each seed and mode."""
+    """All 72 cells of the paper (4 tasks, 3 initializations, 6 fractions) for each seed and mode."""
     return [
         Cell(task, initialisation, fraction, seed, mode)
         for mode in modes

@@ -1,11 +1,11 @@
-"""Tables of task x initialisation x fraction (PROTOCOL P-22, P-25, P-26, P-30, P-32, P-35, P-38 to P-40)."""
+"""Tables of task x initialization x fraction (PROTOCOL P-22, P-25, P-26, P-30, P-32, P-35, P-38 to P-40)."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation, constant_value
-from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, VARIANTS
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
 from Training.tasks import TASKS
 from Training.tasks.measure import Measure
@@ -18,7 +18,7 @@ MISSING = "missing"
 
 
 def performance_tables(evaluation: Evaluation) -> list[Table]:
-    """One table a task, split and measure: fractions down, initialisations across, values with intervals."""
+    """One table a task, split and measure: fractions down, initializations across, values with intervals."""
     return [
         _performance(evaluation, task, split, measure)
         for task in TASKS
@@ -29,7 +29,7 @@ def performance_tables(evaluation: Evaluation) -> list[Table]:
 
 
 def comparison_tables(evaluation: Evaluation) -> list[Table]:
-    """One table a task: every pair of initialisations at every fraction, each pair and test named (C-12)."""
+    """One table a task: every pair of initializations at every fraction, each pair and test named (C-12)."""
     tables = []
     for task in TASKS:
         rows = evaluation.comparisons[evaluation.comparisons["task"] == task]
@@ -62,11 +62,11 @@ def comparison_tables(evaluation: Evaluation) -> list[Table]:
 
 
 def verdict_table(evaluation: Evaluation) -> Table | None:
-    """Where pretraining helps, harms, or shows no difference: BrainIAC against Scratch in each primary measure."""
+    """Where pretraining helps, harms, or shows no difference: each pretraining of the paper's kind against Scratch."""
     table = evaluation.comparisons
     primary = {task: TASKS[task].primary for task in TASKS}
     rows, intervals = [], []
-    for row in table[(table["a"] == PAPER[0]) & (table["b"] == PAPER[2])].itertuples():
+    for row in table[table["a"].isin((PAPER[0], *VARIANTS)) & (table["b"] == PAPER[2])].itertuples():
         measure = primary[row.task]
         if row.measure != measure.name:
             continue
@@ -77,7 +77,8 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
                 "task": TASKS[row.task].title,
                 "set": row.split,
                 "training data": percent(row.fraction),
-                "BrainIAC - Scratch (95 % CI)": f"{measure.title}: {difference}",
+                "initialization": row.a,
+                "difference from Scratch (95 % CI)": f"{measure.title}: {difference}",
                 "p, Holm": p_text(row.p_holm),
                 "pretraining": row.reason or _verdict(row, measure) + _beside_a_constant(evaluation, row, measure),
             }
@@ -97,13 +98,18 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
 def _verdict(row, measure: Measure) -> str:
     """In words; never from fewer than ``LEAST_SEEDS`` seeds, and in general only from as many pretrainings."""
     if row.seeds < LEAST_SEEDS:
-        return f"no verdict: {row.seeds} seed{'s' if row.seeds > 1 else ''}, and it takes {LEAST_SEEDS}"
+        return no_verdict(row.seeds)
     if not row.p_holm < 0.05:
         return "no difference shown"
     better = (row.difference < 0) == measure.lower_is_better
     if row.pretrainings < LEAST_SEEDS:
         return f"{'better' if better else 'worse'} with this one pretraining"
     return "helps" if better else "harms"
+
+
+def no_verdict(seeds: int) -> str:
+    """What is said in place of a verdict where there are too few seeds."""
+    return f"no verdict: {seeds} seed{'s' if seeds > 1 else ''}, and it takes {LEAST_SEEDS}"
 
 
 def _beside_a_constant(evaluation: Evaluation, row, measure: Measure) -> str:

@@ -48,7 +48,7 @@ def test_davies_bouldin_refuses_what_it_cannot_say():
 
 
 def test_centre_of_mass_distance_is_in_mm_along_the_scans_own_axes():
-    """P-36: two blobs at known places of an anisotropic grid; scipy's centre of mass is the reference."""
+    """P-36: two blobs at known places of an anisotropic grid; scipy's center of mass is the reference."""
     generator = np.random.default_rng(0)
     saliency, mask = generator.random((20, 24, 10)), np.zeros((20, 24, 10), bool)
     mask[3:7, 10:20, 2:5] = True
@@ -90,7 +90,7 @@ def test_reliability_against_scikit_learn():
     assert calibration_error(generator.random(20_000) < 0.3, np.full(20_000, 0.3)) < 0.01
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(probabilities)
 def test_calibration_is_always_a_number(cases):
     labels, steps = (np.array(column) for column in zip(*cases, strict=True))
