@@ -19,6 +19,7 @@ from BrainIACLib.cli.scan_options import (
     SCAN_HELP,
     add_models_dir,
     add_scan_options,
+    age,
     preprocessing_options,
     print_json,
 )
@@ -44,6 +45,9 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     )
     volumes.add_argument("scans", nargs="+", type=Path, metavar="SCAN", help=SCAN_HELP)
     volumes.add_argument("--out", type=Path, metavar="FOLDER", help=f"write {TABLE} and {LABELS} there")
+    volumes.add_argument(
+        "--age", type=age, metavar="YEARS", help="age at the scan: adds each share's percentile among healthy adults"
+    )
     add_scan_options(volumes)
     add_models_dir(volumes, must_exist=True)
     volumes.set_defaults(run=_volumes)
@@ -67,7 +71,7 @@ def _volumes(options: argparse.Namespace) -> int:
             try:
                 scan = read_scan(path, series_uid=options.series, frame=options.frame)
                 standardised = predictor.set_study({SCAN: scan}, prepare, job, mask=mask)[SCAN]
-                found = meter.measure(standardised)
+                found = meter.measure(standardised, options.age)
                 if options.out:
                     _write(found, folders[path])
             except BrainIACError as error:
@@ -107,9 +111,12 @@ def _show(path: Path, found: Measurement, warnings: Sequence[str], as_json: bool
         return
     print(f"{path}: intracranial volume {found.intracranial_ml:.0f} ml")
     for volume in found.volumes:
+        rank = "" if volume.percentile is None else f"   percentile {volume.percentile:3.0f}"
         mark = " *" if volume.structure in LOOSE else ""
-        print(f"  {volume.title:28s} {volume.ml:8.1f} ml {100 * volume.share:7.2f} %{mark}")
+        print(f"  {volume.title:28s} {volume.ml:8.1f} ml {100 * volume.share:7.2f} %{rank}{mark}")
     print("  * follows another measurement of the same persons only loosely (r below 0.7): do not rely on it")
+    if found.percentiles:
+        print(f"  {found.percentiles}")
     for warning in dict.fromkeys(warnings):
         print(f"  warning: {warning}")
 
@@ -118,11 +125,12 @@ def table_of(found: Measurement) -> str:
     """The measurement as CSV text: one row a structure."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["structure", "ml", "left_ml", "right_ml", "share_of_intracranial"])
-    writer.writerow(["intracranial", f"{found.intracranial_ml:.2f}", "", "", "1"])
+    writer.writerow(["structure", "ml", "left_ml", "right_ml", "share_of_intracranial", "percentile_for_age"])
+    writer.writerow(["intracranial", f"{found.intracranial_ml:.2f}", "", "", "1", ""])
     for volume in found.volumes:
         sides = ["" if side is None else f"{side:.2f}" for side in (volume.left_ml, volume.right_ml)]
-        writer.writerow([volume.structure, f"{volume.ml:.2f}", *sides, f"{volume.share:.5f}"])
+        rank = "" if volume.percentile is None else f"{volume.percentile:.1f}"
+        writer.writerow([volume.structure, f"{volume.ml:.2f}", *sides, f"{volume.share:.5f}", rank])
     return text.getvalue()
 
 
