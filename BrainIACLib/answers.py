@@ -10,6 +10,7 @@ from BrainIACLib.contracts import TWO_CLASS_LINKS, HeadContract
 from BrainIACLib.errors import ModelError
 from BrainIACLib.sequences import OTHER, any_of
 from BrainIACLib.trust.echo_planar import allow_for_echo_planar, echo_planar_doubt
+from BrainIACLib.trust.findings import Doubt, Severity
 
 if typing.TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ class Answer:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     value: float | None = None
     unit: str | None = None
-    warnings: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 def fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, str]:
@@ -73,32 +74,34 @@ def probabilities_of(head: HeadContract, logits: "torch.Tensor", coarse: bool = 
 
 
 def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = False) -> Answer:
-    """label, confidence, probabilities and warnings from (outputs,) logits; ``coarse`` as in ``probabilities_of``."""
+    """label, confidence, probabilities and doubts from (outputs,) logits; ``coarse`` as in ``probabilities_of``."""
     probabilities = probabilities_of(head, logits, coarse)
     ranked = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
     label = ranked[0]
     if head.link in TWO_CLASS_LINKS:
         negative, positive = head.display_labels
         label = positive if probabilities[positive] >= (0.5 if head.threshold is None else head.threshold) else negative
-    confidence, warnings = probabilities[label], []
+    confidence = probabilities[label]
+    doubts: list[Doubt] = []
     if head.confidence_gate is not None and confidence < head.confidence_gate:
         second = next(name for name in ranked if name != label)
         gate = max(f"{head.confidence_gate:.2f}", f"{head.confidence_gate:g}", key=len)
         texts = (f"{confidence:.{digits}f}" for digits in range(2, 18))  # 0.8996 is not "0.90, below 0.90"
         shown = next(text for text in texts if float(text) < float(gate))
-        warnings.append(
+        text = (
             f"Uncertain: the confidence {shown} is below {gate}; "
             f"the next candidate is {second} ({probabilities[second]:.2f})."
         )
+        doubts.append(Doubt(text))
     if label == OTHER:
-        warnings.append(f"This does not look like a {any_of()} scan of a brain.")
+        doubts.append(Doubt(f"This does not look like a {any_of()} scan of a brain."))
     if coarse and head.task == SEQUENCE_TASK:
-        warnings += echo_planar_doubt(label)
-    return Answer(label, confidence, probabilities, warnings=tuple(warnings))
+        doubts += echo_planar_doubt(label)
+    return Answer(label, confidence, probabilities, doubts=tuple(doubts))
 
 
 def measurement(head: HeadContract, outputs: "torch.Tensor") -> Answer:
-    """label, value, unit and warnings from (1,) output; refuses what cannot be (U-16)."""
+    """label, value, unit and doubts from (1,) output; refuses what cannot be (U-16)."""
     value = outputs[0].item() * (1.0 if head.conversion is None else head.conversion)
     unit = head.display_unit or head.unit
     low, high = head.plausible_range or (float("-inf"), float("inf"))
@@ -107,14 +110,15 @@ def measurement(head: HeadContract, outputs: "torch.Tensor") -> Answer:
             f"The model for '{head.task}' answered {value:.1f} {unit}, which cannot be ({low:g} to {high:g} {unit}): "
             "the scan, its preprocessing or the unit in the contract does not suit this model. No result is given."
         )
-    warnings = []
+    doubts: list[Doubt] = []
     if head.training_range is not None and not head.training_range[0] <= value <= head.training_range[1]:
         begin, end = head.training_range
-        warnings.append(
+        text = (
             f"The result {value:.1f} {unit} lies outside the range that the model was trained on "
             f"({begin:g} to {end:g} {unit}): do not rely on it."
         )
-    return Answer(f"{value:.1f} {unit}", value=value, unit=unit, warnings=tuple(warnings))
+        doubts.append(Doubt(text, Severity.grave))
+    return Answer(f"{value:.1f} {unit}", value=value, unit=unit, doubts=tuple(doubts))
 
 
 def saliency_target(head: HeadContract, label: str) -> Callable[["torch.Tensor"], "torch.Tensor"]:

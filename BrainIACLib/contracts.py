@@ -30,7 +30,7 @@ EMBEDDINGS_OF = {"vit_b": ("token0", "token_mean"), "anatomy_unet": ("volumes",)
 RESIZE_MODES = ("area", "area-inside", "trilinear")
 NORMALISATIONS = ("minmax", "nonzero-zscore")
 AS_STORED = "as-stored"
-OWN_HEAD = "the user's own head"  # how the licence of a head that its user trained begins
+OWN_HEAD = "the user's own head"  # how the license of a head that its user trained begins
 MODEL_FOLDER = "model folder"  # the layout of a source that needed no conversion
 EMBEDDING_TASK = "embedding"  # of a model without a head
 # "cloglog": 1 - exp(-exp(output)) is the probability of the second label, a Cox head with its baseline at the end point
@@ -45,7 +45,7 @@ ADDED_LATER = {"optional": True}
 
 @dataclass(frozen=True)
 class EncoderContract:
-    """How a standardised scan becomes the encoder's input, and what comes out.
+    """How a standardized scan becomes the encoder's input, and what comes out.
 
     The image is brought into ``orientation``; ``resize_mode`` maps its whole grid onto ``input_size`` (U-10); then
     ``normalisation`` acts on the resized array, after clipping at ``clip_percentiles`` of its non-zero voxels if given.
@@ -185,7 +185,7 @@ class SourceContract:
 
     name: str  # of the file, as the person had it; no evidence of anything (U-06)
     sha256: str
-    layout: str  # what it was recognised as, in words
+    layout: str  # what it was recognized as, in words
     dropped_keys: tuple[str, ...]
     allowed_missing_keys: tuple[str, ...]
     terms_accepted: str  # UTC date and time

@@ -42,7 +42,7 @@ class ManifestError(BrainIACError):
 
 
 class CacheError(BrainIACError):
-    """A cache of standardised volumes that is missing, damaged, or cannot be written."""
+    """A cache of standardized volumes that is missing, damaged, or cannot be written."""
 
 
 class TrainingError(BrainIACError):

@@ -44,7 +44,7 @@ class Job:
     deliver: Callable[[Mapping[str, object]], None] = _deliver_to_nobody
 
     def report(self, step: str, fraction: float) -> None:
-        """Say which step runs and which fraction of the job is done; a job that was cancelled ends here.
+        """Say which step runs and which fraction of the job is done; a job that was canceled ends here.
 
         Raises
         ------
@@ -54,7 +54,7 @@ class Job:
         self.progress(step, fraction)
 
     def check(self) -> None:
-        """End here if the job was cancelled.
+        """End here if the job was canceled.
 
         Raises
         ------

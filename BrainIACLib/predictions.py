@@ -56,7 +56,7 @@ class StudyView:
     """The scans of a study as a model takes them, to be changed and asked again."""
 
     encoder: EncoderContract
-    images: Sequence[sitk.Image]  # standardised, one a slot
+    images: Sequence[sitk.Image]  # standardized, one a slot
     unit: str | None  # of the number; None: a probability
     numbers: Callable[[Sequence["torch.Tensor"], str], list[float]]
     """(inputs (B, 1, X, Y, Z), one a slot; label) -> B times the probability of the label, or the value."""

@@ -6,6 +6,7 @@ warnings, valid range, and the provenance that reproduces it.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import typing
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.provenance import provenance
 from BrainIACLib.scans import Scan
 from BrainIACLib.trust.assessment import age_doubt, sequence_doubt
+from BrainIACLib.trust.findings import Doubt, Severity
 from BrainIACLib.trusting import trust_in
 
 if typing.TYPE_CHECKING:
@@ -123,13 +125,14 @@ class Predictor:
         if head is None:
             raise ModelError(f"The model '{model.contract.id}' has no head: it embeds scans and answers no question.")
         slots = fill_slots(head, scans)
-        warnings = [warning for name in slots.values() for warning in self.study.warnings_of(name)]
-        warnings += missing_slots(head, slots, accept_missing)
+        doubts = [Doubt(warning) for name in slots.values() for warning in self.study.warnings_of(name)]
+        doubts += [Doubt(text) for text in missing_slots(head, slots, accept_missing)]
         if model.contract.run is not None and model.contract.run.preset != self.study.options.preset:
-            warnings.append(
+            text = (
                 f"The head was trained with the preset '{model.contract.run.preset}', this scan was prepared with "
                 f"'{self.study.options.preset}': the answer may mean nothing."
             )
+            doubts.append(Doubt(text, Severity.grave))
         embedding = torch.stack([self._embedding(model, name) for name in slots.values()]).mean(dim=0)  # present scans
         started = time.perf_counter()
         with torch.inference_mode():
@@ -141,21 +144,22 @@ class Predictor:
             if head.link == "identity"
             else classification(head, logits, self.study.any_coarse(slots.values()))
         )
-        warnings += [*answer.warnings, *(f"Unverified: {text}." for text in model.contract.unverified)]
-        trust, doubts = trust_in(answer, embedding[0].float().cpu().numpy(), model, self._models)
-        warnings += [*doubts, *age_doubt(head, age_years), *self._sequence_doubts(task, slots)]
+        doubts += [*answer.doubts, *(Doubt(f"Unverified: {text}.") for text in model.contract.unverified)]
+        trust, found = trust_in(answer, embedding[0].float().cpu().numpy(), model, self._models)
+        doubts += [*found, *age_doubt(head, age_years), *self._sequence_doubts(task, slots)]
+        grave = dict.fromkeys(doubt.text for doubt in doubts if doubt.severity is Severity.grave)
         return Prediction(
             task=task,
             scans=slots,
             label=answer.label,
             confidence=answer.confidence,
             probabilities=answer.probabilities,
-            warnings=tuple(dict.fromkeys(warnings)),
+            warnings=tuple(dict.fromkeys(doubt.text for doubt in doubts)),
             valid_range=head.valid_range,
             provenance=provenance(model.contract, self.study, slots, self.device, time.perf_counter() - started),
             value=answer.value,
             unit=answer.unit,
-            trust=trust,
+            trust=dataclasses.replace(trust, grave=tuple(grave)),
         )
 
     def embed(self, scan: str, model_id: str | None = None) -> tuple[list[float], ModelContract]:
@@ -266,18 +270,18 @@ class Predictor:
         images = [self.study.standardised[name].image for name in slots.values()]
         return StudyView(self.study.as_seen_by(model.contract.encoder), images, unit, numbers)
 
-    def _sequence_doubts(self, task: str, slots: Mapping[str, str]) -> list[str]:
+    def _sequence_doubts(self, task: str, slots: Mapping[str, str]) -> list[Doubt]:
         """Whether the bundled sequence model, if there is one, takes each scan for what its slot says."""
         models = [model for model in installed_models(self.models_folder) if model.task == SEQUENCE_TASK]
         model = next((model for model in models if model.bundled), None)
         if model is None or task == SEQUENCE_TASK:
             return []
-        doubts = []
+        doubts: list[Doubt] = []
         for slot, name in slots.items():
             try:
                 answer = self.predict(SEQUENCE_TASK, name, model_id=model.contract.id)
             except ModelError as error:  # the check must not cost the answer
-                return [f"The sequence of the scans could not be checked: {error}"]
+                return [Doubt(f"The sequence of the scans could not be checked: {error}")]
             doubts += sequence_doubt(slot, answer.label, answer.confidence, model.contract.head.confidence_gate)
         return doubts
 

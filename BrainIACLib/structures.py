@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Structure:
-    """``left`` and ``right``: its numbers in label maps, those of FreeSurfer's colour table; equal in the midline."""
+    """``left`` and ``right``: its numbers in label maps, those of FreeSurfer's color table; equal in the midline."""
 
     name: str
     left: int

@@ -11,12 +11,12 @@ from BrainIACLib.checkpoints.installed import InstalledModel
 from BrainIACLib.loaded_models import LoadedModels
 from BrainIACLib.trust.assessment import novelty_doubt, novelty_found, prediction_interval, prediction_set, set_doubt
 from BrainIACLib.trust.drivers import drivers_found
-from BrainIACLib.trust.findings import Trust
+from BrainIACLib.trust.findings import Doubt, Trust
 
 
 def trust_in(
     answer: Answer, embedding: np.ndarray, model: InstalledModel, models: LoadedModels
-) -> tuple[Trust, list[str]]:
+) -> tuple[Trust, list[Doubt]]:
     """What is known of an answer, and the doubts that follow. ``embedding``: (size,), that the head answered."""
     head = model.contract.head
     assert head is not None  # an answer has been given

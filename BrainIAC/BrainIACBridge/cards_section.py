@@ -6,12 +6,13 @@ import dataclasses
 
 from slicer.i18n import tr as _
 
-from BrainIACBridge.age_gap import ageGapOf
 from BrainIACBridge.card import Card
 from BrainIACBridge.in_words import answerInWords
 from BrainIACBridge.task_buttons import answerTitle
 from BrainIACBridge.trust_light import Light, lightOf
 from BrainIACLib.answers import SEQUENCE_TASK
+from BrainIACLib.trust.age_gap import age_gap_of
+from BrainIACLib.trust.words import age_gap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +83,14 @@ class CardsSection:
             else _("{name} (deleted)").format(name=record["scans"][slot])
             for slot, node in scans.items()
         ]
-        gap = ageGapOf(record, age)
+        gap = age_gap_of(record, age)
         drivers = record.get("trust", {}).get("drivers", {}).get("meaning", "")
         return Face(
             title=answerTitle(record["task"]),
             scans=", ".join(names),
             value=record["label"],
             probability=record["confidence"],
-            more="\n".join(text for text in (gap.inWords() if gap is not None else "", drivers) if text),
+            more="\n".join(text for text in (age_gap(gap) if gap is not None else "", drivers) if text),
             light=lightOf(record, self._logic.staleness(record)),
             details=answerInWords(record),
             obstacle=obstacle,

@@ -1,4 +1,4 @@
-"""What a weight file was recognised as, what it is for, and the license that the person accepts or not."""
+"""What a weight file was recognized as, what it is for, and the license that the person accepts or not."""
 
 from __future__ import annotations
 

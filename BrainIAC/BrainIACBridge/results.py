@@ -17,6 +17,7 @@ from slicer.i18n import tr as _
 
 from BrainIACLib.foreign_text import spreadsheet_row
 from BrainIACLib.publishing import write_text
+from BrainIACLib.trust.words import uncertainty
 
 RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions with their provenance, as JSON
 PROVENANCE = "BrainIAC.Provenance"
@@ -107,7 +108,7 @@ class Results:
             _("Probability"): lambda r: "" if r["confidence"] is None else f"{r['confidence']:.4f}",
             _("Value"): lambda r: "" if r["value"] is None else f"{r['value']:.4g}",
             _("Unit"): lambda r: r["unit"] or "",
-            _("Uncertainty"): _uncertainty,
+            _("Uncertainty"): lambda r: uncertainty(r.get("trust", {})),
             _("Warnings"): lambda r: " ".join(r["warnings"]),
             _("Valid for"): lambda r: r["valid_range"],
             _("Model"): lambda r: f"{r['provenance']['model']['id']} {r['provenance']['model']['version']}",
@@ -202,16 +203,6 @@ def _parsed(text):
 
 def _role(record, slot):
     return f"BrainIAC.Scan.{record['id']}.{slot}"
-
-
-def _uncertainty(record):
-    """The prediction interval or set, short; empty where the model states none."""
-    trust = record.get("trust", {})
-    if found := trust.get("prediction_interval"):
-        return f"{found['low']:.4g} to {found['high']:.4g} {found['unit']} ({found['coverage']:.0%})"
-    if found := trust.get("prediction_set"):
-        return f"{', '.join(found['classes'])} ({found['coverage']:.0%})"
-    return ""
 
 
 def markResult(node, scan, kind, provenance):

@@ -7,7 +7,7 @@ import enum
 
 from slicer.i18n import tr as _
 
-DO_NOT_RELY = "do not rely"  # the words of the library where an answer lies outside what its model knows
+from BrainIACLib.trust.findings import Severity, weightiest
 
 
 class Color(enum.Enum):
@@ -51,11 +51,6 @@ def lightOf(record, staleness=""):
     """
     if staleness:
         return Light(Color.gray, staleness)
-    warnings = list(record["warnings"])
-    grave = [text for text in warnings if DO_NOT_RELY in text.lower()]
-    novelty = record.get("trust", {}).get("novelty")
-    if grave or (novelty and novelty["score"] > novelty["warn_above"]):
-        return Light(Color.red, (grave or warnings or [Color.red.inWords()])[0])
-    if warnings:
-        return Light(Color.amber, warnings[0])
-    return Light(Color.green, "")
+    severity, doubt = weightiest(record["warnings"], record.get("trust", {}))
+    color = {Severity.none: Color.green, Severity.doubt: Color.amber, Severity.grave: Color.red}[severity]
+    return Light(color, doubt or (color.inWords() if color is Color.red else ""))

@@ -72,7 +72,7 @@ class VolumeNodes:
 
         Raises
         ------
-        ScanError : the image has another size; the volume was changed since it was analysed.
+        ScanError : the image has another size; the volume was changed since it was analyzed.
         """
         if tuple(image.GetSize()) != tuple(reference.GetImageData().GetDimensions()):
             raise ScanError(_("'{name}' was changed in the meantime; run again.").format(name=reference.GetName()))

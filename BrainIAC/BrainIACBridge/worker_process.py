@@ -85,7 +85,7 @@ class WorkerProcess:
             self._graceTimer.start()
 
     def stop(self):
-        """End the process at once and remove its folder; requests under way fail as cancelled."""
+        """End the process at once and remove its folder; requests under way fail as canceled."""
         if self._running:
             self._end(Cancelled(_("Stopped.")))
             self._process.waitForFinished(2000)

@@ -24,7 +24,7 @@ MEMORY_BASE = 1 << 30  # bytes, for one forward pass
 
 @dataclass(frozen=True)
 class Found:
-    """What a file was recognised as, in words, and the tasks that it can be for."""
+    """What a file was recognized as, in words, and the tasks that it can be for."""
 
     title: str
     generation: str
@@ -32,7 +32,7 @@ class Found:
 
 
 def inspect_checkpoint(path: Path) -> Found:
-    """Recognise the file by its keys and shapes, in a child process. Raises ModelError with the reasons if not."""
+    """Recognize the file by its keys and shapes, in a child process. Raises ModelError with the reasons if not."""
     answer = _in_child("inspect", path)
     return Found(answer["title"], answer["generation"], tuple(answer["tasks"]))
 
@@ -46,7 +46,7 @@ def convert_checkpoint(path: Path, task: str, accepted: str, out: Path) -> str:
     Parameters
     ----------
     task : one of ``Found.tasks``.
-    accepted : when the person accepted the licence, UTC, for the contract.
+    accepted : when the person accepted the license, UTC, for the contract.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def convert_checkpoint(path: Path, task: str, accepted: str, out: Path) -> str:
 
     Raises
     ------
-    ModelError : not recognised, NaN or infinite weights, twin copies that differ, no space left, a limit reached.
+    ModelError : not recognized, NaN or infinite weights, twin copies that differ, no space left, a limit reached.
     """
     return _in_child("convert", path, "--task", task, "--accepted", accepted, "--out", str(out.absolute()))["id"]
 

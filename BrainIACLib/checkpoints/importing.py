@@ -35,7 +35,7 @@ class Imported:
 
 
 def import_checkpoint(path: Path, task: str, store: Path) -> Imported:
-    """Convert, verify and install a checkpoint whose licence the person has accepted just now.
+    """Convert, verify and install a checkpoint whose license the person has accepted just now.
 
     Raises
     ------

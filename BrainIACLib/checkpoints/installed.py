@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from BrainIACLib.checkpoints.official_files import where_to_get
 from BrainIACLib.checkpoints.store import is_bundled, model_folders
 from BrainIACLib.contracts import EMBEDDING_TASK, ModelContract, read_contract
 from BrainIACLib.errors import ModelError
-from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.file_hash import check_unchanged, read_unchanged
 
 if typing.TYPE_CHECKING:
     from torch import nn
@@ -177,28 +176,13 @@ def load_model(model: InstalledModel, folders: Folders = None, encoder: "nn.Modu
 def verify_model(model: InstalledModel) -> None:
     """Compare the files of the folder with the contract's sha256. Raises ModelError for the first that differs."""
     for name, sha256 in model.contract.files().items():
-        path = model.folder / name
-        try:
-            unchanged = file_sha256(path) == sha256
-        except OSError as error:
-            raise ModelError(f"'{path}' cannot be read ({error.strerror}); install the model again.") from None
-        if not unchanged:
-            raise ModelError(f"'{path}' is damaged or was changed (sha256 differs); install the model again.")
+        check_unchanged(model.folder / name, sha256)
 
 
 def _verified_tensors(path: Path, sha256: str) -> dict[str, Any]:
     from safetensors.torch import load
 
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"The weight file '{path}' cannot be read ({error.strerror}); install the model again."
-        ) from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise ModelError(
-            f"The weight file '{path}' is damaged or was changed (sha256 differs); install the model again."
-        )
+    content = read_unchanged(path, sha256)
     return {key: value.float() if value.is_floating_point() else value for key, value in load(content).items()}
 
 

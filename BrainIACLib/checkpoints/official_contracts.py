@@ -126,7 +126,7 @@ _ORIENTATION = {"sequence": "LPS", "idh": "LPS", "survival": "LPS"}
 def official_contract(
     recognised: Recognised, task: str, source: SourceContract, sha256: Mapping[str, str]
 ) -> ModelContract:
-    """The contract of an official file that was recognised and is to be used for ``task``.
+    """The contract of an official file that was recognized and is to be used for ``task``.
 
     ``sha256`` holds those of the converted ``encoder.safetensors`` and, with a head, ``head.safetensors``.
     """

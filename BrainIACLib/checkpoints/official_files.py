@@ -1,4 +1,4 @@
-"""The files that the authors of BrainIAC and MedicalNet offer: names, sources, licences (PROTOCOL 3.1, 3.6).
+"""The files that the authors of BrainIAC and MedicalNet offer: names, sources, licenses (PROTOCOL 3.1, 3.6).
 
 They are never shipped: a person gets them from their authors and imports them.
 """
@@ -96,7 +96,7 @@ def task_by_name(file_name: str, tasks: tuple[str, ...]) -> str | None:
 
 
 def where_to_get(task: str) -> str:
-    """For a person without weights: which files, from where, under which licence, and how to import one."""
+    """For a person without weights: which files, from where, under which license, and how to import one."""
     files = [file for file in OFFICIAL_FILES if file.task == task]
     if not files:
         return ""

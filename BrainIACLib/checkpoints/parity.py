@@ -1,7 +1,7 @@
 """Upstream's published numbers (PROTOCOL 3.4) against real weights, where a person has them.
 
 Scans are found by their sha256, so the names do not matter; weights are converted into a folder that vanishes at the
-end. Inputs are made as by the preset ``official``: scans as stored, resize and normalisation of the contract.
+end. Inputs are made as by the preset ``official``: scans as stored, resize and normalization of the contract.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _values(model: InstalledModel, scans: list[Path]) -> np.ndarray:
         embeddings = []
         for path in scans:
             image = sitk.ReadImage(str(path), sitk.sitkFloat32)
-            if file_sha256(path) == SAMPLES["sample_0000 tensor"]:  # normalised already
+            if file_sha256(path) == SAMPLES["sample_0000 tensor"]:  # normalized already
                 tensor = torch.from_numpy(sitk.GetArrayFromImage(image).transpose(2, 1, 0).copy())[None, None]
             else:
                 tensor = model_input(image, encoder)

@@ -70,10 +70,9 @@ def _write_nowhere(*streams: io.TextIOBase) -> None:
         os.dup2(nowhere, stream.fileno())
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    # Imported here, so that Ctrl+C in the moment that it takes is answered as at any other.
+def command_line() -> argparse.ArgumentParser:
+    """The parser of ``brainiac`` with all of its commands."""
     from BrainIACLib.cli import analysis, batch, embed, models, node, serve, study, train_head, volumes
-    from BrainIACLib.cli.scan_options import print_json
 
     parser = _Parser(prog="brainiac", description="Brain MRI analysis with BrainIAC.")
     parser.add_argument("--version", action="version", version=f"brainiac {BrainIACLib.__version__}")
@@ -87,7 +86,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     volumes.add_commands(commands)
     serve.add_commands(commands)
     node.add_commands(commands)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    # Imported here, so that Ctrl+C in the moment that it takes is answered as at any other.
+    from BrainIACLib.cli.scan_options import print_json
+
+    options = command_line().parse_args(arguments)
     try:
         return options.run(options)
     except BrainIACError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,47 +22,75 @@ from BrainIACLib.worker.client import Client
 from BrainIACLib.worker.requests import Predict, PrepareStudy, Save
 
 Answer = dict[str, Any]
-"""The fields of ``Prediction``, ``files``, ``results``, ``note``, and ``preparation``: name of a scan -> record."""
+"""What the worker answered, with ``files``, ``results``, ``note``, and ``preparation``: name of a scan -> record."""
+Ask = Callable[[Question, Client, ProgressBar], Answer]
 
 
 def answer_scans(
     options: argparse.Namespace, texts: Sequence[str], show: Callable[[Question, Answer], None] | None = None
 ) -> int:
-    """Answer the scans that a command names (see ``questions_of``); returns the exit status.
+    """Answer the task of a command about the scans that it names; returns the exit status.
 
     Parameters
     ----------
     show : how an answer is printed for a person; as lines by default, after the last of them their limits.
     """
-    failed, limits = 0, ""
+    limits = ""
+
+    def in_lines(question: Question, answer: Answer) -> None:
+        nonlocal limits
+        print(*answer_in_lines(question.title, answer), sep="\n")
+        limits = f"{answer['valid_range']} {answer['notice']}"
+
+    def ask(question: Question, client: Client, bar: ProgressBar) -> Answer:
+        return _answer(options, question, client, bar)
+
+    status = ask_each(options, texts, _head(options), ask, show or in_lines, task=options.task)
+    if limits:
+        print(limits)
+    return status
+
+
+def ask_each(
+    options: argparse.Namespace,
+    texts: Sequence[str],
+    head: HeadContract | None,
+    ask: Ask,
+    show: Callable[[Question, Answer], None],
+    **said_of_failures: str,
+) -> int:
+    """Ask about one study after the other (see ``questions_of``); returns the exit status.
+
+    Parameters
+    ----------
+    ask : gets the answer about one study from the worker.
+    show : how an answer is printed for a person.
+    said_of_failures : fields of the JSON of a failure, beside those that name its scans.
+    """
+    failed = 0
 
     def report(question: Question, error: BrainIACError) -> None:
         nonlocal failed
         failed += 1
         if options.json:
-            print_json(task=options.task, **question.to_json(), error=str(error))
+            print_json(**said_of_failures, **question.to_json(), error=str(error))
         else:
             print(f"brainiac: {_naming_the_scan(question, error)}", file=sys.stderr)
 
-    questions = questions_of(texts, _head(options), options.out, options.accept_missing, report)
+    questions = questions_of(texts, head, options.out, getattr(options, "accept_missing", False), report)
     with worker(options) as client:
         for question in questions:
             with ProgressBar(question.title) as bar:
                 try:
-                    answer = _answer(options, question, client, bar)
+                    answer = ask(question, client, bar)
                     bar.clear()
                     if options.json:
                         print_json(**{name: value for name, value in answer.items() if name != "preparation"})
-                    elif show is not None:
-                        show(question, answer)
                     else:
-                        print(*answer_in_lines(question.title, answer), sep="\n")
-                        limits = f"{answer['valid_range']} {answer['notice']}"
+                        show(question, answer)
                 except BrainIACError as error:
                     bar.clear()
                     report(question, error)
-    if limits:
-        print(limits)
     return 1 if failed else 0
 
 
@@ -71,20 +99,24 @@ def worker(options: argparse.Namespace) -> Client:
     return Client(_model_folders(options))
 
 
+def prepare(options: argparse.Namespace, question: Question, client: Client, bar: ProgressBar) -> Answer:
+    """Set the study of a question in the worker; how each of its scans was prepared: name -> warnings and record."""
+    request = PrepareStudy(
+        scans={question.names[slot]: path for slot, path in question.paths.items()},
+        options=preprocessing_options(options),
+        mask=options.mask,
+        series=options.series,
+        frame=options.frame,
+        device=options.device,
+    )
+    scans: Answer = client.call(request, bar.job("preprocessing", 0.05, 0.6))["scans"]
+    return scans
+
+
 def _answer(options: argparse.Namespace, question: Question, client: Client, bar: ProgressBar) -> Answer:
     _refuse_results_of_another_scan(options, question)
     names = question.names
-    study = client.call(
-        PrepareStudy(
-            scans={names[slot]: path for slot, path in question.paths.items()},
-            options=preprocessing_options(options),
-            mask=options.mask,
-            series=options.series,
-            frame=options.frame,
-            device=options.device,
-        ),
-        bar.job("preprocessing", 0.05, 0.6),
-    )
+    prepared = prepare(options, question, client, bar)
     asked = {
         "task": options.task,
         "scans": names,
@@ -105,9 +137,14 @@ def _answer(options: argparse.Namespace, question: Question, client: Client, bar
         )
         answer = answer or {**saved["prediction"], "note": saved["note"]}
         results[slot] = str(folder / Path(saved["result"]).name)
-    result = {"result": next(iter(results.values()))} if len(results) == 1 else {}
-    preparation = {name: scan["record"] for name, scan in study["scans"].items()}
-    return {**question.to_json(), **result, "results": results, **answer, "preparation": preparation}
+    preparation = {name: scan["record"] for name, scan in prepared.items()}
+    return {**question.to_json(), **results_in_json(results), **answer, "preparation": preparation}
+
+
+def results_in_json(results: Mapping[str, str]) -> dict[str, object]:
+    """``results``, slot -> file that was written, and ``result`` where it is one."""
+    one = {"result": next(iter(results.values()))} if len(results) == 1 else {}
+    return {**one, "results": dict(results)}
 
 
 def _refuse_results_of_another_scan(options: argparse.Namespace, question: Question) -> None:

@@ -262,8 +262,11 @@ def _show(options: argparse.Namespace) -> int:
     if missing is not None:
         facts = {"id": missing.id, "title": missing.title, "task": missing.task, "files": list(missing.names)}
         facts |= {"source": missing.source, "licence": missing.licence, "megabytes": missing.megabytes}
-        facts |= {"sha256 (reported by third parties)": list(missing.sha256), "hugging face": missing.hub}
-        print(json.dumps(facts) if options.json else "\n".join(f"{name}: {fact}" for name, fact in facts.items()))
+        facts |= {"reported_sha256": list(missing.sha256), "hub": missing.hub}
+        if options.json:
+            print_json(**facts)
+        else:
+            print(*(f"{name.replace('_', ' ')}: {fact}" for name, fact in facts.items()), sep="\n")
         return 0
     model = _named(options, options.id)
     if options.json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,4 +141,9 @@ def existing_folder(text: str) -> Path:
 
 def print_json(**fields: object) -> None:
     """One JSON object on one line, at once."""
-    print(json.dumps(fields), flush=True)
+    print(in_json(fields), flush=True)
+
+
+def in_json(fields: Mapping[str, object]) -> str:
+    """One line of ``--json``; what it can hold is published in ``output.schema.json``."""
+    return json.dumps(fields)

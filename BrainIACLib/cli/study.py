@@ -21,6 +21,8 @@ from BrainIACLib.cli.scan_options import (
 )
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.sequences import STANDARD_NAMES
+from BrainIACLib.trust.age_gap import AgeGap
+from BrainIACLib.trust.words import age_gap
 from BrainIACLib.worker.requests import AnalyzeStudy
 
 
@@ -137,7 +139,7 @@ def _print(answer: dict[str, Any], stored: int) -> None:
     for given in document["answers"]:
         print(f"{given['task']}: {given['headline']}")
         if gap := given["age_gap"]:
-            print(f"  age at the scan {gap['age_years']:.1f} years, gap {gap['gap_years']:+.1f} years")
+            print(f"  {age_gap(AgeGap(**gap))}")
         for warning in given["warnings"]:
             print(f"  warning: {warning}")
     for task, reason in document["not_answered"].items():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import typing
 from pathlib import Path
 from typing import Any
 
+from BrainIACLib.cli.answering import worker
 from BrainIACLib.cli.embed import table_path
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.cli.scan_options import add_models_dir, print_json
+from BrainIACLib.worker.requests import InstallHead, TrainHead
 
 if typing.TYPE_CHECKING:
     from BrainIACLib.head_training.report import HeadReport
@@ -106,61 +109,58 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from BrainIACLib.checkpoints.store import user_folders
-    from BrainIACLib.embeddings.files import read_table
-    from BrainIACLib.head_training.labels import with_labels
-    from BrainIACLib.head_training.report import report_to_json
-    from BrainIACLib.head_training.training import train_head
-    from BrainIACLib.reports.head_page import head_page
+    from BrainIACLib.head_training.report import report_from_json
 
-    table = read_table(options.embeddings)
-    for labels in options.labels:
-        table = with_labels(table, labels)
-    with ProgressBar("training") as bar:
-        head = train_head(
-            table,
-            options.target,
-            options.task,
-            options.kind,
-            options.seed,
-            bar.job("", 0.0, 1.0),
-            head=options.head,
-            balanced=options.class_weights == "balanced",
-            coverage=options.coverage,
-            event=options.event,
-            endpoint=options.endpoint,
-            slots=_names(options.slots) or None,
-            missing=None if options.missing is None else _names(options.missing),
-            leave_out=tuple(options.leave_out),
-            covariates=_names(options.covariates),
-            site=options.site,
-        )
-    store = options.models_dir or user_folders()[0]
-    if options.report:  # before the head is installed: if it cannot be written, nothing has changed
-        import json
-
-        from BrainIACLib.publishing import write_text
-
-        page = options.report.suffix.lower() in (".html", ".htm")
-        text = head_page(head.report) if page else json.dumps(report_to_json(head.report), indent=1) + "\n"
-        write_text(text, options.report)
-    folder = None if options.dry_run else head.install(store, replace=options.replace)
+    request = TrainHead(
+        table=options.embeddings,
+        target=options.target,
+        task=options.task,
+        labels=tuple(options.labels),
+        kind=options.kind,
+        seed=options.seed,
+        head=options.head,
+        balanced=options.class_weights == "balanced",
+        coverage=options.coverage,
+        event=options.event,
+        endpoint=options.endpoint,
+        slots=_names(options.slots) or None,
+        missing=None if options.missing is None else _names(options.missing),
+        leave_out=tuple(options.leave_out),
+        covariates=_names(options.covariates),
+        site=options.site,
+    )
+    with ProgressBar("training") as bar, worker(options) as client:
+        found = client.call(request, bar.job("", 0.0, 1.0))
+        report = report_from_json(found)
+        if options.report:  # before the head is installed: if it cannot be written, nothing has changed
+            _write_report(report, options.report)
+        installed = None if options.dry_run else client.call(InstallHead(options.replace, options.models_dir))
     if options.json:
-        print_json(folder=str(folder) if folder else None, report=report_to_json(head.report))
+        print_json(folder=installed and installed["folder"], report=found)
         return 0
-    _print_report(head.report)
-    if folder:
-        slots = head.cases.slots
+    _print_report(report)
+    if installed:
+        slots = installed["slots"]
         scans = "SCAN" if len(slots) == 1 else " ".join(f"{slot}=FILE" for slot in slots)
         where = f" --models-dir {shlex.quote(str(options.models_dir))}" if options.models_dir else ""
-        print(f"\nInstalled as {folder}\nUse it: brainiac analyze {scans} --task {options.task} --out FOLDER{where}")
-        if not head.cases.complete:
+        print(f"\nInstalled as {installed['folder']}")
+        print(f"Use it: brainiac analyze {scans} --task {options.task} --out FOLDER{where}")
+        if not installed["complete"]:
             print("Name those of these scans that there are; some may be missing, as in training.")
-    print(head.report.notice)
+    print(report.notice)
     return 0
 
 
-def _print_report(report: "HeadReport") -> None:
+def _write_report(report: HeadReport, path: Path) -> None:
+    from BrainIACLib.head_training.report import report_to_json
+    from BrainIACLib.publishing import write_text
+    from BrainIACLib.reports.head_page import head_page
+
+    page = path.suffix.lower() in (".html", ".htm")
+    write_text(head_page(report) if page else json.dumps(report_to_json(report), indent=1) + "\n", path)
+
+
+def _print_report(report: HeadReport) -> None:
     from BrainIACLib.head_training.words import hardest_in_words, sections
 
     for section in sections(report):

@@ -3,7 +3,7 @@
     python -m monai.bundle run --config_file DIR/configs/inference.json --bundle_root DIR --scans "['scan.nii.gz']"
 
 The network alone (input on the model's grid to answers) needs MONAI only: temperature and link are inside, so that it
-gives the calibrated probabilities, or the number in the unit shown, that this library gives. Reading and standardising
+gives the calibrated probabilities, or the number in the unit shown, that this library gives. Reading and standardizing
 a scan needs this library, since rigid registration and brain extraction are no MONAI transforms.
 """
 

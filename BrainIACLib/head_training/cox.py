@@ -1,6 +1,6 @@
 """Cox proportional hazards with an L2 penalty and Efron's treatment of ties.
 
-Minimises ``-log partial likelihood + penalty / 2 |w|^2``; lifelines' ``CoxPHFitter(penalizer=p)`` on standardised
+Minimizes ``-log partial likelihood + penalty / 2 |w|^2``; lifelines' ``CoxPHFitter(penalizer=p)`` on standardized
 columns has the same minimum at ``penalty = n p``. The risk at an end point uses Breslow's baseline hazard. Sources:
 Efron, Journal of the American Statistical Association 72, 1977; Breslow, discussion of Cox, J. R. Stat. Soc. B 34,
 1972.
@@ -67,7 +67,7 @@ def fit_cox(
 ) -> np.ndarray:
     """Weights (r,) for coordinates (n, r), times (n,) and events (n,) bool. ``begin``: weights of a similar fit."""
     risks = _risks(times, events)
-    # a step of equal size in every direction of the penalised curvature, which is at most about that of least squares
+    # a step of equal size in every direction of the penalized curvature, which is at most about that of least squares
     scale = 1 / np.sqrt(0.25 * events.mean() * (coordinates**2).sum(axis=0) + penalty)
 
     def objective(scaled: np.ndarray) -> tuple[float, np.ndarray]:

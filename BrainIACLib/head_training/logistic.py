@@ -1,6 +1,6 @@
-"""L2-penalised logistic and softmax regression, many penalties and folds at once.
+"""L2-penalized logistic and softmax regression, many penalties and folds at once.
 
-Minimises ``sum_i c_i loss_i + penalty / 2 |w|^2`` with a free intercept (as ``sklearn.linear_model.LogisticRegression``
+Minimizes ``sum_i c_i loss_i + penalty / 2 |w|^2`` with a free intercept (as ``sklearn.linear_model.LogisticRegression``
 with ``C = 1 / penalty``). The curvature of the loss is at most a quarter (two classes) or half (softmax) of that of
 least squares (Böhning, Annals of the Institute of Statistical Mathematics 44, 1992), which is diagonal in a ``Space``:
 each step costs two products with the coordinates for all penalties and folds together, needs no line search, and is

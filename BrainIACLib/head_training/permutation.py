@@ -51,7 +51,7 @@ def chance_of(
 ) -> Chance:
     """p: the share of orders, counting the labels as they are, whose labels are answered at least as well.
 
-    None where the shuffles give fewer than ``LEAST_DISTINCT`` different labellings: too few patients have equally many
+    None where the shuffles give fewer than ``LEAST_DISTINCT`` different labelings: too few patients have equally many
     cases, and nothing can be tested.
 
     Parameters

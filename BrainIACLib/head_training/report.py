@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from BrainIACLib import typed_json
+from BrainIACLib.errors import RequestError
 
 Plain = typing.Any  # what json.loads gives
 
@@ -158,7 +160,7 @@ class NearDuplicate:
     first: str
     second: str
     distance: float
-    typical: float  # of nearest neighbours around them
+    typical: float  # of nearest neighbors around them
 
 
 @dataclass(frozen=True)
@@ -259,23 +261,8 @@ def report_from_json(document: Mapping[str, Plain]) -> HeadReport:
     ------
     ValueError : it is no such report, or one of another version of BrainIAC.
     """
+    facts = {name: value for name, value in document.items() if name != "in_words"}
     try:
-        facts = {name: value for name, value in document.items() if name != "in_words"}
-        return _read(HeadReport, facts)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"this is no report of a trained head, or one of another version ({error})") from None
-
-
-def _read(hint: Plain, value: Plain) -> Plain:
-    if isinstance(hint, types.UnionType):
-        options = [option for option in typing.get_args(hint) if option is not type(None)]
-        return None if value is None else _read(options[0], value) if len(options) == 1 else value
-    if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
-        return hint(**{name: _read(hints[name], part) for name, part in value.items()})
-    origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        return tuple(_read(parts[0], part) for part in value)
-    if origin is Mapping:
-        return {name: _read(parts[1], part) for name, part in value.items()}
-    return value
+        return typed_json.decoded(HeadReport, facts, "The report of a trained head")
+    except RequestError as error:
+        raise ValueError(f"this is no report of a trained head, or one of another version: {error}") from None

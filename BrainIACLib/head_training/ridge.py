@@ -1,6 +1,6 @@
 """Ridge regression with its penalty chosen by leaving each patient out, exactly and without refitting.
 
-Minimises ``|y - b - Z w|^2 + penalty |w|^2`` (as ``sklearn.linear_model.Ridge``). In the coordinates of a ``Space`` the
+Minimizes ``|y - b - Z w|^2 + penalty |w|^2`` (as ``sklearn.linear_model.Ridge``). In the coordinates of a ``Space`` the
 fit is a rescaling, and the residuals of the cases of a patient that the fit has not seen are ``(I - H_gg)^-1 r_g``,
 with the block of the hat matrix that belongs to the patient (Cook and Weisberg, Residuals and Influence in Regression,
 1982, section 2.2; for single cases it is the PRESS statistic).

@@ -1,4 +1,4 @@
-"""Heads across sites: each site left out as a whole, and what harmonisation inside the folds would change."""
+"""Heads across sites: each site left out as a whole, and what harmonization inside the folds would change."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ def harmonised(
 ) -> Comparison | None:
     """A linear head on embeddings from which ComBat has taken the sites, fitted inside each fold on the cases seen.
 
-    Both are judged within sites: the harmonised case's site is an input, so that over all sites together the figure
+    Both are judged within sites: the harmonized case's site is an input, so that over all sites together the figure
     would also count how well the site tells the label (a label that nearly is the site reached an AUC of .99 so, from
     an embedding that knew nothing of it). Effects of the covariates are kept; the label is not among them, since it is
     not known of new cases. None where a fold leaves a site with fewer than two cases, or with none to fit on. The
-    installed head is not harmonised: it does not know the site of a new scan.
+    installed head is not harmonized: it does not know the site of a new scan.
     """
     for number in np.unique(done.fold):
         names, counts = np.unique(sites[done.fold != number], return_counts=True)

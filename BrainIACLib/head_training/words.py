@@ -270,7 +270,7 @@ def _signed(figure: Figure) -> str:
 
 
 def sites(report: HeadReport) -> tuple[str, ...]:
-    """Each site left out, and what harmonisation would change."""
+    """Each site left out, and what harmonization would change."""
     lines: list[str] = []
     if report.sites is not None:
         lines += _sites_left_out(report.sites, report.main_figure)

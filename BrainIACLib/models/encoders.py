@@ -11,7 +11,7 @@ from BrainIACLib.models.vit import ViT
 
 
 def encoder(architecture: str, width: float, embedding: str) -> nn.Module:
-    """A randomly initialised encoder; ``architecture`` and ``embedding`` as in ``EncoderContract``."""
+    """A randomly initialized encoder; ``architecture`` and ``embedding`` as in ``EncoderContract``."""
     if architecture == "vit_b":
         return ViT(width, embedding)
     if architecture == "anatomy_unet":

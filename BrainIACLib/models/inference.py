@@ -25,7 +25,7 @@ APPLIED_IN_ORDER = (ResNet, BasicBlock, Bottleneck, nn.Sequential)
 def prepare_for_inference(model: nn.Module, *, share_weights: bool = False) -> nn.Module:
     """A faster, frozen copy in evaluation mode; ``model`` itself is left as it is.
 
-    Any module is accepted; what is not recognised (another architecture, a batch norm elsewhere) is copied unchanged.
+    Any module is accepted; what is not recognized (another architecture, a batch norm elsewhere) is copied unchanged.
     Preparing a prepared network gives the same network again. Works inside ``torch.inference_mode()`` too, and the
     copy can always be differentiated with respect to its input.
 

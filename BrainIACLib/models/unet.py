@@ -2,7 +2,7 @@
 
 The volume is folded 2 x 2 x 2 into channels first, so that all layers work at half resolution or less; at the end eight
 channels a map unfold into the full resolution, which is enough for what is as smooth as a distance or a share. Layers
-at full resolution took 40 % of the time. Ronneberger et al. 2015 (U-Net), Wu and He 2018 (group normalisation:
+at full resolution took 40 % of the time. Ronneberger et al. 2015 (U-Net), Wu and He 2018 (group normalization:
 independent of the batch, so one scan at a time trains and infers alike), Shi et al. 2016 (unfolding channels).
 """
 
@@ -35,7 +35,7 @@ class UNet(nn.Module):
         for width in reversed(widths[:-1]):
             self.decoder.append(_two_convolutions(channels + width, width))
             channels = width
-        self.distance = nn.Conv3d(channels, 8 * outputs, 1)  # named for the first thing that was learnt
+        self.distance = nn.Conv3d(channels, 8 * outputs, 1)  # named for the first thing that was learned
 
     def forward(self, scan: torch.Tensor) -> torch.Tensor:
         return self.decode(self.encode(scan))

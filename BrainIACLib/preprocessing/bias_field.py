@@ -75,7 +75,7 @@ def correct_bias_field(
     if not used.any():
         raise PreprocessingError("The scan has no voxel above zero, so its bias field cannot be estimated.")
     logarithm = np.log(small, where=used, out=np.zeros(small.shape, np.float32))
-    # position of each working voxel in the scan, 0 at the first voxel centre and 1 at the last
+    # position of each working voxel in the scan, 0 at the first voxel center and 1 at the last
     positions = [row / max(size - 1, 1) for row, size in zip(rows, values.shape, strict=True)]
     lattices, iterations = _estimate(logarithm, used, positions, report or (lambda fraction: None))
 

@@ -1,4 +1,4 @@
-"""From the standardised image to an encoder's input tensor, and from a map on the model grid back to an image.
+"""From the standardized image to an encoder's input tensor, and from a map on the model grid back to an image.
 
 Protocol: U-10 (v1: area resize of the whole array, then min-max; v2: trilinear, then non-zero z-score), U-11.
 Arrays are (X, Y, Z). In RAS order index 0 grows to the patient's right, 1 to anterior, 2 to superior; a contract can
@@ -37,7 +37,7 @@ def _array(image: sitk.Image, orientation: str) -> np.ndarray:
 
 
 def model_input(image: sitk.Image, contract: EncoderContract) -> "torch.Tensor":
-    """The encoder's input (1, 1, X, Y, Z) from a standardised image: orient, resize, clip, normalise."""
+    """The encoder's input (1, 1, X, Y, Z) from a standardized image: orient, resize, clip, normalize."""
     import torch
 
     array = torch.from_numpy(_array(image, contract.orientation))[None, None]
@@ -69,7 +69,7 @@ def resize(volumes: "torch.Tensor", size: tuple[int, int, int], mode: str) -> "t
 
 
 def normalise(volumes: "torch.Tensor", contract: EncoderContract) -> "torch.Tensor":
-    """Clip and normalise each volume of (B, 1, X, Y, Z) by itself; a constant volume becomes zeros, never NaN."""
+    """Clip and normalize each volume of (B, 1, X, Y, Z) by itself; a constant volume becomes zeros, never NaN."""
     import torch
 
     return torch.stack([_normalise_one(volume, contract) for volume in volumes])
@@ -97,7 +97,7 @@ def image_on_model_grid(array: np.ndarray, reference: sitk.Image, orientation: s
     """A map (X, Y, Z) in ``orientation`` on the resized grid as an image of exactly the extent of ``reference``.
 
     ``resize`` maps the outer voxel faces of the template grid onto those of the model grid, so spacing scales by the
-    ratio of sizes and the first voxel centre moves by half the difference of the spacings.
+    ratio of sizes and the first voxel center moves by half the difference of the spacings.
     """
     oriented = _oriented(reference, orientation)
     size = np.array(oriented.GetSize(), float)

@@ -1,7 +1,7 @@
 """The preset ``official``: a scan as upstream's code feeds it to its models, to reproduce its numbers (U-08 to U-11).
 
 The released scripts read a file that was preprocessed before, resize its whole array in the order in which it is
-stored, and normalise; resize and normalisation stand in the model's contract. Their own preprocessing before that
+stored, and normalize; resize and normalization stand in the model's contract. Their own preprocessing before that
 (registration with unseeded samples, U-08) cannot be repeated, so it is no part of the preset: the scan must come as
 upstream's sample files do, bias-corrected, registered and brain-extracted.
 """

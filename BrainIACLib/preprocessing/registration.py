@@ -1,10 +1,10 @@
 """Rigid registration of an extracted brain to the template brain (P-07, U-08, D-15).
 
 First a cheap search at 8 mm: mutual information of a few thousand points, counted by hand, over all 24 ways in which
-axes can be labelled without a mirror, turns, shifts and sizes. Then Mattes mutual information at 4 and at 2 mm
+axes can be labeled without a mirror, turns, shifts and sizes. Then Mattes mutual information at 4 and at 2 mm
 (SimpleITK). Both fit a scale too, because few brains have the size of the template and a rigid fit of brains of unequal
 size has a blunt optimum (repeatability 1 mm against 0.2 mm here); the scale is recorded and dropped, the rigid part
-about the centre of the brain is kept. The points lie in the brain and in a margin around it, and only where the scan
+about the center of the brain is kept. The points lie in the brain and in a margin around it, and only where the scan
 has data: the outline helps, whatever the contrast, and slabs register as well as whole brains.
 Equal inputs and seeds give bit-identical transforms.
 """
@@ -28,7 +28,7 @@ from BrainIACLib.preprocessing.template import Template, icbm152
 Report = Callable[[float], None]
 BINS = 16  # of the search; 0 is the background
 THINNEST_MM = 24.0
-TURN_BACK = 1.05  # another labelling of the axes than the header's must fit this much better to be believed
+TURN_BACK = 1.05  # another labeling of the axes than the header's must fit this much better to be believed
 POOR_OVERLAP = 0.85  # Dice of the masks after scaling
 UPSIDE_DOWN = 60.0  # degrees: no patient lies like this; the header names the axes wrongly
 AMBIGUOUS = 0.97  # a second, quite different pose that fits nearly as well
@@ -85,7 +85,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class _Pose:
-    """Where the search stands: rigid part, scan to template, and scale about the centre of the scan's brain."""
+    """Where the search stands: rigid part, scan to template, and scale about the center of the scan's brain."""
 
     motion: Motion
     scale: float
@@ -107,7 +107,7 @@ def register_to_template(
     image, mask : the scan and its brain (uint8), on one grid.
     seed : of the sample points.
     whole_head : the mask holds a whole head, of which the brain is only a part (brain extraction switched off); then
-        the header's labelling of the axes is trusted, and no overlap can be measured.
+        the header's labeling of the axes is trusted, and no overlap can be measured.
     report : gets the fraction done; may raise to stop.
 
     Raises
@@ -201,12 +201,12 @@ def _template_levels(template: Template) -> _Levels:
 
 # --- The search at 8 mm -----------------------------------------------------------------------------------------------
 
-# turn, shift, scale -> mutual information; points go to turn @ (scale * (point - centre)) + goal + shift
+# turn, shift, scale -> mutual information; points go to turn @ (scale * (point - center)) + goal + shift
 Score = Callable[[np.ndarray, np.ndarray, float], float]
 
 
 def _search_brain(scan: _Levels, goal: _Levels, report: Report) -> list[_Pose]:
-    """The best pose with the header's labelling of the axes, and the best with any other, the better one first."""
+    """The best pose with the header's labeling of the axes, and the best with any other, the better one first."""
     score = _scorer(scan, goal)
     scale = float(np.clip(np.cbrt(_volume(goal) / _volume(scan)), 0.9, 1.3))
     small = [_turn(np.radians(angles)) for angles in itertools.product((-25, 0, 25), repeat=3)]
@@ -272,7 +272,7 @@ def _best_climb(
 def _climb(
     score: Score, turn: np.ndarray, shift: np.ndarray, scale: float
 ) -> tuple[float, np.ndarray, np.ndarray, float]:
-    """To the best of fourteen neighbours until none is better, then with half the step."""
+    """To the best of fourteen neighbors until none is better, then with half the step."""
     value = score(turn, shift, scale)
     step = 12.0  # mm, degrees and per cent
     while step > 1:
@@ -323,7 +323,7 @@ AXIS_TURNS = _axis_turns()
 
 
 def _best_pose(scan: _Levels, goal: _Levels, candidates: list[_Pose], seed: int) -> _Pose:
-    """The header's labelling of the axes (the first candidate), unless the other one fits clearly better."""
+    """The header's labeling of the axes (the first candidate), unless the other one fits clearly better."""
     header, other = candidates
     if other.information < 0.8 * header.information:
         return _refine(scan, goal, header, 4.0, seed)

@@ -15,7 +15,7 @@ def with_spacing(image: sitk.Image, spacing: tuple[float, float, float], interpo
     """The image on voxels of about ``spacing``, their outer faces where those of the image are.
 
     Where voxels become at least twice as long, whole voxels are averaged first, so that nothing aliases. Values beyond
-    the outermost voxel centres are those of the nearest voxel.
+    the outermost voxel centers are those of the nearest voxel.
     """
     factors = [max(1, int(new / old + 1e-3)) for new, old in zip(spacing, image.GetSpacing(), strict=True)]
     factors = [min(factor, size) for factor, size in zip(factors, image.GetSize(), strict=True)]

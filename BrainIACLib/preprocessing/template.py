@@ -13,7 +13,7 @@ from BrainIACLib.resources import resource
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """A brain without skull on the grid that standardised images live on, and what it is called in records."""
+    """A brain without skull on the grid that standardized images live on, and what it is called in records."""
 
     name: str
     sha256: str

@@ -6,7 +6,7 @@ a new folder; ``locked`` keeps a second writer out, ``Journal`` keeps what a lon
 """
 
 from BrainIACLib.publishing.files import remove_unfinished, replacing, sync_folder, write_bytes, write_text
-from BrainIACLib.publishing.folders import publish_folder, staging_folder
+from BrainIACLib.publishing.folders import publish_folder, replace_folder, staging_folder
 from BrainIACLib.publishing.journal import Journal
 from BrainIACLib.publishing.lock import Busy, locked
 from BrainIACLib.publishing.sets import publishing_set, recover_sets
@@ -19,6 +19,7 @@ __all__ = [
     "publishing_set",
     "recover_sets",
     "remove_unfinished",
+    "replace_folder",
     "replacing",
     "staging_folder",
     "sync_folder",

@@ -42,3 +42,25 @@ def publish_folder(staging: Path, target: Path) -> None:
         sync_folder(Path(parent))
     os.replace(staging, target)  # of a folder onto one that is not empty: refused by every system
     sync_folder(target.parent)
+
+
+def replace_folder(staging: Path, target: Path) -> None:
+    """As ``publish_folder``; a folder that is there already is removed once the new one is in its place.
+
+    Raises
+    ------
+    OSError : the disk fails, or somebody has the folder open (Windows); it is there as before then.
+    """
+    old = temporary_name(target.parent)
+    try:
+        begin(old)
+        if target.exists():
+            os.replace(target, old)
+        try:
+            publish_folder(staging, target)
+        except OSError:
+            if old.exists():
+                os.replace(old, target)
+            raise
+    finally:
+        forget(old)

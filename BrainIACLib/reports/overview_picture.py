@@ -39,7 +39,7 @@ def save_overview(
     warnings: Sequence[str] = (),
     method: str = "",
 ) -> None:
-    """Write a PNG with the planes through the centre of the hottest voxels.
+    """Write a PNG with the planes through the center of the hottest voxels.
 
     Parameters
     ----------

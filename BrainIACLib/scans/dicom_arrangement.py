@@ -20,7 +20,7 @@ from BrainIACLib.scans.usability import choose_frame
 
 SAME_ORIENTATION = 0.01  # difference of direction cosines, 0.6 degrees
 SAME_POSITION_MM = 0.05
-SAME_SPACING = 1e-3  # relative; a quarter of a millimetre over a head
+SAME_SPACING = 1e-3  # relative; a quarter of a millimeter over a head
 SAME_ECHO_MS = 0.05
 SAME_B_VALUE = 0.5  # s/mm2
 UNEVEN_MM, UNEVEN_FRACTION = 0.2, 0.05  # tolerated distance of a slice from its even place; GE rounds to 0.1 mm

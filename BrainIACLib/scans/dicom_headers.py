@@ -64,7 +64,7 @@ class Slice:
     frame: int  # within the file
     frames_in_file: int
     size: tuple[int, int]  # columns, rows
-    position: tuple[float, ...] | None  # of the centre of the first pixel
+    position: tuple[float, ...] | None  # of the center of the first pixel
     orientation: tuple[float, ...] | None  # direction along a row, direction along a column
     spacing: tuple[float, ...] | None  # mm, between rows, between columns
     thickness: float | None  # mm
@@ -191,7 +191,7 @@ def _read_header(file: Path, tags: list[str], look: Callable[[Path, Dataset], No
             header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
             found = _File(
                 uid=str(header.get("SeriesInstanceUID") or ""),
-                # the UID alone does not do: some anonymisers give all files the same
+                # the UID alone does not do: some anonymizers give all files the same
                 instance=tuple(
                     str(header.get(tag)) for tag in ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")
                 ),

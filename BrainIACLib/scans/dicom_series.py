@@ -143,7 +143,7 @@ def _read_with_dcm2niix(
 
 
 def _same_place(image: sitk.Image, grid: Grid) -> bool:
-    """Whether the same corners, in any order of axes, lie within a millimetre of each other."""
+    """Whether the same corners, in any order of axes, lie within a millimeter of each other."""
     expected = sitk.Image(list(grid.size), sitk.sitkUInt8)
     grid.put_on(expected)
     found, wanted = (corners_of(one) for one in (image, expected))

@@ -37,7 +37,7 @@ class Grid:
 
 @np.errstate(over="ignore", invalid="ignore")  # a grid of such numbers is refused
 def fit_grid(matrix: np.ndarray, size: tuple[int, int, int]) -> Grid:
-    """The orthogonal grid nearest to ``matrix`` (4x4, voxel index -> LPS mm), with the same centre and spacing.
+    """The orthogonal grid nearest to ``matrix`` (4x4, voxel index -> LPS mm), with the same center and spacing.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def grid_matrix(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
 
 
 def corners_of(image: sitk.Image) -> np.ndarray:
-    """The centres of the eight corner voxels (LPS mm), shape (8, 3)."""
+    """The centers of the eight corner voxels (LPS mm), shape (8, 3)."""
     indices = itertools.product(*[(0, n - 1) for n in image.GetSize()])
     return np.array([image.TransformIndexToPhysicalPoint(list(index)) for index in indices])
 

@@ -41,7 +41,7 @@ _FIELDS = {
 }
 _DATATYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _COMPLEX, _COLOURS = (32, 1792, 2048), {128: 3, 2304: 4}
-_UNITS_MM = {1: 1e3, 2: 1.0, 3: 1e-3}  # metres, millimetres, micrometres; anything else is taken as millimetres
+_UNITS_MM = {1: 1e3, 2: 1.0, 3: 1e-3}  # meters, millimeters, micrometers; anything else is taken as millimeters
 _SCANNER = 1  # the code of a transform to scanner coordinates
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 class Scan:
     """One 3D volume of a brain MRI as it was stored, and where it came from.
 
-    ``image`` is three-dimensional, real and finite, in LPS millimetres. ``name`` is the file or folder name without
+    ``image`` is three-dimensional, real and finite, in LPS millimeters. ``name`` is the file or folder name without
     its suffix. ``sha256`` is that of the one file, or of the sorted per-file hashes joined together, so a DICOM series
     has the same hash in a folder, in a zip and under other file names; whether two scans are the same is asked of
     ``identity``. ``warnings`` are sentences.

@@ -12,11 +12,11 @@ def davies_bouldin(points: ArrayLike, labels: ArrayLike) -> float:
     """The Davies-Bouldin index of ``points`` (cases, features) with one label a case; lower is better separated.
 
     ``mean over clusters i of max over j of (s_i + s_j) / d_ij``, with ``s`` the mean distance of a cluster's points
-    from its centre and ``d`` the distance of two centres. Source: Davies and Bouldin, IEEE PAMI 1, 1979.
+    from its center and ``d`` the distance of two centers. Source: Davies and Bouldin, IEEE PAMI 1, 1979.
 
     Raises
     ------
-    StatisticsError : fewer than two labels, or two clusters with one centre, which nothing sets apart.
+    StatisticsError : fewer than two labels, or two clusters with one center, which nothing sets apart.
 
     >>> davies_bouldin([[0.0], [2.0], [10.0], [14.0]], ["a", "a", "b", "b"])
     0.2727272727272727

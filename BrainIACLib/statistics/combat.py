@@ -31,7 +31,7 @@ class Combat:
     effects: np.ndarray
 
     def apply(self, values: np.ndarray, sites: ArrayLike, covariates: np.ndarray | None = None) -> np.ndarray:
-        """(m, d) harmonised values of cases of known sites.
+        """(m, d) harmonized values of cases of known sites.
 
         Raises
         ------

@@ -1,9 +1,9 @@
-"""The coordinates in which heads are fitted: standardised embeddings, rotated onto their principal axes.
+"""The coordinates in which heads are fitted: standardized embeddings, rotated onto their principal axes.
 
-With fewer cases than numbers (n < d), n coordinates hold everything that a ridge-penalised linear head can use: its
+With fewer cases than numbers (n < d), n coordinates hold everything that a ridge-penalized linear head can use: its
 weights lie in the span of the cases (the representer theorem; Hastie, Tibshirani and Friedman, The Elements of
 Statistical Learning, section 18.3.5). A rotation leaves the penalty as it is, so a fit here is the fit on the
-standardised embeddings, at a hundredth of the cost for 2,048 numbers.
+standardized embeddings, at a hundredth of the cost for 2,048 numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ComDIST: how far from a tumour a network looks (PROTOCOL P-36; the paper's reference 32)."""
+"""ComDIST: how far from a tumor a network looks (PROTOCOL P-36; the paper's reference 32)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from BrainIACLib.errors import StatisticsError
 def centre_of_mass_distance(
     saliency: np.ndarray, mask: np.ndarray, spacing: ArrayLike, threshold: float = 0.0
 ) -> float:
-    """Distance in mm between the centre of mass of ``saliency`` and that of ``mask``.
+    """Distance in mm between the center of mass of ``saliency`` and that of ``mask``.
 
     Both are (X, Y, Z) on one grid, with ``spacing`` (3,) in mm along its axes, which are at right angles in any scan,
     oblique or not. Saliency below ``threshold`` times its maximum is left out; the paper states neither threshold nor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from BrainIACLib import sequences
@@ -15,15 +15,15 @@ from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.job import Job
 from BrainIACLib.predictions import Explanation, Prediction
 from BrainIACLib.predictor import Predictor
-from BrainIACLib.studies.document import AgeGap, Answer, Interval
+from BrainIACLib.studies.document import Answer, Interval
 from BrainIACLib.trust import words
+from BrainIACLib.trust.age_gap import age_gap_of
 
 if typing.TYPE_CHECKING:
     from BrainIACLib.studies.analysis import StudyOptions
 
 ANY = "any"
 _FOR_ANY = (sequences.T1.name, sequences.T1CE.name, sequences.T2.name, sequences.FLAIR.name)  # in order of preference
-_YEARS = {"years": 1.0, "months": 1 / 12}
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _answer(name: str, prediction: Prediction, maps: Mapping[str, Explanation], 
         value=prediction.value,
         unit=prediction.unit,
         interval=interval,
-        age_gap=_age_gap(prediction, interval, age_years),
+        age_gap=age_gap_of(prediction.to_json(), age_years),
         series=prediction.scans,
         warnings=tuple(prediction.warnings),
         valid_range=prediction.valid_range,
@@ -132,21 +132,3 @@ def _answer(name: str, prediction: Prediction, maps: Mapping[str, Explanation], 
         trust=prediction.trust.to_json(),
         provenance=prediction.provenance,
     )
-
-
-def _age_gap(prediction: Prediction, interval: Interval | None, age_years: float | None) -> AgeGap | None:
-    """Of a model for the age of the person, by its name and unit."""
-    factor = _YEARS.get(prediction.unit or "")
-    if prediction.value is None or age_years is None or factor is None or "age" not in _words(prediction.task):
-        return None
-    low, high = (None, None) if interval is None else (interval.low * factor, interval.high * factor)
-    return AgeGap(
-        age_years=age_years,
-        gap_years=round(prediction.value * factor - age_years, 2),
-        low=None if low is None else round(low - age_years, 2),
-        high=None if high is None else round(high - age_years, 2),
-    )
-
-
-def _words(task: str) -> Sequence[str]:
-    return task.replace("-", " ").replace("_", " ").split()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from BrainIACLib import RESEARCH_USE_ONLY
+from BrainIACLib.trust.age_gap import AgeGap
 
 SCHEMA_VERSION = 1
 
@@ -72,16 +73,6 @@ class Interval:
     high: float
     coverage: float
     meaning: str
-
-
-@dataclass(frozen=True)
-class AgeGap:
-    """The answer of an age model beside the age at the scan, years."""
-
-    age_years: float
-    gap_years: float
-    low: float | None  # of the gap, from the prediction interval
-    high: float | None
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,7 @@ def _gradient_echo(facts: HeaderFacts, times: str, inverted: bool) -> HeaderClas
         low, high = WATER_NULLED_TI
         if facts.inversion_time and low <= facts.inversion_time <= high and facts.echo_time >= LONG_TE:
             return _is(sequences.FLAIR, f"{said}{prepared}: water is nulled")
-        return _is(sequences.T1, f"{said}{prepared}: magnetisation prepared")
+        return _is(sequences.T1, f"{said}{prepared}: magnetization prepared")
     if "SS" in facts.sequence_variant and not facts.sequence_variant & {"SP", "OSP"} and (facts.flip_angle or 0) >= 30:
         return HeaderClass(OTHER, f"{said}: balanced steady state")
     if facts.flip_angle is None:

@@ -1,4 +1,4 @@
-"""One row of a study: a volume that may be analysed, with what its header and its image say it is."""
+"""One row of a study: a volume that may be analyzed, with what its header and its image say it is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FoundSeries:
     dicom : the images of a DICOM series, else None.
     file : a NIfTI or other single file, else None.
     repeats : how many images lie at each place (time points, directions); the first is taken.
-    set_aside : why it is not analysed; empty for a candidate.
+    set_aside : why it is not analyzed; empty for a candidate.
     derived : computed from other images (a reformat, projection or map).
     """
 

@@ -1,4 +1,4 @@
-"""Which series are not analysed, by their headers alone: the reason in a few words, or none."""
+"""Which series are not analyzed, by their headers alone: the reason in a few words, or none."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_LOCALIZER_SLICES = 60
 
 
 def reason_to_set_aside(series: Series, facts: HeaderFacts | None) -> str:
-    """Why ``series`` cannot or should not be analysed; empty for a candidate."""
+    """Why ``series`` cannot or should not be analyzed; empty for a candidate."""
     if series.modality not in ("MR", None):
         return f"{series.modality}: {MODALITIES.get(series.modality, 'not magnetic resonance')}"
     document = next((meaning for prefix, meaning in _DOCUMENTS.items() if series.sop_class.startswith(prefix)), "")

@@ -8,7 +8,7 @@ import numpy as np
 
 from BrainIACLib.contracts import HeadContract
 from BrainIACLib.sequences import OTHER, STANDARD_NAMES, any_of
-from BrainIACLib.trust.findings import Distance, Measured, PredictionInterval, PredictionSet
+from BrainIACLib.trust.findings import Distance, Doubt, Measured, PredictionInterval, PredictionSet, Severity
 from BrainIACLib.trust.novelty import Novelty
 
 SURE = 0.9  # of the sequence model, where its contract names no gate
@@ -38,12 +38,13 @@ def _measured(head: HeadContract) -> Measured:
     return Measured(head.conformal_coverage, head.conformal_measured, head.training_sets)
 
 
-def set_doubt(found: PredictionSet | None) -> list[str]:
+def set_doubt(found: PredictionSet | None) -> list[Doubt]:
     """A warning where several classes remain."""
     if found is None or len(found.classes) < 2:
         return []
     names = ", ".join(found.classes)
-    return [f"Not decided: at {found.coverage.asked:.0%} coverage these cannot be told apart for this scan: {names}."]
+    text = f"Not decided: at {found.coverage.asked:.0%} coverage these cannot be told apart for this scan: {names}."
+    return [Doubt(text)]
 
 
 def novelty_found(novelty: Novelty, embedding: np.ndarray) -> Distance:
@@ -51,41 +52,45 @@ def novelty_found(novelty: Novelty, embedding: np.ndarray) -> Distance:
     return Distance(float(novelty.scores(embedding[None])[0]), novelty.warn_above)
 
 
-def novelty_doubt(found: Distance) -> list[str]:
+def novelty_doubt(found: Distance) -> list[Doubt]:
     """A warning beyond the limit."""
     if found.score <= found.warn_above:
         return []
-    return [
+    text = (
         f"Unlike the training scans: the distance score is {found.score:.2f}, above the limit of "
         f"{found.warn_above:.2f}, and 95 % of the training cases lie below 1. Do not rely on the answer."
-    ]
+    )
+    return [Doubt(text, Severity.grave)]
 
 
-def age_doubt(head: HeadContract, age_years: float | None) -> list[str]:
+def age_doubt(head: HeadContract, age_years: float | None) -> list[Doubt]:
     """A warning where the person is younger or older than all that the head was trained on."""
     if age_years is None or head.training_age_range is None:
         return []
     low, high = head.training_age_range
     if low <= age_years <= high:
         return []
-    return [
+    text = (
         f"The person is {age_years:g} years old and the model was trained on ages {low:g} to {high:g}: do not rely on "
         "the answer."
-    ]
+    )
+    return [Doubt(text, Severity.grave)]
 
 
-def sequence_doubt(slot: str, sequence: str, confidence: float, gate: float | None) -> list[str]:
+def sequence_doubt(slot: str, sequence: str, confidence: float, gate: float | None) -> list[Doubt]:
     """A warning where the sequence model is sure that the scan in ``slot`` is another one, or no brain MRI it knows."""
     if confidence < (SURE if gate is None else gate):
         return []
     if sequence == OTHER:
-        return [
+        text = (
             f"The scan in the place of '{slot}' does not look like a {any_of()} scan of a brain: do not rely on the "
             "answer."
-        ]
+        )
+        return [Doubt(text, Severity.grave)]
     if slot in STANDARD_NAMES and sequence != slot:
-        return [
+        text = (
             f"The scan in the place of {slot} looks like {sequence} (probability {confidence:.2f}): check that it is "
             "the right one."
-        ]
+        )
+        return [Doubt(text)]
     return []

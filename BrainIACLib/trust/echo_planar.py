@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import SimpleITK as sitk
 
 from BrainIACLib.sequences import FLAIR, OTHER, T2
+from BrainIACLib.trust.findings import Doubt
 
 COARSE_MM = 1.7
 ECHO_PLANAR_SHARE = 0.4  # below one half, so that the answer itself stays; a prior, not a measurement
@@ -38,11 +39,12 @@ def allow_for_echo_planar(probabilities: Mapping[str, float]) -> dict[str, float
     }
 
 
-def echo_planar_doubt(label: str) -> list[str]:
+def echo_planar_doubt(label: str) -> list[Doubt]:
     """A warning for an answer about a coarse image."""
     if label not in LOOK_ALIKES:
         return []
-    return [
+    text = (
         f"The voxels of this scan are {COARSE_MM:g} mm or more in the plane, as in diffusion and functional "
         f"(echo-planar) images, which can look like {label}: check what it is."
-    ]
+    )
+    return [Doubt(text)]

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Any
 
 from BrainIACLib.trust import words
+
+
+class Severity(enum.Enum):
+    """How much a doubt weighs."""
+
+    none = "none"  # nothing was found; the answer may still be wrong
+    doubt = "doubt"  # a reason to look again
+    grave = "grave"  # outside what the model knows: do not rely on the answer
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A reason to doubt an answer, in one sentence."""
+
+    text: str
+    severity: Severity = Severity.doubt
 
 
 @dataclass(frozen=True)
@@ -121,6 +139,7 @@ class Trust:
     spread: Spread | None = None
     stability: tuple[Stability, ...] = ()
     sanity_check: SanityCheck | None = None
+    grave: tuple[str, ...] = ()  # those of the answer's warnings for which it must not be relied on
 
     def to_json(self) -> dict[str, Any]:
         """What is known, each finding with its ``meaning`` in words."""
@@ -170,4 +189,23 @@ class Trust:
                 "samples": self.sanity_check.samples,
                 "meaning": words.sanity_check(self.sanity_check),
             }
+        if self.grave:
+            found["grave"] = list(self.grave)
         return found
+
+
+def weightiest(warnings: Sequence[str], trust: Mapping[str, Any]) -> tuple[Severity, str]:
+    """What decides how far an answer is to be relied on, and the sentence for it, "" if there is none.
+
+    Parameters
+    ----------
+    warnings : of the answer.
+    trust : what ``Trust.to_json`` gave; documents of earlier versions may lack any part.
+
+    >>> weightiest(["Thick slices.", "Too old."], {"grave": ["Too old."]})
+    (<Severity.grave: 'grave'>, 'Too old.')
+    """
+    grave, novelty = trust.get("grave", []), trust.get("novelty")
+    if grave or (novelty and novelty["score"] > novelty["warn_above"]):
+        return Severity.grave, next(iter([*grave, *warnings]), "")
+    return (Severity.doubt, warnings[0]) if warnings else (Severity.none, "")

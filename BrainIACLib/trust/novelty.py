@@ -1,6 +1,6 @@
 """How unlike the training cases an embedding is: its Mahalanobis distance with a shrunken covariance.
 
-Embeddings are standardised by the training cases; their covariance is shrunk towards a multiple of the identity by the
+Embeddings are standardized by the training cases; their covariance is shrunk towards a multiple of the identity by the
 share of Ledoit and Wolf, Journal of Multivariate Analysis 88, 2004, which makes it usable with fewer cases than
 numbers. The score is the distance divided by the one that 95 % of the training cases stay below when their patient is
 left out: 1 is the edge of what the head was trained on.
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from BrainIACLib.errors import ModelError
+from BrainIACLib.file_hash import read_unchanged
 from BrainIACLib.statistics.principal_space import space_of
 
 MOST_CASES = 1000
@@ -110,14 +111,10 @@ def read_novelty(path: Path, sha256: str, size: int) -> Novelty:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    content = read_unchanged(path, sha256)
     try:
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise ModelError(f"'{path}' is damaged or was changed (sha256 differs); install the model again.")
         tensors = load(content)
         found = [tensors[name].astype(np.float64) for name in TENSORS]
-    except OSError as error:
-        raise ModelError(f"'{path}' cannot be read ({error.strerror}); install the model again.") from None
     except (SafetensorError, KeyError):
         raise ModelError(f"'{path}' holds no statistics of training embeddings; install the model again.") from None
     mean, scale, axes, precisions, rest, edge, warn_above = found

@@ -1,6 +1,6 @@
 """The same scan, slightly changed: what a robust answer should not notice (P-42, U-14).
 
-Arrays are (X, Y, Z), exactly 0 outside the brain, before resizing and normalisation; the outside stays 0. Level 0 (of
+Arrays are (X, Y, Z), exactly 0 outside the brain, before resizing and normalization; the outside stays 0. Level 0 (of
 contrast: 1) gives back the very array. Ranges and formulas are those of the paper's Figure 4; the bias field is drawn
 once from the seed and scaled by the level.
 """

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from BrainIACLib.trust.age_gap import AgeGap
     from BrainIACLib.trust.findings import Drivers, Measured, SanityCheck, Spread, Stability
 
 SMALL_CHANGE = 0.05  # of a probability
@@ -21,6 +22,27 @@ def coverage(found: Measured) -> str:
     cases = f"held-out cases of the training's kind ({', '.join(found.sets) or 'its sets are not named'})"
     measured = f"not measured on {cases}" if found.measured is None else f"it did in {found.measured:.0%} of {cases}"
     return f"is meant to hold the truth in {found.asked:.0%} of cases like those of the training; {measured}"
+
+
+def age_gap(found: AgeGap) -> str:
+    """Age at the scan and brain age."""
+    text = f"Age at the scan {found.age_years:.1f} years: brain age is {found.gap_years:+.1f} years"
+    if found.low is None:
+        return text
+    return f"{text} ({found.coverage:.0%} interval {found.low:+.1f} to {found.high:+.1f})"
+
+
+def uncertainty(trust: Mapping[str, Any]) -> str:
+    """The prediction interval or set in short, "" where the model states none; for columns and cards.
+
+    >>> uncertainty({"prediction_interval": {"low": 58.0, "high": 70.0, "unit": "years", "coverage": 0.9}})
+    '58.0 to 70.0 years (90%)'
+    """
+    if one := trust.get("prediction_interval"):
+        return f"{one['low']:.1f} to {one['high']:.1f} {one['unit']} ({one['coverage']:.0%})"
+    if one := trust.get("prediction_set"):
+        return f"{', '.join(one['classes'])} ({one['coverage']:.0%})"
+    return ""
 
 
 def drivers(found: Drivers) -> str:

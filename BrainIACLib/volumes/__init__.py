@@ -1,1 +1,1 @@
-"""Volumes of brain structures, measured on the standardised scan by the bundled anatomy network."""
+"""Volumes of brain structures, measured on the standardized scan by the bundled anatomy network."""

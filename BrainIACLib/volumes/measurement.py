@@ -1,4 +1,4 @@
-"""Volumes of brain structures in one standardised scan, and the label map on the scan's own grid."""
+"""Volumes of brain structures in one standardized scan, and the label map on the scan's own grid."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ class Measurement:
             "volumes": [
                 {
                     "structure": volume.structure,
+                    "title": volume.title,
                     "ml": round(volume.ml, 2),
                     "left_ml": None if volume.left_ml is None else round(volume.left_ml, 2),
                     "right_ml": None if volume.right_ml is None else round(volume.right_ml, 2),

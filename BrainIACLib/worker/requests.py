@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from BrainIACLib import typed_json
 from BrainIACLib.errors import RequestError
 from BrainIACLib.preprocessing.options import PreprocessingOptions
-from BrainIACLib.worker import typed_json
 
 NO_OPTIONS = PreprocessingOptions()
 
@@ -147,6 +147,19 @@ class Save(Request):
 
 
 @dataclass(frozen=True)
+class MeasureVolumes(Request):
+    """Volumes of brain structures of a scan of the study; answered by ``Measurement``, loose, result, labels, note.
+
+    ``loose``: the structures that follow another measurement only loosely; ``result``: the table that was written.
+    """
+
+    scan: str
+    folder: Path | None = None  # gets what ``reports.volume_files`` lists
+    age: float | None = None  # years at the scan, for percentiles
+    labels: bool = False  # also the label map, as a path
+
+
+@dataclass(frozen=True)
 class AnalyzeStudy(Request):
     """A whole study from its files to a report; answered by report, objects (paths), document (``studies.document``).
 
@@ -177,7 +190,7 @@ class Steps(Request):
 
 @dataclass(frozen=True)
 class InspectCheckpoint(Request):
-    """What a weight file is; answered by title, licences: {task: text}, suggestion (task or null)."""
+    """What a weight file is; answered by title, licenses: {task: text}, suggestion (task or null)."""
 
     file: Path
 
@@ -229,21 +242,39 @@ class EmbedCases(Request):
 
 @dataclass(frozen=True)
 class TrainHead(Request):
-    """Train a head on a table of embeddings; answered by the report of ``head_training``."""
+    """Train a head on a table of embeddings; answered by the report of ``head_training``.
+
+    The fields below ``labels`` are arguments of ``head_training.training.train_head``.
+    """
 
     table: Path
     target: str
     task: str
     facts: tuple[Mapping[str, str], ...] = ()  # newer facts of the rows, named by "scan"
+    labels: tuple[Path, ...] = ()  # files of further columns, joined by scan or patient
     kind: str = "auto"
     seed: int = 0
+    head: str = "linear"
+    balanced: bool = True
+    coverage: float = 0.9
+    event: str = "event"
+    endpoint: float | None = None
+    slots: tuple[str, ...] | None = None
+    missing: tuple[str, ...] | None = None
+    leave_out: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
+    site: str | None = None
 
 
 @dataclass(frozen=True)
 class InstallHead(Request):
-    """Install the head that was trained last; answered by id."""
+    """Install the head that was trained last; answered by id, folder, slots, complete.
+
+    ``complete``: whether every case of the training had a scan for each of the ``slots``.
+    """
 
     replace: bool = False
+    store: Path | None = None  # where it is installed; the user's own models by default
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from BrainIACLib.checkpoints.installed import file_sha256
 from BrainIACLib.errors import ScanError
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.scans import Scan, read_scan
 
 
@@ -45,7 +45,7 @@ def _same_image(first: sitk.Image, second: sitk.Image) -> bool:
 
 
 def on_grid(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
-    """The same voxels in the order of another grid with the same voxel centres."""
+    """The same voxels in the order of another grid with the same voxel centers."""
     return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
 
 

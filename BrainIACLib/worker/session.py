@@ -22,6 +22,7 @@ from BrainIACLib.worker.scan_files import content_sha256, read_handed_over
 
 if typing.TYPE_CHECKING:
     from BrainIACLib.head_training.training import TrainedHead
+    from BrainIACLib.volumes.measurement import VolumeMeter
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class Session:
             tuple[Any, ...], tuple[Scan, sitk.Image]
         ] = {}  # scans that a client wrote into the folder
         self._grids: dict[str, sitk.Image] = {}  # the scans as the client knows them
+        self._meter: tuple[str, VolumeMeter] | None = None  # and its device
         self._files = itertools.count(1)
 
     def prepare(self, request: PrepareStudy, job: Job) -> tuple[Mapping[str, Standardised], bool]:
@@ -93,8 +95,16 @@ class Session:
     def forget(self) -> None:
         """Free the study and the models."""
         self._predictor, self._is_set, self.note, self._device_asked_for = None, False, "", None
-        self._handed_over, self._grids = {}, {}
+        self._handed_over, self._grids, self._meter = {}, {}, None
         gc.collect()
+
+    def volume_meter(self, device: str) -> VolumeMeter:
+        """What measures volumes, loaded once."""
+        from BrainIACLib.volumes.measurement import VolumeMeter
+
+        if self._meter is None or self._meter[0] != device:
+            self._meter = device, VolumeMeter(device, self.models)
+        return self._meter[1]
 
     def grid(self, scan: str) -> sitk.Image:
         """The scan as the client handed it over."""

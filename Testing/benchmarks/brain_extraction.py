@@ -192,7 +192,7 @@ def _print_agreement(column: str, results: dict[tuple[str, str], list[tuple[floa
 
 
 def _tumours_table(options: argparse.Namespace) -> None:
-    print("\n### Share of the tumour label inside the mask (stripped scans)\n")
+    print("\n### Share of the tumor label inside the mask (stripped scans)\n")
     print("| case | sequence | back end | kept | lost, ml |\n|---|---|---|---|---|")
     for label_file in sorted((options.data / "multiseq").glob("*_tumour_seg.nii.gz")):
         label = sitk.ReadImage(str(label_file))
@@ -211,7 +211,7 @@ def _tumours_table(options: argparse.Namespace) -> None:
 
 
 def _downstream_table(options: argparse.Namespace) -> None:
-    """Each raw head standardised with each back end's mask (of the raw scan), embedded and answered."""
+    """Each raw head standardized with each back end's mask (of the raw scan), embedded and answered."""
     backends = [*options.backends, options.reference]
     print(f"\n### The sequence model on raw whole heads, by brain mask ({', '.join(backends)})\n")
     folder = resource("Models", "sequence-starter")

@@ -117,7 +117,7 @@ def second_task(scan: Path, checkpoint: Path, store: Path) -> None:
     load_model(models["age"])  # what is timed starts with warm libraries and file cache, as the later rows do
     first = _seconds(lambda: (predictor.set_study({"scan": read_scan(scan)}), predictor.predict("age", "scan")))
     print("\n| answer | shared with the first | processor s | share of the first |\n|---|---|---|---|")
-    print(f"| first: read, standardise, load, embed, predict | | {first:.2f} | 100 % |")
+    print(f"| first: read, standardize, load, embed, predict | | {first:.2f} | 100 % |")
     for task, title, shared in (
         ("mci", "another head on the same encoder", "standardising, embedding"),
         ("stroke", "another official file, with its own encoder", "standardising"),

@@ -119,7 +119,7 @@ ROWS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     "brain_extraction": ("ours: brain extraction, bundled", brain_extraction),
     "our_registration": ("ours: registration + resampling", our_registration),
     "our_again": ("ours: the same once more", our_registration),
-    "everything": ("ours: standardise, all steps", everything),
+    "everything": ("ours: standardize, all steps", everything),
 }
 
 

@@ -212,7 +212,7 @@ def _monai_views(cache: Cache, batch: int) -> Callable[[int], list[Tensor]]:
 
 
 def _training(batch: int, device: torch.device, options: argparse.Namespace, *, plain: bool, compiled: bool = False):
-    """A function of both views that takes one optimiser step: ours in channels-last with the stem on cells, or not."""
+    """A function of both views that takes one optimizer step: ours in channels-last with the stem on cells, or not."""
     network = replace(Network(), width=options.width)
     size = (options.size,) * 3
     if plain:

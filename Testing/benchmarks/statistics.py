@@ -21,7 +21,7 @@ LOOP_RESAMPLES = 100
 
 
 def main() -> None:
-    """Print one row a metric: vectorised seconds, the loop's seconds, their ratio."""
+    """Print one row a metric: vectorized seconds, the loop's seconds, their ratio."""
     generator = np.random.default_rng(0)
     patients = np.arange(PATIENTS)
     age, label = generator.uniform(0, 40, PATIENTS), generator.integers(0, 2, PATIENTS)
@@ -37,7 +37,7 @@ def main() -> None:
     print(f"{RESAMPLES} resamples x {CURVES} curves, n = {PATIENTS}, CPU seconds")
     for metric, slow_metric, columns in rows:
         fast = _seconds(lambda m=metric, c=columns: bootstrap(m, *c, groups=patients, resamples=RESAMPLES)) * CURVES
-        line = f"{metric.__name__:<18} vectorised {fast:7.2f}"
+        line = f"{metric.__name__:<18} vectorized {fast:7.2f}"
         if slow_metric is not None:
             slow = _seconds(lambda m=slow_metric, c=columns: _plain_loop(m, *c)) * RESAMPLES / LOOP_RESAMPLES * CURVES
             line += f"   plain loop {slow:8.1f}   ratio {slow / fast:6.0f}"

@@ -15,7 +15,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 MODULE = re.compile(r"python -m ((?:Training|Testing|BrainIACLib)[\w.]*)")
 
 
-def _tracked(*patterns: str) -> list[Path]:
+def tracked(*patterns: str) -> list[Path]:
     """Files of the repository, also those that are not committed yet, without what git ignores."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
@@ -33,7 +33,7 @@ def test_every_identifier_of_the_protocol_that_code_cites_is_on_its_page():
     known = set(re.findall(r"^\| ([PTCUDF]-\d{2}) ", page, re.MULTILINE))
     cited = {
         (identifier, path.relative_to(ROOT).as_posix())
-        for path in _tracked("*.py", "*.md", "*.html", "*.yaml", "*.json")
+        for path in tracked("*.py", "*.md", "*.html", "*.yaml", "*.json")
         for identifier in IDENTIFIER.findall(path.read_text(encoding="utf-8"))
     }
     assert len(cited) > 100
@@ -61,7 +61,7 @@ def _texts(tree: ast.Module) -> list[tuple[int, str]]:
 def test_no_identifier_of_the_protocol_reaches_a_text_that_a_user_of_library_or_panel_reads():
     found = [
         f"{path.relative_to(ROOT)}:{line}: {text}"
-        for path in _tracked("BrainIACLib/*.py", "BrainIAC/*.py")
+        for path in tracked("BrainIACLib/*.py", "BrainIAC/*.py")
         for line, text in _texts(ast.parse(path.read_text(encoding="utf-8")))
         if IDENTIFIER.search(text)
     ]
@@ -70,7 +70,7 @@ def test_no_identifier_of_the_protocol_reaches_a_text_that_a_user_of_library_or_
 
 def test_every_relative_link_of_a_document_leads_to_a_file():
     broken = []
-    for path in _tracked("*.md"):
+    for path in tracked("*.md"):
         for target in LINK.findall(path.read_text(encoding="utf-8")):
             if "://" in target or target.startswith(("#", "mailto:")):
                 continue
@@ -81,7 +81,7 @@ def test_every_relative_link_of_a_document_leads_to_a_file():
 
 def test_every_module_that_a_document_runs_exists():
     missing = []
-    for path in _tracked("*.md"):
+    for path in tracked("*.md"):
         for name in MODULE.findall(path.read_text(encoding="utf-8")):
             if "NAME" in name:
                 continue

@@ -1,4 +1,4 @@
-"""Checkpoint files of every official layout (PROTOCOL 3.1), from nets that MONAI builds, at random initialisation.
+"""Checkpoint files of every official layout (PROTOCOL 3.1), from nets that MONAI builds, at random initialization.
 
 ``width`` 1 gives the released sizes; tests use narrow nets, since layout and arithmetic are the same.
 """
@@ -57,7 +57,7 @@ class OfficialLike:
         return self.content.get("state_dict", self.content.get("model_state_dict", self.content))
 
     def embed(self, image: Tensor) -> Tensor:
-        """What upstream's model makes of a normalised image: the pooled features, or token 0 (D-09)."""
+        """What upstream's model makes of a normalized image: the pooled features, or token 0 (D-09)."""
         output = self.encoder.eval()(image)
         return output[0][:, 0] if isinstance(output, tuple) else output
 

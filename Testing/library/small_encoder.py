@@ -1,4 +1,4 @@
-"""An encoder of 2 MB at random initialisation, as an installed model: embeddings in a hundredth of a second."""
+"""An encoder of 2 MB at random initialization, as an installed model: embeddings in a hundredth of a second."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from BrainIACLib.checkpoints.installed import file_sha256
 from BrainIACLib.contracts import EncoderContract, ModelContract, contract_to_json
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.models.encoders import encoder
 
 SIZE = 64

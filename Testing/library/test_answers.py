@@ -18,8 +18,8 @@ def test_a_confidence_below_the_gate_is_printed_below_the_gate(probability, gate
     others = (1 - probability) / (len(head.labels) - 1)
     probabilities = torch.tensor([probability] + [others] * (len(head.labels) - 1), dtype=torch.float64)
     answer = classification(head, probabilities.log() * head.temperature)
-    (warning,) = answer.warnings
-    shown, limit = re.search(r"confidence ([\d.]+) is below ([\d.]+);", warning).groups()
+    (doubt,) = answer.doubts
+    shown, limit = re.search(r"confidence ([\d.]+) is below ([\d.]+);", doubt.text).groups()
     assert float(shown) == pytest.approx(probability, abs=0.005)
     assert float(shown) < float(limit) == gate
     assert len(shown) <= 7

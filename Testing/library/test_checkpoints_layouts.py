@@ -1,4 +1,4 @@
-"""Official files of every layout are recognised by their keys and give the numbers of MONAI (PROTOCOL 3.1, 4.2)."""
+"""Official files of every layout are recognized by their keys and give the numbers of MONAI (PROTOCOL 3.1, 4.2)."""
 
 import numpy as np
 import pytest

@@ -98,7 +98,7 @@ def test_a_model_is_imported_verified_shown_and_removed(brainiac, tmp_path):
     assert (status, folder.exists()) == (1, False)
     assert "not for 'idh'" in error
     status, out, error = brainiac("models", "import", path, "--task", "age", "--models-dir", folder)
-    assert (status, folder.exists()) == (1, False)  # nobody is there to accept the licence
+    assert (status, folder.exists()) == (1, False)  # nobody is there to accept the license
     assert "License: CC BY-NC" in out
     assert "--yes" in error
 

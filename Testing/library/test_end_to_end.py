@@ -148,7 +148,7 @@ def test_result_carries_its_meaning_and_provenance(analysed):
 
 
 def test_two_runs_give_the_same_numbers_to_the_last_bit(analysed, tmp_path):
-    """D-15: released registration differed by millimetres between two runs."""
+    """D-15: released registration differed by millimeters between two runs."""
     assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(tmp_path), "--samples", "2", *FAST]) == 0
     for name in (result_files.SALIENCY, result_files.BRAIN, result_files.MASK):
         first, second = (sitk.GetArrayFromImage(sitk.ReadImage(str(folder / name))) for folder in (analysed, tmp_path))

@@ -10,7 +10,8 @@ import BrainIACLib
 ROOT = Path(BrainIACLib.__file__).resolve().parents[1]
 FLOORS = {
     "BrainIACLib": """
-        errors ordinary_file resources file_hash foreign_text | job device publishing sequences structures
+        errors ordinary_file resources foreign_text
+        | file_hash job device publishing sequences structures typed_json
         | private_folder contracts
         | manifests
         | scans | models | preprocessing | checkpoints | saliency statistics volumes | trust

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from in_process import InProcess
 from small_encoder import SIZE, install_small_encoder
 
 from BrainIACLib.checkpoints.installed import find_model
@@ -16,8 +17,10 @@ from BrainIACLib.embeddings.table import table_of
 
 
 @pytest.fixture
-def brainiac(capsys):
+def brainiac(capsys, monkeypatch, tmp_path_factory):
     """Run a command; gives (exit status, standard output, standard error)."""
+    folder = tmp_path_factory.mktemp("worker")
+    monkeypatch.setattr("BrainIACLib.cli.answering.Client", lambda models: InProcess(folder, models))
 
     def run(*arguments):
         status = main([str(argument) for argument in arguments])

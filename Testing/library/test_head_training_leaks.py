@@ -52,7 +52,7 @@ def test_labels_are_joined_whatever_the_spelling_of_the_patient(tmp_path):
 
 @pytest.mark.parametrize("dimensions", [8, 20])
 def test_a_copy_under_another_name_is_found_and_different_people_are_not(dimensions):
-    """Slow form: the distance in standardised numbers, and the nearest neighbors of everybody else."""
+    """Slow form: the distance in standardized numbers, and the nearest neighbors of everybody else."""
     rng = np.random.default_rng(0)
     false = 0
     for seed in range(20):

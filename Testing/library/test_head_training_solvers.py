@@ -14,7 +14,7 @@ from BrainIACLib.statistics.principal_space import LEAST_SCALE, space_of
 
 
 def embeddings(cases: int, size: int, seed: int = 0) -> np.ndarray:
-    """Correlated, of unequal scale, not centred, with one number that never varies."""
+    """Correlated, of unequal scale, not centered, with one number that never varies."""
     rng = np.random.default_rng(seed)
     values = 5 + rng.standard_normal((cases, size)) @ (0.3 * rng.standard_normal((size, size))) * rng.uniform(
         0.1, 9, size
@@ -155,7 +155,7 @@ LIFELINES = (0.92144498, -0.45362361, 0.00978461, -0.04403931)
 
 
 def test_cox_is_that_of_lifelines():
-    """Coefficients that lifelines 0.30.3 gave: CoxPHFitter(penalizer=0.05).fit(...) on the standardised columns.
+    """Coefficients that lifelines 0.30.3 gave: CoxPHFitter(penalizer=0.05).fit(...) on the standardized columns.
 
     lifelines needs an older pandas than the other tests, so that its answer stands here as numbers.
     """

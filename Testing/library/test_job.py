@@ -1,4 +1,4 @@
-"""A job tells its progress as a part of the whole, and ends when it is cancelled."""
+"""A job tells its progress as a part of the whole, and ends when it is canceled."""
 
 import pytest
 

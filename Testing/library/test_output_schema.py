@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES
+from BrainIACLib.cli import command_line, main
 from BrainIACLib.predictions import Prediction
 from BrainIACLib.resources import resource
 from BrainIACLib.trust.findings import (
@@ -34,8 +37,27 @@ EVERYTHING = Trust(
     spread=Spread(("as it is", "flipped"), (25.0, 26.0), "years"),
     stability=(Stability("gibbs", ((0.0, 25.0), (1.0, 27.0)), 25.0, "years"),),
     sanity_check=SanityCheck(None, 5),
+    grave=("careful",),
 )
 PROVENANCE = dict.fromkeys(("model", "inputs", "versions", "device", "seed", "preset", "preprocessing"))
+
+
+def commands(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()):
+    """(name, parser) of every command, those of several words too."""
+    for action in parser._actions:
+        for name, command in (action.choices or {}).items() if isinstance(action, argparse._SubParsersAction) else ():
+            inner = list(commands(command, (*path, name)))
+            yield from inner or [(" ".join((*path, name)), command)]
+
+
+def test_every_command_that_prints_json_has_its_line_in_the_schema():
+    defined = [name for kind in SCHEMA.schema["$defs"].values() for name in kind.get("commands", ())]
+    prints = {name: "--json" in command.format_help() for name, command in commands(command_line())}
+    assert len(prints) > 15
+    assert {name for name, can in prints.items() if can} == set(defined)
+    assert {name for name, can in prints.items() if not can} == {"serve", "node"}  # the pipe itself; a service
+    every = {part["$ref"].rsplit("/", 1)[1] for part in SCHEMA.schema["anyOf"]}
+    assert every == set(SCHEMA.schema["$defs"]) - {"paths"}
 
 
 def line(trust: Trust) -> dict:
@@ -55,7 +77,8 @@ def test_every_finding_stands_in_the_schema_and_in_this_test():
     known = json.loads(PATH.read_text(encoding="utf-8"))["$defs"]["answer"]["properties"]["trust"]["properties"]
     assert set(known) == {field.name for field in dataclasses.fields(Trust)} == set(EVERYTHING.to_json())
     for name, found in EVERYTHING.to_json().items():
-        assert all(one["meaning"] for one in (found.values() if name == "stability" else [found]))
+        if name != "grave":
+            assert all(one["meaning"] for one in (found.values() if name == "stability" else [found]))
 
 
 @pytest.mark.parametrize("wrong", [{"label": 3}, {"note": None}, {"other": 1}, {"trust": {"mood": 1}}])
@@ -74,3 +97,13 @@ def test_the_schema_refuses_what_is_not_so(wrong):
 )
 def test_the_other_lines_are_what_the_schema_says(document):
     SCHEMA.validate(document)
+
+
+def test_what_models_commands_print_is_what_the_schema_says(capsys):
+    missing = ["show", OFFICIAL_FILES[0].id]
+    for command in (["list"], ["show", "sequence-starter"], missing, ["verify", "sequence-starter"]):
+        assert main(["models", *command, "--json"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines
+        for text in lines:
+            SCHEMA.validate(json.loads(text))

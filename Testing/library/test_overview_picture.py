@@ -11,7 +11,7 @@ OBLIQUE = (0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6)  # orthonormal, no
 
 
 def image_of(function, direction=OBLIQUE, size=(60, 50, 40), spacing=(3.0, 3.5, 4.0)) -> sitk.Image:
-    """An image whose voxels are ``function`` of their RAS coordinates (mm), centred at the world's origin."""
+    """An image whose voxels are ``function`` of their RAS coordinates (mm), centered at the world's origin."""
     image = sitk.Image(size, sitk.sitkFloat32)
     image.SetSpacing(spacing)
     image.SetDirection(direction)
@@ -69,7 +69,7 @@ def test_heat_is_drawn_where_it_is_in_the_patient(tmp_path):
     save_overview(scan, heat, "title", "subtitle", tmp_path / "picture.png")
     for plane in (AXIAL, CORONAL, SAGITTAL):
         panel = panels(tmp_path / "picture.png")[plane, 2]
-        coloured = np.argwhere(np.ptp(panel, axis=-1) > 0.3)  # the scan is grey, its labels nearly
+        coloured = np.argwhere(np.ptp(panel, axis=-1) > 0.3)  # the scan is gray, its labels nearly
         assert len(coloured) > 50
         assert (coloured < np.array(panel.shape[:2]) / 2).all()
 

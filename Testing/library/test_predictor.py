@@ -1,6 +1,6 @@
 """One study, many heads: slots and masked mean, units and ranges, polarity, presets, saliency of one scan of several.
 
-The heads are official-looking files at random initialisation. The preset ``official`` feeds small synthetic brains
+The heads are official-looking files at random initialization. The preset ``official`` feeds small synthetic brains
 straight in, so that no test waits for preprocessing.
 """
 
@@ -14,9 +14,10 @@ import torch
 from checkpoint_files import install, v1_task, v2_task
 from safetensors.torch import save_file
 
-from BrainIACLib.checkpoints.installed import InstalledModel, file_sha256, find_model, load_model
+from BrainIACLib.checkpoints.installed import InstalledModel, find_model, load_model
 from BrainIACLib.contracts import contract_to_json
 from BrainIACLib.errors import BrainIACError, Cancelled, ModelError
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.job import Job
 from BrainIACLib.models.heads import EncoderWithHead, LinearHead, OneOfSeveral
 from BrainIACLib.predictor import Predictor
@@ -101,8 +102,8 @@ def test_an_age_outside_the_training_range_warns_and_an_impossible_one_is_refuse
         with pytest.raises(ModelError, match=r"cannot be|no number"):
             predictor.predict("age", "a")
     else:
-        warnings = predictor.predict("age", "a").warnings
-        assert any("50.0 years lies outside the range" in warning for warning in warnings)
+        grave = predictor.predict("age", "a").trust.grave
+        assert any("50.0 years lies outside the range" in text for text in grave)
 
 
 def test_idh_shows_no_class_name_as_a_fact(study):

@@ -36,7 +36,7 @@ def test_a_background_that_is_dark_stays(background):
 
 
 def test_the_noise_of_air_is_no_background():
-    """Most voxels of the air may have one value where a scan has few grey levels."""
+    """Most voxels of the air may have one value where a scan has few gray levels."""
     head = np.where(np.isnan(ball(np.nan)), 4.0, 200 + 20 * ball(0))
     head += 4 * np.random.default_rng(1).integers(-1, 2, head.shape)
     assert darkened_background(head.astype(np.float32))[1] is None

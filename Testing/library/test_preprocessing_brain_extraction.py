@@ -29,7 +29,7 @@ from BrainIACLib.resources import resource
 
 
 def ball(radii, shape=(64, 64, 64), spacing=3.0) -> np.ndarray:
-    """Normalised radius (z, y, x) about the centre for radii in mm (x, y, z)."""
+    """Normalized radius (z, y, x) about the center for radii in mm (x, y, z)."""
     axes = [(np.arange(n) - (n - 1) / 2) * spacing / r for n, r in zip(shape, radii[::-1], strict=True)]
     return np.sqrt(sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij")))
 

@@ -1,4 +1,4 @@
-"""Resizing and normalising against MONAI and plain loops, and the geometry of maps on the model grid (U-10, U-11)."""
+"""Resizing and normalizing against MONAI and plain loops, and the geometry of maps on the model grid (U-10, U-11)."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_area_inside_averages_the_voxels_inside_and_needs_half_of_them(volume):
 
 def test_trilinear_neither_aligns_corners_nor_smooths():
     ramp = torch.arange(8.0).reshape(1, 1, 8, 1, 1).expand(1, 1, 8, 8, 8)
-    # output centres lie at 0.5, 2.5, 4.5, 6.5 in input voxels: plain means of two neighbours
+    # output centers lie at 0.5, 2.5, 4.5, 6.5 in input voxels: plain means of two neighbors
     assert resize(ramp, (4, 4, 4), "trilinear")[0, 0, :, 0, 0].tolist() == [0.5, 2.5, 4.5, 6.5]
 
 
@@ -121,7 +121,7 @@ def test_array_order_does_not_depend_on_how_the_scan_is_stored(code):
 
 @pytest.mark.parametrize("size", [(16, 16, 16), (40, 20, 10)])
 def test_a_map_on_the_model_grid_lies_where_the_resized_image_lies(size):
-    """Resizing coordinates by ``area`` and placing them must give each model voxel the centre of what it pooled."""
+    """Resizing coordinates by ``area`` and placing them must give each model voxel the center of what it pooled."""
     reference = sitk.Image(40, 20, 30, sitk.sitkFloat32)
     reference.SetOrigin((-17.0, 33.0, 5.0))
     reference.SetSpacing((1.0, 1.5, 2.0))
@@ -135,7 +135,7 @@ def test_a_map_on_the_model_grid_lies_where_the_resized_image_lies(size):
         found = placed.TransformIndexToPhysicalPoint([int(i) for i in index])
         if all(n % m == 0 for n, m in zip(reference.GetSize(), size, strict=True)):
             np.testing.assert_allclose(found, pooled[(slice(None), *index)], atol=1e-4)
-        else:  # pooled cells overlap where sizes do not divide: their centres are off by less than half a voxel
+        else:  # pooled cells overlap where sizes do not divide: their centers are off by less than half a voxel
             np.testing.assert_allclose(found, pooled[(slice(None), *index)], atol=1.0)
     corner = [
         placed.TransformContinuousIndexToPhysicalPoint([-0.5] * 3),

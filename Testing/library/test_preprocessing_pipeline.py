@@ -20,7 +20,7 @@ from BrainIACLib.preprocessing.template import icbm152
 
 
 def scan(turn=(8.0, -12.0, 5.0), spacing=(1.2, 1.2, 4.0), code="PIR", background=0.0) -> tuple[sitk.Image, np.ndarray]:
-    """The template brain as an oblique, anisotropic scan with permuted axes, a bright off-centre blob in it.
+    """The template brain as an oblique, anisotropic scan with permuted axes, a bright off-center blob in it.
 
     Returns the scan and where the blob is (mm, LPS).
     """
@@ -47,7 +47,7 @@ def scan(turn=(8.0, -12.0, 5.0), spacing=(1.2, 1.2, 4.0), code="PIR", background
 
 
 def middle_of(image: sitk.Image, level: float) -> np.ndarray:
-    """Centre of mass (mm, LPS) of what exceeds the level."""
+    """Center of mass (mm, LPS) of what exceeds the level."""
     matrix, origin = index_to_point(image)
     return (np.argwhere(sitk.GetArrayFromImage(image) > level)[:, ::-1] @ matrix.T + origin).mean(0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pytest
 from BrainIACLib.cli import scan_options
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.errors import RequestError
+from BrainIACLib.head_training.training import train_head
 from BrainIACLib.preprocessing.options import PreprocessingOptions, option
+from BrainIACLib.typed_json import decoded, encoded
 from BrainIACLib.worker import requests
 from BrainIACLib.worker.answering import answer
 from BrainIACLib.worker.requests import CaseFile, EmbedCases, Predict, PrepareStudy, Request, Save, Steps, TrainHead
-from BrainIACLib.worker.typed_json import decoded, encoded
 
 HERE = Path("scan.nii.gz").absolute()
 STUDY = PrepareStudy({"T1": HERE}, PreprocessingOptions(seed=3), {"T1": HERE}, mask=HERE, frame=2, device="cpu")
@@ -27,6 +29,16 @@ EXAMPLES = [
     EmbedCases((CaseFile(HERE, {"scan": "a"}), CaseFile(HERE, {"scan": "b"}, HERE)), HERE, options=STUDY.options),
     TrainHead(HERE, "label", "my-task", facts=({"scan": "a", "label": "yes"},)),
 ]
+
+
+def test_what_is_asked_of_a_head_is_what_its_training_takes():
+    of_the_table = {"table", "facts", "labels"}
+    taken = inspect.signature(train_head).parameters
+    for field in dataclasses.fields(TrainHead):
+        if field.name not in of_the_table:
+            default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+            assert taken[field.name].default == default, field.name
+    assert set(taken) - {field.name for field in dataclasses.fields(TrainHead)} == {"job", "shuffles"}
 
 
 @pytest.mark.parametrize("request_", EXAMPLES, ids=lambda one: type(one).__name__)

@@ -22,7 +22,7 @@ from BrainIACLib.resources import resource
 from BrainIACLib.scans import Scan
 from BrainIACLib.trust import words
 from BrainIACLib.trust.assessment import age_doubt, sequence_doubt
-from BrainIACLib.trust.findings import Trust
+from BrainIACLib.trust.findings import Severity, Trust, weightiest
 
 
 def brain(seed: int, contrast: float = 20.0) -> sitk.Image:
@@ -85,12 +85,16 @@ def test_a_class_comes_with_its_set_and_its_distance(predictor):
     assert prediction.trust.novelty.score < predictor.predict("kind", "odd").trust.novelty.score
     assert any("Unlike the training scans" in warning for warning in predictor.predict("kind", "odd").warnings)
     json.dumps(prediction.to_json())
+    for name in ("new", "odd"):
+        answer = predictor.predict("kind", name)
+        far = answer.trust.novelty.score > answer.trust.novelty.warn_above
+        assert (weightiest(answer.warnings, answer.trust.to_json())[0] is Severity.grave) == far
 
 
 def test_another_preset_than_that_of_the_training_warns(predictor, monkeypatch):
     assert not any("preset" in warning for warning in predictor.predict("kind", "new").warnings)
     monkeypatch.setattr(predictor.study, "options", PreprocessingOptions())
-    assert any("trained with the preset 'official'" in text for text in predictor.predict("kind", "new").warnings)
+    assert any("trained with the preset 'official'" in text for text in predictor.predict("kind", "new").trust.grave)
 
 
 def test_a_damaged_sequence_model_costs_no_answer(predictor, monkeypatch, tmp_path):
@@ -112,7 +116,9 @@ def test_a_number_comes_with_its_interval(predictor):
 
 
 def test_an_age_outside_the_training_warns(predictor):
-    assert any("70 years old" in warning for warning in predictor.predict("kind", "new", age_years=70).warnings)
+    too_old = predictor.predict("kind", "new", age_years=70)
+    assert any("70 years old" in warning for warning in too_old.trust.grave)
+    assert set(too_old.trust.grave) < set(too_old.warnings)
     assert not any("years old" in warning for warning in predictor.predict("kind", "new", age_years=30).warnings)
     head = find_model("kind", predictor.models_folder).contract.head
     assert head.training_age_range == (20.0, 43.0)
@@ -131,7 +137,7 @@ def test_an_age_outside_the_training_warns(predictor):
 )
 def test_a_wrong_sequence_is_said(slot, sequence, confidence, said):
     doubts = sequence_doubt(slot, sequence, confidence, 0.9)
-    assert (said in doubts[0]) if said else doubts == []
+    assert (said in doubts[0].text) if said else doubts == []
 
 
 def test_an_examination_starts_from_the_answer_itself(predictor):

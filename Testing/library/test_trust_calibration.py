@@ -16,7 +16,7 @@ from BrainIACLib.trust.temperature import fit_temperature, unseen_temperatures
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_temperature_undoes_overconfidence(classes):
-    """Logits that are three times too sure: the fitted temperature is about 3, and minimises the log loss."""
+    """Logits that are three times too sure: the fitted temperature is about 3, and minimizes the log loss."""
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((4000, 1 if classes == 2 else classes))
     both = np.hstack([np.zeros((4000, 1)), logits]) if classes == 2 else logits
@@ -128,7 +128,7 @@ def test_a_change_leaves_the_outside_at_zero_and_grows_with_its_level(name, volu
 
 
 def test_contrast_and_gibbs_are_those_of_monai(volume):
-    """P-42: before normalisation; our outside stays 0, so they are compared inside."""
+    """P-42: before normalization; our outside stays 0, so they are compared inside."""
     import torch
     from monai.transforms import AdjustContrast, GibbsNoise
 

@@ -50,15 +50,15 @@ def test_a_sure_t2_of_coarse_voxels_stays_t2_but_is_uncertain(head):
     logits = torch.tensor([0.0, 12.0, 0.0, 0.0, 0.0])
     sure, doubted = classification(head, logits), classification(head, logits, coarse=True)
     assert sure.confidence > 0.99
-    assert not sure.warnings
+    assert not sure.doubts
     assert doubted.label == "T2"
     assert doubted.confidence < head.confidence_gate
-    assert [warning for warning in doubted.warnings if "echo-planar" in warning]
+    assert [doubt for doubt in doubted.doubts if "echo-planar" in doubt.text]
 
 
 def test_a_t1_of_coarse_voxels_is_as_sure_as_ever(head):
     logits = torch.tensor([12.0, 0.0, 0.0, 0.0, 0.0])
-    assert classification(head, logits, coarse=True).warnings == ()
+    assert classification(head, logits, coarse=True).doubts == ()
     assert probabilities_of(head, logits, coarse=True)["T1"] == probabilities_of(head, logits)["T1"]
 
 
@@ -67,7 +67,7 @@ def test_labels_without_other_are_left_alone():
 
 
 def test_the_predictor_looks_at_the_voxels_of_the_scan_itself_and_so_does_its_view(tmp_path, monkeypatch):
-    """At 3.5 mm; what the network sees always has 3 mm, and the standardised scan 1 mm."""
+    """At 3.5 mm; what the network sees always has 3 mm, and the standardized scan 1 mm."""
     values = np.random.default_rng(0).uniform(50, 100, (50, 60, 50)).astype(np.float32)
     image = sitk.GetImageFromArray(values)
     image.SetSpacing((3.5, 3.5, 3.5))

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save
 
 from BrainIACLib.cli import main
-from BrainIACLib.cli.volumes import table_of
 from BrainIACLib.contracts import EncoderContract, ModelContract, contract_to_json
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES, SMALLEST_ML, VOXEL_ML, AnatomyEncoder, embedding_of
 from BrainIACLib.models.encoders import encoder
 from BrainIACLib.models.unet import UNet
 from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.preprocessing.template import icbm152
+from BrainIACLib.reports.volume_files import table_of
 from BrainIACLib.structures import INDEX, STRUCTURES
 from BrainIACLib.volumes.measurement import MODEL, VolumeMeter
 from BrainIACLib.volumes.percentiles import AgeNorms, Curve

@@ -8,7 +8,6 @@ pytest.importorskip("slicer", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
 import slicer
-from BrainIACBridge.age_gap import ageGapOf
 from BrainIACBridge.follow_up import FollowUp, difference
 from BrainIACBridge.trust_light import Color, lightOf
 from person import button, wait
@@ -40,7 +39,8 @@ def age(value, low=None, high=None, coverage=0.9, asked=None, **changes):
     [
         (answer(), "", Color.green, ""),
         (answer(warnings=("Uncertain: 0.8.",)), "", Color.amber, "Uncertain: 0.8."),
-        (answer(warnings=("Thick slices.", "Too old: do not rely on the answer.")), "", Color.red, "Too old"),
+        (answer(warnings=("Thick slices.", "Too old."), trust={"grave": ["Too old."]}), "", Color.red, "Too old"),
+        (answer(warnings=("Do not rely on words.",)), "", Color.amber, "words"),
         (answer(trust=NOVEL, warnings=("Unlike the training scans.",)), "", Color.red, "Unlike"),
         (answer(warnings=("Uncertain.",)), "'scan' was changed since.", Color.gray, "was changed"),
     ],
@@ -54,23 +54,6 @@ def test_one_light_and_the_weightiest_doubt(record, staleness, color, doubt):
 
 def test_each_light_is_told_apart_without_color():
     assert len({color.sign for color in Color}) == len(Color) == len({color.inWords() for color in Color})
-
-
-# Brain age
-
-
-def test_the_gap_is_said_with_its_interval():
-    gap = ageGapOf(age(64.0, 58.0, 70.0), 60.0)
-    assert (gap.gap, gap.low, gap.high) == (4.0, -2.0, 10.0)
-    assert gap.inWords() == "Age at the scan 60.0 years: brain age is +4.0 years (90% interval -2.0 to +10.0)"
-    assert "interval" not in ageGapOf(age(64.0), 60.0).inWords()
-
-
-def test_months_are_counted_in_years_and_other_answers_have_no_gap():
-    assert ageGapOf(answer(task="age", value=780.0, unit="months"), 60.0).gap == pytest.approx(5.0)
-    assert ageGapOf(age(64.0), None) is None
-    assert ageGapOf(answer(task="dosage", value=64.0, unit="years"), 60.0) is None
-    assert ageGapOf(answer(), 60.0) is None
 
 
 # Cards in the panel
@@ -92,7 +75,7 @@ def test_the_answer_of_the_study_stands_before_those_of_single_scans(answered):
     panel, _scan = answered
     first, second = panel.cards.cards
     assert (first.value.text(), second.value.text()) == ("64.0 years", "T1")
-    assert "+4.0 years" in first.more.text()
+    assert first.more.text().startswith("Age at the scan 60.0 years: brain age is +4.0 years (90% interval")
     assert first.bar.isHidden()
     assert second.bar.value() == 90
     assert "✓" in first.light.text()

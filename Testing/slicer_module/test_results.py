@@ -95,7 +95,7 @@ def test_uncertainty_is_said_with_the_answer_and_fills_its_column(results, scan)
     ):
         assert part in answerInWords(age)
     header, (row,) = results.rows()
-    assert dict(zip(header, row, strict=True))["Uncertainty"] == "35.25 to 47 years (90%)"
+    assert dict(zip(header, row, strict=True))["Uncertainty"] == "35.2 to 47.0 years (90%)"
     results.extend(results.records()[0], "trust", {"spread": {"meaning": "Flips change nothing."}})
     (record,) = results.records()
     assert record["trust"]["novelty"] == novelty

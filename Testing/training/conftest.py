@@ -26,7 +26,7 @@ def label_map(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> La
 
 @pytest.fixture(scope="session")
 def head(label_map: LabelMap) -> Anatomy:
-    """An adult head in template pose with one large ring-enhancing tumour."""
+    """An adult head in template pose with one large ring-enhancing tumor."""
     tumour = Tumour(kind="ring", radius=18, rim=6, halo=8)
     rng, generator = np.random.default_rng(4), torch.Generator().manual_seed(4)
     return build_anatomy(label_map, FINE_GRID, Pose(), [tumour], rng, generator)

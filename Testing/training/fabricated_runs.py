@@ -13,7 +13,7 @@ from Training.tasks import TASKS
 
 CLASSES = ("T1", "T2", "FLAIR", "T1CE")
 FABRICATED_SKILL = {"BrainIAC": 1.0, "MedicalNet": 0.6, "Scratch": 0.3}
-"""The known effect: how strongly each initialisation's random scores follow the truth."""
+"""The known effect: how strongly each initialization's random scores follow the truth."""
 
 
 def fabricate_random_runs(
@@ -29,7 +29,7 @@ def fabricate_random_runs(
 ) -> list[Cell]:
     """Write finished cells whose predictions are random numbers around a fabricated truth.
 
-    A cell's skill grows with ``FABRICATED_SKILL`` of its initialisation and with its fraction; ``extras`` adds
+    A cell's skill grows with ``FABRICATED_SKILL`` of its initialization and with its fraction; ``extras`` adds
     embeddings, stability and saliency to the cells of the largest fraction. The grid asks for all cells written.
     """
     cells = [
@@ -151,7 +151,7 @@ def _write_stability(folder: Path, cell: Cell, skill: float) -> None:
 
 
 def _write_saliency(folder: Path, cell: Cell, generator: np.random.Generator) -> None:
-    """A ball for a head, a smaller one for a tumour, and a blob near it; distances around 30 mm."""
+    """A ball for a head, a smaller one for a tumor, and a blob near it; distances around 30 mm."""
     (folder / "saliency").mkdir(exist_ok=True)
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 32)] * 3, indexing="ij"))
     image = ((grid**2).sum(axis=0) < 0.7) * (0.6 + 0.2 * np.cos(6 * grid[0]) * np.cos(5 * grid[1]))

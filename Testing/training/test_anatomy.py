@@ -1,4 +1,4 @@
-"""Simulated heads: brain volume, tumour, pose, masks, and the same bytes for the same seed."""
+"""Simulated heads: brain volume, tumor, pose, masks, and the same bytes for the same seed."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ VOXEL_ML = float(np.prod(FINE_GRID.spacing)) / 1000
 def test_brain_lies_where_the_template_has_it(head):
     assert 1100 < float(head.brain_mask.sum()) * VOXEL_ML < 1900  # an adult intracranial volume
     where = head.brain_mask.nonzero().float().mean(0).numpy() * FINE_GRID.spacing + np.array(FINE_GRID.origin)
-    assert where == pytest.approx((0, -20, 8), abs=10)  # the ICBM152 brain's centre of mass
+    assert where == pytest.approx((0, -20, 8), abs=10)  # the ICBM152 brain's center of mass
 
 
 def test_tumour_has_the_size_asked_for(head):

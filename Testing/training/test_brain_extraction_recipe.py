@@ -32,7 +32,7 @@ RADIUS = 36  # of the toy brain, mm
 
 
 def shells(size: int = 116) -> tuple[np.ndarray, np.ndarray]:
-    """Distance from the centre in mm, and tissues: white matter, cortex, fluid, dura, bone, skin."""
+    """Distance from the center in mm, and tissues: white matter, cortex, fluid, dura, bone, skin."""
     axis = np.arange(size) - (size - 1) / 2
     radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
     tissue = np.zeros(radius.shape, np.uint8)
@@ -150,7 +150,7 @@ def test_random_contrasts_differ_and_keep_air_mostly_dark():
 
 
 def posed(toy: BorderedLabelMap, seed: int = 0):
-    """The toy head on the samples' fine grid, unturned and unscaled, without tumours; and its random streams."""
+    """The toy head on the samples' fine grid, unturned and unscaled, without tumors; and its random streams."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     return build_anatomy(toy, scenes.FINE, Pose(), [], rng, generator), rng, generator
 

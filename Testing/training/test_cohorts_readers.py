@@ -282,7 +282,7 @@ def test_command_writes_a_manifest_or_nothing(tmp_path, capsys):
 
 
 def test_every_cohort_has_its_page():
-    """One page each: access, licence, what it is for."""
+    """One page each: access, license, what it is for."""
     folder = Path(plain.__file__).parent
     for name in (*READERS, "synthetic", "open"):
         text = (folder / f"{name}.md").read_text(encoding="utf-8")

@@ -58,7 +58,7 @@ def test_ventricles_widen_with_age_and_nothing_else_becomes_csf(head):
 
 
 def test_simulated_survival_follows_its_rules():
-    """Large, enhancing tumours and age shorten it; about a third is censored."""
+    """Large, enhancing tumors and age shorten it; about a third is censored."""
     rng = np.random.default_rng(0)
 
     def died_within_a_year(radius: float, kind: str, age: float) -> float:

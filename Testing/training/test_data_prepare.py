@@ -51,7 +51,7 @@ class Noting:
 
     def __call__(self, path, how):
         if "bad" not in path.name:
-            assert path.name in self._allowed, f"{path.name} was standardised again"
+            assert path.name in self._allowed, f"{path.name} was standardized again"
             self.seen.append(path.name)
         return fake(path, how)
 

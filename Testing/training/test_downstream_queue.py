@@ -285,7 +285,7 @@ def test_slurm_jobs_are_cells(cache, tmp_path):
 
 
 def test_saliency_lies_in_the_brain_and_its_distance_is_in_mm(cache, tmp_path):
-    """P-36, P-43, P-44: with a mask in one corner the distance is that of the two centres on the given spacing."""
+    """P-36, P-43, P-44: with a mask in one corner the distance is that of the two centers on the given spacing."""
     masks = tmp_path / "tumours.npz"
     corner = np.zeros(SIZE, bool)
     corner[:2, :2, :2] = True

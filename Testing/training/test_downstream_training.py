@@ -1,4 +1,4 @@
-"""Networks, initialisations, recipes and the training loop (P-13, P-15 to P-19, D-01, D-02, D-05, D-12, U-01, U-16)."""
+"""Networks, initializations, recipes and the training loop (P-13, P-15 to P-19, D-01, D-02, D-05, D-12, U-01, U-16)."""
 
 import dataclasses
 
@@ -201,7 +201,7 @@ def train(task: str, recipe: Recipe = QUICK, **more):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_best_validation_checkpoint_is_kept(task):
-    """P-15: the model holds the weights with the best validation score of all epochs, and it has learnt the task."""
+    """P-15: the model holds the weights with the best validation score of all epochs, and it has learned the task."""
     head, inputs, targets, validation, fitted = train(task)
     metric = [row[TASKS[task].primary.name] for row in fitted.history]
     assert fitted.score == (min(metric) if TASKS[task].primary.lower_is_better else max(metric))

@@ -34,7 +34,7 @@ def test_ci_preset_from_label_map_to_report(label_map, tmp_path, tmp_path_factor
     assert "no MedicalNet runs" in capsys.readouterr().out
     assert list((tmp_path / "report").glob("*.html"))
     runs = read_runs(tmp_path / "report" / "work" / "runs")
-    assert len(runs) == 10  # four probes and a finetuning, from two initialisations
+    assert len(runs) == 10  # four probes and a finetuning, from two initializations
     for run in runs:
         assert run.simulated
         assert "no findings" in run.config["simulated_note"]
@@ -95,7 +95,7 @@ def test_each_cell_is_wanted_once_for_each_seed_that_is_asked_for(tmp_path, monk
 
 
 def test_full_preset_is_the_paper_s_grid():
-    """P-13, P-14: four tasks, three initialisations, six fractions, in both modes and for each seed."""
+    """P-13, P-14: four tasks, three initializations, six fractions, in both modes and for each seed."""
     preset = PRESETS["full"]
     cells = preset.wanted(["BrainIAC", "MedicalNet", "Scratch"])
     assert len(cells) == len(set(cells)) == 4 * 3 * 6 * 2 * len(preset.seeds)

@@ -71,7 +71,7 @@ def test_a_crop_is_the_resized_box(volumes):
     cropped = resample(volumes[:1], geometry(crop=0.5, centre=(-1, -1, -1)))
     box = volumes[:1, :, :6, :7, :5]
     expected = torch.nn.functional.interpolate(box, SIZE, mode="trilinear", align_corners=False)
-    inner = (..., slice(1, 10), slice(1, 12), slice(1, 8))  # where the box' neighbours and the border play no part
+    inner = (..., slice(1, 10), slice(1, 12), slice(1, 8))  # where the box' neighbors and the border play no part
     assert (cropped[inner] - expected[inner]).abs().max() < TOLERANCE
 
 

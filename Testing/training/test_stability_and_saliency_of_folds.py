@@ -108,7 +108,7 @@ def metric(task, truth, answers):
         right = answers.argmax(1) == truth
         return np.mean([right[truth == label].mean() for label in np.unique(truth)])
     if task == "age":
-        return np.abs(answers[:, 0] - truth).mean() / 12  # learnt in months, told in years
+        return np.abs(answers[:, 0] - truth).mean() / 12  # learned in months, told in years
     positive, negative = answers[truth == 1, 0], answers[truth == 0, 0]
     return (positive[:, None] > negative).mean() + (positive[:, None] == negative).mean() / 2
 

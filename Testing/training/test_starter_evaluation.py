@@ -80,7 +80,7 @@ def test_a_group_that_was_refused_whole_has_no_figure_among_the_answered():
 
 
 def test_odd_inputs_are_no_errors_of_the_classifier():
-    """An odd input with a sequence of its own (letters burnt into a T1) stays out of the accuracy."""
+    """An odd input with a sequence of its own (letters burned into a T1) stays out of the accuracy."""
     chosen = [answer(0, "", 0.5), answer(1, "bad inputs", 0.4, truth="T2")]
     text = report(chosen, LABELS, 0.9, 1.1)
     assert "accuracy 1/1" in text

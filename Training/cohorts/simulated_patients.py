@@ -1,11 +1,11 @@
-"""Patients that never lived: heads from label maps with a drawn age, tumour and course, rendered in four sequences.
+"""Patients that never lived: heads from label maps with a drawn age, tumor and course, rendered in four sequences.
 
-What is true: the sequence, the tumour's place, kind and size. What is **simulated**: age, IDH status and survival,
+What is true: the sequence, the tumor's place, kind and size. What is **simulated**: age, IDH status and survival,
 which follow from the drawn anatomy by the rules below, so that a network can learn them. They exercise the machinery of
 the paper's tasks and say nothing about patients; no head trained on them may be shown to anybody as a prediction.
 
-Rules. The ventricles widen with age. Non-enhancing tumours are mostly "mutant", enhancing ones mostly "wild type".
-Survival is exponential; larger, enhancing tumours and higher age shorten it. A third of the patients is censored.
+Rules. The ventricles widen with age. Non-enhancing tumors are mostly "mutant", enhancing ones mostly "wild type".
+Survival is exponential; larger, enhancing tumors and higher age shorten it. A third of the patients is censored.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ OTHER_SCANNER = Scanner((1.0,), (0.03, 0.09), (0.2, 0.5), thick_slices=0.8, thic
 @dataclass(frozen=True)
 class SimulatedPatient:
     """``volumes`` is float32 (4, X, Y, Z) in 0..1, skull-stripped, in the order of ``STANDARD_NAMES``; ``tumour`` bool
-    (X, Y, Z) without oedema."""
+    (X, Y, Z) without edema."""
 
     age_years: float
     idh: int

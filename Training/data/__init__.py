@@ -1,1 +1,1 @@
-"""Scans for training: the manifest, splits by patient, the leakage check, and the cache of standardised volumes."""
+"""Scans for training: the manifest, splits by patient, the leakage check, and the cache of standardized volumes."""

@@ -1,4 +1,4 @@
-"""A cache of standardised volumes that feeds a fast GPU: uint8 shards, memory-mapped, each with its sha256.
+"""A cache of standardized volumes that feeds a fast GPU: uint8 shards, memory-mapped, each with its sha256.
 
 A folder holds ``shard-00000-0123abcd.npy`` ... (uint8, (n, X, Y, Z), 255 x the value; number and start of its sha256),
 ``volumes.csv`` (one row a volume, in the order of the shards) and ``cache.json``, which is written last: without it

@@ -1,1 +1,1 @@
-"""The paper's four tasks: labels, nested fractions, initialisations, finetuning and probes, as a resumable queue."""
+"""The paper's four tasks: labels, nested fractions, initializations, finetuning and probes, as a resumable queue."""

@@ -1,6 +1,6 @@
 """Features without training, which any encoder must beat: a constant, the histogram of intensities, block averages.
 
-Each is a module like an encoder, (B, 1, X, Y, Z) normalised and 0 outside the brain -> (B, size), so that the same
+Each is a module like an encoder, (B, 1, X, Y, Z) normalized and 0 outside the brain -> (B, size), so that the same
 heads read it, on the same cases, and the same figures show it.
 """
 

@@ -32,7 +32,7 @@ def embeddings_of(
     ----------
     seed : of random weights; without meaning for pretrained ones.
     rows : the volumes to embed, all by default.
-    perturb : applied to the volumes before they are normalised.
+    perturb : applied to the volumes before they are normalized.
     """
     start = bench.initialisation(initialisation)
     rows = np.arange(len(bench.cache)) if rows is None else np.unique(rows)

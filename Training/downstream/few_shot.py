@@ -30,7 +30,7 @@ _STREAM = 17  # so that one seed gives unrelated draws
 def few_shot(
     bench: Workbench, task_name: str, initialisations: Sequence[str], shots: Sequence[int] = SHOTS, draws: int = DRAWS
 ) -> pd.DataFrame:
-    """The task's primary measure on the held-out cases, one row a set, initialisation and number of cases a class.
+    """The task's primary measure on the held-out cases, one row a set, initialization and number of cases a class.
 
     Training cases are drawn from those that are neither held out nor external, at most one of a patient and class.
     Classes with fewer patients give all they have.

@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from BrainIACLib.checkpoints.installed import InstalledModel, file_sha256, load_model
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.checkpoints.official_contracts import official_contract
 from BrainIACLib.checkpoints.reading import read_checkpoint
 from BrainIACLib.checkpoints.recognition import Recognised, recognise
 from BrainIACLib.contracts import EMBEDDING_TASK, EncoderContract, SourceContract, read_contract
 from BrainIACLib.errors import ModelError
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.models.encoders import encoder as new_encoder
 from Training.data.fingerprints import Fingerprints, read_fingerprints
 from Training.downstream.baselines import BASELINES, Baseline
@@ -133,7 +134,7 @@ def _from_medicalnet_file(name: str, path: Path) -> Initialisation:
 
 
 def _tensors(net: nn.Module, recognised: Recognised, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The net's state from the file's keys; absent ones are zero, never what the random initialisation left (U-01)."""
+    """The net's state from the file's keys; absent ones are zero, never what the random initialization left (U-01)."""
     return {
         key: torch.zeros_like(value)
         if key in recognised.zero_keys

@@ -21,14 +21,14 @@ SCANS_AT_ONCE = 32
 
 
 class VolumeInputs:
-    """Arguments of ``StudyNet`` for some studies, read from the cache and normalised as the encoder's contract says.
+    """Arguments of ``StudyNet`` for some studies, read from the cache and normalized as the encoder's contract says.
 
     A cache of finer volumes than the contract's is averaged to its size, so that encoders of several sizes share one.
 
     Parameters
     ----------
     volumes : (n, slots) rows of the cache, -1 where a study lacks a scan.
-    perturb : applied to the values 0..1 before they are normalised (U-14).
+    perturb : applied to the values 0..1 before they are normalized (U-14).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Image artefacts at a level, before normalisation, the same for every image and run (PROTOCOL P-42, U-14, C-02).
+"""Image artifacts at a level, before normalization, the same for every image and run (PROTOCOL P-42, U-14, C-02).
 
 Each takes float32 (B, 1, X, Y, Z) in 0..1 and a level. At the level without an effect the very input comes back, so
 that it is bit-exact. The first three are the paper's and those of ``BrainIACLib.trust.perturbations``, with which one
@@ -43,7 +43,7 @@ bias_field = _of_the_library(of_one_scan.bias_field, 0.0)
 
 def motion(volumes: Tensor, level: float) -> Tensor:
     """The head moves once during the scan: the last ``level`` of the phase-encoding lines (axis 1, from the edge of
-    k-space to its centre and beyond) are those of the head shifted by 2 % of the field of view."""
+    k-space to its center and beyond) are those of the head shifted by 2 % of the field of view."""
     if level == 0:
         return volumes
     lines = volumes.shape[3]
@@ -84,7 +84,7 @@ class Perturbation:
     apply: Callable[[Tensor, float], Tensor]
 
     def __call__(self, volumes: Tensor) -> Tensor:
-        """The outside of the brain stays 0, as an extraction of the brain after the artefact would leave it."""
+        """The outside of the brain stays 0, as an extraction of the brain after the artifact would leave it."""
         return torch.where(volumes == 0, volumes, self.apply(volumes, self.level))
 
 

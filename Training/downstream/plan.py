@@ -1,4 +1,4 @@
-"""What a folder of runs is made from: data, initialisations, recipes. Written once, read by every worker."""
+"""What a folder of runs is made from: data, initializations, recipes. Written once, read by every worker."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from BrainIACLib.checkpoints.installed import file_sha256
 from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.errors import TrainingError
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.publishing import write_text
 from Training.data.cache import INDEX, Cache
 from Training.data.fingerprints import seen_before
@@ -35,10 +35,10 @@ PLAN = "plan.json"
 class Plan:
     """Plain values only, so that it is kept as JSON in the folder of runs; paths are absolute.
 
-    ``sources`` : initialisation -> model folder or file. ``like`` : the initialisation whose net Scratch has, or empty
+    ``sources`` : initialization -> model folder or file. ``like`` : the initialization whose net Scratch has, or empty
     for ``architecture`` and ``width``. ``folds`` : 0, or the number of folds of a cross-validation by patient in place
     of a hold-out. ``stability`` : perturbation -> levels, for cells with all data. ``saliency_patients`` : test
-    patients whose saliency is looked at, for cells with all data; ``tumours`` : file of tumour masks by patient (P-36);
+    patients whose saliency is looked at, for cells with all data; ``tumours`` : file of tumor masks by patient (P-36);
     ``spacing_mm`` : voxel size of the cache.
     """
 
@@ -150,7 +150,7 @@ class Workbench:
         )
 
     def _like(self, name: str) -> EncoderContract:
-        """Of the bundled encoder for the baselines, where it is there: clipped and normalised inside the brain."""
+        """Of the bundled encoder for the baselines, where it is there: clipped and normalized inside the brain."""
         if name in BASELINES and BUNDLED in self.plan.sources:
             return self.initialisation(BUNDLED).contract
         if self.plan.like and self.plan.like in self.plan.sources:

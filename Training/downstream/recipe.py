@@ -91,7 +91,7 @@ def load_recipe(name: str, task: str) -> Recipe:
 
 
 class Optimisation:
-    """Optimiser, schedule and gradient clipping of one training, stepped by ``step`` and ``end_epoch``."""
+    """Optimizer, schedule and gradient clipping of one training, stepped by ``step`` and ``end_epoch``."""
 
     def __init__(self, recipe: Recipe, parameters: Iterable[nn.Parameter], rate: float, steps_per_epoch: int):
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]

@@ -1,8 +1,8 @@
-"""Where a trained cell looks: maps for the figures, and their distance from tumours in mm (PROTOCOL P-36, P-43, P-44).
+"""Where a trained cell looks: maps for the figures, and their distance from tumors in mm (PROTOCOL P-36, P-43, P-44).
 
 Each case is explained by a network that is tested with it: in a cross-validation by that of the one fold which does.
 Maps are made on the grid of the cache, inside the brain. The way there from the patient's own grid is rigid, so that
-millimetres are the same.
+millimeters are the same.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FOLDER = "saliency"
 
 
 def write_saliency(bench: Workbench, cell: Cell, trainings: Sequence[Trained], folder: Path) -> None:
-    """Write ``saliency/`` of a cell: maps of ``PICTURES`` test patients, and distances where tumour masks are known.
+    """Write ``saliency/`` of a cell: maps of ``PICTURES`` test patients, and distances where tumor masks are known.
 
     ``bench.plan.saliency_patients`` test patients are chosen, the first of ``_ranked_patients``; the maps of the first
     are kept, and all that have a mask are measured, each on all its scans.
@@ -83,7 +83,7 @@ def tumour_masks(path: str) -> dict[str, np.ndarray]:
 
 def _ranked_patients(bench: Workbench, cell: Cell, trainings: Sequence[Trained]) -> list[str]:
     """The test patients of all trainings: those with the most sequences first, as the paper's panels show one patient
-    in up to four (P-43); of these first whose scans were standardised without a warning; then as in the table."""
+    in up to four (P-43); of these first whose scans were standardized without a warning; then as in the table."""
     data, scans = bench.studies(cell.task), bench.cache.table
     warned = scans["warnings"].fillna("") != "" if "warnings" in scans else pd.Series(False, index=scans.index)
     rows = np.flatnonzero(np.any([trained.split == "test" for trained in trainings], axis=0))

@@ -63,7 +63,7 @@ class Evaluation:
         return [cell for cell in self.wanted if cell not in there]
 
     def of(self, task: str, initialisation: str | None = None, fraction: float | None = None) -> list[Run]:
-        """The runs of a task, sorted by seed; of one initialisation and fraction if given."""
+        """The runs of a task, sorted by seed; of one initialization and fraction if given."""
         chosen = (
             run
             for run in self.runs

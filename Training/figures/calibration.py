@@ -59,7 +59,7 @@ def net_benefit(evaluation: Evaluation, split: str = "test") -> Figure:
 
 
 def _cases(evaluation: Evaluation, tasks: list[Task], split: str) -> dict:
-    """(0/1 outcomes, probabilities) by (task, initialisation)."""
+    """(0/1 outcomes, probabilities) by (task, initialization)."""
     found = {}
     for task in tasks:
         for name in INITIALISATIONS:

@@ -19,7 +19,7 @@ _MARKERS = "os^DvP"
 
 
 def feature_plane(evaluation: Evaluation, task: str, split: str, initialisation: str = "BrainIAC") -> Figure:
-    """The features of the largest model of one initialisation on one set, coloured by sequence or age bin."""
+    """The features of the largest model of one initialization on one set, colored by sequence or age bin."""
     run = evaluation.largest(task, initialisation)
     if run is None or run.rows(split).empty:
         raise WaitsFor(f"a {initialisation} run of {TASKS[task].says} with the {split} set")

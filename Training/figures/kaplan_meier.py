@@ -1,4 +1,4 @@
-"""Survival of high and low risk for each initialisation and fraction: Fig 3 (PROTOCOL P-41)."""
+"""Survival of high and low risk for each initialization and fraction: Fig 3 (PROTOCOL P-41)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from Training.tasks import SURVIVAL
 
 
 def survival_grid(evaluation: Evaluation, split: str) -> Figure:
-    """Initialisations down, fractions across: two curves, numbers at risk and the log-rank p in each panel."""
+    """Initializations down, fractions across: two curves, numbers at risk and the log-rank p in each panel."""
     fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == SURVIVAL.name})
     runs = [run for run in evaluation.of(SURVIVAL.name) if len(run.rows(split))]
     if not runs:

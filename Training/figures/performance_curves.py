@@ -16,7 +16,7 @@ from Training.tasks import AGE, SEQUENCE, TASKS
 from Training.tasks.measure import Measure
 from Training.tasks.sequence import PAIRS, pair_name
 
-_APART = 0.9  # per cent between initialisations, so that error bars do not hide each other
+_APART = 0.9  # per cent between initializations, so that error bars do not hide each other
 
 
 def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:

@@ -1,4 +1,4 @@
-"""Distance of saliency from the tumour by initialisation: Fig 2G (PROTOCOL P-36)."""
+"""Distance of saliency from the tumor by initialization: Fig 2G (PROTOCOL P-36)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from Training.tasks import IDH
 
 
 def com_distance_boxes(evaluation: Evaluation, task: str = IDH.name) -> Figure:
-    """One box an initialisation for each sequence: quartiles, whiskers to 1.5 times their range, every patient."""
+    """One box an initialization for each sequence: quartiles, whiskers to 1.5 times their range, every patient."""
     runs = {name: evaluation.largest(task, name) for name in INITIALISATIONS}
     runs = {name: run for name, run in runs.items() if run is not None and run.centre_of_mass is not None}
     if not runs:

@@ -23,10 +23,10 @@ _AXES = {
 
 
 def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Figure:
-    """Tasks down, perturbations across, the largest models of each initialisation; dotted where nothing is perturbed.
+    """Tasks down, perturbations across, the largest models of each initialization; dotted where nothing is perturbed.
 
     Of several seeds the mean. The band is the 95 % interval over cases where the runs have one, else the seeds'
-    extremes. Grey is what a constant answer gets.
+    extremes. Gray is what a constant answer gets.
     """
     sweeps = {
         (task, name): table

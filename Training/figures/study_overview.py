@@ -60,7 +60,7 @@ def data_inventory(evaluation: Evaluation) -> Figure:
 
 
 def preparation_and_pretraining(evaluation: Evaluation) -> Figure:
-    """How scans become volumes, and what each initialisation was pretrained on (Fig 1B)."""
+    """How scans become volumes, and what each initialization was pretrained on (Fig 1B)."""
     data = _data(evaluation)
     starts = {run.cell.initialisation: run for run in reversed(evaluation.runs)}
     names = [name for name in INITIALISATIONS if name in starts]

@@ -1,4 +1,4 @@
-"""How figures look and are kept: colours that colour-blind readers tell apart, and marks on what is simulated."""
+"""How figures look and are kept: colors that color-blind readers tell apart, and marks on what is simulated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from BrainIACLib.publishing import write_bytes
 
-# Okabe and Ito's palette (Color Universal Design, 2008); line and marker say the same again without colour
+# Okabe and Ito's palette (Color Universal Design, 2008); line and marker say the same again without color
 COLOURS = {
     **{"BrainIAC": "#0072B2", "MedicalNet": "#E69F00", "Scratch": "#009E73", "Bundled": "#D55E00"},
     **{"Blocks": "#882255", "Histogram": "#56B4E9", "Constant": "#000000"},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from BrainIACLib.checkpoints.installed import file_sha256
+from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.publishing import write_text
 from Training.evaluation.evaluation import Evaluation
 from Training.figures.catalogue import all_figures

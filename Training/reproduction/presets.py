@@ -28,7 +28,7 @@ class Preset:
     saliency_patients: int = 20
 
     def wanted(self, initialisations: list[str], tasks: tuple[str, ...] = ALL_TASKS) -> list[Cell]:
-        """The cells of the grid for the initialisations that there are."""
+        """The cells of the grid for the initializations that there are."""
         return [
             Cell(task, initialisation, fraction, seed, mode)
             for mode, of_task in self.cells.items()

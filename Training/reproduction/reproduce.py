@@ -133,7 +133,7 @@ def _work(plan: Plan, cells: list[Cell], runs: Path, out: Path, options: argpars
 
 
 def _write_few_shot(plan: Plan, cells: list[Cell], runs: Path, out: Path) -> None:
-    """The table ``few_shot`` of the tasks with classes, from the initialisations whose encoders are probed."""
+    """The table ``few_shot`` of the tasks with classes, from the initializations whose encoders are probed."""
     names = list(dict.fromkeys(cell.initialisation for cell in cells if cell.mode == "probe"))
     asked = dict.fromkeys(cell.task for cell in cells if TASKS[cell.task].kind == "classification")
     if plan.folds or not names or not asked:

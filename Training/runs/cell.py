@@ -10,7 +10,7 @@ from BrainIACLib.errors import ResultsError
 from Training.tasks import TASKS
 
 PAPER = ("BrainIAC", "MedicalNet", "Scratch")
-"""The paper's three initialisations (PROTOCOL P-13)."""
+"""The paper's three initializations (PROTOCOL P-13)."""
 BUNDLED = "Bundled"
 TRIVIAL = ("Blocks", "Histogram", "Constant")
 INITIALISATIONS = (*PAPER, BUNDLED, *TRIVIAL)
@@ -26,7 +26,7 @@ CELL_NAME = re.compile(r"^(?P<task>[a-z_]+)-(?P<init>[A-Za-z]+)-(?P<percent>\d{3
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One training of the grid: P-13 (initialisations) times P-14 (fractions) times the tasks of P-24 to P-41.
+    """One training of the grid: P-13 (initializations) times P-14 (fractions) times the tasks of P-24 to P-41.
 
     >>> Cell("sequence", "BrainIAC", 0.1).name
     'sequence-BrainIAC-010-seed0-finetune'
@@ -62,7 +62,7 @@ class Cell:
 
 
 def paper_grid(seeds: Iterable[int] = (0,), modes: Iterable[str] = ("finetune",)) -> list[Cell]:
-    """All 72 cells of the paper (4 tasks, 3 initialisations, 6 fractions) for each seed and mode."""
+    """All 72 cells of the paper (4 tasks, 3 initializations, 6 fractions) for each seed and mode."""
     return [
         Cell(task, initialisation, fraction, seed, mode)
         for mode in modes

@@ -4,7 +4,7 @@
 
     runs/
       grid.json                       the cells that were asked for: {"layout_version": 1, "cells": [<cell name>, ...]}
-      <cell>/                         one training, named <task>-<initialisation>-<percent>-seed<seed>-<mode>,
+      <cell>/                         one training, named <task>-<initialization>-<percent>-seed<seed>-<mode>,
         config.json                   for example sequence-BrainIAC-010-seed0-finetune
         status.json                   while it runs
         predictions.csv
@@ -18,7 +18,7 @@
 every table and figure then says); ``classes`` (list, for the task ``sequence``); ``horizon_months`` (survival; 12 if
 absent, U-15); ``data`` (what there was to choose from: ``groups``, a list of {"dataset", "role", "sequence", "scans",
 "patients"}, their ``total``, the ``size`` of a volume in voxels, ``preprocessing``); ``initialisation_title`` (what the
-weights really are, if not the paper's); ``recipe`` (optimiser, rates, batch, epochs, head, selection, ...);
+weights really are, if not the paper's); ``recipe`` (optimizer, rates, batch, epochs, head, selection, ...);
 ``provenance`` (command, versions, device, ``encoder``, ``sha256`` of manifest, encoder and code as far as known). More
 keys are kept.
 

@@ -31,7 +31,7 @@ class RunCallback(pl.Callback):
     Parameters
     ----------
     out : folder of the run: ``log.csv``, ``last.ckpt`` for resumption, model folders ``best`` and ``last``.
-    watched : labelled volumes, or None where there are none.
+    watched : labeled volumes, or None where there are none.
     """
 
     def __init__(self, config: Pretraining, cache: Cache, rows: list[int], watched: Labelled | None, out: Path):
@@ -91,7 +91,7 @@ class RunCallback(pl.Callback):
         partial = self._out / f".{CHECKPOINT}.partial"
         try:
             # Lightning writes into the system's temporary folder, and from there may have to copy
-            trainer.save_checkpoint(partial, weights_only=False)  # what to save: the optimiser too
+            trainer.save_checkpoint(partial, weights_only=False)  # what to save: the optimizer too
             if trainer.is_global_zero:
                 with partial.open("rb+") as file:
                     os.fsync(file.fileno())

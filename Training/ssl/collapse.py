@@ -14,7 +14,7 @@ LEAST_UNIFORMITY = -0.2  # 0: all on one point; -4: spread over the whole sphere
 
 
 def effective_rank(embeddings: Tensor) -> float:
-    """exp of the entropy of the normalised singular values of the centred (N, D) matrix; between 1 and min(N - 1, D).
+    """exp of the entropy of the normalized singular values of the centered (N, D) matrix; between 1 and min(N - 1, D).
 
     1 for volumes that are all the same.
     """

@@ -6,8 +6,6 @@ The projector stays behind (C-14). The card keeps the run's real recipe, step an
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.contracts import ModelContract, SourceContract, contract_to_json
 from BrainIACLib.errors import TrainingError
 from BrainIACLib.models.encoders import empty_encoder
-from BrainIACLib.publishing import write_bytes
+from BrainIACLib.publishing import replace_folder, staging_folder
 from Training.data.cache import Cache
 from Training.data.fingerprints import Fingerprints, write_fingerprints
 from Training.data.standardising import standardising_of
@@ -35,8 +33,8 @@ FINGERPRINTS = (
     "this folder on as it is, if that must not be."
 )
 CITATION = (
-    "BrainIAC for 3D Slicer; method: Tak et al., BrainIAC: a foundation model for brain magnetic resonance imaging; "
-    "Chen et al. 2020, SimCLR"
+    "BrainIAC for 3D Slicer; method: Tak et al., A generalizable foundation model for analysis of human brain MRI, "
+    "Nature Neuroscience 2026, doi 10.1038/s41593-026-02202-6; Chen et al. 2020, SimCLR"
 )
 
 
@@ -57,48 +55,26 @@ def export_encoder(
 
     Raises
     ------
-    TrainingError : weights that are not finite, or no space; an older folder is then still there.
-    CacheError : the files cannot be written.
+    TrainingError : weights that are not finite, or files that cannot be written; an older folder is then still there.
     """
     refuse_broken_weights(encoder, step)
     weights = save({key: value.detach().cpu().contiguous().clone() for key, value in encoder.state_dict().items()})
     contract = _contract(config, cache, step, trained_on, weights)
+    recipe = yaml.safe_dump({"step": step, **as_plain(config)}, sort_keys=False)
+    card = f"{model_card(contract)}\n## Recipe\n\n```yaml\n{recipe}```\n\n## {TRAINED_ON}\n\n{FINGERPRINTS}\n"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        incoming = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise TrainingError(f"'{folder}' cannot be written ({error.strerror}); choose another --out.") from None
-    try:
-        write_bytes(weights, incoming / "encoder.safetensors")
-        write_bytes(contract_to_json(contract).encode(), incoming / "contract.json")
-        write_fingerprints(fingerprints, incoming)
-        recipe = yaml.safe_dump({"step": step, **as_plain(config)}, sort_keys=False)
-        card = f"{model_card(contract)}\n## Recipe\n\n```yaml\n{recipe}```\n\n## {TRAINED_ON}\n\n{FINGERPRINTS}\n"
-        write_bytes(card.encode(), incoming / CARD)
-        incoming.chmod(0o755)
-        _put_in_place(incoming, folder)
-    finally:
-        for rest in folder.parent.glob(f".{folder.name}-*"):  # what killed runs left, too
-            shutil.rmtree(rest, ignore_errors=True)
-    return contract
-
-
-def _put_in_place(incoming: Path, folder: Path) -> None:
-    old = incoming.with_name(f"{incoming.name}-old")
-    try:
-        if folder.exists():
-            folder.rename(old)
-        try:
-            incoming.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
+        with staging_folder(folder.parent) as incoming:
+            (incoming / "encoder.safetensors").write_bytes(weights)
+            (incoming / "contract.json").write_text(contract_to_json(contract), encoding="utf-8")
+            (incoming / CARD).write_text(card, encoding="utf-8")
+            write_fingerprints(fingerprints, incoming)
+            replace_folder(incoming, folder)
     except OSError as error:
         raise TrainingError(
-            f"'{folder}' cannot be replaced ({error.strerror}); the model of before is kept. Close what has it open "
-            "and run the command again."
+            f"'{folder}' cannot be written ({error.strerror}); a model that was there before is kept. Close what has "
+            "it open, free some space or choose another --out, and run the command again."
         ) from None
+    return contract
 
 
 def refuse_broken_weights(net: nn.Module, step: int) -> None:

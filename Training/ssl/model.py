@@ -42,7 +42,7 @@ class Projector(nn.Sequential):
 
 
 def build(network: Network, size: tuple[int, int, int], seed: int) -> tuple[nn.Module, nn.Module]:
-    """Encoder and projector at random initialisation, a function of the seed alone.
+    """Encoder and projector at random initialization, a function of the seed alone.
 
     Raises
     ------

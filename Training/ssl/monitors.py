@@ -1,4 +1,4 @@
-"""How good is the embedding for something? k nearest neighbours and a linear probe on labelled volumes, while training.
+"""How good is the embedding for something? k nearest neighbors and a linear probe on labeled volumes, while training.
 
 Volumes with a label are split once by patient into halves, one to fit and one to test. They may also be volumes that
 are pretrained on, whose labels pretraining never sees: this watches a run, it is no evaluation.
@@ -23,7 +23,7 @@ from Training.data.cache import Cache
 from Training.data.splits import split_by_patient
 
 NEIGHBOURS = 5
-FEWEST = 8  # labelled volumes on either side
+FEWEST = 8  # labeled volumes on either side
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Labelled:
 
 
 def labelled_volumes(cache: Cache, label: str, most: int, seed: int) -> Labelled | None:
-    """The labelled volumes to watch, or None where there are too few, or only one class."""
+    """The labeled volumes to watch, or None where there are too few, or only one class."""
     table = cache.table
     if label not in table:
         return None
@@ -80,7 +80,7 @@ def embed(encoder: nn.Module, cache: Cache, rows: list[int], device: torch.devic
 
 
 def scores(watched: Labelled, fit: np.ndarray, test: np.ndarray) -> tuple[float, float]:
-    """k-NN (cosine distance) and linear probe (on standardised embeddings): the score named by ``score_name``."""
+    """k-NN (cosine distance) and linear probe (on standardized embeddings): the score named by ``score_name``."""
     neighbours = min(NEIGHBOURS, len(fit))
     if watched.classes:
         models = (

@@ -87,7 +87,7 @@ def make_trainer(config: Pretraining, out: Path) -> pl.Trainer:
         max_epochs=1,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.gradient_clip or None,
-        sync_batchnorm=many and on_gpus,  # torch has none for CPUs: there each process normalises its own part
+        sync_batchnorm=many and on_gpus,  # torch has none for CPUs: there each process normalizes its own part
         use_distributed_sampler=False,
         logger=_tensorboard(out) if config.monitoring.tensorboard else False,
         enable_checkpointing=False,

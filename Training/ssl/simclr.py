@@ -72,7 +72,7 @@ class SimCLR(pl.LightningModule):
 
 
 def rate_factor(step: int, steps: int, warmup: float) -> float:
-    """Factor on the learning rate at an optimiser step: linear up over ``warmup`` steps, then half a cosine to zero."""
+    """Factor on the learning rate at an optimizer step: linear up over ``warmup`` steps, then half a cosine to zero."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))

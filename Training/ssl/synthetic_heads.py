@@ -26,7 +26,7 @@ from Training.synthesis.template_grid import template_grid
 from Training.synthesis.tissue_parameters import draw_tissues
 
 LABEL_MAPS = 2  # of those at hand; preparing each takes longer than all else in the smoke run
-# Mean brightness of dark (CSF), middle (grey matter), bright (white matter) and very bright (vessels, dura) voxels of
+# Mean brightness of dark (CSF), middle (gray matter), bright (white matter) and very bright (vessels, dura) voxels of
 # the atlas' T1 in each sequence, after the usual textbook order.
 BRIGHTNESS = {
     "T1": (0.15, 0.5, 0.8, 0.9),

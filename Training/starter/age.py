@@ -113,7 +113,7 @@ def fit(cases: Cases) -> AgeHead:
 
 
 def _ridges(cases: Cases, penalties) -> list[AgeHead]:
-    """One head a penalty; numbers are standardised, and each block weighs as much as another, however many it has.
+    """One head a penalty; numbers are standardized, and each block weighs as much as another, however many it has.
 
     Volumes of whole structures are few and travel between studies; a hundred regional shares would drown them.
     """

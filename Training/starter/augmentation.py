@@ -1,4 +1,4 @@
-"""Cheap changes of normalised volumes while training; drawn per volume from one numpy generator."""
+"""Cheap changes of normalized volumes while training; drawn per volume from one numpy generator."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _augment_one(volume: Tensor, rng: np.random.Generator, generator: torch.Gene
 def _strange_rim(volume: Tensor, inside: Tensor, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
     """Patches of the outermost voxels dark or bright, as remains of skull, dura and fluid make them in real masks.
 
-    Normalised again, since such a rim lowers the contrast of everything within it.
+    Normalized again, since such a rim lowers the contrast of everything within it.
     """
     outside = (~inside)[None, None].float()
     rim = inside & (F.max_pool3d(outside, 3, stride=1, padding=1)[0, 0] > 0)

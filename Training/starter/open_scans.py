@@ -1,4 +1,4 @@
-"""The open scans of MANIFEST.csv, standardised once and kept: what every probe and evaluation reads.
+"""The open scans of MANIFEST.csv, standardized once and kept: what every probe and evaluation reads.
 
 A study is what a model must not be judged within: one source of scans, mostly one scanner and protocol.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from BrainIACLib.preprocessing.intensity import image_with_array, ras_array
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.preprocessing.template import icbm152
+from BrainIACLib.publishing import replacing
 from BrainIACLib.scans import read_scan
 
 STUDY_OF_PREFIX = {
@@ -91,11 +91,11 @@ class Prepared:
 
 
 def prepared(scan: OpenScan, cache: Path, brain_extraction: str = "auto") -> Prepared:
-    """The standardised scan, from ``cache`` if it was made before; empty the cache when preprocessing changes.
+    """The standardized scan, from ``cache`` if it was made before; empty the cache when preprocessing changes.
 
     Raises
     ------
-    BrainIACError : the scan cannot be read or standardised.
+    BrainIACError : the scan cannot be read or standardized.
     """
     stored = stored_at(scan, cache, brain_extraction)
     if not stored.is_file():
@@ -103,15 +103,14 @@ def prepared(scan: OpenScan, cache: Path, brain_extraction: str = "auto") -> Pre
         done = standardise(read_scan(scan.path).image, PreprocessingOptions(brain_extraction=brain_extraction))
         image, mask = ras_array(done.image), ras_array(done.mask) > 0
         scale = BRIGHTEST / max(float(np.percentile(image[mask], 99.5)), 1e-6)
-        partial = stored.with_suffix(f".{os.getpid()}.tmp.npz")
-        np.savez(
-            partial,
-            image=np.clip(image * scale, -60000, 60000).astype(np.float16),
-            mask=np.packbits(mask),
-            shape=mask.shape,
-            warnings=json.dumps(done.warnings),
-        )
-        os.replace(partial, stored)
+        with replacing(stored, ".npz") as partial:
+            np.savez(
+                partial,
+                image=np.clip(image * scale, -60000, 60000).astype(np.float16),
+                mask=np.packbits(mask),
+                shape=mask.shape,
+                warnings=json.dumps(done.warnings),
+            )
     with np.load(stored) as kept:
         array = kept["image"].astype(np.float32)
         inside = int(np.unpackbits(kept["mask"], count=int(np.prod(kept["shape"]))).sum())
@@ -120,7 +119,7 @@ def prepared(scan: OpenScan, cache: Path, brain_extraction: str = "auto") -> Pre
 
 
 def all_prepared(scans: list[OpenScan], cache: Path) -> list[OpenScan]:
-    """Those that can be standardised, which they are then; the others are named."""
+    """Those that can be standardized, which they are then; the others are named."""
     ready = []
     for scan in scans:
         try:
@@ -133,7 +132,7 @@ def all_prepared(scans: list[OpenScan], cache: Path) -> list[OpenScan]:
 
 
 def stored_at(scan: OpenScan, cache: Path, brain_extraction: str = "auto") -> Path:
-    """Where a standardised scan is kept."""
+    """Where a standardized scan is kept."""
     return cache / f"{scan.sha256[:20]}-{brain_extraction}.npz"
 
 

@@ -92,7 +92,7 @@ def baselines(images: Iterator[sitk.Image], seed: int = 0) -> dict[str, np.ndarr
 
 
 def features_of(data: Path, work: Path) -> Features:
-    """Of all open scans that can be standardised; kept by the weights that they come from."""
+    """Of all open scans that can be standardized; kept by the weights that they come from."""
     ready = all_prepared(open_scans(data), work / "standardised")
     of: dict[str, np.ndarray] = {}
     for make, model_id in ((anatomy, ANATOMY_MODEL), (baselines, SEQUENCE_MODEL)):
@@ -140,7 +140,7 @@ def folds_by_subject(subjects: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def effective_rank(values: np.ndarray) -> float:
-    """exp of the entropy of the shares of the singular values of the centred table (Roy and Vetterli 2007)."""
+    """exp of the entropy of the shares of the singular values of the centered table (Roy and Vetterli 2007)."""
     singular = np.linalg.svd(values - values.mean(0), compute_uv=False)
     shares = singular / singular.sum()
     shares = shares[shares > 0]

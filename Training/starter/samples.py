@@ -1,8 +1,8 @@
-"""Training samples: from (seed, index) to several normalised volumes on the model grid with their labels.
+"""Training samples: from (seed, index) to several normalized volumes on the model grid with their labels.
 
 One index is one head (or one region away from the brain) that is rendered under several protocols, each with its own
 brain mask and image formation. What preprocessing does to real scans is imitated at its end: zero outside the mask,
-area resize over the voxels inside, the library's own N4, then its clipping and normalisation.
+area resize over the voxels inside, the library's own N4, then its clipping and normalization.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ OTHER_SHARES = (0.18, 0.14, 0.16, 0.12, 0.10, 0.09, 0.08, 0.13)  # in the order 
 
 @dataclass(frozen=True)
 class Sample:
-    """``volume`` is uint8 (X, Y, Z): 0 outside, else the normalised value (see ``decode``)."""
+    """``volume`` is uint8 (X, Y, Z): 0 outside, else the normalized value (see ``decode``)."""
 
     volume: Tensor
     label: str
@@ -59,7 +59,7 @@ FINE_GRID = template_grid(tuple(2 * n for n in INPUT_SIZE))  # 1.5 mm
 
 
 def encode(volumes: Tensor) -> Tensor:
-    """Normalised values in steps of 1/21 between -5 and 7 as uint8; exact zeros (outside) stay 0."""
+    """Normalized values in steps of 1/21 between -5 and 7 as uint8; exact zeros (outside) stay 0."""
     return torch.where(volumes == 0, 0, ((volumes + 5) * (254 / 12)).round().clamp(0, 254) + 1).to(torch.uint8)
 
 
@@ -128,7 +128,7 @@ def form_image(
     rng: np.random.Generator,
     generator: torch.Generator,
 ) -> Tensor:
-    """From tissue signals to the image on the model grid, before normalisation: float32 (X, Y, Z)."""
+    """From tissue signals to the image on the model grid, before normalization: float32 (X, Y, Z)."""
     image = signal_image(anatomy, contrast)
     texture = smooth_noise(anatomy.grid, rng.uniform(4, 12), generator)
     image.mul_(texture.mul_(rng.uniform(0.0, 0.06)).add_(1))

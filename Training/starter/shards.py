@@ -6,7 +6,6 @@ the order of events on a busy machine changes nothing.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from BrainIACLib.contracts import EncoderContract
+from BrainIACLib.publishing import replacing
 from Training.starter.samples import LABELS, draw_samples
 from Training.synthesis.label_maps import LabelMap
 
@@ -37,9 +37,8 @@ def write_shards(folder: Path, seed: int, shards: range, label_maps: list[LabelM
         samples = [sample for index in indices for sample in draw_samples(seed, index, label_maps, contract)]
         np.save(path.with_suffix(".labels.npy"), np.array([LABELS.index(sample.label) for sample in samples]))
         np.save(path.with_suffix(".details.npy"), np.array([sample.detail for sample in samples]))
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, torch.stack([sample.volume for sample in samples]).numpy())
-        os.replace(partial, path)
+        with replacing(path, ".npy") as partial:
+            np.save(partial, torch.stack([sample.volume for sample in samples]).numpy())
 
 
 class ShardReader:

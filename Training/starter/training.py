@@ -1,4 +1,4 @@
-"""The optimisation: a compact residual net on synthetic volumes, weights averaged, calibrated on held-out heads."""
+"""The optimization: a compact residual net on synthetic volumes, weights averaged, calibrated on held-out heads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image formation: slices, field of view, coil sensitivity, noise, ringing, ghosts, quantisation.
+"""Image formation: slices, field of view, coil sensitivity, noise, ringing, ghosts, quantization.
 
 Two ways in. ``ScannerGrid`` and ``acquire`` make an image as a scanner would store it, oblique and anisotropic.
 The training samples of ``Training.starter`` go the short way: they form the image directly on the template grid.
@@ -82,7 +82,7 @@ def echo_planar_distortion(image: Tensor, grid: Grid, stretch_mm: float, loss: f
 
 @dataclass(frozen=True)
 class ScannerGrid:
-    """A scanner's image: spacing in mm (the last axis is the slice axis), size, and axes and centre in template
+    """A scanner's image: spacing in mm (the last axis is the slice axis), size, and axes and center in template
     RAS mm (``axes`` holds one unit vector per column)."""
 
     size: tuple[int, int, int]

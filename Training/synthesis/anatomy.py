@@ -1,4 +1,4 @@
-"""A random head on a chosen grid: a label map, posed, warped, and given vessels, fat, lesions and tumours.
+"""A random head on a chosen grid: a label map, posed, warped, and given vessels, fat, lesions and tumors.
 
 Anatomy is drawn once and rendered under many contrasts. Everything is torch on the CPU, seeded by generators that are
 handed in: the same seed gives the same head.
@@ -21,7 +21,7 @@ TUMOUR_SHARES = (0.38, 0.17, 0.18, 0.14, 0.07, 0.06)
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxel centres ``origin + spacing * index`` in template RAS millimetres."""
+    """Voxel centers ``origin + spacing * index`` in template RAS millimeters."""
 
     size: tuple[int, int, int]
     spacing: tuple[float, float, float]
@@ -38,7 +38,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the head lies relative to the template pose: degrees, millimetres, scale per axis, mirrored or not."""
+    """Where the head lies relative to the template pose: degrees, millimeters, scale per axis, mirrored or not."""
 
     rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -49,7 +49,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Tumour:
-    """A tumour of one of ``TUMOUR_KINDS``; lengths in mm, ``halo`` is the width of its oedema."""
+    """A tumor of one of ``TUMOUR_KINDS``; lengths in mm, ``halo`` is the width of its edema."""
 
     kind: str
     radius: float
@@ -60,7 +60,7 @@ class Tumour:
 @dataclass(frozen=True)
 class Anatomy:
     """tissue : uint8 (X, Y, Z), indices into NAMES. hull : float32 (X, Y, Z), signed mm to the brain's closed hull,
-    positive inside (its sign is the true brain mask). tumour_voxels : bool (X, Y, Z) without oedema.
+    positive inside (its sign is the true brain mask). tumour_voxels : bool (X, Y, Z) without edema.
     voxel : int32 (X, Y, Z), the voxel of the flattened label map that each voxel shows, -1 outside of it."""
 
     grid: Grid
@@ -120,7 +120,7 @@ def build_anatomy(
     generator: torch.Generator,
     displacement: Tensor | None = None,
 ) -> Anatomy:
-    """Sample the label map on ``grid`` (nearest neighbour) and add what a subject has of its own.
+    """Sample the label map on ``grid`` (nearest neighbor) and add what a subject has of its own.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def _add_tumour(
     }[tumour.kind]
     tissue[inner] = CLASS[core]
     tissue[inner & shell] = CLASS[rim]
-    if tumour.kind in ("solid", "non-enhancing") and rng.random() < 0.4:  # a small dead centre
+    if tumour.kind in ("solid", "non-enhancing") and rng.random() < 0.4:  # a small dead center
         tissue[inner & (distance < 0.4 * tumour.radius)] = CLASS["necrosis"]
     tumour_voxels |= inner
 

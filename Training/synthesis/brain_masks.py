@@ -1,6 +1,6 @@
 """What brain extraction leaves: good masks, loose and over-eager ones, and failures.
 
-Distances are millimetres inside (positive) the closed hull of the brain.
+Distances are millimeters inside (positive) the closed hull of the brain.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class LabelMap:
     tissue : uint8, indices into ``tissue_parameters.NAMES``
     hull : int8, signed distance in mm to the brain's closed hull, positive inside
     depth : uint8, mm below the surface of the head (255 in the air outside)
-    voxel_of_template : (4, 4), from template RAS millimetres to this array's voxel indices
+    voxel_of_template : (4, 4), from template RAS millimeters to this array's voxel indices
     """
 
     name: str

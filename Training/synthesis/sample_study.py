@@ -84,7 +84,7 @@ def simulate(anatomy: Anatomy, scanning: Scanning, sigma: float = 0.02) -> sitk.
 
 
 def draw_head(labelmaps: Path, cache: Path) -> Anatomy:
-    """The head of the study: held-out label map, slight tilt, one ring-shaped tumour."""
+    """The head of the study: held-out label map, slight tilt, one ring-shaped tumor."""
     rng = np.random.default_rng(SEED)
     generator = torch.Generator().manual_seed(SEED)
     pose = Pose(rotation=(4, -3, 5), shift=(2, 0, -3), warp_mm=2.0)

@@ -168,7 +168,7 @@ def _angiography(tissues: Tissues, rng: np.random.Generator):
 
 
 def _unnatural(tissues: Tissues, rng: np.random.Generator):
-    """Random brightness per tissue in an order of CSF, grey and white matter that none of the four sequences has."""
+    """Random brightness per tissue in an order of CSF, gray and white matter that none of the four sequences has."""
     del tissues
     signal = rng.uniform(0.05, 1, len(NAMES))
     signal[CLASS["air"]] = 0 if rng.random() < 0.7 else rng.uniform(0, 1)

@@ -30,7 +30,7 @@ def null_inversion_time(t1: float, repetition_time: float) -> float:
 def mprage(
     density, t1, repetition_time: float, inversion_time: float, flip_degrees: float, echo_spacing: float, pulses: int
 ):
-    """Magnetisation-prepared rapid gradient echo in its steady state, at the centre of the readout train.
+    """Magnetization-prepared rapid gradient echo in its steady state, at the center of the readout train.
 
     Inversion, recovery until TI - pulses/2 * spacing, ``pulses`` excitations (each m -> m cos(a) E + 1 - E with
     E = exp(-spacing/T1)), recovery for the rest of TR. As flip -> 0 it approaches
@@ -40,7 +40,7 @@ def mprage(
     first_delay = inversion_time - pulses / 2 * echo_spacing
     last_delay = repetition_time - first_delay - pulses * echo_spacing
     decay = np.exp(-echo_spacing / t1)
-    saturated = (1 - decay) / (1 - np.cos(flip) * decay)  # where the train drives the magnetisation
+    saturated = (1 - decay) / (1 - np.cos(flip) * decay)  # where the train drives the magnetization
 
     def train(m, count):
         return saturated + (m - saturated) * (np.cos(flip) * decay) ** count
@@ -48,7 +48,7 @@ def mprage(
     def recover(m, delay):
         return 1 + (m - 1) * np.exp(-delay / t1)
 
-    # One cycle maps the magnetisation before the inversion linearly onto itself; two probes give the fixed point.
+    # One cycle maps the magnetization before the inversion linearly onto itself; two probes give the fixed point.
     zero, one = (recover(train(recover(-m, first_delay), pulses), last_delay) for m in (0.0, 1.0))
     before = zero / (1 - (one - zero))
     return density * np.sin(flip) * np.abs(train(recover(-before, first_delay), pulses / 2))

@@ -101,7 +101,7 @@ def draw_tissues(rng: np.random.Generator, field_tesla: float = 3.0, maturity: f
     ----------
     field_tesla : T1 is interpolated (extrapolated from 1 T on) linearly between its values at 1.5 and 3 T.
     maturity : 1 adult, 0 newborn; relaxation times move between the two geometrically, so that the contrast of
-        white and grey matter shrinks, vanishes near 0.55 and inverts below.
+        white and gray matter shrinks, vanishes near 0.55 and inverts below.
     """
     rows = list(TISSUE_TABLE.values())
     t1_low, t1_high, t2, t2_star, density, diffusion, hounsfield = (

@@ -19,7 +19,7 @@ NO_RUN, NO_SET = "no run", "no such set"
 
 
 def beside_the_paper(evaluation: Evaluation) -> Table:
-    """One row a published number and initialisation: theirs, ours, and why the two may not be compared."""
+    """One row a published number and initialization: theirs, ours, and why the two may not be compared."""
     rows = [row for published in PUBLISHED for row in _rows(evaluation, published)]
     rows += [
         {
@@ -39,8 +39,9 @@ def beside_the_paper(evaluation: Evaluation) -> Table:
         for name in PAPER
     ]
     note = (
-        "Paper: Tak and others, preprint 2024; ids T-01 to T-16: rows of our list of its numbers. Our p is of "
-        "BrainIAC against the row's initialization. A number can match only on the named cohort with the named weights."
+        "Paper: Tak and others, Nature Neuroscience 2026, doi 10.1038/s41593-026-02202-6, with the numbers of its "
+        "preprint of 2024; ids T-01 to T-16: rows of our list of them. Our p is of BrainIAC against the row's "
+        "initialization. A number can match only on the named cohort with the named weights."
     )
     shown = [
         evaluation.number(published.task, published.split, published.measure, name, published.fraction)

@@ -41,7 +41,7 @@ def cluster_table(evaluation: Evaluation) -> Table | None:
 
 
 def com_distance_table(evaluation: Evaluation) -> Table | None:
-    """Mean distance of saliency and tumour (T-09, T-10), with its interval over patients."""
+    """Mean distance of saliency and tumor (T-09, T-10), with its interval over patients."""
     rows, intervals = [], []
     for task, _, name, run in _largest(evaluation, tuple(TASKS), ("test",)):
         if run.centre_of_mass is None:

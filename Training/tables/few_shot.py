@@ -9,7 +9,7 @@ from Training.tasks import TASKS
 
 
 def few_shot_table(found: pd.DataFrame, simulated: bool) -> Table:
-    """Cases a class down, initialisations across; ``found`` as ``downstream.few_shot`` gives it."""
+    """Cases a class down, initializations across; ``found`` as ``downstream.few_shot`` gives it."""
     rows = []
     for (task, split, shots), group in found.groupby(["task", "split", "shots"], sort=False):
         measure = TASKS[task].primary

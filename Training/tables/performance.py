@@ -1,4 +1,4 @@
-"""Tables of task x initialisation x fraction (PROTOCOL P-22, P-25, P-26, P-30, P-32, P-35, P-38 to P-40)."""
+"""Tables of task x initialization x fraction (PROTOCOL P-22, P-25, P-26, P-30, P-32, P-35, P-38 to P-40)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MISSING = "missing"
 
 
 def performance_tables(evaluation: Evaluation) -> list[Table]:
-    """One table a task, split and measure: fractions down, initialisations across, values with intervals."""
+    """One table a task, split and measure: fractions down, initializations across, values with intervals."""
     return [
         _performance(evaluation, task, split, measure)
         for task in TASKS
@@ -29,7 +29,7 @@ def performance_tables(evaluation: Evaluation) -> list[Table]:
 
 
 def comparison_tables(evaluation: Evaluation) -> list[Table]:
-    """One table a task: every pair of initialisations at every fraction, each pair and test named (C-12)."""
+    """One table a task: every pair of initializations at every fraction, each pair and test named (C-12)."""
     tables = []
     for task in TASKS:
         rows = evaluation.comparisons[evaluation.comparisons["task"] == task]

@@ -1,7 +1,9 @@
 """The paper's own numbers (PROTOCOL T-01 to T-16), with the line of the text they are taken from.
 
-Source: Tak and others, "A foundation model for generalized brain MRI analysis", preprint 2024. Order of values:
-BrainIAC, MedicalNet, Scratch. An interval is (value, low, high), the paper's 95 % confidence interval.
+Paper of record: Tak and others, "A generalizable foundation model for analysis of human brain MRI", Nature Neuroscience
+2026, doi 10.1038/s41593-026-02202-6. The numbers are those of its preprint of December 2024, "A foundation model for
+generalized brain MRI analysis", whose text states them with intervals. Order of values: BrainIAC, MedicalNet, Scratch.
+An interval is (value, low, high), the paper's 95 % confidence interval.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ _NOT_OF_THE_RECIPE = ("name", "learning_rate")  # the rate in use depends on the
 
 
 def run_tables(evaluation: Evaluation) -> list[Table]:
-    """Realised sample sizes, how each cell was trained, and what its recipe says."""
+    """Realized sample sizes, how each cell was trained, and what its recipe says."""
     counts, training = [], []
     recipes: dict[tuple[str, str], dict[str, None]] = {}
     for run in evaluation.runs:

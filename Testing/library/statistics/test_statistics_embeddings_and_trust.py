@@ -48,7 +48,7 @@ def test_davies_bouldin_refuses_what_it_cannot_say():
 
 
 def test_centre_of_mass_distance_is_in_mm_along_the_scans_own_axes():
-    """P-36: two blobs at known places of an anisotropic grid; scipy's centre of mass is the reference."""
+    """P-36: two blobs at known places of an anisotropic grid; scipy's center of mass is the reference."""
     generator = np.random.default_rng(0)
     saliency, mask = generator.random((20, 24, 10)), np.zeros((20, 24, 10), bool)
     mask[3:7, 10:20, 2:5] = True

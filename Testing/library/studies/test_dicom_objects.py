@@ -135,7 +135,8 @@ def test_a_brain_age_has_its_unit_its_interval_and_the_gap(made, analyzed, study
     import dataclasses
 
     from BrainIACLib.dicom_objects.structured_report import structured_report
-    from BrainIACLib.studies.document import AgeGap, Interval
+    from BrainIACLib.studies.document import Interval
+    from BrainIACLib.trust.age_gap import AgeGap
 
     age = dataclasses.replace(
         analyzed.document.answers[0], task="age", label="60.1 years", confidence=None, probabilities={}, value=60.1,

@@ -1,4 +1,4 @@
-"""Which models are asked, what they are given, and the age at the scan beside the brain age; no network runs."""
+"""Which models are asked and what they are given; no network runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import pytest
 from BrainIACLib.checkpoints.installed import find_model
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.job import Job
-from BrainIACLib.predictor import Prediction
 from BrainIACLib.studies import answering
 from BrainIACLib.studies.analysis import StudyOptions
 from BrainIACLib.studies.answering import ask_all
-from BrainIACLib.studies.document import Interval
 
 HEAD = find_model("sequence").contract.head
 
@@ -36,32 +34,6 @@ def test_a_model_that_wants_more_says_what_is_missing():
     assert answering._taken(head("T1CE", "FLAIR", policy="masked-mean"), {"T1CE": "5"}) == {"T1CE": "5"}
     with pytest.raises(BrainIACError, match="no scan"):
         answering._taken(head("any"), {})
-
-
-def predicted(task: str, value: float | None, unit: str | None) -> Prediction:
-    return Prediction(
-        task=task, scans={"T1": "2"}, label="x", confidence=None, probabilities={}, warnings=(), valid_range="",
-        provenance={}, value=value, unit=unit,
-    )  # fmt: skip
-
-
-def test_the_gap_is_the_brain_age_minus_the_age_with_the_interval_moved_along():
-    gap = answering._age_gap(predicted("brain-age", 60.0, "years"), Interval(52.0, 68.0, 0.9, ""), 54.5)
-    assert (gap.gap_years, gap.low, gap.high) == (5.5, -2.5, 13.5)
-    assert answering._age_gap(predicted("age", 120.0, "months"), None, 9.0).gap_years == 1.0
-
-
-@pytest.mark.parametrize(
-    ("task", "value", "unit", "age"),
-    [
-        ("age", 60.0, "years", None),
-        ("volume", 60.0, "years", 54.0),
-        ("age", 60.0, "mm", 54.0),
-        ("age", None, None, 54.0),
-    ],
-)
-def test_there_is_no_gap_without_an_age_of_a_person(task, value, unit, age):
-    assert answering._age_gap(predicted(task, value, unit), None, age) is None
 
 
 class _Predictor:

@@ -32,11 +32,11 @@ from Training.starter.probes import features_of
 
 TARGETS = {"ventricles": 0.9, "hippocampus": 0.9, "gray matter": 0.9, "white matter": 0.9}
 WITHIN = 0.05  # of the same head under other sequences
-CHANGED = 3  # scans that are changed and standardised again
+CHANGED = 3  # scans that are changed and standardized again
 
 
 class Meter:
-    """Volumes in ml by structure and sum, of a standardised image."""
+    """Volumes in ml by structure and sum, of a standardized image."""
 
     def __init__(self):
         model = find_encoder(model_id=MODEL)

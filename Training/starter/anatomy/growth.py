@@ -1,6 +1,6 @@
 """What differs between brains of one label map: ventricles and sulci wide or narrow, structures large or small.
 
-Sixteen heads are few. Ageing widens the ventricles and the sulci, thins the cortex, and shrinks hippocampus, thalamus
+Sixteen heads are few. Aging widens the ventricles and the sulci, thins the cortex, and shrinks hippocampus, thalamus
 and striatum; children have neither. Every one of these is drawn by itself here, so that the network can't guess one
 from another.
 """

@@ -6,7 +6,6 @@ alone, so a second process may draw ahead of the training and changes nothing.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from BrainIACLib.publishing import replacing
 from BrainIACLib.structures import INDEX, STRUCTURES
 from Training.starter.anatomy.growth import vary_structures, ventricle_displacement
 from Training.starter.anatomy.labelled import StructuredLabelMap
@@ -109,15 +109,14 @@ class HeadStore:
         path = self.path(number)
         if not path.is_file():
             head = draw_head(self._seed, number, self._label_maps)
-            partial = path.with_suffix(f".{os.getpid()}.tmp.npz")
-            np.savez(
-                partial,
-                tissue=head.tissue.numpy(),
-                shares=head.shares.numpy(),
-                hull=head.hull.numpy(),
-                maturity=head.maturity,
-            )
-            os.replace(partial, path)
+            with replacing(path, ".npz") as partial:
+                np.savez(
+                    partial,
+                    tissue=head.tissue.numpy(),
+                    shares=head.shares.numpy(),
+                    hull=head.hull.numpy(),
+                    maturity=head.maturity,
+                )
         with np.load(path) as arrays:
             tensors = {name: torch.from_numpy(arrays[name]) for name in ("tissue", "shares", "hull")}
             return Head(**tensors, maturity=float(arrays["maturity"]))

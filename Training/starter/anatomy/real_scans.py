@@ -40,7 +40,7 @@ LEAST_ML = 0.3  # added to both volumes before their ratio is taken: a third ven
 
 @dataclass(frozen=True)
 class MeasuredScan:
-    """``image``: float16 (X, Y, Z), normalised. ``ml``: (structures,), ``sides``: (2, structures), left and right; NaN
+    """``image``: float16 (X, Y, Z), normalized. ``ml``: (structures,), ``sides``: (2, structures), left and right; NaN
     where nothing is taken over."""
 
     person: str
@@ -127,7 +127,7 @@ def label_loss(logits: Tensor, shares: Tensor) -> Tensor:
 
 
 def augmented(image: Tensor, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
-    """Another scanner's look on the same scan: gain curve, field, blur, noise; normalised again. (X, Y, Z)."""
+    """Another scanner's look on the same scan: gain curve, field, blur, noise; normalized again. (X, Y, Z)."""
     image = image.float()
     inside = image != 0
     if not inside.any():

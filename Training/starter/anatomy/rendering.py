@@ -20,7 +20,7 @@ CONTRASTS = {"T1": 0.48, "T2": 0.12, "FLAIR": 0.12, "T1CE": 0.12, "PD": 0.03, "r
 
 
 def render(head: Head, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
-    """float32 (X, Y, Z) at 2.4 mm, normalised, 0 outside the mask."""
+    """float32 (X, Y, Z) at 2.4 mm, normalized, 0 outside the mask."""
     contrast = _contrast(head.maturity, rng)
     fine = torch.from_numpy(contrast.signal)[head.tissue.int()]
     image = F.avg_pool3d(fine[None, None], 2)[0, 0]

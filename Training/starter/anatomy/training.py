@@ -1,10 +1,9 @@
-"""The optimisation: shares of structures by cross-entropy and soft Dice, one rendering at a time, weights averaged."""
+"""The optimization: shares of structures by cross-entropy and soft Dice, one rendering at a time, weights averaged."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from BrainIACLib.models.anatomy import AnatomyEncoder
+from BrainIACLib.publishing import replacing
 from Training.starter.anatomy.heads import SIZE, HeadStore
 from Training.starter.anatomy.real_scans import (
     BOX,
@@ -113,10 +113,9 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path, real: RealScans = 
         if (step + 1) % STEPS_BETWEEN_CHECKPOINTS == 0 or step + 1 == recipe.steps:
             lately = np.mean(losses[-STEPS_BETWEEN_CHECKPOINTS:])
             print(f"{step + 1}: loss {lately:.3f}, {time.monotonic() - started:.0f} s", flush=True)
-            partial = checkpoint.with_suffix(".partial")
             state = {name: part.state_dict() for name, part in parts.items()}
-            torch.save({"step": step + 1, "recipe": dataclasses.asdict(recipe), **state}, partial)
-            os.replace(partial, checkpoint)
+            with replacing(checkpoint) as partial:
+                torch.save({"step": step + 1, "recipe": dataclasses.asdict(recipe), **state}, partial)
     return average.eval()
 
 

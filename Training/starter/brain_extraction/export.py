@@ -15,7 +15,7 @@ from Training.starter.brain_extraction.scenes import CLIP_MM, SPACING_MM
 from Training.starter.brain_extraction.training import MM_PER_OUTPUT, Recipe
 
 WEIGHTS = "unet.safetensors"
-# On real heads the network stays inside the border it learnt. This level has the best mean over four real scans and
+# On real heads the network stays inside the border it learned. This level has the best mean over four real scans and
 # label maps of the training (the benchmark's ``--parts level``); the agreement of those four is no test of it.
 BORDER_MM = -0.5
 

@@ -32,7 +32,7 @@ FINE = Grid(tuple(2 * n for n in SIZE), (SPACING_MM / 2,) * 3, (-99.375, -137.37
 
 @dataclass(frozen=True)
 class Sample:
-    """image : float16 (X, Y, Z), normalised. distance : float16 (X, Y, Z), mm to the border, within +-CLIP_MM."""
+    """image : float16 (X, Y, Z), normalized. distance : float16 (X, Y, Z), mm to the border, within +-CLIP_MM."""
 
     image: Tensor
     distance: Tensor

@@ -2,7 +2,7 @@
 
 The label maps show a thick rim of fluid, a plain skull and one muscle for all of face and neck. Real adults have about
 2 mm of fluid there, some less, children almost none; bone or dark dura then touches the cortex. Without such heads the
-network takes the outer millimetre of the cortex for dura.
+network takes the outer millimeter of the cortex for dura.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def vary_contrast(contrast: Contrast, rng: np.random.Generator) -> Contrast:
 
     With contrast agent it enhances in every second head: healthy dura does so only in short thin pieces.
 
-    Of random contrasts some tell neighbours hardly apart, so that the border must come from the shape.
+    Of random contrasts some tell neighbors hardly apart, so that the border must come from the shape.
     """
     signal = contrast.signal.copy()
     if contrast.sequence == "random":
@@ -62,7 +62,7 @@ def vary_contrast(contrast: Contrast, rng: np.random.Generator) -> Contrast:
         return dataclasses.replace(contrast, signal=signal)
     if contrast.sequence == "T1CE" and rng.random() < 0.5:
         signal[CLASS["dura"]] *= rng.uniform(0.8, 1.8)
-    elif rng.random() < 0.8:  # fibres: their signal is gone at most echo times, and they enhance in short thin pieces
+    elif rng.random() < 0.8:  # fibers: their signal is gone at most echo times, and they enhance in short thin pieces
         signal[CLASS["dura"]] *= rng.uniform(0.1, 0.8)
     for name in ("fat", "marrow", "skin", "muscle", "mucosa"):
         signal[CLASS[name]] *= np.exp(rng.normal(0, 0.25))

@@ -1,4 +1,4 @@
-"""The optimisation: distance regression with most weight at the border, plus soft Dice; weights averaged."""
+"""The optimization: distance regression with most weight at the border, plus soft Dice; weights averaged."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
 """Dataclasses as JSON and back, checked: every field that is unknown, missing or of another type is named.
 
-Types: str, int, float, bool, Path, None, further dataclasses, ``tuple[X, ...]``, ``Mapping[str, X]``, and ``X | None``.
+Types: str, int, float, bool, Path, None, further dataclasses, ``tuple[X, ...]``, ``tuple[X, Y]``, ``Mapping[str, X]``,
+and unions of these.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import types
 import typing
@@ -67,12 +69,18 @@ def _checked(expected: Any, value: object, what: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in inner:
             return None
-        (expected,) = (kind for kind in inner if kind is not type(None))
-        return _checked(expected, value, what)
+        *first, last = (kind for kind in inner if kind is not type(None))
+        for kind in first:
+            with contextlib.suppress(RequestError):
+                return _checked(kind, value, what)
+        return _checked(last, value, what)
     if dataclasses.is_dataclass(expected):
         return decoded(typing.cast(type, expected), value, what)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_checked(inner[0], part, what) for part in value)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        if inner[1] is Ellipsis:
+            return tuple(_checked(inner[0], part, what) for part in value)
+        if len(value) == len(inner):
+            return tuple(_checked(kind, part, what) for kind, part in zip(inner, value, strict=True))
     if origin is Mapping and isinstance(value, Mapping):
         return {name: _checked(inner[1], part, f"{what} part '{name}',") for name, part in value.items()}
     if expected is Path and isinstance(value, str) and value and "\0" not in value:
