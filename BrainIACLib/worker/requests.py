@@ -160,6 +160,15 @@ class MeasureVolumes(Request):
 
 
 @dataclass(frozen=True)
+class MakeMask(Request):
+    """The mask of a structure in a scan of the study; answered by ``Mask``, result (the file), note."""
+
+    scan: str
+    folder: Path | None = None  # gets the mask
+    model: str | None = None  # its id, where several make masks
+
+
+@dataclass(frozen=True)
 class AnalyzeStudy(Request):
     """A whole study from its files to a report; answered by report, objects (paths), document (``studies.document``).
 

@@ -12,7 +12,6 @@ model folder if it passes.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -40,33 +39,17 @@ ID, TASK = "structure-volumes-age", "age"
 @dataclass(frozen=True)
 class Cases:
     """``values``: (n, d); ``ages``: years; ``study`` and ``person``: names; ``block``: (d,) numbers of what belongs
-    together, 0 everywhere if not given; ``translated``: (n,) whether values were translated from a table of volumes,
-    which leaves errors of covariance ``noise`` (d, d) in them."""
+    together, 0 everywhere if not given."""
 
     values: np.ndarray
     ages: np.ndarray
     study: np.ndarray
     person: np.ndarray
     block: np.ndarray | None = None
-    translated: np.ndarray | None = None
-    noise: np.ndarray | None = None
 
     def rows(self, keep: np.ndarray) -> Cases:
         """Some of the cases."""
-        translated = None if self.translated is None else self.translated[keep]
-        return dataclasses.replace(
-            self,
-            values=self.values[keep],
-            ages=self.ages[keep],
-            study=self.study[keep],
-            person=self.person[keep],
-            translated=translated,
-        )
-
-    @property
-    def scanned(self) -> np.ndarray:
-        """(n,) whether there is a scan of the person; the others are fitted on and never judged."""
-        return np.ones(len(self.ages), bool) if self.translated is None else ~self.translated
+        return Cases(self.values[keep], self.ages[keep], self.study[keep], self.person[keep], self.block)
 
 
 @dataclass(frozen=True)
@@ -124,15 +107,12 @@ def _ridges(cases: Cases, penalties) -> list[AgeHead]:
         sizes = np.bincount(cases.block)
         scale = scale * np.sqrt(sizes[cases.block] / sizes.min())
     age = float(np.average(cases.ages, weights=weights))
-    scaled = (cases.values - middle) / scale
-    gram = scaled.T @ (weights[:, None] * scaled)
-    if cases.noise is not None and cases.translated is not None:
-        gram += weights[cases.translated].sum() * cases.noise / np.outer(scale, scale)
-    spread, axes = np.linalg.eigh(gram)
-    along = axes.T @ (scaled.T @ (weights * (cases.ages - age)))
+    root = np.sqrt(weights)[:, None]
+    left, singular, right = np.linalg.svd(root * (cases.values - middle) / scale, full_matrices=False)
+    along = left.T @ (root[:, 0] * (cases.ages - age))
     heads = []
     for penalty in penalties:
-        coefficients = axes @ (along / (spread.clip(0) + penalty)) / scale
+        coefficients = right.T @ (singular / (singular**2 + penalty) * along) / scale
         heads.append(AgeHead(coefficients, age - float(middle @ coefficients), float(penalty)))
     return heads
 
@@ -157,7 +137,7 @@ def leave_studies_out(cases: Cases) -> Left:
     """Each study judged by a head that was fitted, penalty and all, on the others."""
     said, constant = np.zeros(len(cases.ages)), np.zeros(len(cases.ages))
     within = np.zeros(len(cases.ages), bool)
-    for study in np.unique(cases.study[cases.scanned]):
+    for study in np.unique(cases.study):
         out = cases.study == study
         others = cases.rows(~out)
         said[out] = fit(others).ages(cases.values[out])

@@ -20,7 +20,7 @@ ID, WEIGHTS = "structure-volumes", "encoder.safetensors"
 
 
 def export(
-    net: AnatomyEncoder, folder: Path, recipe: Recipe, refinement: Refinement, facts: dict[str, Any]
+    net: AnatomyEncoder, folder: Path, recipe: Recipe, refinement: Refinement | None, facts: dict[str, Any]
 ) -> ModelContract:
     """Write ``encoder.safetensors``, ``contract.json`` and ``training.json`` to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,10 +32,11 @@ def export(
     contract = ModelContract(
         id=ID,
         title="Volumes of brain structures",
-        version="2.0.0",
+        version="1.0.0" if refinement is None else "2.0.0",
         licence="CC BY-SA 3.0 (trained on IXI scans: share alike)" if real else "Apache-2.0",
         citation="BrainIAC for 3D Slicer, anatomy network; label maps: Billot et al. 2023, SynthSeg; scans: IXI, "
-        "brain-development.org, and RSNA-ASNR-MICCAI-BraTS-2021, doi 10.7937/jc8x-9874; volumes: NiChart DLMUSE.",
+        "brain-development.org; their volumes: NiChart DLMUSE."
+        + (" Four sequences each: RSNA-ASNR-MICCAI-BraTS-2021, doi 10.7937/jc8x-9874." if several else ""),
         training_data=f"Images simulated from {maps} SynthSeg training label maps (Apache-2.0)"
         + (
             f"; {real} T1 scans of IXI (CC BY-SA 3.0) with volumes measured by DLMUSE; four sequences "
@@ -48,6 +49,10 @@ def export(
         head=None,
     )
     (folder / "contract.json").write_text(contract_to_json(contract), encoding="utf-8")
-    record = {"recipe": dataclasses.asdict(recipe), "refinement": dataclasses.asdict(refinement), **facts}
+    record = {
+        "recipe": dataclasses.asdict(recipe),
+        "refinement": refinement and dataclasses.asdict(refinement),
+        **facts,
+    }
     (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return contract

@@ -62,7 +62,6 @@ NUMBERS = {  # structure: DLMUSE's numbers in the label maps; cortex is 100 and 
 
 
 SUM_NUMBERS = {"intracranial": (702,), "gray matter": (601,), "white matter": (604,), "ventricles": (509,)}
-FLUID = "all fluid"  # number 600, of the three sites only
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class TablePerson:
 
 def three_sites(data: Path) -> list[TablePerson]:
     """Persons of 40 to 86 years on three scanners, measured by DLMUSE at the scans' full resolution."""
-    numbers = {name: SUM_NUMBERS.get(name) or NUMBERS[name] for name in COLUMNS} | {FLUID: (600,)}
+    numbers = {name: SUM_NUMBERS.get(name) or NUMBERS[name] for name in COLUMNS}
     with (data / THREE_SITES).open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["Age"]]
     return [
@@ -89,6 +88,17 @@ def three_sites(data: Path) -> list[TablePerson]:
             sex=row["Sex"],
             ml={name: sum(float(row[str(number)]) for number in group) / 1000 for name, group in numbers.items()},
         )
+        for row in rows
+    ]
+
+
+def two_millimetres(data: Path) -> list[TablePerson]:
+    """Persons of 20 to 82 years on one of these scanners, measured on the scans of 2 mm that lie beside the table."""
+    volumes = dlmuse_volumes(data)
+    with (data / VOLUMES).open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["Age"]]
+    return [
+        TablePerson(row["MRID"], row["MRID"].split("-")[1], float(row["Age"]), row["Sex"], volumes[row["MRID"]])
         for row in rows
     ]
 
