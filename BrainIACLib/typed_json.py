@@ -48,7 +48,7 @@ def decoded(cls: type[T], value: object, what: str) -> T:
     """
     if not isinstance(value, Mapping):
         raise RequestError(f"{what} must be a JSON object, not {_shown(value)}.")
-    expected = _types_of(cls)
+    expected = _types_of(typing.cast(Any, cls))
     fields = ", ".join(expected) or "none"
     unknown = [str(name) for name in value if name not in expected]
     if unknown:
@@ -101,4 +101,4 @@ def _shown(value: object) -> str:
 @cache
 def _types_of(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}

@@ -1,8 +1,16 @@
-"""Shared fixtures: where the optional real scans lie, and plain synthetic images with a known geometry."""
+"""What all tests share: one thread a process, no waiting for the disk, and where the optional real scans lie."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Read when numpy, torch and SimpleITK are imported, here and in every process that a test starts: the processes of
+    # pytest-xdist share the cores, and threads that spin while they wait for a core made some tests ten times slower.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ.setdefault(name, "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Files that take more than some seconds (``pytest --durations``), or import everything; ``make quick`` leaves them out.
@@ -25,11 +33,30 @@ SLOW = frozenset(
 )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Not even import the slow files where they would be left out: that alone takes longer than many tests."""
+    return True if config.option.markexpr == "not slow" and collection_path.stem in SLOW else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of slow files."""
     for item in items:
         if item.path.stem in SLOW:
             item.add_marker("slow")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_waiting_for_the_disk(request: pytest.FixtureRequest) -> Iterator[None]:
+    """``os.fsync`` only looks at its handle: no test cuts the power, and thousands of files are synced.
+
+    The tests of publishing sync for real.
+    """
+    if request.path.stem == "test_publishing":
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: os.fstat(file if isinstance(file, int) else file.fileno()) and None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,11 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from BrainIACBridge import settings
 from BrainIACBridge.analysis import Analysis, Preparation
-from BrainIACBridge.choices import forgetWayThatIsNotHere
 from BrainIACBridge.contents import Contents
 from BrainIACBridge.flow import Ask, Listener, follow
 from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.parameters import BrainIACParameterNode
-from BrainIACBridge.preprocessing_options import optionsOf
+from BrainIACBridge.preprocessing_options import forgetWayThatIsNotHere, optionsOf
 from BrainIACBridge.results import PROVENANCE, Results, findResult, markResult, resultNode
 from BrainIACBridge.saliency_map import SaliencyMap
 from BrainIACBridge.study import RESULT, Study, identityOf

@@ -12,10 +12,9 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from BrainIACBridge import settings
 from BrainIACBridge.cases import Cases
-from BrainIACBridge.choices import forgetWayThatIsNotHere
 from BrainIACBridge.flow import Ask, follow
 from BrainIACBridge.model_list import ModelList
-from BrainIACBridge.preprocessing_options import optionsOf
+from BrainIACBridge.preprocessing_options import forgetWayThatIsNotHere, optionsOf
 from BrainIACBridge.study import Study
 from BrainIACBridge.trainer_parameters import BrainIACHeadTrainerParameterNode
 from BrainIACBridge.volume_nodes import VolumeNodes

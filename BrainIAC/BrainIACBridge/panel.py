@@ -14,6 +14,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from BrainIACBridge.flow import Listener
+from BrainIACBridge.preprocessing_options import addRows
 from BrainIACBridge.wheel_guard import WheelGuard
 from BrainIACLib.errors import Cancelled
 
@@ -24,8 +25,10 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The widget of a module. A subclass makes its parts in ``build`` and shows the state of things in ``updatePanel``.
 
     ``logic`` has a ``worker`` and ``getParameterNode``; the .ui file bears the name of the module and holds
-    ``statusLabel``, ``progressBar`` and ``cancelButton``.
+    ``statusLabel``, ``progressBar``, ``cancelButton`` and ``preprocessingBox``.
     """
+
+    preprocessingHint = ""  # a sentence for the tooltips of the preprocessing options
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -67,6 +70,7 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._updateTimer.setInterval(UPDATE_INTERVAL)
         self._updateTimer.timeout.connect(self.updatePanel)
         self.wheelGuard = WheelGuard()
+        addRows(self.ui.preprocessingBox, self.ui, self.preprocessingHint)
         self.build()
         clicks = {**self.clicks(), "cancelButton": self.onCancel}
         for button, act in clicks.items():

@@ -5,13 +5,14 @@ from typing import Annotated, Union
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
-from BrainIACBridge.choices import BrainExtraction
 from BrainIACBridge.overlay import COLOR_MAPS
+from BrainIACBridge.preprocessing_options import withPreprocessing
 
 
 @parameterNodeWrapper
+@withPreprocessing
 class BrainIACParameterNode:
-    """Choices of the person."""
+    """Choices of the person; those of preprocessing are made from the library's options."""
 
     studyScan: vtkMRMLScalarVolumeNode  # the study that is analyzed is the one of this scan
     combineStudies: bool = False
@@ -24,5 +25,3 @@ class BrainIACParameterNode:
     opacity: Annotated[float, WithinRange(0, 1)] = 0.6
     threshold: Annotated[float, WithinRange(0, 1)] = 0.3
     colorMap: Annotated[str, Choice(list(COLOR_MAPS))] = "Inferno"
-    brainExtraction: BrainExtraction = BrainExtraction.auto
-    biasField: bool = True

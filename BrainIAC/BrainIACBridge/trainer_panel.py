@@ -24,6 +24,8 @@ from BrainIACLib.errors import BrainIACError
 class TrainerPanel(Panel):
     """The widget without its life cycle, which is ``Panel``'s."""
 
+    preprocessingHint = _("Answers of the new head need the same choice.")
+
     def newLogic(self):
         """The logic of the module."""
         return BrainIACHeadTrainerLogic()

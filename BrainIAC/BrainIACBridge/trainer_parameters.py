@@ -2,10 +2,12 @@
 
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-from BrainIACBridge.choices import BrainExtraction, Kind
+from BrainIACBridge.choices import Kind
+from BrainIACBridge.preprocessing_options import withPreprocessing
 
 
 @parameterNodeWrapper
+@withPreprocessing
 class BrainIACHeadTrainerParameterNode:
     """Choices of the person; ``cases`` is ``Cases.toJson``, ``report`` the last training's, as JSON."""
 
@@ -14,5 +16,3 @@ class BrainIACHeadTrainerParameterNode:
     taskName: str = "my-task"
     kind: Kind = Kind.auto
     report: str = ""
-    brainExtraction: BrainExtraction = BrainExtraction.auto
-    biasField: bool = True

@@ -1,4 +1,4 @@
-"""The scans of a cohort, each under the name that its results will have: BIDS entities, unique and stable.
+"""The scans or studies of a cohort, each under the name that its results will have: BIDS entities, unique and stable.
 
 A name depends on its own row only, so that a manifest can grow, shrink or be sorted between two runs.
 """
@@ -6,6 +6,7 @@ A name depends on its own row only, so that a manifest can grow, shrink or be so
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from BrainIACLib.errors import ManifestError
-from BrainIACLib.manifests import Row, bids_scans, check_rows, is_bids, read_manifest, refuse_problems
+from BrainIACLib.manifests import Row, bids_scans, is_bids, read_manifest
 from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, suffix
 from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
 
+STUDY = "study"  # end of the id of a study
 UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
 SUFFIX_OF = {T1.name: "T1w", T2.name: "T2w", FLAIR.name: "FLAIR", T1CE.name: "T1w"}
 
@@ -24,11 +26,18 @@ SUFFIX_OF = {T1.name: "T1w", T2.name: "T2w", FLAIR.name: "FLAIR", T1CE.name: "T1
 @dataclass(frozen=True)
 class BatchCase:
     """``id`` is the path of the results below the derivatives, without entities of their own and the file's end:
-    ``sub-01/ses-1/anat/sub-01_ses-1_T1w``. ``facts`` are those of the manifest."""
+    ``sub-01/ses-1/anat/sub-01_ses-1_T1w``. ``facts`` are those of the manifest; ``others`` are the further files of a
+    study."""
 
     id: str
     path: str
     facts: dict[str, str]
+    others: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All that it is read from."""
+        return (self.path, *self.others)
 
     @property
     def folder(self) -> str:
@@ -61,13 +70,58 @@ def cases_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
         return [
             BatchCase(_without_end(row.facts["scan"]), str(row.path), row.facts) for row in bids_scans(source, labels)
         ]
-    rows = list(_rows_of_folder(source)) if source.is_dir() else read_manifest(source)
+    rows = _some(source, _rows_of_folder(source)) if source.is_dir() else read_manifest(source)
+    return [BatchCase(_id(row.facts), os.path.abspath(row.path), row.facts) for row in rows]
+
+
+def studies_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
+    """The studies of a manifest (rows of one patient and session), of a BIDS data set (the anatomical images of a
+    session), or of any other folder (each folder, zip or image file directly in it). Arguments as ``cases_of``.
+
+    ``facts`` are what the rows of a study agree in; ``files`` in it, as JSON, lists name and sequence of each file.
+
+    Raises
+    ------
+    ManifestError : as ``cases_of``.
+    """
+    if source.is_dir() and (is_bids(source) or labels):
+        rows = bids_scans(source, labels)
+    else:
+        rows = _some(source, _rows_directly_in(source)) if source.is_dir() else read_manifest(source)
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for number, row in enumerate(rows):
+        patient = row.facts.get("patient", "")
+        groups.setdefault((patient, row.facts.get("session", "") if patient else str(number)), []).append(row)
+    return [_study(group) for group in groups.values()]
+
+
+def _study(rows: list[Row]) -> BatchCase:
+    names = dict.fromkeys(name for row in rows for name in row.facts)
+    facts = {}
+    for name in names:
+        said = {row.facts[name] for row in rows if row.facts.get(name)}
+        facts[name] = said.pop() if len(said) == 1 else ""
+    subject, visit = _subject(rows[0].facts)
+    facts["scan"] = rows[0].facts["scan"] if len(rows) == 1 else "_".join([subject, *visit])
+    facts["files"] = json.dumps([[row.facts["scan"], row.facts.get("sequence", "")] for row in rows])
+    first, *others = (os.path.abspath(row.path) for row in rows)
+    case_id = "/".join([subject, *visit, "anat", "_".join([subject, *visit, STUDY])])
+    return BatchCase(case_id, first, facts, tuple(others))
+
+
+def _some(source: Path, found: Iterator[Row]) -> list[Row]:
+    rows = list(found)
     if not rows:
         raise ManifestError(
             f"'{source}' holds no scan: no NIfTI, NRRD or MetaImage file, and no folder of DICOM files."
         )
-    refuse_problems(source, check_rows(rows))
-    return [BatchCase(_id(row.facts), os.path.abspath(row.path), row.facts) for row in rows]
+    return rows
+
+
+def _rows_directly_in(folder: Path) -> Iterator[Row]:
+    for place in sorted(folder.iterdir()):
+        if not place.name.startswith(".") and (place.is_dir() or _is_image(place.name)):
+            yield _row(folder, place)
 
 
 def _rows_of_folder(folder: Path) -> Iterator[Row]:
@@ -104,10 +158,15 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _id(facts: dict[str, str]) -> str:
+def _subject(facts: dict[str, str]) -> tuple[str, list[str]]:
+    """``sub-01`` and, where there is one, ``ses-1``."""
     scan, patient, session = facts["scan"], facts.get("patient", ""), facts.get("session", "")
     subject = f"sub-{_label(patient.removeprefix('sub-')) if patient else 'x' + _hash(scan)}"
-    visit = [f"ses-{_label(session.removeprefix('ses-'))}"] if session else []
+    return subject, [f"ses-{_label(session.removeprefix('ses-'))}"] if session else []
+
+
+def _id(facts: dict[str, str]) -> str:
+    scan, (subject, visit) = facts["scan"], _subject(facts)
     name = Path(scan).name
     stem = name[: len(name) - len(suffix(Path(name)))]
     taken = re.sub(r"[^A-Za-z0-9]", "", stem)[:24] + _hash(scan)

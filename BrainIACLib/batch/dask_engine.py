@@ -1,22 +1,26 @@
 """The workers of a Dask scheduler, on a cluster or in a cloud that has one; they share a file system with this process.
 
 A few cases a worker are on their way at a time, so that the scheduler's memory does not grow with the cohort. A worker
-that dies is restarted by its nanny, and its case tried again by others; one that kills them is recorded as failed.
+that dies is restarted by its nanny, and its case tried again by others; one that kills them is recorded as failed. A
+scheduler that comes back at its address is asked again for what it has forgotten.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Iterable
-from itertools import islice
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from BrainIACLib.batch.work import BUSY, FAILED, Outcome, Work
+from BrainIACLib.batch.ledger import FAILED
+from BrainIACLib.batch.work import BUSY, Outcome, Work
 from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence
 
 AHEAD = 3  # cases a thread of a worker that are on their way
 SECONDS_TO_CONNECT = 30
+SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN = 2.0
 KILLED = (
     "Dask workers died on this scan, perhaps because memory ran out; try it on a computer with more (--retry-failed)."
 )
@@ -54,7 +58,19 @@ def run_on_dask(
         arguments = (str(work.out), run, retry_failed, process)
         room = AHEAD * max(1, sum(client.nthreads().values()))
         suspects: list[int] = []
-        _ask(client, numbers, arguments, room, told, suspects.append)
+        busy: list[int] = []
+
+        def heard(outcome: Outcome) -> None:
+            if outcome.status == BUSY:
+                busy.append(outcome.number)
+            else:
+                told(outcome)
+
+        _ask(client, numbers, arguments, room, heard, suspects.append)
+        while busy:  # another run has them, and may be killed
+            time.sleep(SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN)
+            waiting, busy[:] = busy.copy(), []
+            _ask(client, waiting, arguments, room, heard, suspects.append)
         for number in suspects:  # alone: a case that waited for a worker is blamed as well when that dies
             _ask(client, [number], arguments, 1, told, lambda number: told(work.give_up(number, KILLED)))
 
@@ -70,24 +86,22 @@ def _ask(
     """Answer the cases, ``room`` at a time; ``killing`` is called with one at which workers died again and again."""
     import distributed
 
-    todo, asked = iter(numbers), {}
+    todo: Iterator[int] = iter(numbers)
+    asked: dict[Any, int] = {}
     futures = distributed.as_completed(loop=client.loop, raise_errors=False)
 
     def ask(count: int) -> None:
-        for number in islice(todo, count):
+        for number in itertools.islice(todo, count):
             future = client.submit(answer, number, *arguments, pure=False)
             asked[future] = number
             futures.add(future)
 
     ask(room)
     for future in futures:
-        if client.status != "running":
-            raise BrainIACError("The Dask scheduler was lost; what is done is kept. Run the command again.")
+        _wait_for_scheduler(client)
         number = asked.pop(future)
         if future.status == "finished":
-            outcome = future.result()
-            if outcome.status != BUSY:  # else another run has it
-                told(outcome)
+            told(future.result())
         elif future.status == "error":
             reason = future.exception()
             if isinstance(reason, NotWritten):
@@ -96,11 +110,22 @@ def _ask(
                 killing(number)
             else:
                 told(Outcome(number, FAILED, in_a_sentence(reason)))
+        elif future.status in ("cancelled", "lost"):  # by a scheduler that went away and came back
+            todo = itertools.chain([number], todo)
         else:  # the worker that held the outcome died: another one looks, and finds the case done
             asked[future] = number
             futures.add(future)
             continue
         ask(1)
+
+
+def _wait_for_scheduler(client: Any) -> None:
+    """Until its connection is there, as the client makes it anew by itself."""
+    until = time.monotonic() + SECONDS_TO_CONNECT
+    while client.status != "running":
+        if time.monotonic() > until or client.status in ("closing", "closed"):
+            raise BrainIACError("The Dask scheduler was lost; what is done is kept. Run the command again.")
+        time.sleep(0.2)
 
 
 def answer(number: int, out: str, run: str, retry_failed: bool, process: Callable[..., Any] | None = None) -> Outcome:

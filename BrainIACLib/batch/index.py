@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import json
 import typing
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,34 +15,55 @@ import numpy as np
 
 from BrainIACLib.batch.cases import BatchCase
 from BrainIACLib.batch.layout import Names
-from BrainIACLib.batch.ledger import INDEX, ROOM, Ledger
-from BrainIACLib.batch.work import DONE, FAILED
+from BrainIACLib.batch.ledger import DONE, FAILED, INDEX, ROOM, ROWS_OF_A_JOURNAL, Ledger
 from BrainIACLib.embeddings.files import write_table
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.foreign_text import spreadsheet_row
-from BrainIACLib.manifests import read_rows
-from BrainIACLib.publishing import locked, replacing, write_text
+from BrainIACLib.head_training.decisions import STUDY, rejected_in
+from BrainIACLib.publishing import Busy, locked, replacing, write_text
 
 if typing.TYPE_CHECKING:
     import pyarrow
 
 EMBEDDINGS, FAILURES, DECISIONS = "embeddings.parquet", "failures.csv", "decisions.csv"
+OWN = ("id", "path", "asked", "token", "status", "identity", "embedded", "files")  # of no use in other tables
+FOUND = b"found"  # in the index's metadata: which columns no manifest said
 MOST_EMBEDDINGS = 200_000  # of one table: 1.6 GB of numbers
 SECONDS_TO_WAIT = 600.0  # for another run that writes the index
+FEWEST_ROWS, SHARE = 20_000, 0.05  # of finished journals that are worth writing the index anew, the larger of both
 
 
-def update_index(out: Path) -> "pyarrow.Table":
-    """Bring the journals into the index and return it; journals of finished processes are removed, once it is there."""
+def fold(out: Path) -> None:
+    """Bring finished journals into the index, if they are many and nobody else does: then no start reads long."""
+    import pyarrow.parquet
+
+    waiting = ROWS_OF_A_JOURNAL * len(Ledger(out, read=False).finished_journals())
+    if waiting < FEWEST_ROWS:
+        return
+    rows = pyarrow.parquet.read_metadata(out / INDEX).num_rows if (out / INDEX).is_file() else 0
+    if waiting >= SHARE * rows:
+        with contextlib.suppress(Busy):
+            update_index(out, wait=0.0)
+
+
+def update_index(out: Path, wait: float = SECONDS_TO_WAIT) -> "pyarrow.Table":
+    """Bring the journals into the index and return it; finished journals are removed, once it is there.
+
+    Raises
+    ------
+    Busy : another process has been at it for ``wait`` seconds.
+    """
     busy = f"Another process is writing '{out / INDEX}'; wait for it."
-    with locked(out / ROOM / "index.lock", busy, SECONDS_TO_WAIT):
+    with locked(out / ROOM / "index.lock", busy, wait):
         ledger = Ledger(out, read=False)
         finished = ledger.finished_journals()
         rows: dict[str, dict[str, Any]] = {}
         for row in ledger.new_rows():
             before = rows.get(row["id"])
-            if before is None or before["status"] != DONE or row["status"] == DONE:
+            if before is None or before["token"] != row["token"] or row["status"] == DONE:
                 rows[row["id"]] = row
-        table = _merged(out / INDEX, [_flat(row) for row in rows.values()])
+        found = {name for row in rows.values() for name in row.get("facts", {})}
+        table = _merged(out / INDEX, [_flat(row) for row in rows.values()], found)
         if rows:
             _write(table, out / INDEX)
         for journal in finished:
@@ -59,37 +82,45 @@ def read_index(out: Path) -> "pyarrow.Table":
 
 
 def write_embeddings(out: Path, index: "pyarrow.Table") -> int:
-    """``embeddings.parquet`` of all scans that are done and were not rejected in ``decisions.csv``; how many."""
-    rejected = rejected_scans(out)
+    """``embeddings.parquet`` of all scans that are done and were not rejected in ``decisions.csv``; how many.
+
+    Of a study these are the scans that were used.
+    """
+    import pyarrow.compute
+
+    rejected = rejected_in(out / DECISIONS) if (out / DECISIONS).is_file() else set()
     rows: list[dict[str, str]] = []
     vectors = []
-    for row in index.select([name for name in index.column_names if name != "failure"]).to_pylist():
-        if row["status"] != DONE or row["scan"] in rejected or len(rows) == MOST_EMBEDDINGS:
+    done = index.filter(pyarrow.compute.equal(index["status"], DONE)).drop_columns(["failure"])
+    for row in done.slice(0, MOST_EMBEDDINGS + len(rejected)).to_pylist():
+        if row["scan"] in rejected or len(rows) >= MOST_EMBEDDINGS:
             continue
-        case = BatchCase(row["id"], row["path"], {})
-        try:
-            vectors.append(np.load(out / case.folder / Names(case).embedding, allow_pickle=False))
-        except (OSError, ValueError):  # taken away since
-            continue
-        texts = {name: "" if value is None else str(value) for name, value in row.items()}
-        texts["sha256"] = texts.pop("identity", "")
-        rows.append({name: text for name, text in texts.items() if name not in ("id", "path", "token", "status")})
+        texts = {name: "" if value is None else str(value) for name, value in row.items() if name not in OWN}
+        for facts in embedded_scans(row):
+            try:
+                vectors.append(np.load(out / facts.pop("file"), allow_pickle=False))
+            except (OSError, ValueError):  # taken away since
+                continue
+            rows.append({**texts, **facts})
     if rows:
         write_table(table_of(rows, vectors), out / EMBEDDINGS)
     return len(rows)
 
 
-def rejected_scans(out: Path) -> set[str]:
-    """The scans that a person rejected on the quality page (column ``decision``)."""
-    if not (out / DECISIONS).is_file():
-        return set()
-    _, rows = read_rows(out / DECISIONS, "The table of decisions")
-    return {cells.get("scan", "") for _, cells in rows if cells.get("decision", "").casefold() == "reject"}
+def embedded_scans(row: dict[str, Any]) -> list[dict[str, str]]:
+    """The file of each embedding of a row of the index, and what is known of this scan alone."""
+    if row.get("embedded"):
+        return [{STUDY: row.get("scan", ""), **facts} for facts in json.loads(row["embedded"])]
+    case = BatchCase(row["id"], row["path"], {})
+    return [{"file": f"{case.folder}/{Names(case).embedding}", "sha256": row.get("identity") or ""}]
 
 
 def write_failures(out: Path, index: "pyarrow.Table") -> int:
     """``failures.csv``: which scans have no results, and why; how many."""
-    rows = [row for row in index.select(["scan", "path", "failure", "status"]).to_pylist() if row["status"] == FAILED]
+    import pyarrow.compute
+
+    failed = index.filter(pyarrow.compute.equal(index["status"], FAILED))
+    rows = failed.select(["scan", "path", "failure"]).to_pylist()
     if not rows:
         (out / FAILURES).unlink(missing_ok=True)
         return 0
@@ -106,7 +137,7 @@ def _base() -> dict[str, Any]:
     import pyarrow
 
     texts = ("id", "scan", "path", "patient", "session", "sequence", "dataset", "site", "status", "failure")
-    return {**{name: pyarrow.string() for name in texts}, "token": pyarrow.int64()}
+    return {**{name: pyarrow.string() for name in texts}, "asked": pyarrow.int64(), "token": pyarrow.int64()}
 
 
 def _flat(row: dict[str, Any]) -> dict[str, object]:
@@ -116,12 +147,18 @@ def _flat(row: dict[str, Any]) -> dict[str, object]:
         name: float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
         for name, value in row.get("facts", {}).items()
     }
-    own = {"id": row["id"], "path": row["path"], "status": row["status"], "token": int(row["token"])}
+    own: dict[str, object] = {"id": row["id"], "path": row["path"], "status": row["status"]}
+    own |= {"asked": int(row["asked"]), "token": int(row["token"])}
     return {**manifest, **found, **own}
 
 
-def _merged(path: Path, rows: list[dict[str, object]]) -> "pyarrow.Table":
-    """The index with new rows instead of those of the same id."""
+def _merged(path: Path, rows: list[dict[str, object]], found: set[str]) -> "pyarrow.Table":
+    """The index with new rows instead of those of the same id.
+
+    Parameters
+    ----------
+    found : columns of the rows that are no manifest's.
+    """
     import pyarrow
     import pyarrow.compute
 
@@ -137,7 +174,42 @@ def _merged(path: Path, rows: list[dict[str, object]]) -> "pyarrow.Table":
         if kept.schema.field(name).type != new.schema.field(name).type:  # text by now: a number can be told as text
             place = kept.column_names.index(name)
             kept = kept.set_column(place, name, kept[name].cast(pyarrow.string()))
-    return pyarrow.concat_tables([kept, new], promote_options="default").combine_chunks()
+    merged = pyarrow.concat_tables([kept, new], promote_options="default").combine_chunks()
+    return merged.replace_schema_metadata({FOUND: json.dumps(sorted(found | _found_columns(old)))})
+
+
+def _found_columns(index: "pyarrow.Table") -> set[str]:
+    return set(json.loads((index.schema.metadata or {}).get(FOUND, b"[]")))
+
+
+def tell_manifest(out: Path, cases: "pyarrow.Table") -> "pyarrow.Table":
+    """Give the rows of the index what the manifest says now, and return it: a label that was corrected, or a new
+    column, needs no computing.
+
+    Parameters
+    ----------
+    cases : of a run (``id``, and ``facts`` as JSON).
+    """
+    import pyarrow
+
+    busy = f"Another process is writing '{out / INDEX}'; wait for it."
+    with locked(out / ROOM / "index.lock", busy, SECONDS_TO_WAIT):
+        index = read_index(out)
+        said = dict(zip(cases["id"].to_pylist(), cases["facts"].to_pylist(), strict=True))
+        facts = [json.loads(said[case_id]) if case_id in said else None for case_id in index["id"].to_pylist()]
+        names = dict.fromkeys(name for one in facts if one for name in one)
+        changed = False
+        for name in [name for name in names if name not in OWN and name not in _found_columns(index)]:
+            there = name in index.column_names
+            before = index[name].cast(pyarrow.string()).to_pylist() if there else [None] * len(index)
+            now = [old if one is None else one.get(name) for one, old in zip(facts, before, strict=True)]
+            if now != before:
+                changed, column = True, pyarrow.array(now, pyarrow.string())
+                place = index.column_names.index(name) if there else len(index.column_names)
+                index = index.set_column(place, name, column) if there else index.append_column(name, column)
+        if changed:
+            _write(index, out / INDEX)
+    return index
 
 
 def _kind(rows: Iterable[dict[str, object]], name: str, old: "pyarrow.Table") -> "pyarrow.DataType":

@@ -16,7 +16,10 @@ from BrainIACLib.publishing import write_text
 SPACE = "MNI152NLin2009aSym"  # of the bundled template (BIDS: "Standard template identifiers")
 DESCRIPTION = "dataset_description.json"
 IGNORED = ("*_xfm.tfm", "*_embedding.npy", "*_answers.json", "*_thumbnail.webp", "*_MRI.*", "*_saliency.nii.gz")
-IGNORED_AT_THE_TOP = ("index.parquet", "embeddings.parquet", "report.html", "decisions.csv", "failures.csv")
+IGNORED_WHOLE = (
+    *("index.parquet", "embeddings.parquet", "decisions.csv", "failures.csv"),
+    *("report.html", "series.csv", "study.json"),
+)
 
 
 class Names:
@@ -90,7 +93,7 @@ def begin_dataset(out: Path, source: Path) -> None:
         }
         write_text(json.dumps(description, indent=1) + "\n", out / DESCRIPTION)
     if not (out / ".bidsignore").is_file():
-        write_text("\n".join((*IGNORED, *IGNORED_AT_THE_TOP)) + "\n", out / ".bidsignore")
+        write_text("\n".join((*IGNORED, *IGNORED_WHOLE)) + "\n", out / ".bidsignore")
     if not (out / "README").is_file():
         text = f"Made by BrainIAC {BrainIACLib.__version__}. {BrainIACLib.RESEARCH_USE_ONLY}\n"
         write_text(text, out / "README")

@@ -1,10 +1,12 @@
 """What is done, by whom, and what is being done: the queue's memory, in the folder ``.brainiac`` of the derivatives.
 
-Every process writes a journal of its own, one line a case, each on the disk before the next case begins; nobody writes
-into another's. A case is claimed by a lock, which ends with its owner. ``index.parquet`` holds what the journals of
-finished processes said, so that a start reads one table and a few journals, whatever the size of the cohort.
+Every process writes journals of its own, one line a case, each on the disk before the next case begins; nobody writes
+into another's. A case is claimed by a lock, which ends with its owner. A journal that is full or whose process ended is
+folded into ``index.parquet``, so that a start reads one table and a few journals, whatever the size of the cohort.
 
-A case in a state of its input and under settings has a *token* of 8 bytes; done tokens are a set of numbers.
+Two numbers of 8 bytes say what a row is of: ``asked``, a case under settings, and ``token``, which also tells the
+state of its input. How far a batch is, is told by the first without a look at any scan; whether a case is still up to
+date, by the second.
 """
 
 from __future__ import annotations
@@ -18,18 +20,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from BrainIACLib.batch.statuses import DONE_CODE, FAILED_CODE, Statuses
+from BrainIACLib.errors import NotWritten
 from BrainIACLib.publishing import Busy, Journal, locked
+from BrainIACLib.publishing.files import not_written
 from BrainIACLib.publishing.lock import try_lock
 from BrainIACLib.publishing.processes import is_gone, this_process
 
 ROOM = ".brainiac"
 INDEX = "index.parquet"
-OPEN, CLOSED = ".open", ".closed"  # ends of journals
+DONE, FAILED = "done", "failed"
+OPEN, FULL, CLOSED = ".open", ".full", ".closed"  # ends of journals; after a full one its process begins another
+ROWS_OF_A_JOURNAL = 1000
 
 
-def token_of(case_id: str, state: str, key: str) -> int:
-    """Of a case whose input is in ``state`` under settings with ``key``."""
-    digest = hashlib.sha256(f"{case_id}|{state}|{key}".encode("utf-8", "backslashreplace")).digest()
+def asked_of(case_id: str, key: str, age_years: str = "") -> int:
+    """Of a case under settings with ``key``, whatever its input; answers may depend on the age that a manifest says."""
+    return _number(f"{case_id}|{key}|{age_years}")
+
+
+def token_of(asked: int, state: str) -> int:
+    """Of what is asked of a case, whose input is in ``state``."""
+    return _number(f"{asked}|{state}")
+
+
+def _number(text: str) -> int:
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
@@ -55,49 +73,75 @@ class Ledger:
         self._room = out / ROOM
         self._journals, self._claims = self._room / "journals", self._room / "claims"
         for folder in (self._journals, self._claims):
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
         self._index = out / INDEX
         self._own: Path | None = None
         self._journal: Journal | None = None
+        self._rows = self._all_rows = 0  # of the journal, of this process
         self._began = time.monotonic()
-        self._offsets: dict[Path, int] = {}
+        self._offsets: dict[str, int] = {}  # of journals, by their names without their ends
+        self._vanished = False
         self._index_state: tuple[int, int] | None = None
-        self.done: set[int] = set()
-        self.failed: set[int] = set()
+        self.tokens, self.asked = Statuses(), Statuses()
         if read:
             self.refresh()
 
     def refresh(self) -> None:
         """Take in what other processes have written since."""
-        self._read_index()
-        for row in self.new_rows():
-            self._take(int(row["token"]), row["status"])
+        while True:
+            self._vanished = False
+            self._read_index()
+            for row in self.new_rows():
+                self._take(row)
+            if not self._vanished and self._state_of_index() == self._index_state:
+                return  # else a journal was renamed, or went into the index, while it was looked for
 
     def new_rows(self) -> Iterator[dict[str, Any]]:
-        """The rows of all journals that were not read yet by this object."""
-        for path in sorted(self._journals.glob("*.jsonl*")):
-            rows, self._offsets[path] = Journal(path).rows_from(self._offsets.get(path, 0))
-            yield from rows
+        """The rows of all journals that were not read yet by this object, of the journal last written to last."""
+        for _, path, size in sorted(self._states()):
+            before = self._offsets.get(path.stem, 0)
+            if size > before:
+                rows, self._offsets[path.stem] = Journal(path).rows_from(before)
+                self._vanished |= not rows and not path.exists()
+                yield from rows
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Write down the outcome of a case (``id``, ``token``, ``status`` "done" or "failed", facts): it is kept."""
+    def add(self, row: dict[str, Any]) -> bool:
+        """Write down the outcome of a case (``id``, ``asked``, ``token``, ``status`` "done" or "failed", facts): it is
+        kept. Whether that filled a journal."""
         if self._journal is None:
             self._own = self._journals / f"{this_process()}-{uuid.uuid4().hex[:8]}.jsonl{OPEN}"
-            self._journal = Journal(self._own)
-        self._journal.add({**row, "elapsed": round(time.monotonic() - self._began, 3)})
-        self._take(int(row["token"]), row["status"])
+            self._journal, self._rows = Journal(self._own), 0
+        self._rows, self._all_rows = self._rows + 1, self._all_rows + 1
+        self._journal.add({**row, "elapsed": round(time.monotonic() - self._began, 3), "count": self._all_rows})
+        self._take(row)
+        if self._rows < ROWS_OF_A_JOURNAL:
+            return False
+        self._end(FULL)
+        return True
 
     def close(self) -> None:
         """This process writes no more: its journal may be merged into the index."""
+        self._end(CLOSED)
+
+    def _end(self, how: str) -> None:
         if self._own is not None:
             with contextlib.suppress(OSError):
-                self._own.rename(self._own.with_suffix(CLOSED))
+                self._own.rename(self._own.with_suffix(how))
         self._own = self._journal = None
 
     @contextlib.contextmanager
     def claim(self, case_id: str) -> Iterator[bool]:
-        """Whether the case is this process's own until the end; False where another one is at it."""
-        release = try_lock(self._claims / f"{hashlib.sha256(case_id.encode()).hexdigest()[:32]}.lock")
+        """Whether the case is this process's own until the end; False where another one is at it.
+
+        Raises
+        ------
+        NotWritten : the output is full or read-only.
+        """
+        try:
+            release = try_lock(self._claims / f"{hashlib.sha256(case_id.encode()).hexdigest()[:32]}.lock")
+        except OSError as error:
+            raise not_written(self._claims, error) from None
         try:
             yield release is not None
         finally:
@@ -107,52 +151,68 @@ class Ledger:
     def running(self) -> int:
         """How many cases are claimed now; those of killed processes are let go."""
         held = 0
-        for path in self._claims.iterdir():
+        for name in {path.name.removesuffix(".held") for path in self._claims.iterdir()}:
             try:
-                with locked(path.with_name(path.name.removesuffix(".held")), ""):
+                with locked(self._claims / name, ""):
                     pass
-            except Busy:
+            except (Busy, NotWritten):  # where nothing can be written, it cannot be told
                 held += 1
         return held
 
     def paces(self) -> list[Pace]:
         """How fast each process is or was that has a journal here."""
-        found = []
+        last: dict[str, dict[str, Any]] = {}
+        goes_on: set[str] = set()
         for path in self._journals.glob("*.jsonl*"):
-            rows, _ = Journal(path).rows_from(0)
             owner = path.name.rsplit("-", 1)[0]
-            if rows:
-                living = path.name.endswith(OPEN) and not is_gone(owner)
-                found.append(Pace(len(rows), float(rows[-1].get("elapsed", 0.0)), living))
-        return found
+            rows, _ = Journal(path).rows_from(0)
+            if rows and rows[-1].get("count", 0) > last.get(owner, {}).get("count", 0):
+                last[owner] = rows[-1]
+            if not path.name.endswith(CLOSED) and not is_gone(owner):
+                goes_on.add(owner)
+        return [Pace(row["count"], float(row["elapsed"]), owner in goes_on) for owner, row in last.items()]
 
     def finished_journals(self) -> list[Path]:
-        """Those of processes that ended or are gone."""
+        """Those that are full, and those of processes that ended or are gone."""
         return [
             path
             for path in sorted(self._journals.glob("*.jsonl*"))
-            if path.name.endswith(CLOSED) or is_gone(path.name.rsplit("-", 1)[0])
+            if path.name.endswith((FULL, CLOSED)) or is_gone(path.name.rsplit("-", 1)[0])
         ]
 
-    def _take(self, token: int, status: str) -> None:
-        if status == "done":
-            self.done.add(token)
-            self.failed.discard(token)
-        else:
-            self.failed.add(token)
+    def _states(self) -> Iterator[tuple[int, Path, int]]:
+        for path in self._journals.glob("*.jsonl*"):
+            try:
+                state = path.stat()
+            except FileNotFoundError:
+                self._vanished = True
+            else:
+                yield state.st_mtime_ns, path, state.st_size
 
-    def _read_index(self) -> None:
+    def _take(self, row: dict[str, Any]) -> None:
+        token, done = int(row["token"]), row["status"] == DONE
+        done = done or self.tokens.of_one(token) == DONE_CODE  # a process that died of a case may have finished it
+        code = DONE_CODE if done else FAILED_CODE
+        self.tokens.take(token, code)
+        self.asked.take(int(row["asked"]), code)
+
+    def _state_of_index(self) -> tuple[int, int] | None:
         try:
             state = self._index.stat()
         except FileNotFoundError:
-            return
-        if self._index_state == (state.st_ino, state.st_mtime_ns):
+            return None
+        return state.st_ino, state.st_mtime_ns
+
+    def _read_index(self) -> None:
+        state = self._state_of_index()
+        if state is None or state == self._index_state:
             return
         import pyarrow.compute
         import pyarrow.parquet
 
-        table = pyarrow.parquet.read_table(self._index, columns=["token", "status"])
-        is_done = pyarrow.compute.equal(table["status"], "done")
-        self.done.update(table.filter(is_done)["token"].to_numpy().tolist())
-        self.failed.update(table.filter(pyarrow.compute.invert(is_done))["token"].to_numpy().tolist())
-        self._index_state = state.st_ino, state.st_mtime_ns
+        table = pyarrow.parquet.read_table(self._index, columns=["asked", "token", "status"])
+        is_done = pyarrow.compute.equal(table["status"], DONE).to_numpy(zero_copy_only=False)
+        codes = np.where(is_done, DONE_CODE, FAILED_CODE).astype(np.int8)
+        for statuses, name in ((self.tokens, "token"), (self.asked, "asked")):
+            statuses.set_base(pyarrow.compute.fill_null(table[name], 0).to_numpy(), codes)
+        self._index_state = state

@@ -15,7 +15,8 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from BrainIACLib.batch.work import BUSY, FAILED, STOPPED, Outcome, Work
+from BrainIACLib.batch.ledger import FAILED
+from BrainIACLib.batch.work import BUSY, STOPPED, Outcome, Work
 from BrainIACLib.errors import NotWritten
 
 GIB_A_PROCESS = 2.5  # of memory, of a process that prepares a scan of 256 voxels a side with the bundled models

@@ -67,9 +67,8 @@ class CaseWorker:
         vector, _ = self._predictor.embed("scan", self._settings.encoder)
         answers = {}
         for task, model in self._models.items():
-            age = case.facts.get("age_years", "")
             answers[task] = self._predictor.predict(
-                task, "scan", model_id=model.contract.id, age_years=float(age) if _is_number(age) else None
+                task, "scan", model_id=model.contract.id, age_years=known_age(case.facts)
             )
         facts: dict[str, object] = {
             "identity": scan.identity,
@@ -151,8 +150,10 @@ def _prepared(folder: Path, names: Names, key: str, scan: Scan) -> Standardised 
     return Standardised(scan.image, image, mask, native_mask, transform, record)
 
 
-def _is_number(text: str) -> bool:
+def known_age(facts: Mapping[str, str]) -> float | None:
+    """At the scan, years; None where the manifest says none that a person can have."""
     try:
-        return 0 <= float(text) <= 130
+        age = float(facts.get("age_years", ""))
     except ValueError:
-        return False
+        return None
+    return age if 0 <= age <= 130 else None

@@ -19,9 +19,10 @@ import numpy as np
 
 import BrainIACLib
 from BrainIACLib.batch.cases import BatchCase
+from BrainIACLib.batch.index import embedded_scans
 from BrainIACLib.batch.layout import Names
+from BrainIACLib.batch.ledger import DONE, FAILED
 from BrainIACLib.batch.site_check import check_sites
-from BrainIACLib.batch.work import DONE, FAILED
 from BrainIACLib.publishing import write_text
 
 if typing.TYPE_CHECKING:
@@ -32,6 +33,7 @@ TEMPLATE = Path(__file__).with_name("quality_page.html")
 MOST_PICTURES = 1000  # of the worst and of others spread evenly; 4 to 7 kB each
 WORST_SHARE = 0.5  # of the pictures
 MOST_ROWS = 20_000
+MOST_COMPARED = 5_000  # embeddings by which sites are compared
 QUALITY = {  # column -> (title, whether low is bad; None: both ends)
     "registration_overlap": ("registration overlap (Dice)", True),
     "resampling_volume_ml": ("brain volume in template space (ml)", None),
@@ -43,18 +45,25 @@ QUALITY = {  # column -> (title, whether low is bad; None: both ends)
 
 def write_page(out: Path, index: "pyarrow.Table") -> Path:
     """Write the page of an index; its path."""
-    rows = index.to_pylist()
-    done, failed = ([row for row in rows if row["status"] == status] for status in (DONE, FAILED))
+    import pyarrow.compute
+
+    done, failed = (index.filter(pyarrow.compute.equal(index["status"], status)) for status in (DONE, FAILED))
     columns = [name for name in QUALITY if name in index.column_names]
-    worst = _worst_first(done, columns)[:MOST_ROWS]
+    figures = {name: done[name].cast(pyarrow.float64()).to_numpy() for name in columns}  # NaN where there is none
+    worst, why = _worst_first(figures, len(done))
+    worst = worst[:MOST_ROWS]
     pictured = set(worst[: int(MOST_PICTURES * WORST_SHARE)])
     rest = worst[len(pictured) :]
     pictured |= set(rest[:: max(1, len(rest) // max(1, MOST_PICTURES - len(pictured)) + 1)])
-    cases = [_case(out, done[number], columns, number in pictured) for number in worst]
+    shown = done.take(pyarrow.array(worst, pyarrow.int64())).to_pylist()
+    cases = [
+        {**_case(out, row, columns, number in pictured), "why": why[number]}
+        for number, row in zip(worst, shown, strict=True)
+    ]
     data = {
         "cases": cases,
         "quality": [{"name": name, "title": QUALITY[name][0]} for name in columns],
-        "histograms": {name: _histogram([row.get(name) for row in done]) for name in columns},
+        "histograms": {name: _histogram(values) for name, values in figures.items()},
     }
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         notice=html.escape(BrainIACLib.RESEARCH_USE_ONLY),
@@ -62,7 +71,7 @@ def write_page(out: Path, index: "pyarrow.Table") -> Path:
         done=len(done),
         failed=len(failed),
         shown=len(cases),
-        failures=_failures(failed),
+        failures=_failures(failed.select(["scan", "path", "failure"]).to_pylist()),
         sequences=_sequences(done),
         sites=_sites(out, done),
         data=json.dumps(data).replace("<", "\\u003c"),  # no text of a stranger ends the script
@@ -71,11 +80,13 @@ def write_page(out: Path, index: "pyarrow.Table") -> Path:
     return out / PAGE
 
 
-def _worst_first(rows: list[dict[str, Any]], columns: list[str]) -> list[int]:
-    """The numbers of the rows, by how far the worst of their figures lies out, in robust standard deviations."""
-    score = np.zeros(len(rows))
-    for name in columns:
-        values = np.array([row.get(name) if row.get(name) is not None else np.nan for row in rows], float)
+def _worst_first(figures: dict[str, np.ndarray], rows: int) -> tuple[list[int], list[int]]:
+    """The numbers of the rows, by how far the worst of their figures lies out, in robust standard deviations; and of
+    each row which figure that is (-1: there are none)."""
+    if not figures:
+        return list(range(rows)), [-1] * rows
+    scores = np.zeros((len(figures), rows))
+    for place, (name, values) in enumerate(figures.items()):
         if not np.isfinite(values).any():
             continue
         middle = np.nanmedian(values)
@@ -83,8 +94,8 @@ def _worst_first(rows: list[dict[str, Any]], columns: list[str]) -> list[int]:
         away = (values - middle) / spread
         low_is_bad = QUALITY[name][1]
         bad = np.abs(away) if low_is_bad is None else -away if low_is_bad else away
-        score = np.fmax(score, np.where(np.isfinite(bad), bad, 0))
-    return np.argsort(-score, kind="stable").tolist()
+        scores[place] = np.where(np.isfinite(bad), bad, 0)
+    return np.argsort(-scores.max(0), kind="stable").tolist(), scores.argmax(0).tolist()
 
 
 def _case(out: Path, row: dict[str, Any], columns: list[str], pictured: bool) -> dict[str, Any]:
@@ -100,14 +111,14 @@ def _case(out: Path, row: dict[str, Any], columns: list[str], pictured: bool) ->
         "named": row.get("sequence") or "",
         "found": row.get("found_sequence") or "",
         "warnings": row.get("warnings") or "",
-        "folder": case.folder,
+        "page": f"{case.folder}/report.html" if row.get("slots") else f"{case.folder}/",
         "q": [None if row.get(name) is None else round(row[name], 4) for name in columns],
         "picture": picture,
     }
 
 
-def _histogram(values: list[float | None]) -> dict[str, Any]:
-    numbers = np.array([value for value in values if value is not None and np.isfinite(value)], float)
+def _histogram(values: np.ndarray) -> dict[str, Any]:
+    numbers = values[np.isfinite(values)]
     if not len(numbers):
         return {"low": 0.0, "high": 1.0, "counts": []}
     low, high = np.percentile(numbers, (0.5, 99.5))
@@ -133,11 +144,12 @@ def _failures(rows: list[dict[str, Any]]) -> str:
     return f"<table><tr><th>scans</th><th>cause</th><th>such as</th></tr>{''.join(lines)}</table>"
 
 
-def _sequences(rows: list[dict[str, Any]]) -> str:
+def _sequences(done: "pyarrow.Table") -> str:
     """Found against named: a table of counts."""
-    pairs = Counter(
-        (row["sequence"], row["found_sequence"]) for row in rows if row.get("sequence") and row.get("found_sequence")
-    )
+    pairs: Counter[tuple[str, str]] = Counter()
+    if {"sequence", "found_sequence"} <= set(done.column_names):
+        columns = (done[name].to_pylist() for name in ("sequence", "found_sequence"))
+        pairs.update((named, found) for named, found in zip(*columns, strict=True) if named and found)
     if not pairs:
         return "<p>No sequences were named.</p>"
     named, found = (sorted({pair[place] for pair in pairs}) for place in (0, 1))
@@ -154,16 +166,19 @@ def _sequences(rows: list[dict[str, Any]]) -> str:
     return f"<table><tr><th>named \\ found</th>{head}</tr>{''.join(lines)}</table>"
 
 
-def _sites(out: Path, rows: list[dict[str, Any]]) -> str:
-    column = next((name for name in ("site", "dataset") if any(row.get(name) for row in rows)), None)
+def _sites(out: Path, done: "pyarrow.Table") -> str:
+    import pyarrow
+
+    there = [name for name in ("site", "dataset") if name in done.column_names]
+    column = next((name for name in there if any(done[name].to_pylist())), None)
     if column is None:
         return "<p>No column 'site' or 'dataset' tells where the scans are from.</p>"
-    chosen = rows[:: max(1, len(rows) // 5000)]
+    spread = np.arange(0, len(done), max(1, len(done) // MOST_COMPARED))
+    names = [name for name in ("id", "path", "patient", "embedded", column) if name in done.column_names]
     vectors, kept = [], []
-    for row in chosen:
-        case = BatchCase(row["id"], row["path"], {})
-        try:
-            vectors.append(np.load(out / case.folder / Names(case).embedding, allow_pickle=False))
+    for row in done.select(names).take(pyarrow.array(spread)).to_pylist():
+        try:  # of a study the first one
+            vectors.append(np.load(out / embedded_scans(row)[0]["file"], allow_pickle=False))
             kept.append(row)
         except (OSError, ValueError):
             continue

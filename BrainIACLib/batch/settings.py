@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, find_model
+import BrainIACLib
+from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, find_model, installed_models
 from BrainIACLib.checkpoints.store import model_folders
+from BrainIACLib.contracts import EMBEDDING_TASK
 from BrainIACLib.embeddings.key import preprocessing_sha256
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.preprocessing.options import PreprocessingOptions
@@ -18,9 +20,13 @@ from BrainIACLib.preprocessing.options import PreprocessingOptions
 
 @dataclass(frozen=True)
 class Settings:
-    """``tasks`` of which each takes one scan; ``saliency``: also a map for each task."""
+    """``tasks`` of which each takes one scan; ``saliency``: also a map for each task.
+
+    ``studies``: the cases are studies of several scans, and ``tasks`` may take several; none named asks all.
+    """
 
     tasks: tuple[str, ...] = ("sequence",)
+    studies: bool = False
     saliency: bool = False
     samples: int = 10  # of each map
     preprocessing: PreprocessingOptions = field(default_factory=PreprocessingOptions)
@@ -38,14 +44,17 @@ class Settings:
 
         Raises
         ------
-        BrainIACError : no model for a task, or one that takes several scans of a person.
+        BrainIACError : no model for a task, or one that takes several scans of a person where the cases are scans.
         """
         found = {}
-        for task in self.tasks:
+        tasks = self.tasks
+        if self.studies and not tasks:
+            tasks = tuple(sorted({model.task for model in installed_models(self.folders)} - {EMBEDDING_TASK}))
+        for task in tasks:
             model = find_model(task, self.folders)
-            if model.contract.head is None or len(model.contract.head.slots) > 1:
+            if not self.studies and (model.contract.head is None or len(model.contract.head.slots) > 1):
                 raise BrainIACError(
-                    f"The task '{task}' needs several scans of one person; use 'brainiac analyze' for it."
+                    f"The task '{task}' needs several scans of one person: answer it by study, with --studies."
                 )
             found[task] = model
         return found
@@ -69,6 +78,8 @@ class Settings:
             "models": models,
             "saliency": self.samples if self.saliency else None,
         }
+        if self.studies:
+            facts["studies"] = BrainIACLib.__version__  # whose rules name the series of a study and choose among them
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:

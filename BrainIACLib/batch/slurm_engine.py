@@ -6,6 +6,7 @@ another one collect what they did. A task answers its cases in a child process, 
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 from BrainIACLib.batch.ledger import ROOM, Ledger
 from BrainIACLib.batch.local_engine import LocalPool
-from BrainIACLib.batch.work import Outcome, Work
+from BrainIACLib.batch.work import KNOWN, Outcome, Work
 from BrainIACLib.errors import BrainIACError
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -83,7 +84,9 @@ def run_on_slurm(
                 break
             time.sleep(SECONDS_BETWEEN_LOOKS)
         work.ledger.refresh()
-        if next(work.left(), None) is None:
+        if not len(work.unrecorded()):
+            for number in by_id.values():  # went into the index before it was seen here; failures.csv says why
+                told(Outcome(number, KNOWN))
             return
     raise BrainIACError(
         f"The tasks of the array ended {MOST_ROUNDS} times before all was done (time, memory?); what they did is kept. "
@@ -102,9 +105,10 @@ def take_part(
         nonlocal answered
         answered += outcome.status == "done"
 
-    share = list(work.left(retry_failed))[part::parts]
+    fresh = work.unrecorded(retry_failed)
+    share = itertools.chain(fresh[part::parts].tolist(), work.changed(work.others(fresh)[part::parts]))
     LocalPool(work, run, jobs, retry_failed, process).go(share, told)
     work.ledger.refresh()
-    LocalPool(work, run, jobs, False, process).go(list(work.left()), told)
+    LocalPool(work, run, jobs, False, process).go(work.unrecorded().tolist(), told)
     work.ledger.close()
     return answered

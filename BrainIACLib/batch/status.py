@@ -1,4 +1,8 @@
-"""How far a batch is, told from its files: from any computer, while it runs or afterwards."""
+"""How far a batch is, told from its own files: from any computer, while it runs or afterwards.
+
+No scan is looked at, so that it takes a moment whatever the size of the cohort: a scan that changed since counts as
+done until the next run looks at it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from BrainIACLib.batch.index import read_index
-from BrainIACLib.batch.ledger import Ledger
-from BrainIACLib.batch.work import FAILED, Work, last_run
+from BrainIACLib.batch.ledger import FAILED, INDEX, Ledger
+from BrainIACLib.batch.work import Work, last_run
 
 SENTENCES_SHOWN = 5
 
@@ -60,8 +63,13 @@ def status_of(out: Path) -> Status:
 
 def _sentences(out: Path) -> list[str]:
     """Each failure's, without what names its file, so that equal causes are one."""
-    index = read_index(out)
-    found = {row["id"]: (row["path"], row["failure"]) for row in index.to_pylist() if row["status"] == FAILED}
+    found = {}
+    if (out / INDEX).is_file():
+        import pyarrow.parquet
+
+        columns, failed = ["id", "path", "failure"], [("status", "=", FAILED)]
+        rows = pyarrow.parquet.read_table(out / INDEX, columns=columns, filters=failed).to_pylist()
+        found = {row["id"]: (row["path"], row["failure"]) for row in rows}
     for row in Ledger(out, read=False).new_rows():
         found.pop(row["id"], None)
         if row["status"] == FAILED:

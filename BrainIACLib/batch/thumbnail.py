@@ -32,11 +32,13 @@ def thumbnail(standardised: Standardised) -> bytes:
     planes = []
     for axis in range(3):
         grey, own, other = (np.take(one, middle[axis], axis=axis)[::-1] for one in (volume, mask, goal))
-        tone = np.clip((grey - low) / max(high - low, 1e-6) * 0.85, 0, 1)
-        color = np.repeat((tone * 255).astype(np.uint8)[..., None], 3, axis=2)
-        color[_edge(other)] = (60, 200, 90)
-        color[_edge(own)] = (230, 60, 60)
-        planes.append(Image.fromarray(_square(color)).resize((SIDE, SIDE)))
+        tone = (np.clip((grey - low) / max(high - low, 1e-6) * 0.85, 0, 1) * 255).astype(np.uint8)
+        small = np.array(Image.fromarray(_square(tone)).resize((SIDE, SIDE)))
+        color = np.repeat(small[..., None], 3, axis=2)
+        for shape, ink in ((other, (60, 200, 90)), (own, (230, 60, 60))):  # drawn last, so that edges stay sharp
+            filled = Image.fromarray(_square(shape.astype(np.uint8) * 255)).resize((SIDE, SIDE))
+            color[_edge(np.array(filled) > 127)] = ink
+        planes.append(Image.fromarray(color))
     picture = Image.new("RGB", (3 * SIDE, SIDE))
     for number, plane in enumerate(planes):
         picture.paste(plane, (number * SIDE, 0))
@@ -54,8 +56,8 @@ def _edge(mask: np.ndarray) -> np.ndarray:
 
 
 def _square(plane: np.ndarray) -> np.ndarray:
-    side = max(plane.shape[:2])
-    square = np.zeros((side, side, 3), np.uint8)
-    top, left = ((side - length) // 2 for length in plane.shape[:2])
+    side = max(plane.shape)
+    square = np.zeros((side, side), np.uint8)
+    top, left = ((side - length) // 2 for length in plane.shape)
     square[top : top + plane.shape[0], left : left + plane.shape[1]] = plane
     return square

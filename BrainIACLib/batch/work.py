@@ -2,21 +2,30 @@
 
 ``begin`` writes them below ``.brainiac/runs``; a process that takes part opens them by the run's name, asks ``left``
 for what there is to do, and answers each case by ``one``. Two runs on one output share claims and journals.
+
+What is not recorded yet comes first, by numbers alone; only then is each recorded scan looked at, whether it changed.
+So work begins at once in a cohort of a million, and processes are busy while files are looked at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from BrainIACLib.batch.cases import BatchCase
-from BrainIACLib.batch.ledger import ROOM, Ledger, token_of
+from BrainIACLib.batch.index import fold
+from BrainIACLib.batch.ledger import DONE, FAILED, ROOM, Ledger, asked_of, token_of
 from BrainIACLib.batch.settings import Settings, settings_from_json
+from BrainIACLib.batch.statuses import DONE_CODE, FAILED_CODE, UNKNOWN
 from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence, is_for_the_caller
 from BrainIACLib.publishing import write_bytes, write_text
 from BrainIACLib.scans.input_state import input_state
@@ -24,7 +33,9 @@ from BrainIACLib.scans.input_state import input_state
 if typing.TYPE_CHECKING:
     import pyarrow
 
-DONE, FAILED, BUSY, KNOWN, STOPPED = "done", "failed", "busy", "known", "stopped"
+BUSY, KNOWN, STOPPED = "busy", "known", "stopped"
+CASES = "cases.arrow"  # uncompressed, so that it is read where it lies
+LOOKERS, LOOKED_AT = 8, 1024  # threads that wait for the file system, cases of each turn
 Process = Callable[[BatchCase], dict[str, object]]
 """What is done with a case; what the index is to say of it."""
 
@@ -40,26 +51,44 @@ class Outcome:
 
 
 def begin(out: Path, cases: Sequence[BatchCase], settings: Settings) -> str:
-    """Write the run down; its name, which is the same for the same cases and settings."""
-    import pyarrow
-    import pyarrow.parquet
+    """Write the run down; its name, which is the same for the same cases and settings.
 
+    Raises
+    ------
+    BrainIACError : ``out`` holds a batch of studies, and these are scans, or the other way round.
+    """
+    import pyarrow
+
+    key = settings.key()
     table = pyarrow.table(
         {
             "id": [case.id for case in cases],
             "path": [case.path for case in cases],
+            "others": pyarrow.array([case.others for case in cases], pyarrow.list_(pyarrow.string())),
             "facts": [json.dumps(case.facts) for case in cases],
+            "asked": pyarrow.array([_asked(case, key) for case in cases], pyarrow.int64()),
         }
     )
     content = io.BytesIO()
-    pyarrow.parquet.write_table(table, content)
-    text = json.dumps({"settings": settings.to_json(), "key": settings.key()}, indent=1)
-    name = hashlib.sha256(content.getbuffer().tobytes() + text.encode()).hexdigest()[:12]
+    with pyarrow.ipc.new_file(content, table.schema) as writer:
+        writer.write_table(table)
+    text = json.dumps({"settings": settings.to_json(), "key": key}, indent=1)
+    name = hashlib.sha256(content.getbuffer()).hexdigest()[:6] + hashlib.sha256(text.encode()).hexdigest()[:6]
+    _refuse_mixture(out, settings)
     folder = out / ROOM / "runs" / name
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(content.getbuffer(), folder / "cases.parquet")
+    if not (folder / CASES).is_file():  # whole, or not there
+        write_bytes(content.getbuffer(), folder / CASES)
     write_text(text + "\n", folder / "settings.json")
     return name
+
+
+def _refuse_mixture(out: Path, settings: Settings) -> None:
+    with contextlib.suppress(StopIteration, OSError, ValueError, LookupError):
+        before = next((out / ROOM / "runs").glob("*/settings.json")).read_text(encoding="utf-8")
+        if bool(json.loads(before)["settings"].get("studies")) != settings.studies:
+            held, asked = ("scans", "studies") if settings.studies else ("studies", "scans")
+            raise BrainIACError(f"'{out}' holds a batch of {held}; choose another --out for {asked}.")
 
 
 def last_run(out: Path) -> str:
@@ -79,12 +108,12 @@ class Work:
     """
 
     def __init__(self, out: Path, run: str, process: Process | None = None):
-        import pyarrow.parquet
+        import pyarrow
 
         folder = out / ROOM / "runs" / run
         try:
             document = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-            self._table: pyarrow.Table = pyarrow.parquet.read_table(folder / "cases.parquet")
+            self.table: pyarrow.Table = pyarrow.ipc.open_file(pyarrow.memory_map(str(folder / CASES))).read_all()
             self.settings, self.key = settings_from_json(document["settings"]), str(document["key"])
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise BrainIACError(f"The batch in '{out}' cannot be read ({error}); begin it again.") from None
@@ -93,35 +122,58 @@ class Work:
         self._process = process
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self.table)
 
     def case(self, number: int) -> BatchCase:
         """The case with this number, from 0."""
-        row = self._table.slice(number, 1).to_pylist()[0]
-        return BatchCase(row["id"], row["path"], json.loads(row["facts"]))
+        row = self.table.slice(number, 1).to_pylist()[0]
+        return BatchCase(row["id"], row["path"], json.loads(row["facts"]), tuple(row["others"]))
 
     def left(self, retry_failed: bool = False) -> Iterator[int]:
-        """The numbers of the cases that are not done yet, in order."""
-        for number, token in self._tokens():
-            if token not in self.ledger.done and (retry_failed or token not in self.ledger.failed):
-                yield number
+        """The numbers of the cases that are not done yet as they are now: those without a record, then those that
+        changed since."""
+        fresh = self.unrecorded(retry_failed)
+        yield from fresh.tolist()
+        yield from self.changed(self.others(fresh))
+
+    def unrecorded(self, retry_failed: bool = False) -> np.ndarray:
+        """The numbers of the cases of which nothing is recorded under these settings; no scan is looked at.
+
+        Parameters
+        ----------
+        retry_failed : take those that failed for new.
+        """
+        codes = self._codes()
+        return np.flatnonzero((codes == UNKNOWN) | (retry_failed & (codes == FAILED_CODE)))
+
+    def others(self, numbers: np.ndarray) -> np.ndarray:
+        """All cases but these."""
+        return np.setdiff1d(np.arange(len(self)), numbers, assume_unique=True)
+
+    def changed(self, numbers: np.ndarray) -> Iterator[int]:
+        """Those of the recorded cases ``numbers`` whose scans are not those of the record any more."""
+        pool = ThreadPoolExecutor(LOOKERS)  # a look at a network drive is a wait
+        try:
+            parts = [numbers[start : start + LOOKED_AT] for start in range(0, len(numbers), LOOKED_AT)]
+            for part, tokens in zip(parts, pool.map(self._tokens, parts), strict=True):
+                yield from part[self.ledger.tokens.of(tokens) == UNKNOWN].tolist()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def counts(self) -> tuple[int, int]:
-        """How many cases failed as they are now, and how many are left."""
+        """How many cases are recorded as failed, and how many not at all."""
         self.ledger.refresh()
-        failed = left = 0
-        for _, token in self._tokens():
-            if token not in self.ledger.done:
-                failed += token in self.ledger.failed
-                left += token not in self.ledger.failed
-        return failed, left
+        codes = self._codes()
+        return int((codes == FAILED_CODE).sum()), int((codes == UNKNOWN).sum())
 
-    def _tokens(self) -> Iterator[tuple[int, int]]:
-        ids, paths = self._table["id"], self._table["path"]
-        for start in range(0, len(self), 4096):
-            chunk = zip(ids.slice(start, 4096).to_pylist(), paths.slice(start, 4096).to_pylist(), strict=True)
-            for number, (case_id, path) in enumerate(chunk, start):
-                yield number, token_of(case_id, _state(path), self.key)
+    def _codes(self) -> np.ndarray:
+        return self.ledger.asked.of(self.table["asked"].to_numpy())
+
+    def _tokens(self, numbers: np.ndarray) -> np.ndarray:
+        rows = self.table.select(["asked", "path", "others"]).take(numbers)
+        columns = (rows[name].to_pylist() for name in ("asked", "path", "others"))
+        tokens = (token_of(asked, _state(path, others)) for asked, path, others in zip(*columns, strict=True))
+        return np.fromiter(tokens, np.int64, len(numbers))
 
     def one(self, number: int, retry_failed: bool = False) -> Outcome:
         """Answer one case, unless somebody else does or did.
@@ -135,8 +187,9 @@ class Work:
             if not mine:
                 return Outcome(number, BUSY)
             self.ledger.refresh()
-            token = token_of(case.id, _state(case.path), self.key)
-            if token in self.ledger.done or (token in self.ledger.failed and not retry_failed):
+            token = self._token(case)
+            known = self.ledger.tokens.of_one(token)
+            if known == DONE_CODE or (known == FAILED_CODE and not retry_failed):
                 return Outcome(number, KNOWN)
             try:
                 facts = self._processor()(case)
@@ -146,32 +199,45 @@ class Work:
                 if is_for_the_caller(error, self.settings.device) or isinstance(error, MemoryError):
                     raise
                 return self._failed(number, case, token, in_a_sentence(error))
-            self.ledger.add({**_of_case(case), "token": token, "status": DONE, "facts": facts})
+            self._record(case, token, DONE, facts)
         return Outcome(number, DONE)
 
     def give_up(self, number: int, sentence: str) -> Outcome:
         """Record a case that ended its process, so that no later run dies of it again."""
         case = self.case(number)
-        return self._failed(number, case, token_of(case.id, _state(case.path), self.key), sentence)
+        return self._failed(number, case, self._token(case), sentence)
 
     def _failed(self, number: int, case: BatchCase, token: int, sentence: str) -> Outcome:
-        self.ledger.add({**_of_case(case), "token": token, "status": FAILED, "facts": {"failure": sentence}})
+        self._record(case, token, FAILED, {"failure": sentence})
         return Outcome(number, FAILED, sentence)
+
+    def _record(self, case: BatchCase, token: int, status: str, facts: dict[str, object]) -> None:
+        of_case = {"id": case.id, "path": case.path, "manifest": case.facts, "asked": _asked(case, self.key)}
+        if self.ledger.add({**of_case, "token": token, "status": status, "facts": facts}):
+            fold(self.out)
+
+    def _token(self, case: BatchCase) -> int:
+        return token_of(_asked(case, self.key), _state(case.path, case.others))
 
     def _processor(self) -> Process:
         if self._process is None:
-            from BrainIACLib.batch.one_case import CaseWorker
+            if self.settings.studies:
+                from BrainIACLib.batch.one_study import StudyWorker
 
-            self._process = CaseWorker(self.out, self.settings).process
+                self._process = StudyWorker(self.out, self.settings).process
+            else:
+                from BrainIACLib.batch.one_case import CaseWorker
+
+                self._process = CaseWorker(self.out, self.settings).process
         return self._process
 
 
-def _state(path: str) -> str:
+def _asked(case: BatchCase, key: str) -> int:
+    return asked_of(case.id, key, case.facts.get("age_years", ""))
+
+
+def _state(path: str, others: Sequence[str]) -> str:
     try:
-        return input_state(path)
+        return "|".join(map(input_state, (path, *others)))
     except OSError:
         return "absent"
-
-
-def _of_case(case: BatchCase) -> dict[str, object]:
-    return {"id": case.id, "path": case.path, "manifest": case.facts}

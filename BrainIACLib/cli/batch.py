@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from BrainIACLib.cli.scan_options import add_models_dir, positive, print_json
 from BrainIACLib.errors import BrainIACError
+
+if typing.TYPE_CHECKING:
+    from BrainIACLib.batch.work import Outcome, Work
 
 SECONDS_BETWEEN_LINES = 30.0  # where no terminal shows the progress bar
 
@@ -47,7 +52,12 @@ def add_batch_options(command: argparse.ArgumentParser) -> None:
     from BrainIACLib.cli.scan_options import add_preprocessing_options
 
     command.add_argument(
-        "--tasks", nargs="*", default=["sequence"], metavar="TASK", help="tasks to answer (default: sequence)"
+        "--tasks", nargs="*", metavar="TASK", help="tasks to answer (default: sequence; of studies all)"
+    )
+    command.add_argument(
+        "--studies",
+        action="store_true",
+        help="answer by study: all scans of a patient and session together, a DICOM folder or zip, with a report each",
     )
     command.add_argument("--saliency", action="store_true", help="also a saliency map for each task")
     command.add_argument("--samples", type=positive, default=10, help="noise samples of each map (default 10)")
@@ -78,9 +88,15 @@ def _batch(options: argparse.Namespace) -> int:
     return run_batch(options, options.source, options.out, options.participant_label)
 
 
-def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list[str]) -> int:
-    """Begin or continue a batch; the exit status."""
-    from BrainIACLib.batch.cases import cases_of
+def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list[str], grouped: bool = True) -> int:
+    """Begin or continue a batch; the exit status.
+
+    Parameters
+    ----------
+    grouped : bring tables and page up to date at the end.
+    """
+    from BrainIACLib.batch.cases import cases_of, studies_of
+    from BrainIACLib.batch.index import fold, tell_manifest, update_index
     from BrainIACLib.batch.layout import begin_dataset
     from BrainIACLib.batch.settings import Settings
     from BrainIACLib.batch.work import Work, begin
@@ -88,8 +104,10 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
     from BrainIACLib.embeddings.files import check_format
 
     check_format(Path("index.parquet"))  # before anything else is done
+    default = [] if options.studies else ["sequence"]
     settings = Settings(
-        tasks=tuple(options.tasks),
+        tasks=tuple(default if options.tasks is None else options.tasks),
+        studies=options.studies,
         saliency=options.saliency,
         samples=options.samples,
         preprocessing=preprocessing_options(options),
@@ -97,7 +115,8 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
         models_dir=None if options.models_dir is None else str(options.models_dir.absolute()),
         encoder=options.model,
     )
-    cases = cases_of(source, labels)
+    settings.models()  # whether all are there
+    cases = (studies_of if options.studies else cases_of)(source, labels)
     try:
         begin_dataset(out, source)
         run = begin(out, cases, settings)
@@ -105,10 +124,17 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
     except OSError as error:
         raise BrainIACError(f"'{out}' cannot be written ({error.strerror}); choose another --out.") from None
     with Progress(len(cases), options.json) as progress:
-        numbers = list(work.left(options.retry_failed))
-        progress.known(len(cases) - len(numbers))
-        _engine(options, work, run, numbers)(progress.told)
-    group(out)
+        fresh = work.unrecorded(options.retry_failed)
+        progress.known(len(cases) - len(fresh))
+        numbers = itertools.chain(fresh.tolist(), map(progress.again, work.changed(work.others(fresh))))
+        _answer(options, work, run, numbers, progress.told)
+    if grouped:
+        update_index(out)
+        tell_manifest(out, work.table)
+        group(out)
+    else:
+        work.ledger.close()
+        fold(out)
     failed, left = work.counts()
     return 1 if failed or left else 0
 
@@ -126,19 +152,23 @@ def group(out: Path) -> None:
     print(f"{done} scans done, {failed} failed; look at {page}", file=sys.stderr)
 
 
-def _engine(options: argparse.Namespace, work, run: str, numbers: list[int]) -> Callable[..., Any]:
+def _answer(
+    options: argparse.Namespace, work: Work, run: str, numbers: Iterator[int], told: Callable[[Outcome], None]
+) -> None:
+    """On the engine that was asked for."""
     if options.slurm is not None:
         from BrainIACLib.batch.slurm_engine import run_on_slurm
 
-        return lambda told: run_on_slurm(work, run, numbers, told, options.slurm, options.retry_failed)
-    if options.dask is not None:
+        run_on_slurm(work, run, list(numbers), told, options.slurm, options.retry_failed)
+    elif options.dask is not None:
         from BrainIACLib.batch.dask_engine import run_on_dask
 
-        return lambda told: run_on_dask(work, run, numbers, told, options.dask, options.retry_failed)
-    from BrainIACLib.batch.local_engine import LocalPool, fitting_jobs
+        run_on_dask(work, run, numbers, told, options.dask, options.retry_failed)
+    else:
+        from BrainIACLib.batch.local_engine import LocalPool, fitting_jobs
 
-    jobs = min(options.jobs or fitting_jobs(), max(1, len(numbers)))
-    return lambda told: LocalPool(work, run, jobs, options.retry_failed).go(numbers, told)
+        jobs = min(options.jobs or fitting_jobs(), len(work))
+        LocalPool(work, run, jobs, options.retry_failed).go(numbers, told)
 
 
 class Progress:
@@ -162,9 +192,15 @@ class Progress:
         """So many were done before."""
         self._ready += count
         self._bar.update(count)
-        self._bar.initial = count
+        if not self._bar.disable:
+            self._bar.initial += count
 
-    def told(self, outcome) -> None:
+    def again(self, number: int) -> int:
+        """This case was done before and changed since; its number."""
+        self.known(-1)
+        return number
+
+    def told(self, outcome: Outcome) -> None:
         """Of one case."""
         self._ready += 1
         self._new += 1

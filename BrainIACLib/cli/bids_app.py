@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.analysis_level == "group":
                 group(options.output_dir)
                 return 0
-            return run_batch(options, options.bids_dir, options.output_dir, options.participant_label)
+            return run_batch(
+                options, options.bids_dir, options.output_dir, options.participant_label, grouped=False
+            )  # else a thousand participants would write the page a thousand times
         except BrainIACError as error:
             print(f"brainiac-bids: {error}", file=sys.stderr)
             return 1

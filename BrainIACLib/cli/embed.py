@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from BrainIACLib.cli.progress_bar import ProgressBar
+from BrainIACLib.cli.questions import ANY
 from BrainIACLib.cli.scan_options import (
     SCAN_HELP,
     add_model_options,
@@ -99,7 +100,7 @@ def _embed(options: argparse.Namespace) -> int:
         path, failure = cases[ready - 1].path, part["error"]
         if options.json:
             outcome = {"error": failure} if failure else {"model": model, "out": str(options.out)}
-            print_json(file=str(path), **outcome)
+            print_json(file=str(path), files={ANY: str(path)}, **outcome)
         elif failure:
             bar.clear()
             print(f"brainiac: {failure}", file=sys.stderr)

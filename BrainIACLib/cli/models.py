@@ -7,15 +7,13 @@ import contextlib
 import json
 import sys
 import textwrap
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from BrainIACLib.cli.model_import import download_model, import_model, store_of
 from BrainIACLib.cli.scan_options import add_models_dir, print_json
-from BrainIACLib.contracts import OWN_HEAD, ModelContract
-from BrainIACLib.errors import BrainIACError, ModelError
-from BrainIACLib.foreign_text import printable
+from BrainIACLib.errors import ModelError
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
@@ -23,7 +21,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     models = commands.add_parser("models", help="list, import, check and remove models")
     actions = models.add_subparsers(required=True, metavar="ACTION")
     _action(actions, "list", _list, "bundled, imported, and known but missing models")
-    importing = _action(actions, "import", _import, "recognize, convert, verify and install a checkpoint file")
+    importing = _action(actions, "import", import_model, "recognize, convert, verify and install a checkpoint file")
     importing.add_argument("file", type=Path, help="a checkpoint, or a folder or zip with a contract.json")
     importing.add_argument("--task", help="what the model is for, where the file's keys cannot tell")
     verify = _action(actions, "verify", _verify, "compare the weight files with their sha256")
@@ -37,7 +35,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     form.add_argument("--monai", type=Path, metavar="DIR", help="a new folder: a bundle for python -m monai.bundle")
     remove = _action(actions, "remove", _remove, "delete an imported model")
     remove.add_argument("id", metavar="ID")
-    download = _action(actions, "download", _download, "download a model from Hugging Face and import it")
+    download = _action(actions, "download", download_model, "download a model from Hugging Face and import it")
     download.add_argument("id", metavar="ID", help="as 'brainiac models list' shows it")
     for command in (importing, download):
         command.add_argument("--yes", action="store_true", help="accept the license without being asked")
@@ -73,12 +71,6 @@ def _named(options: argparse.Namespace, model_id: str):
             raise problem
     ids = ", ".join(model.contract.id for model in models) or "none"
     raise ModelError(f"No model '{model_id}' is installed (installed: {ids}).")
-
-
-def _store(options: argparse.Namespace) -> Path:
-    from BrainIACLib.checkpoints.store import user_folders
-
-    return options.models_dir or user_folders()[0]
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -123,7 +115,7 @@ def _list(options: argparse.Namespace) -> int:
         _print_table([{name: str(fact) for name, fact in row.items() if name != "folder"} for row in brief])
         print(f"\nMissing files: {AUTHORS_FOLDER}, or Hugging Face.")
         with contextlib.suppress(ModelError):  # an account without a home folder
-            print(f"Imported models go to {_store(options)}.")
+            print(f"Imported models go to {store_of(options)}.")
         print("Everything about one: brainiac models show ID.")
     for folder, problem in problems.items():
         if options.json:
@@ -137,98 +129,6 @@ def _print_table(rows: Sequence[dict[str, str]]) -> None:
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
     for row in ({name: name for name in widths}, *rows):
         print("  ".join(text.ljust(widths[name]) for name, text in row.items()).rstrip())
-
-
-def _import(options: argparse.Namespace) -> int:
-    from BrainIACLib.checkpoints.conversion import inspect_checkpoint
-    from BrainIACLib.checkpoints.importing import import_checkpoint, import_folder, unpacked_model
-    from BrainIACLib.checkpoints.official_files import official_file
-    from BrainIACLib.contracts import read_contract
-
-    if not options.file.exists():
-        raise ModelError(f"'{options.file}' does not exist; check the spelling of the path.")
-    if options.file.is_dir() or (options.file.suffix.lower() == ".zip" and _is_model_zip(options.file)):
-        with contextlib.nullcontext(options.file) if options.file.is_dir() else unpacked_model(options.file) as folder:
-            contract = read_contract(folder)
-            if not _licence_is_settled(options, contract):
-                _ask_licence(options, contract.title, contract.licence)
-            imported = import_folder(folder, _store(options))
-    else:
-        found = inspect_checkpoint(options.file)
-        task = _choose_task(options, found.title, found.tasks)
-        own = found.generation == "own"
-        licence = read_contract(options.file.parent).licence if own else official_file(found.generation, task).licence
-        _ask_licence(options, f"{found.title}, used for: {task}", licence)
-        imported = import_checkpoint(options.file, task, _store(options))
-    contract = imported.model.contract
-    if options.json:
-        print_json(
-            id=contract.id,
-            task=imported.model.task,
-            new=imported.new,
-            folder=str(imported.model.folder),
-            licence=contract.licence,
-            unverified=contract.unverified,
-        )
-        return 0
-    print(f"{'Installed' if imported.new else 'Installed before'}: {contract.id} in {imported.model.folder}")
-    for statement in contract.unverified:
-        print(f"  unverified: {statement}")
-    return 0
-
-
-def _is_model_zip(path: Path) -> bool:
-    """A checkpoint of torch is a zip too, whatever its name."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(Path(name).name == "contract.json" for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
-def _choose_task(options: argparse.Namespace, title: str, tasks: Sequence[str]) -> str:
-    from BrainIACLib.checkpoints.official_files import task_by_name
-
-    task = options.task or (tasks[0] if len(tasks) == 1 else None)
-    choices = ", ".join(tasks)
-    if task is None:
-        hint = task_by_name(options.file.name, tuple(tasks))
-        hint = f" Its name suggests '{hint}'." if hint else ""
-        question = f"'{options.file.name}' is a {title}; its content cannot tell what it is for.{hint}"
-        if options.yes or options.json or not sys.stdin.isatty():
-            raise ModelError(f"{question} Say --task with one of: {choices}.")
-        print(question)
-        task = _asked(f"What is it for ({choices})? ")
-    if task not in tasks:
-        raise ModelError(f"'{options.file.name}' is a {title}; it can be for {choices}, not for '{task}'.")
-    return task
-
-
-def _licence_is_settled(options: argparse.Namespace, contract: ModelContract) -> bool:
-    """Whether a head brings no terms of its own, and its encoder is installed: accepted before, or bundled."""
-    if contract.run is None or not contract.licence.startswith(OWN_HEAD):
-        return False
-    return any(model.contract.encoder.sha256 == contract.encoder.sha256 for model in _installed(options)[0])
-
-
-def _ask_licence(options: argparse.Namespace, what: str, licence: str) -> None:
-    """``what`` may hold the name of a file; a contract's own texts were checked when it was read."""
-    if not options.json:
-        what = printable(what, keep="")
-        print(f"This is: {what}\nLicense: {licence}\nResearch use only; not for diagnosis or treatment decisions.")
-    if options.yes:
-        return
-    if options.json or not sys.stdin.isatty():
-        raise ModelError("Importing needs your consent to the license; say --yes if you accept it.")
-    if _asked("Do you accept this license (y/n)? ").lower() not in ("y", "yes"):
-        raise BrainIACError("The license was not accepted, so nothing was installed.")
-
-
-def _asked(question: str) -> str:
-    try:
-        return input(question).strip()
-    except EOFError:
-        return ""
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -310,24 +210,6 @@ def _remove(options: argparse.Namespace) -> int:
     else:
         print(f"Removed: {options.id}")
     return 0
-
-
-def _download(options: argparse.Namespace) -> int:
-    from BrainIACLib.checkpoints.download import download, find_file, forget_download
-    from BrainIACLib.checkpoints.official_files import OFFICIAL_FILES
-
-    official = next((file for file in OFFICIAL_FILES if file.id == options.id), None)
-    if official is None or official.hub is None:
-        ids = ", ".join(file.id for file in OFFICIAL_FILES if file.hub)
-        where = f" Get it from {official.source}." if official else ""
-        raise ModelError(f"'{options.id}' cannot be downloaded from here; these can: {ids}.{where}")
-    remote = find_file(official.hub, official.names)
-    source = f"{remote.size / 1e6:.0f} MB from {remote.host} ({official.hub}/{remote.name})"
-    _ask_licence(options, f"{official.title}: {source}", official.licence)
-    options.file, options.task, options.yes = download(remote, _store(options)), official.task, True
-    status = _import(options)  # where it fails, the checked file stays for the next try
-    forget_download(remote, _store(options))
-    return status
 
 
 def _parity(options: argparse.Namespace) -> int:

@@ -39,7 +39,13 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         action="append",
         default=[],
         metavar="CSV",
-        help="more columns, joined by 'scan' or 'patient'; repeatable (such as decisions.csv of a batch)",
+        help="more columns, joined by 'scan' or 'patient'; repeatable",
+    )
+    train.add_argument(
+        "--decisions",
+        type=Path,
+        metavar="CSV",
+        help="decisions.csv of a batch's quality page: scans that were rejected there are left out",
     )
     train.add_argument(
         "--kind",
@@ -70,10 +76,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     )
     train.add_argument("--site", metavar="COLUMN", help="also leave out each site as a whole")
     train.add_argument(
-        "--head",
-        choices=("linear", "two-layer"),
-        default="linear",
-        help="linear (default), or two-layer as in the paper",
+        "--head", metavar="KIND", default="linear", help="linear (default), or two-layer as in the paper"
     )
     train.add_argument(
         "--class-weights",
@@ -116,6 +119,7 @@ def _train(options: argparse.Namespace) -> int:
         target=options.target,
         task=options.task,
         labels=tuple(options.labels),
+        decisions=options.decisions,
         kind=options.kind,
         seed=options.seed,
         head=options.head,

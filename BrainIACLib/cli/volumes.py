@@ -43,7 +43,8 @@ def _volumes(options: argparse.Namespace) -> int:
         (slot, name), folders = next(iter(question.names.items())), question.folders
         found = client.call(MeasureVolumes(name, folders.get(slot), options.age), bar.job("volumes", 0.6, 1.0))
         result, _ = found.pop("result"), found.pop("labels")
-        return {**question.to_json(), **results_in_json({slot: result} if result else {}), **found}
+        results = {slot: str(folders[slot] / Path(result).name)} if result else {}
+        return {**question.to_json(), **results_in_json(results), **found}
 
     def show(question: Question, answer: Answer) -> None:
         nonlocal measured

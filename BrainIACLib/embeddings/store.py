@@ -147,7 +147,7 @@ def _warnings(scan: Scan, found: Known) -> str:
 
 
 def _check_nothing_lost(out: Path, cases: Sequence[Case]) -> None:
-    """A row is hours of work in a large cohort, and a file that is no table is nobody's to overwrite."""
+    """A row is hours of work in a large cohort, and a file that is no table is never overwritten unasked."""
     try:
         columns = read_table(out).columns
     except BrainIACError:

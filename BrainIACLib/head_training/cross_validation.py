@@ -8,12 +8,9 @@ import numpy as np
 
 from BrainIACLib.head_training.cases import Cases
 from BrainIACLib.head_training.folds import fold_count, stratified_folds
-from BrainIACLib.head_training.linear_head import LinearHead, fit_linear_head
-from BrainIACLib.head_training.two_layer_head import TwoLayerHead, fit_two_layer_head
+from BrainIACLib.head_training.head_kinds import HEAD_KINDS, Head
+from BrainIACLib.head_training.linear_head import fit_linear_head
 from BrainIACLib.job import UNATTENDED, Job
-
-FITS = {"linear": fit_linear_head, "two-layer": fit_two_layer_head}
-Head = LinearHead | TwoLayerHead
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ def cross_validate(
 
     Parameters
     ----------
-    head : ``"linear"`` or ``"two-layer"``.
+    head : one of ``HEAD_KINDS``.
     """
     rng = np.random.default_rng(seed)
     fold = stratified_folds(cases.target, cases.groups, fold_count(cases.target, cases.groups), rng)
@@ -97,6 +94,7 @@ def held_out_outputs(fitted: Head, cases: Cases, seen: np.ndarray, out: np.ndarr
 
 def fit_on(cases: Cases, rows: np.ndarray, head: str, rng: np.random.Generator, balanced: bool, **options) -> Head:
     """A head on some of the cases (a mask or indices)."""
-    return FITS[head](
+    fitted: Head = HEAD_KINDS[head].fit(
         cases.embeddings[rows], cases.target.rows(rows), cases.groups[rows], rng, balanced=balanced, **options
     )
+    return fitted

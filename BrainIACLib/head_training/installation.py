@@ -18,7 +18,6 @@ from BrainIACLib.checkpoints.store import incoming_folder, install, model_folder
 from BrainIACLib.contracts import OWN_HEAD, HeadContract, ModelContract, RunContract, contract_to_json
 from BrainIACLib.errors import ModelError
 from BrainIACLib.head_training.report import report_to_json
-from BrainIACLib.head_training.two_layer_head import DROPOUT, TwoLayerHead
 from BrainIACLib.head_training.words import figures_for_contract, sections, unverified
 from BrainIACLib.trust.novelty import write_novelty
 
@@ -78,10 +77,7 @@ def _encoder(head: "TrainedHead", folders: Sequence[Path]) -> ModelContract:
 def _tensors(head: "TrainedHead") -> bytes:
     from safetensors.numpy import save
 
-    fitted = head.fitted
-    tensors = {"fc.weight": fitted.weights, "fc.bias": fitted.bias}
-    if isinstance(fitted, TwoLayerHead):
-        tensors |= {"hidden.weight": fitted.hidden, "hidden.bias": fitted.hidden_bias}
+    tensors = head.fitted.tensors()
     return save({name: np.ascontiguousarray(tensor, dtype=np.float32) for name, tensor in tensors.items()})
 
 
@@ -104,7 +100,7 @@ def _contract(head: "TrainedHead", encoder: ModelContract, sha256: str, ood_sha2
         encoder=encoder.encoder,
         head=HeadContract(
             task=head.task,
-            head_type="mlp" if isinstance(head.fitted, TwoLayerHead) else "linear",
+            head_type=head.kind.network,
             outputs=len(head.fitted.bias),
             link="identity" if regression else "cloglog" if survival else _class_link(target.classes),
             labels=labels,
@@ -118,7 +114,7 @@ def _contract(head: "TrainedHead", encoder: ModelContract, sha256: str, ood_sha2
             polarity_evidence="class names as in the training table",
             weights=HEAD,
             sha256=sha256,
-            dropout=DROPOUT if isinstance(head.fitted, TwoLayerHead) else 0.0,
+            dropout=head.kind.dropout,
             training_range=(float(target.values.min()), float(target.values.max())) if regression else None,
             training_age_range=_age_range(head),
             training_sets=("user's own cohort",),
@@ -179,13 +175,13 @@ def _age_range(head: "TrainedHead") -> tuple[float, float] | None:
 
 def _card(head: "TrainedHead", contract: ModelContract) -> str:
     lines = [model_card(contract), "## What it is worth", ""]
-    lines += ["Nobody stood on both sides of a fold. Intervals are 95 %, by resampling patients.", ""]
+    lines += ["No patient was both fitted on and answered. Intervals are 95 %, by resampling patients.", ""]
     for section in sections(head.report):
         lines += [f"### {section.title}", "", *(f"- {line}" for line in section.lines), ""]
     lines += [
         "## What it cannot do",
         "",
         "It was judged on the cohort that it was trained on, by cross-validation: another scanner, site or population "
-        "may give other figures. Nobody but its user has looked at it. **Research use only.**",
+        "may give other figures. It was reviewed by no one but its user. **Research use only.**",
     ]
     return "\n".join(lines) + "\n"

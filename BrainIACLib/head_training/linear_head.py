@@ -29,6 +29,10 @@ class LinearHead:
         """(m, d) -> (m, k): logits, the number, or the log hazard ratio."""
         return embeddings @ self.weights.T + self.bias
 
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The state of ``models.heads.LinearHead``."""
+        return {"fc.weight": self.weights, "fc.bias": self.bias}
+
 
 def fit_linear_head(
     embeddings: np.ndarray,

@@ -17,7 +17,8 @@ from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.associations import label_against_columns
 from BrainIACLib.head_training.baselines import baselines, beside_covariates, design, not_measured
 from BrainIACLib.head_training.cases import Cases, make_cases
-from BrainIACLib.head_training.cross_validation import FITS, CrossValidated, Head, cross_validate, fit_on
+from BrainIACLib.head_training.cross_validation import CrossValidated, cross_validate, fit_on
+from BrainIACLib.head_training.head_kinds import HEAD_KINDS, Head, HeadKind
 from BrainIACLib.head_training.judgement import (
     answers_of,
     coverage_of,
@@ -29,7 +30,6 @@ from BrainIACLib.head_training.judgement import (
     repeatability_of,
 )
 from BrainIACLib.head_training.learning_curve import learning_curve
-from BrainIACLib.head_training.linear_head import SOLVERS
 from BrainIACLib.head_training.logistic import balanced_weights, probabilities
 from BrainIACLib.head_training.performance import main_figure, performance
 from BrainIACLib.head_training.permutation import chance_of
@@ -42,7 +42,6 @@ from BrainIACLib.trust.conformal import Conformal, conformal_of
 from BrainIACLib.trust.novelty import Novelty, novelty_of
 from BrainIACLib.trust.temperature import fit_temperature
 
-TWO_LAYER = "two-layer head"
 RESERVED_TASKS = ("sequence", "embedding")
 ONE_YEAR = {"months": 12.0, "years": 1.0, "weeks": 52.0, "days": 365.0}  # the end point unless told otherwise (U-15)
 
@@ -57,6 +56,7 @@ class TrainedHead:
 
     task: str
     cases: Cases
+    kind: HeadKind
     fitted: Head
     solver: str
     temperature: float | None
@@ -115,7 +115,7 @@ def train_head(
     ----------
     target : the column to learn: words or few numbers (classes), numbers, or times for ``kind="survival"``.
     task : the name under which the head will be asked for.
-    head : ``"linear"`` (ridge, logistic, Cox) or ``"two-layer"`` (the paper's, P-17).
+    head : one of ``HEAD_KINDS``: ``"linear"`` (ridge, logistic, Cox) or ``"two-layer"`` (the paper's, P-17).
     balanced : classes count the same; probabilities are then those of classes of equal frequency.
     coverage : of prediction sets and intervals.
     event, endpoint : of survival: the column of events, and the time at which the probability is given, in the unit
@@ -132,8 +132,8 @@ def train_head(
     BrainIACError : labels that cannot be used, with the reason; an unknown kind of head.
     Cancelled : as asked.
     """
-    if head not in FITS:
-        raise BrainIACError(f"The head '{head}' does not exist; choose one of: {', '.join(FITS)}.")
+    if head not in HEAD_KINDS:
+        raise BrainIACError(f"The head '{head}' does not exist; choose one of: {', '.join(HEAD_KINDS)}.")
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,59}", task) or task in RESERVED_TASKS:
         raise BrainIACError(
             f"'{task[:60]}' cannot be the name of a new task: use a-z, 0-9, '.', '_', '-', and none of "
@@ -179,7 +179,7 @@ def train_head(
         target=cases.target.name,
         classes=cases.target.classes,
         unit=cases.target.unit,
-        solver=SOLVERS[cases.target.kind] if head == "linear" else TWO_LAYER,
+        solver=HEAD_KINDS[head].solver(cases.target.kind),
         penalty=float(fitted.penalty),
         endpoint=end,
         balanced=balanced,
@@ -210,6 +210,7 @@ def train_head(
     return TrainedHead(
         task=task,
         cases=cases,
+        kind=HEAD_KINDS[head],
         fitted=fitted,
         solver=report.solver,
         temperature=temperature,
@@ -244,7 +245,8 @@ def _with_baseline(fitted: Head, cases: Cases, risk: RiskCalibration) -> Head:
     """The head's output becomes the log of the cumulative hazard at the end point, as calibrated on unseen cases."""
     middle = fitted.outputs(cases.embeddings)[:, 0].mean()
     bias = risk.slope * (fitted.bias - middle) + risk.baseline
-    return dataclasses.replace(fitted, weights=risk.slope * fitted.weights, bias=bias)
+    changed: Head = dataclasses.replace(fitted, weights=risk.slope * fitted.weights, bias=bias)  # type: ignore[type-var]
+    return changed
 
 
 def calibrated(

@@ -34,6 +34,11 @@ class TwoLayerHead:
         """(m, d) -> (m, k)."""
         return np.maximum(embeddings @ self.hidden.T + self.hidden_bias, 0) @ self.weights.T + self.bias
 
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The state of ``models.heads.MlpHead``."""
+        last = {"fc.weight": self.weights, "fc.bias": self.bias}
+        return {**last, "hidden.weight": self.hidden, "hidden.bias": self.hidden_bias}
+
 
 def fit_two_layer_head(
     embeddings: np.ndarray,

@@ -152,6 +152,7 @@ def _try_by_name(file: Path) -> Callable[[], None] | None:
         with contextlib.suppress(OSError):
             if held.read_text(encoding="utf-8") == token:
                 held.unlink()
+                file.unlink()  # empty; nobody locks it here
 
     return release
 

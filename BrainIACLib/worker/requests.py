@@ -253,7 +253,7 @@ class EmbedCases(Request):
 class TrainHead(Request):
     """Train a head on a table of embeddings; answered by the report of ``head_training``.
 
-    The fields below ``labels`` are arguments of ``head_training.training.train_head``.
+    The fields below ``decisions`` are arguments of ``head_training.training.train_head``.
     """
 
     table: Path
@@ -261,6 +261,7 @@ class TrainHead(Request):
     task: str
     facts: tuple[Mapping[str, str], ...] = ()  # newer facts of the rows, named by "scan"
     labels: tuple[Path, ...] = ()  # files of further columns, joined by scan or patient
+    decisions: Path | None = None  # of a batch's quality page: rejected scans are left out
     kind: str = "auto"
     seed: int = 0
     head: str = "linear"

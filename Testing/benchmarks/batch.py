@@ -3,11 +3,14 @@
     python Testing/benchmarks/batch.py scale --entries 1000000
     python Testing/benchmarks/batch.py overhead --studies 300
     python Testing/benchmarks/batch.py speed --manifest cohort.csv
+    python Testing/benchmarks/batch.py embed --manifest cohort.csv --scans 200
     python Testing/benchmarks/batch.py soak --manifest cohort.csv --scans 300 --kills 10
 
 ``scale`` makes up a cohort whose scans are small files, of which all but a thousand are done, and runs the queue for
 the rest; nothing is computed. ``overhead`` runs it with empty work. ``speed`` runs real scans with one and with two
-processes. ``soak`` repeats the scans of a manifest, one in twenty cut short, and kills the run at random moments.
+processes. ``embed`` compares one call for many scans with a call of ``analyze`` for each, with the shortest map.
+``soak`` repeats the scans of a manifest, every third one synthetic, one in twenty cut short, and kills the
+run at random moments; ``--preset official`` prepares them as they are stored, which makes many of them cheap.
 """
 
 from __future__ import annotations
@@ -29,10 +32,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from BrainIACLib.batch.cases import BatchCase, cases_of
 from BrainIACLib.batch.index import read_index, update_index
-from BrainIACLib.batch.layout import begin_dataset
-from BrainIACLib.batch.ledger import INDEX, token_of
+from BrainIACLib.batch.layout import Names, begin_dataset
+from BrainIACLib.batch.ledger import INDEX, Ledger, asked_of, token_of
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
 from BrainIACLib.batch.work import Work, begin
@@ -87,7 +92,10 @@ def scale(entries: int, folder: Path) -> None:
             "site": [case.facts["site"] for case in done],
             "status": ["done"] * len(done),
             "failure": pyarrow.nulls(len(done), pyarrow.string()),
-            "token": pyarrow.array([token_of(case.id, input_state(case.path), key) for case in done], pyarrow.int64()),
+            "asked": pyarrow.array([asked_of(case.id, key) for case in done], pyarrow.int64()),
+            "token": pyarrow.array(
+                [token_of(asked_of(case.id, key), input_state(case.path)) for case in done], pyarrow.int64()
+            ),
             "registration_overlap": [0.9] * len(done),
         }
     )
@@ -95,8 +103,10 @@ def scale(entries: int, folder: Path) -> None:
     del table, done, cases
     with timed("open the run"):
         work = Work(out, run, nothing)
-    with timed("resume (which cases are left)"):
-        numbers = list(work.left())
+    with timed("resume (which cases are not done)"):
+        fresh = work.unrecorded()
+    with timed("meanwhile: look at every scan, whether it changed"):
+        numbers = [*fresh.tolist(), *work.changed(work.others(fresh))]
     with timed(f"{len(numbers)} cases through the queue"):
         began = time.perf_counter()
         outcomes = Counter(work.one(number).status for number in numbers)
@@ -137,11 +147,12 @@ def overhead(studies: int, folder: Path) -> None:
     print(f"queue {queue:.2f} ms a study; publishing a set of 10 files, synced, {published:.2f} ms a study")
 
 
-def command(manifest: Path, out: Path, jobs: int) -> list[str]:
+def command(manifest: Path, out: Path, jobs: int, preset: str = "standard") -> list[str]:
     """The batch as a person runs it."""
     return [
         *(sys.executable, "-m", "BrainIACLib.cli", "batch", "--manifest", str(manifest), "--out", str(out)),
-        *("--jobs", str(jobs), "--device", "cpu", "--brain-extraction", "bundled"),
+        *("--jobs", str(jobs), "--device", "cpu", "--preset", preset),
+        *(("--brain-extraction", "bundled") if preset == "standard" else ()),
     ]
 
 
@@ -157,9 +168,79 @@ def speed(manifest: Path, folder: Path) -> None:
     print(f"two are {seconds[1] / seconds[2]:.2f} times as fast as one")
 
 
-def soak(manifest: Path, folder: Path, scans: int, kills: int, seed: int) -> None:
-    """Many scans, one in twenty damaged, and a run that is killed again and again."""
+def embedding(manifest: Path, folder: Path, scans: int, preset: str) -> None:
+    """``embed`` of many scans, against a process for each that answers one question without a map."""
+    paths = [case.path for case in cases_of(manifest)][:scans]
+    brainiac = [sys.executable, "-m", "BrainIACLib.cli"]
+    options = ["--device", "cpu", "--preset", preset]
+    runs = {
+        "embed": [[*brainiac, "embed", *paths, "--out", str(folder / "table.npz"), *options]],
+        "loop": [
+            [*brainiac, "analyze", path, "--out", str(folder / "one"), "--samples", "1", *options] for path in paths
+        ],
+    }
+    spent = {}
+    for name, commands in runs.items():
+        began, before = time.perf_counter(), os.times()
+        for one in commands:
+            subprocess.run(one, check=False, capture_output=True)
+            shutil.rmtree(folder / "one", ignore_errors=True)
+        after = os.times()
+        spent[name] = after.children_user + after.children_system - before.children_user - before.children_system
+        print(
+            f"{name}: {time.perf_counter() - began:.1f} s, processor {spent[name]:.1f} s, {len(paths)} scans",
+            flush=True,
+        )
+    print(f"embed needs {spent['embed'] / spent['loop']:.2f} of the processor time of the loop")
+
+
+def soak(manifest: Path, folder: Path, scans: int, kills: int, preset: str, seed: int) -> None:
+    """Many scans, one in twenty damaged, every third one synthetic, and a run that is killed again and again."""
     rng = random.Random(seed)
+    if not (folder / "cohort.csv").is_file():  # else a soak that was stopped goes on
+        _write_soak(manifest, folder, scans)
+    out, killed, watch = folder / "out", 0, _Memory()
+    recorded: dict[str, tuple[int, int]] = {}
+    began = time.monotonic()
+    while True:
+        process = subprocess.Popen(command(folder / "cohort.csv", out, 2, preset), start_new_session=True)
+        until = None if killed == kills else _sometime(out, process, rng)
+        code = watch.wait(process, until)
+        if code is not None:
+            break
+        killed += 1
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for row in Ledger(out, read=False).new_rows():
+            if row["status"] == "done":
+                recorded.setdefault(row["id"], _state(out, row["id"]))
+        print(f"killed {killed} times, {len(recorded)} recorded as done", flush=True)
+    rows = read_index(out).to_pylist()
+    kinds = Counter(row["status"] for row in rows)
+    answers = list(out.rglob("*_answers.json"))
+    print(f"{(time.monotonic() - began) / 60:.0f} minutes, killed {killed} times, last status {code}")
+    print(f"{dict(kinds)} of {scans}; {len(answers)} sets of files; unfinished: {len(list(out.rglob('.brainiac-*')))}")
+    again = sum(_state(out, case_id) != state for case_id, state in recorded.items())
+    print(f"rows twice: {len(rows) - len({row['id'] for row in rows})}; recorded before a kill: {len(recorded)}, of")
+    print(f"these written again: {again}; {dict(Counter(row['failure'] for row in rows if row['status'] == 'failed'))}")
+    broken = [path for path in answers if not json.loads(path.read_text())["facts"]]
+    print(f"answers that cannot be read: {len(broken)}")
+    watch.tell()
+
+
+def _sometime(out: Path, process: subprocess.Popen[bytes], rng: random.Random) -> float:
+    """Up to a minute after the run has recorded its first case."""
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in (out / ".brainiac" / "journals").glob("*"))
+
+    before = size()
+    while size() == before and process.poll() is None:
+        time.sleep(0.5)
+    return rng.uniform(0, 60)
+
+
+def _write_soak(manifest: Path, folder: Path, scans: int) -> None:
     sources = [Path(case.path) for case in cases_of(manifest)]
     (folder / "scans").mkdir()
     with (folder / "cohort.csv").open("w", newline="") as file:
@@ -168,27 +249,66 @@ def soak(manifest: Path, folder: Path, scans: int, kills: int, seed: int) -> Non
         for number in range(scans):
             source = sources[number % len(sources)]
             place = folder / "scans" / f"{number:04d}{''.join(source.suffixes[-2:])}"
-            content = source.read_bytes()
+            if number % 3 == 2:
+                place = place.with_name(f"{number:04d}.nii.gz")
+                _write_synthetic(place, number)
+                content = place.read_bytes()
+            else:
+                content = source.read_bytes()
             place.write_bytes(content[: len(content) // 2] if number % 20 == 7 else content)
             writer.writerow([f"scans/{place.name}", f"p{number}"])
-    out, killed = folder / "out", 0
-    while True:
-        process = subprocess.Popen(command(folder / "cohort.csv", out, 2), start_new_session=True)
-        try:
-            code = process.wait(rng.uniform(20, 120) if killed < kills else None)
-            break
-        except subprocess.TimeoutExpired:
-            killed += 1
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    rows = read_index(out).to_pylist()
-    kinds = Counter(row["status"] for row in rows)
-    answers = list(out.rglob("*_answers.json"))
-    left = [path for path in out.rglob(".brainiac-*")]
-    print(f"killed {killed} times, last status {code}: {dict(kinds)} of {scans}; {len(answers)} sets of files")
-    print(f"rows twice: {len(rows) - len({row['id'] for row in rows})}; unfinished files left: {len(left)}")
-    broken = [path for path in answers if not json.loads(path.read_text())["facts"]]
-    print(f"answers that cannot be read: {len(broken)}")
+
+
+def _write_synthetic(place: Path, seed: int) -> None:
+    """A noisy ball in air, 3 mm, another one for each seed."""
+    import SimpleITK as sitk
+
+    grid = np.stack(np.meshgrid(*(np.linspace(-1.2, 1.2, 64) for _ in range(3)), indexing="ij"))
+    noise = np.random.default_rng(seed).standard_normal((64, 64, 64))
+    image = sitk.GetImageFromArray(np.where((grid**2).sum(0) < 0.8, 100 + 20 * noise, 0).astype(np.float32))
+    image.SetSpacing((3, 3, 3))
+    sitk.WriteImage(image, str(place))
+
+
+def _state(out: Path, case_id: str) -> tuple[int, int]:
+    """Of the file that completes a case's set: changes when the set is written again."""
+    state = (out / case_id.rsplit("/", 1)[0] / Names(BatchCase(case_id, "", {})).document).stat()
+    return state.st_ino, state.st_mtime_ns
+
+
+class _Memory:
+    """Resident memory of the processes of a run, every two seconds: minutes since their start -> MiB of the largest."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, list[tuple[float, float]]] = {}
+
+    def wait(self, process: subprocess.Popen[bytes], seconds: float | None) -> int | None:
+        """The exit status, or None after ``seconds``."""
+        import psutil
+
+        until = None if seconds is None else time.monotonic() + seconds
+        while process.poll() is None:
+            if until is not None and time.monotonic() > until:
+                return None
+            with contextlib.suppress(psutil.Error):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.Error):
+                        row = time.monotonic(), child.memory_info().rss / 2**20
+                        self._seen.setdefault(child.pid, []).append(row)
+            time.sleep(2)
+        return process.returncode
+
+    def tell(self) -> None:
+        """Of the longest-lived process, the most memory in each fifth of its life but for the start."""
+        rows = max(self._seen.values(), key=lambda rows: rows[-1][0] - rows[0][0], default=[])
+        if len(rows) < 10:
+            print("no process lived long enough to tell its memory")
+            return
+        parts = np.array_split(np.array(rows), 5)
+        minutes = (rows[-1][0] - rows[0][0]) / 60
+        peaks = " ".join(f"{part[:, 1].max():.0f}" for part in parts)
+        print(f"memory of the process that lived longest ({minutes:.0f} minutes), most in each fifth: {peaks} MiB")
+        print(f"most of any process: {max(size for rows in self._seen.values() for _, size in rows):.0f} MiB")
 
 
 def main() -> None:
@@ -197,10 +317,13 @@ def main() -> None:
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("scale").add_argument("--entries", type=int, default=1_000_000)
     commands.add_parser("overhead").add_argument("--studies", type=int, default=300)
-    for name in ("speed", "soak"):
+    for name in ("speed", "embed", "soak"):
         commands.add_parser(name).add_argument("--manifest", type=Path, required=True)
+    commands.choices["embed"].add_argument("--scans", type=int, default=200)
     for flag, default in (("--scans", 300), ("--kills", 10), ("--seed", 0)):
         commands.choices["soak"].add_argument(flag, type=int, default=default)
+    for name in ("embed", "soak"):
+        commands.choices[name].add_argument("--preset", choices=("standard", "official"), default="standard")
     for one in commands.choices.values():
         one.add_argument("--folder", type=Path, help="a new folder to work in; kept (default: a temporary one)")
     options = parser.parse_args()
@@ -213,8 +336,10 @@ def main() -> None:
             overhead(options.studies, folder)
         elif options.what == "speed":
             speed(options.manifest, folder)
+        elif options.what == "embed":
+            embedding(options.manifest, folder, options.scans, options.preset)
         else:
-            soak(options.manifest, folder, options.scans, options.kills, options.seed)
+            soak(options.manifest, folder, options.scans, options.kills, options.preset, options.seed)
     finally:
         if options.folder is None:
             shutil.rmtree(folder, ignore_errors=True)

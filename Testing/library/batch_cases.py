@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -54,3 +55,22 @@ def unwritable(case: BatchCase) -> dict[str, object]:
     found = counting(case)
     (Path(case.path).parent / "out" / f"done-{Path(case.path).name}").touch()
     return found
+
+
+def checked_names(out: Path) -> tuple[int, list[str]]:
+    """How many files of a folder of derivatives have names by the BIDS schema, and which names it does not know, of
+    those that .bidsignore does not name."""
+    from bidsschematools.rules import regexify_filename_rules
+    from bidsschematools.schema import load_schema
+
+    schema = load_schema()
+    groups = (schema.rules.files.deriv.imaging, schema.rules.files.raw.anat)
+    rules = [rule["regex"] for group in groups for rule in regexify_filename_rules(group, schema, level=1)]
+    patterns = [re.compile(rule) for rule in rules]
+    ignored = [line.removeprefix("*").rstrip("*") for line in (out / ".bidsignore").read_text().split()]
+    names = [
+        path.relative_to(out).as_posix()
+        for path in out.rglob("sub-*_*")
+        if path.is_file() and not path.name.endswith(tuple(ignored)) and "_MRI." not in path.name
+    ]
+    return len(names), [name for name in names if not any(pattern.fullmatch(name) for pattern in patterns)]

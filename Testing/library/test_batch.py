@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +19,11 @@ pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 
 from batch_cases import COUNTED, DEATHS, counting, dying, unwritable
 
+from BrainIACLib.batch import index, ledger
 from BrainIACLib.batch.cases import cases_of
-from BrainIACLib.batch.index import update_index
+from BrainIACLib.batch.index import tell_manifest, update_index
 from BrainIACLib.batch.layout import begin_dataset
-from BrainIACLib.batch.ledger import Ledger, token_of
+from BrainIACLib.batch.ledger import Ledger, asked_of, token_of
 from BrainIACLib.batch.local_engine import LocalPool
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
@@ -85,8 +87,56 @@ def test_every_case_is_processed_once_and_again_only_where_something_changed(coh
     cohort.write_text("\n".join([text[0], *reversed(text[2:])]) + "\n")  # sorted otherwise, and without one scan
     assert go(cohort, out) == {}
     assert go(cohort, out, settings=Settings(tasks=("age",))) == {"done": 11}
-    index = update_index(out)
-    assert len(index) == 12  # what a later manifest does not name stays
+    assert len(update_index(out)) == 12  # what a later manifest does not name stays
+
+
+def test_a_manifest_that_is_edited_between_runs_changes_labels_without_computing_and_answers_where_the_age_changed(
+    cohort, tmp_path
+):
+    out = tmp_path / "out"
+    go(cohort, out)
+    update_index(out)
+    cohort.write_text(cohort.read_text().replace("0.nii,p0,T1,A", "0.nii,p0,T1,C").replace("site\n", "site,size\n"))
+    cohort.write_text("\n".join(f"{line},9" if ".nii" in line else line for line in cohort.read_text().splitlines()))
+    assert go(cohort, out) == {}
+    work, _ = prepared(cohort, out)
+    rows = {row["scan"]: row for row in tell_manifest(out, work.table).to_pylist()}
+    assert (rows["0.nii"]["site"], rows["1.nii"]["site"]) == ("C", "B")
+    assert rows["0.nii"]["size"] == 6.0  # found, and no manifest's to change
+    text = cohort.read_text().replace(",size\n", ",age_years\n").replace("3.nii,p3,T1,B,9", "3.nii,p3,T1,B,70")
+    cohort.write_text(text)
+    assert go(cohort, out) == {"done": 12}
+    cohort.write_text(text.replace("T1,B,70", "T1,B,71"))
+    assert go(cohort, out) == {"done": 1}
+
+
+def test_status_looks_at_no_scan_and_a_run_begins_with_what_has_no_record(cohort, tmp_path):
+    out = tmp_path / "out"
+    work, run = prepared(cohort, out)
+    first = Work(out, run, counting)
+    for number in (0, 1, 2):
+        first.one(number)
+    first.ledger.close()
+    (tmp_path / "1.nii").write_bytes(b"changed by now")
+    work.ledger.refresh()
+    assert (status_of(out).done, status_of(out).left) == (3, 9)
+    left = work.left()
+    assert [next(left) for _ in range(9)] == list(range(3, 12))
+    assert list(left) == [1]
+
+
+def test_full_journals_go_into_the_index_while_processes_work(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger, "ROWS_OF_A_JOURNAL", 2)
+    monkeypatch.setattr(index, "ROWS_OF_A_JOURNAL", 2)
+    monkeypatch.setattr(index, "FEWEST_ROWS", 4)
+    out = tmp_path / "out"
+    _, run = prepared(cohort, out)
+    workers = [Work(out, run, counting) for _ in range(2)]
+    outcomes = [worker.one(number).status for number in range(12) for worker in workers]
+    assert outcomes == ["done", "known"] * 12
+    assert len(index.read_index(out)) == 12
+    assert len(list((out / ".brainiac" / "journals").iterdir())) < 4
+    assert status_of(out).done == 12
 
 
 def test_a_case_that_fails_is_recorded_and_the_rest_goes_on(cohort, tmp_path):
@@ -127,6 +177,69 @@ def test_a_full_disk_ends_the_run_and_is_no_scans_fault(cohort, tmp_path):
     assert status_of(out).failed == 0
     assert go(cohort, out) == {"done": 9}
     assert set(counts(out).values()) == {1}
+
+
+ON_A_SMALL_DISK = """
+import subprocess
+import sys
+from pathlib import Path
+from batch_cases import counting
+from BrainIACLib.batch.cases import cases_of
+from BrainIACLib.batch.layout import begin_dataset
+from BrainIACLib.batch.settings import Settings
+from BrainIACLib.batch.status import status_of
+from BrainIACLib.batch.work import Work, begin
+from BrainIACLib.errors import NotWritten
+from BrainIACLib.publishing import write_bytes
+
+Settings.key = lambda self: "key"
+folder, trouble = Path(sys.argv[1]), sys.argv[2]
+out = folder / "out"
+mount = lambda *options: subprocess.run(["mount", *options, str(out)], check=True)
+out.mkdir()
+mount("-t", "tmpfs", "-o", "size=256k", "tmpfs")
+
+def process(case):
+    write_bytes(bytes(40_000), out / (Path(case.path).name + ".result"))
+    return counting(case)
+
+begin_dataset(out, folder)
+run = begin(out, cases_of(folder / "cohort.csv"), Settings())
+work = Work(out, run, process)
+try:
+    for number in work.left():
+        if number == 3 and trouble == "ro":
+            mount("-o", "remount,ro")
+        work.one(number)
+    sys.exit("not noticed")
+except NotWritten as error:
+    print(error)
+status = status_of(out)
+print(status.failed, 0 < status.done < 12, [path.name for path in out.glob(".brainiac-*")])
+mount("-o", "remount,rw,size=4m")
+again = Work(out, run, process)
+print(sum(again.one(number).status == "done" for number in again.left()) + status.done)
+print(max(map((out / "counted.txt").read_text().split().count, map("{}.nii".format, range(12)))))
+"""
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sentence"), [("full", "No space left on device"), ("ro", "Read-only file system")]
+)
+def test_a_disk_that_fills_up_or_turns_read_only_costs_nothing(cohort, tmp_path, trouble, sentence):
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("needs a file system of its own (unshare)")
+    path = os.pathsep.join((str(Path(__file__).parent), *sys.path))
+    done = subprocess.run(
+        [unshare, "-rm", sys.executable, "-c", ON_A_SMALL_DISK, str(tmp_path), trouble],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    said = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert sentence in said[0]
+    assert "choose another place or free some space" in said[0]
+    assert said[1:] == ["0 True []", "12", "1"]
 
 
 RUN = """
@@ -193,9 +306,9 @@ def test_the_index_takes_in_journals_and_a_second_run_extends_it(cohort, tmp_pat
     with cohort.open("a") as file:
         file.write("new.nii,p9,T1,C\n")
     assert go(cohort, out) == {"done": 1}
-    index = update_index(out)
-    assert len(index) == 13
-    assert len(set(index["id"].to_pylist())) == 13
+    table = update_index(out)
+    assert len(table) == 13
+    assert len(set(table["id"].to_pylist())) == 13
 
 
 def test_names_are_stable_unique_and_valid(cohort, tmp_path):
@@ -228,8 +341,9 @@ def test_a_change_of_the_voxels_behind_a_header_is_seen(tmp_path):
 
 
 def test_a_token_tells_case_input_and_settings_apart():
-    asked = [("a", "b", "c"), ("b", "b", "c"), ("a", "c", "c"), ("a", "b", "d")]
-    assert len({token_of(*one) for one in asked}) == 4
+    asked = [("a", "b"), ("b", "b"), ("a", "c"), ("a", "b", "70")]
+    tokens = {token_of(asked_of(*one), state) for one in asked for state in ("now", "then")}
+    assert len(tokens) == 8
 
 
 def test_an_output_without_a_batch_says_so(tmp_path):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -63,13 +68,20 @@ def test_options_of_slurm_that_cannot_be_read_are_named(text):
         parameters_of(text)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
+    """Two workers, and a scheduler that blames a case for the first death."""
     distributed = pytest.importorskip("distributed", reason="needs the 'cluster' extra")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
-    ) as cluster:
-        yield cluster
+    import dask
+
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+    ):
+        patch.setenv("PYTHONPATH", os.pathsep.join((str(Path(__file__).parent), *sys.path)))
+        with distributed.LocalCluster(processes=True, **options) as cluster:
+            yield cluster
 
 
 def test_on_dask_also_where_a_worker_is_killed_in_the_middle(batch, cluster):
@@ -97,6 +109,83 @@ def test_a_case_that_kills_dask_workers_is_recorded(batch, cluster):
     assert len(outcomes) == 8
     assert status_of(out).failed == 2
     assert any("Dask workers died" in outcome.sentence for outcome in outcomes)
+
+
+def dask_process(kind, *arguments):
+    """A scheduler or worker of its own, as a cluster has them."""
+    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_a_scheduler_that_restarts_in_the_middle_is_asked_again(batch, monkeypatch):
+    pytest.importorskip("distributed", reason="needs the 'cluster' extra")
+    from BrainIACLib.batch import dask_engine
+
+    monkeypatch.setattr(dask_engine, "SECONDS_TO_CONNECT", 120)
+    out, run = batch
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, outcomes, running = f"tcp://127.0.0.1:{port}", [], []
+
+    def start():
+        running.append(dask_process("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"))
+        running.append(dask_process("worker", address, "--no-nanny", "--nthreads", "1", "--no-dashboard"))
+
+    def told(outcome):
+        outcomes.append(outcome)
+        if len(outcomes) == 2:
+            for process in running:
+                process.kill()
+                process.wait()
+            start()
+
+    try:
+        start()
+        work = Work(out, run)
+        dask_engine.run_on_dask(work, run, work.left(), told, address, process=waiting)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    check(out, run, outcomes)
+
+
+def test_a_claim_of_a_node_that_cannot_be_reached_is_taken_over_whatever_its_clock_says(batch, monkeypatch):
+    """On a file system without locks: the node's sign of life stands still, in the future of our clock."""
+    from BrainIACLib.publishing import lock
+
+    def no_locks(handle):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock, "_lock", no_locks)
+    monkeypatch.setattr(lock, "SECONDS_UNTIL_DEAD", 0.3)
+    out, run = batch
+    work = Work(out, run, counting)
+    with work.ledger.claim(work.case(2).id):
+        (held,) = (out / ".brainiac" / "claims").glob("*.held")
+        text = held.read_text()
+    held.write_text("00000000-1 " + text.partition(" ")[2])  # of another computer
+    os.utime(held, (4e9, 4e9))
+    assert work.one(2).status == "busy"
+    assert work.ledger.running() == 1
+    time.sleep(0.4)
+    assert [work.one(2).status for _ in range(3)] == ["busy", "done", "known"]
+    assert not list((out / ".brainiac" / "claims").iterdir())
+
+
+def test_two_runs_on_dask_and_on_this_computer_share_one_output(batch, cluster):
+    from BrainIACLib.batch.dask_engine import run_on_dask
+
+    out, run = batch
+    mine, outcomes, said = Work(out, run, waiting), [], []
+    here = threading.Thread(target=lambda: said.extend(mine.one(number).status for number in list(mine.left())))
+    here.start()
+    work = Work(out, run)
+    run_on_dask(work, run, list(work.left())[::-1], outcomes.append, cluster.scheduler_address, process=waiting)
+    here.join()
+    check(out, run, outcomes)
+    assert "busy" not in {outcome.status for outcome in outcomes}
 
 
 def test_a_scheduler_that_is_not_there_is_named(batch, monkeypatch):

@@ -19,6 +19,7 @@ from BrainIACLib.errors import BrainIACError, Cancelled, ModelError
 from BrainIACLib.exports.model_folder import export_folder
 from BrainIACLib.head_training.cases import make_cases
 from BrainIACLib.head_training.cross_validation import cross_validate, fit_on, held_out_outputs
+from BrainIACLib.head_training.figures_in_words import chance_in_words, counted, risk_calibration, risk_groups
 from BrainIACLib.head_training.folds import stratified_folds
 from BrainIACLib.head_training.labels import with_labels
 from BrainIACLib.head_training.linear_head import LinearHead
@@ -26,7 +27,6 @@ from BrainIACLib.head_training.logistic import probabilities
 from BrainIACLib.head_training.permutation import chance_of
 from BrainIACLib.head_training.report import report_from_json, report_to_json
 from BrainIACLib.head_training.training import train_head
-from BrainIACLib.head_training.words import chance_in_words, counted, risk_calibration, risk_groups
 from BrainIACLib.job import Job
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions

@@ -197,3 +197,20 @@ def test_a_dry_run_installs_nothing_and_a_wrong_column_is_named(cohort, brainiac
     status, _, error = brainiac(*command, "--target", "grade", "--models-dir", store)
     assert status == 1
     assert "no column 'grade' (it has diagnosis)" in error
+
+
+def test_scans_that_were_rejected_on_the_quality_page_are_left_out(cohort, brainiac):
+    folder, store = cohort
+    command = ["train-head", "--embeddings", folder / "table.npz", "--labels", folder / "labels.csv", "--dry-run"]
+    command += ["--target", "diagnosis", "--task", "t", "--models-dir", store, "--decisions", folder / "decisions.csv"]
+    lines = ["scan,patient,decision", "0.nii,p0,reject", "1.nii,p0,reject", "2.nii,p1,accept", "other.nii,p2,reject"]
+    (folder / "decisions.csv").write_text("\n".join(lines))
+    status, out, _ = brainiac(*command)
+    assert status == 0
+    assert "38 cases of 19 patients" in out
+    (folder / "decisions.csv").write_text("\n".join([lines[0], "0.nii,p0,perhaps"]))
+    assert "Line 2 of" in brainiac(*command)[2]
+    (folder / "decisions.csv").write_text("\n".join([lines[0], *(f"{number}.nii,p,reject" for number in range(40))]))
+    assert "rejects every scan" in brainiac(*command)[2]
+    (folder / "decisions.csv").write_text("scan,patient\n")
+    assert "has no column 'decision'" in brainiac(*command)[2]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import logrank
 
+from BrainIACLib.head_training.figures_in_words import risk_groups
 from BrainIACLib.head_training.judgement import median_split_test
 from BrainIACLib.head_training.risk_calibration import (
     LOWEST,
@@ -17,7 +18,6 @@ from BrainIACLib.head_training.risk_calibration import (
     unseen_probabilities,
 )
 from BrainIACLib.head_training.targets import Target
-from BrainIACLib.head_training.words import risk_groups
 from BrainIACLib.statistics.survival import kaplan_meier, survival_reliability
 
 END = 12.0

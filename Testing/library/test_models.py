@@ -46,21 +46,25 @@ def test_is_monais_network(name):
     assert layout == {key: tuple(value.shape) for key, value in theirs.state_dict().items()}
     theirs.load_state_dict(ours.state_dict(), strict=True, assign=True)
     inputs = volume(40, 33, 37, batch=2)
+    stages = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
+    kept = [outputs_of(net, stages) for net in (ours, theirs.eval())]
     with torch.no_grad():
         embedding = ours(inputs)
         # MONAI pools with AdaptiveAvgPool3d, ours with a mean: the same sums in another order.
-        assert_same_output(embedding, theirs.eval()(inputs), 1e-6)
-        for stage in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"):
-            assert torch.equal(*(output_of(net, stage, inputs) for net in (ours, theirs))), stage
+        assert_same_output(embedding, theirs(inputs), 1e-6)
+    for stage in stages:
+        assert torch.equal(kept[0][stage], kept[1][stage]), stage
     assert embedding.shape == (2, ours.embedding_size)
 
 
-def output_of(net: nn.Module, stage: str, inputs: Tensor) -> Tensor:
-    kept = []
-    hook = net.get_submodule(stage).register_forward_hook(lambda _m, _i, output: kept.append(output.clone()))
-    net(inputs)
-    hook.remove()
-    return kept[0]
+def outputs_of(net: nn.Module, stages: tuple[str, ...]) -> dict[str, Tensor]:
+    """Filled by the next pass through the network."""
+    kept: dict[str, Tensor] = {}
+    for stage in stages:
+        net.get_submodule(stage).register_forward_hook(
+            lambda _module, _inputs, output, stage=stage: kept.update({stage: output.clone()})
+        )
+    return kept
 
 
 def test_resnet50_has_the_papers_size():

@@ -89,7 +89,7 @@ def test_the_schema_refuses_what_is_not_so(wrong):
 @pytest.mark.parametrize(
     "document",
     [
-        {"file": "a.nii", "model": "m", "out": "t.csv"},
+        {"file": "a.nii", "files": {"any": "a.nii"}, "model": "m", "out": "t.csv"},
         {"folder": None, "report": {}},
         {"task": "age", "file": "a.nii", "files": {"T1": "a.nii"}, "error": "It is a CT."},
         {"error": "No model."},

@@ -158,9 +158,7 @@ def test_float32_gives_the_same_map_but_for_rounding(model, scan):
 
 
 def test_does_not_depend_on_the_batch_size(model, scan):
-    maps = [
-        guided_smoothgrad(model, scan, first_logit, samples=7, batch_size=size).map for size in (1, 2, 3, 7, 50, None)
-    ]
+    maps = [guided_smoothgrad(model, scan, first_logit, samples=5, batch_size=size).map for size in (1, 2, 5, 50, None)]
     for other in maps[1:]:
         assert_close(other, maps[0], 1e-6)
 

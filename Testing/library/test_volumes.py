@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from in_process import InProcess
 from safetensors.torch import save
 
 from BrainIACLib.cli import main
@@ -167,9 +168,10 @@ def test_an_age_ranks_each_share_that_has_a_curve(meter):
     assert any("from 20 to 80 years, not for 90" in text for text in old.warnings)
 
 
-def test_the_command_names_a_file_that_cannot_be_read(tmp_path, capsys):
+def test_the_command_names_a_file_that_cannot_be_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("BrainIACLib.cli.answering.Client", lambda models: InProcess(tmp_path, models))
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"no image")
     assert main(["volumes", "--json", str(bad)]) == 1
     (line,) = capsys.readouterr().out.splitlines()
-    assert "error" in json.loads(line)
+    assert set(json.loads(line)) == {"file", "files", "error"}

@@ -25,9 +25,9 @@ from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.files import read_table, write_table
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.head_training.figures_in_words import risk_calibration, risk_groups
 from BrainIACLib.head_training.report import Answered, EmbeddingMap, report_to_json
 from BrainIACLib.head_training.training import train_head
-from BrainIACLib.head_training.words import risk_calibration, risk_groups
 
 PATIENTS = 24
 

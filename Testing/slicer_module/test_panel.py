@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import slicer
-from BrainIACBridge.choices import BrainExtraction
 from BrainIACBridge.in_words import stepsInWords
 from BrainIACBridge.installation import Installation
+from BrainIACBridge.preprocessing_options import BrainExtraction
 from BrainIACBridge.results import findResult
 from BrainIACBridge.worker_process import WorkerProcess
 from person import button, click, wait

@@ -6,6 +6,7 @@ Nothing is downloaded: each cohort's page (``Training/cohorts/NAME.md``) says wh
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 from pathlib import Path
 
@@ -22,11 +23,16 @@ READERS = {
     "abcd": abcd.read,
     "plain": plain.read,
 }
-WITH_CROSSWALK = ("brats2023", "upenn_gbm", "tcga_gbm")
+
+
+def _taking(argument: str) -> list[str]:
+    """The cohorts whose readers take this argument."""
+    return [name for name, read in READERS.items() if argument in inspect.signature(read).parameters]
 
 
 def main(argv: list[str]) -> int:
     """Exit status 0: the manifest was written and is valid."""
+    with_crosswalk, with_split = _taking("names"), _taking("official_split")
     parser = argparse.ArgumentParser(
         prog="python -m Training.cohorts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -34,15 +40,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--folder", type=Path, required=True, help="into which the archives were unpacked")
     parser.add_argument("--clinical", type=Path, help="clinical table, where it is not in the folder")
     parser.add_argument(
-        "--crosswalk", type=Path, help=f"{', '.join(WITH_CROSSWALK)}: table of the same people's names in BraTS 2021"
+        "--crosswalk", type=Path, help=f"{', '.join(with_crosswalk)}: table of the same people's names in BraTS 2021"
     )
-    parser.add_argument("--own-split", action="store_true", help="brats2023: no roles from the official folders")
+    parser.add_argument(
+        "--own-split", action="store_true", help=f"{', '.join(with_split)}: no roles from the official folders"
+    )
     parser.add_argument("--out", type=Path, required=True, help="manifest to write")
     options = parser.parse_args(argv)
-    if options.crosswalk is not None and options.name not in WITH_CROSSWALK:
-        parser.error(f"there is no crosswalk for {options.name}, only for {', '.join(WITH_CROSSWALK)}")
-    more = {"official_split": not options.own_split} if options.name == "brats2023" else {}
-    more |= {"names": options.crosswalk} if options.name in WITH_CROSSWALK else {}
+    if options.crosswalk is not None and options.name not in with_crosswalk:
+        parser.error(f"there is no crosswalk for {options.name}, only for {', '.join(with_crosswalk)}")
+    more = {"official_split": not options.own_split} if options.name in with_split else {}
+    more |= {"names": options.crosswalk} if options.name in with_crosswalk else {}
     try:
         found = READERS[options.name](options.folder, options.clinical, **more)
         table = write_manifest(found, options.out)

@@ -13,15 +13,15 @@ import pandas as pd
 from BrainIACLib.errors import ManifestError
 from BrainIACLib.publishing import write_text
 from Training.data.manifest import read_manifest
+from Training.tasks import TASKS
 
 BRATS_2021 = r"BraTS2021_\d{5}"
 TCIA_CROSSWALK = ("BraTS2021_MappingToTCIA*.csv", "PatientID on TCIA Radiology Portal", "BraTS2021 ID")
 """TCIA's table of who is who in BraTS 2021: file name, column of the collections' own ids, column of BraTS 2021 ids."""
 NO_CROSSWALK = ("no crosswalk to BraTS: people who are in BraTS, too, are not named (see this cohort's page)",)
-COLUMNS = (
-    *("scan", "patient", "dataset", "session", "sequence", "role"),
-    *("age_years", "idh", "survival_months", "event", "same_person_as"),
-)
+FACTS = ("scan", "patient", "dataset", "session", "sequence", "role", "age_years", "same_person_as")
+LABELS = tuple(dict.fromkeys(column.name for task in TASKS.values() for column in task.columns))
+COLUMNS = tuple(dict.fromkeys((*FACTS, *LABELS)))
 
 
 @dataclass(frozen=True)

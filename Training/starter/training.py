@@ -15,6 +15,7 @@ from torch import Tensor
 from BrainIACLib.models.heads import EncoderWithHead, LinearHead
 from BrainIACLib.models.resnet import ResNet
 from Training.starter.augmentation import augment
+from Training.starter.averaging import descend
 from Training.starter.samples import LABELS, decode
 from Training.starter.shards import ShardReader
 
@@ -72,26 +73,12 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(volumes)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        schedule.step()
-        _move_average(average, net, min(recipe.averaging, (step + 1) / (step + 10)))
+        descend(loss, net, average, optimiser, schedule, step, recipe.averaging, longest=5.0)
         losses.append(float(loss.detach()))
         if (step + 1) % 100 == 0:
             seconds = time.monotonic() - started
             print(f"step {step + 1}: loss {np.mean(losses[-100:]):.4f}, {seconds:.0f} s", flush=True)
             torch.save({"net": average.state_dict()}, checkpoint)
-
-
-@torch.no_grad()
-def _move_average(average: torch.nn.Module, net: torch.nn.Module, keep: float) -> None:
-    for mean, value in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - keep)
-        else:
-            mean.copy_(value)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from BrainIACLib.preprocessing.brain_extraction.registry import (
     BACKENDS,
     choices,
     chosen_backend,
+    in_panel,
     network_of_auto,
     network_version,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "choices",
     "chosen_backend",
     "extract_brain",
+    "in_panel",
     "is_stripped",
     "network_of_auto",
     "network_version",

@@ -98,6 +98,12 @@ BACKENDS: dict[str, Backend] = {  # ``auto`` takes the first that is installed
 }
 
 
+def in_panel() -> dict[str, str]:
+    """Name -> title of what a panel offers: ``auto``, and the back ends that are installed here."""
+    offered = {way.name: way.title for way in BACKENDS.values() if way.in_panel and way.is_installed()}
+    return {AUTO: AUTO_TITLE, **offered}
+
+
 def choices() -> list[str]:
     """The names of all back ends, and ``auto``."""
     return [AUTO, *BACKENDS]

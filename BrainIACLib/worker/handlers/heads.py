@@ -79,15 +79,19 @@ def embed(request: EmbedCases, session: Session, job: Job) -> dict[str, Any]:
 @answer.register
 def train(request: TrainHead, session: Session, job: Job) -> dict[str, Any]:
     """A head on a table of embeddings; it is remembered until it is installed or another one is trained."""
+    from BrainIACLib.head_training.decisions import accepted_rows
     from BrainIACLib.head_training.labels import with_labels
     from BrainIACLib.head_training.report import report_to_json
     from BrainIACLib.head_training.training import train_head
 
     session.trained = None
     table = with_facts(read_table(request.table), request.facts)
+    if request.decisions is not None:
+        table = accepted_rows(table, request.decisions)
     for path in request.labels:
         table = with_labels(table, path)
-    names = [field.name for field in dataclasses.fields(request) if field.name not in ("table", "facts", "labels")]
+    prepared = ("table", "facts", "labels", "decisions")
+    names = [field.name for field in dataclasses.fields(request) if field.name not in prepared]
     session.trained = train_head(table, job=job, **{name: getattr(request, name) for name in names})
     return report_to_json(session.trained.report)
 

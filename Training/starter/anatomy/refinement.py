@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,12 +23,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from BrainIACLib.models.anatomy import VOXEL_ML, AnatomyEncoder
+from BrainIACLib.publishing import replacing
 from BrainIACLib.structures import INDEX, STRUCTURES
 from Training.starter.anatomy.heads import SIZE, HeadStore
 from Training.starter.anatomy.real_scans import BOX, LEAST_ML, LabelledScan, MeasuredScan, augmented, label_loss
 from Training.starter.anatomy.rendering import render
 from Training.starter.anatomy.training import DICE_SMOOTHING, STEPS_BETWEEN_CHECKPOINTS
 from Training.starter.anatomy.views import PairedScans, recolored, renormalised, resized
+from Training.starter.averaging import descend
 
 NUCLEI = (40, 51, 30)  # voxel in the middle of the box around hippocampus, amygdala and striatum
 SMALL_NUCLEI = ("caudate", "putamen", "pallidum", "hippocampus", "amygdala", "thalamus")
@@ -42,9 +44,9 @@ class Refinement:
     """Everything that decides the weights, apart from the code, the scans and the weights at the start."""
 
     seed: int = 20266
-    heads: int = 56
+    heads: int = 128
     first_heads: int = 8
-    steps: int = 1700
+    steps: int = 4400
     learning_rate: float = 1.2e-3
     weight_decay: float = 0.01
     averaging: float = 0.998
@@ -108,11 +110,11 @@ def train_refinement(
     """Refine, from ``checkpoint`` if it is there, and return the averaged net; rewritten as it goes."""
     torch.manual_seed(recipe.seed)
     net = copy.deepcopy(start).train().requires_grad_(True).to(memory_format=torch.channels_last_3d)
-    average = copy.deepcopy(net).requires_grad_(False)
     projection = Projection(net.unet.encoder[-1][0].out_channels, recipe.queue)
-    parameters = [*net.parameters(), *projection.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    first, parts = 0, {"net": net, "average": average, "projection": projection, "optimiser": optimiser}
+    both = nn.ModuleList([net, projection])
+    average = copy.deepcopy(both).requires_grad_(False)
+    optimiser = torch.optim.AdamW(both.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    first, parts = 0, {"net": both, "average": average, "optimiser": optimiser}
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
         first = state["step"]
@@ -128,24 +130,16 @@ def train_refinement(
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         kind = _kind(step, scans)
         loss = _loss(kind, net, projection, recipe, step, heads, scans, rng, generator)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        with torch.no_grad():
-            for mean, value in zip(average.parameters(), net.parameters(), strict=True):
-                mean.lerp_(value, 1 - recipe.averaging)
+        descend(loss, both, average, optimiser, schedule, step, recipe.averaging)
         losses.setdefault(kind, []).append(float(loss.detach()))
         if (step + 1) % STEPS_BETWEEN_CHECKPOINTS == 0 or step + 1 == recipe.steps:
             lately = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in sorted(losses.items()))
             print(f"{step + 1}: {lately}, {time.monotonic() - started:.0f} s", flush=True)
             losses.clear()
-            partial = checkpoint.with_suffix(".partial")
             state = {name: part.state_dict() for name, part in parts.items()}
-            torch.save({"step": step + 1, "recipe": dataclasses.asdict(recipe), **state}, partial)
-            os.replace(partial, checkpoint)
-    return average.eval()
+            with replacing(checkpoint, ".pt") as partial:
+                torch.save({"step": step + 1, "recipe": dataclasses.asdict(recipe), **state}, partial)
+    return cast(AnatomyEncoder, average[0]).eval()
 
 
 def _kind(step: int, scans: Scans) -> str:

@@ -24,6 +24,7 @@ from Training.starter.anatomy.real_scans import (
     volume_loss,
 )
 from Training.starter.anatomy.rendering import render
+from Training.starter.averaging import descend
 
 DICE_SMOOTHING = 20.0  # voxels
 STEPS_BETWEEN_CHECKPOINTS = 200
@@ -100,21 +101,13 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path, real: RealScans = 
             loss = recipe.volume_weight * _loss_of_volumes(net, real.measured, rng, generator)
         else:
             loss = _loss_of_heads(net, recipe, step, heads, rng, generator)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        keep = min(recipe.averaging, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, value in zip(average.parameters(), net.parameters(), strict=True):
-                mean.lerp_(value, 1 - keep)
+        descend(loss, net, average, optimiser, schedule, step, recipe.averaging)
         losses.append(float(loss.detach()))
         if (step + 1) % STEPS_BETWEEN_CHECKPOINTS == 0 or step + 1 == recipe.steps:
             lately = np.mean(losses[-STEPS_BETWEEN_CHECKPOINTS:])
             print(f"{step + 1}: loss {lately:.3f}, {time.monotonic() - started:.0f} s", flush=True)
             state = {name: part.state_dict() for name, part in parts.items()}
-            with replacing(checkpoint) as partial:
+            with replacing(checkpoint, ".pt") as partial:
                 torch.save({"step": step + 1, "recipe": dataclasses.asdict(recipe), **state}, partial)
     return average.eval()
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from BrainIACLib.models.unet import UNet
+from Training.starter.averaging import descend
 from Training.starter.brain_extraction.border import BorderedLabelMap
 from Training.starter.brain_extraction.scenes import Sample, draw_samples
 
@@ -102,15 +103,7 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             output = net(image)
         loss = border_loss(output, distance)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        keep = min(recipe.averaging, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, value in zip(average.parameters(), net.parameters(), strict=True):
-                mean.lerp_(value, 1 - keep)
+        descend(loss, net, average, optimiser, schedule, step, recipe.averaging)
         losses.append(float(loss.detach()))
         if (step + 1) % 200 == 0:
             dice = np.median([overlap(average, sample) for sample in validation])

@@ -1,0 +1,186 @@
+"""One study of a batch: named, chosen, answered and reported as ``brainiac study`` does it, and published with the
+derivatives of every scan that was used, as one set in one folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from BrainIACLib.batch.cases import SUFFIX_OF, BatchCase
+from BrainIACLib.batch.layout import Names, sidecar
+from BrainIACLib.batch.one_case import known_age, quality_of
+from BrainIACLib.batch.settings import Settings
+from BrainIACLib.batch.thumbnail import thumbnail
+from BrainIACLib.checkpoints.installed import find_encoder
+from BrainIACLib.embeddings.image_measures import measures_of
+from BrainIACLib.errors import BrainIACError, ScanError
+from BrainIACLib.job import UNATTENDED, Job
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.publishing import recover_sets
+from BrainIACLib.scans import read_scan, write_image, write_transform
+from BrainIACLib.scans.formats import IMAGE_SUFFIXES, suffix
+from BrainIACLib.sequences import STANDARD_NAMES, T1CE
+from BrainIACLib.studies.analysis import AnalyzedStudy, StudyOptions
+from BrainIACLib.studies.report.files import DOCUMENT
+from BrainIACLib.studies.running import report_study
+
+WORST_FIRST = "registration_overlap"
+
+
+class StudyWorker:
+    """Keeps the models warm between the studies of one process.
+
+    Parameters
+    ----------
+    out : folder of the derivatives.
+    """
+
+    def __init__(self, out: Path, settings: Settings):
+        self._out, self._settings = out, settings
+        self._predictor = Predictor(settings.device, settings.folders)
+        self._encoder = find_encoder(settings.folders, settings.encoder).contract
+        self._prepared_by, self._tasks = settings.prepared_by(), tuple(settings.models())
+
+    def process(self, case: BatchCase, job: Job = UNATTENDED) -> dict[str, object]:
+        """Publish the report and the derivatives of a study; what the index says of it (plain texts and numbers).
+
+        Raises
+        ------
+        BrainIACError : why there are no answers; where no series could be used, there is a report that says so.
+        """
+        began = time.monotonic()
+        folder = self._out / case.folder
+        recover_sets(folder)
+        (folder / DOCUMENT).unlink(missing_ok=True)  # of what the study was before, which may be another one
+        facts: dict[str, object] = {}
+
+        def derivatives(study: AnalyzedStudy, job: Job) -> tuple[dict[str, bytes], tuple[str, ...]]:
+            files, found = self._derivatives(case, study)
+            facts.update(found)
+            return files, ()
+
+        options = StudyOptions(
+            use=_named(case),
+            tasks=self._settings.tasks,
+            samples=self._settings.samples if self._settings.saliency else 0,
+            age_years=known_age(case.facts),
+            label=case.facts["scan"],
+            preprocessing=self._settings.preprocessing,
+        )
+        done = report_study([Path(path) for path in case.paths], folder, self._predictor, options, derivatives, job)
+        document = done.document
+        used = {slot.slot for slot in document.slots}
+        for slot in set(STANDARD_NAMES) - used:  # of an earlier run
+            for name in Names(_of_slot(case, slot), self._tasks).all:
+                (folder / name).unlink(missing_ok=True)
+        if not used:
+            raise ScanError(
+                f"No series of this study is one of {', '.join(STANDARD_NAMES)}; '{done.page}' says why for each."
+            )
+        for answer in document.answers:
+            if answer.task in self._tasks:  # else "sequence of series 3"
+                facts[f"found_{answer.task}"] = answer.label if answer.value is None else answer.value
+                if answer.confidence is not None:
+                    facts[f"found_{answer.task}_confidence"] = answer.confidence
+        not_answered = "; ".join(f"{task}: {why}" for task, why in document.not_answered.items())
+        doubts = [finding.text for finding in document.findings if finding.level == "warning"]
+        return {
+            **facts,
+            "study": document.study,
+            "series": len(document.series),
+            "slots": " ".join(slot.slot for slot in document.slots),
+            "not_answered": not_answered,
+            "warnings": " ".join(doubts),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+
+    def _derivatives(self, case: BatchCase, study: AnalyzedStudy) -> tuple[dict[str, bytes], dict[str, object]]:
+        """name -> content, and what the index says of the scans: quality figures are those of the worst one."""
+        files: dict[str, bytes] = {}
+        embedded: list[dict[str, str]] = []
+        worst: tuple[float, dict[str, object], bytes] | None = None
+        with tempfile.TemporaryDirectory() as place:
+            for slot in study.document.slots:
+                of_slot, prepared = _of_slot(case, slot.slot), study.prepared[slot.series]
+                names, source = Names(of_slot), _source(case, study, slot.series)
+                vector = np.array(self._predictor.embed(slot.series, self._settings.encoder)[0], np.float32)
+                content = io.BytesIO()
+                np.save(content, vector, allow_pickle=False)
+                files[names.embedding] = content.getvalue()
+                files[names.thumbnail] = thumbnail(prepared)
+                for image, name in (
+                    (prepared.image, names.brain),
+                    (prepared.mask, names.mask),
+                    (prepared.native_mask, names.native_mask),
+                ):
+                    write_image(image, Path(place, name))
+                write_transform(prepared.transform, Path(place, names.transform))
+                for task, maps in study.maps.items():
+                    if task in self._tasks and slot.slot in maps:
+                        write_image(maps[slot.slot].map, Path(place, Names(of_slot, [task]).saliency[task]))
+                with_source = BatchCase(of_slot.id, case.path, {"scan": source})
+                files[names.brain_sidecar] = sidecar(with_source, "brain").encode()
+                files[names.mask_sidecar] = sidecar(with_source, "mask").encode()
+                files[names.native_mask_sidecar] = sidecar(with_source, "native mask").encode()
+                embedded.append(
+                    {
+                        "scan": source,
+                        "sequence": slot.slot,
+                        "sha256": study.scans[slot.series].identity,
+                        "warnings": " ".join(prepared.warnings),
+                        "file": f"{case.folder}/{names.embedding}",
+                        **measures_of(prepared),
+                    }
+                )
+                quality = quality_of(prepared)
+                figure = float(str(quality.get(WORST_FIRST, 1.0)))
+                if worst is None or figure < worst[0]:
+                    worst = figure, quality, files[names.thumbnail]
+            files |= {path.name: path.read_bytes() for path in Path(place).iterdir()}
+        facts: dict[str, object] = {
+            "model": self._encoder.id,
+            "encoder_sha256": self._encoder.encoder.sha256,
+            "preprocessing_sha256": self._prepared_by,
+            "embedded": json.dumps(embedded),
+        }
+        if worst is not None:
+            files[Names(case).thumbnail] = worst[2]
+            facts |= worst[1]
+        return files, facts
+
+
+def _named(case: BatchCase) -> dict[str, str]:
+    """slot -> key of the image file, where the manifest names a sequence of one file alone, and that can be read."""
+    if any(suffix(Path(path)) not in IMAGE_SUFFIXES for path in case.paths):
+        return {}
+    named = [name for _, name in json.loads(case.facts["files"])]
+    found = {name: named.index(name) for name in STANDARD_NAMES if named.count(name) == 1}
+    return {name: str(place + 1) for name, place in found.items() if _is_readable(case.paths[place])}
+
+
+def _is_readable(path: str) -> bool:
+    """One damaged file costs its study this sequence alone; the report says why."""
+    try:
+        read_scan(path)
+    except BrainIACError:
+        return False
+    return True
+
+
+def _of_slot(case: BatchCase, slot: str) -> BatchCase:
+    contrast = "_ce-contrast" if slot == T1CE.name else ""
+    return BatchCase(f"{case.folder}/{case.entities}{contrast}_{SUFFIX_OF[slot]}", case.path, case.facts)
+
+
+def _source(case: BatchCase, study: AnalyzedStudy, key: str) -> str:
+    """As the manifest calls the file, or the series of a DICOM study."""
+    file = study.found[key].file
+    if file is not None and str(file) in case.paths:
+        name: str = json.loads(case.facts["files"])[case.paths.index(str(file))][0]
+        return name
+    return f"{case.facts['scan']} series {key}"

@@ -1,0 +1,133 @@
+"""A batch by study: the scans of a visit together, answered by heads that take several, with one report each."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from batch_cases import checked_names
+from small_encoder import install_small_encoder
+
+pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
+
+from BrainIACLib.batch.cases import BatchCase, cases_of, studies_of
+from BrainIACLib.batch.index import EMBEDDINGS, update_index, write_embeddings
+from BrainIACLib.batch.layout import Names, begin_dataset
+from BrainIACLib.batch.quality_page import write_page
+from BrainIACLib.batch.settings import Settings
+from BrainIACLib.batch.work import Work, begin
+from BrainIACLib.checkpoints.installed import find_encoder
+from BrainIACLib.embeddings.files import read_table
+from BrainIACLib.errors import BrainIACError, ManifestError
+from BrainIACLib.head_training.decisions import accepted_rows
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+
+OFFICIAL = PreprocessingOptions(preset="official")
+
+
+def write_scan(path, seed):
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, 40) for _ in range(3)), indexing="ij"))
+    noise = np.random.default_rng(seed).standard_normal((40, 40, 40))
+    image = sitk.GetImageFromArray(np.where((grid**2).sum(0) < 0.7, 100 + 20 * noise, 0).astype(np.float32))
+    image.SetSpacing((4, 4, 4))
+    sitk.WriteImage(image, str(path))
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Two visits of one person, of two scans and of one, and a visit of another without a scan that can be read."""
+    folder = tmp_path_factory.mktemp("studies")
+    install_small_encoder(folder / "store")
+    for seed, name in enumerate(("t1", "flair", "later")):
+        write_scan(folder / f"{name}.nii.gz", seed)
+    (folder / "letter.nii").write_text("Dear colleague,")
+    (folder / "cohort.csv").write_text(
+        "scan,patient,session,sequence,age_years,site\nt1.nii.gz,p1,1,T1,40,A\nflair.nii.gz,p1,1,FLAIR,40,A\n"
+        "later.nii.gz,p1,2,T1,42,A\nletter.nii,p2,1,T1,,B\n"
+    )
+    model = find_encoder([folder / "store"]).contract.id
+    settings = Settings((), True, preprocessing=OFFICIAL, device="cpu", models_dir=str(folder / "store"), encoder=model)
+    return folder, settings
+
+
+def go(folder, settings):
+    out = folder / "out"
+    begin_dataset(out, folder)
+    work = Work(out, begin(out, studies_of(folder / "cohort.csv"), settings))
+    found = [work.one(number) for number in list(work.left())]
+    work.ledger.close()
+    return found
+
+
+def test_rows_of_one_patient_and_session_are_one_study(cohort):
+    folder, _ = cohort
+    cases = studies_of(folder / "cohort.csv")
+    assert [case.id for case in cases] == [
+        "sub-p1/ses-1/anat/sub-p1_ses-1_study",
+        "sub-p1/ses-2/anat/sub-p1_ses-2_study",
+        "sub-p2/ses-1/anat/sub-p2_ses-1_study",
+    ]
+    assert [path.rsplit("/", 1)[1] for path in cases[0].paths] == ["t1.nii.gz", "flair.nii.gz"]
+    assert (cases[0].facts["age_years"], cases[0].facts["sequence"]) == ("40", "")
+
+
+def test_each_folder_zip_or_image_of_a_folder_is_a_study(tmp_path):
+    (tmp_path / "a" / "series").mkdir(parents=True)
+    (tmp_path / "b.zip").touch()
+    (tmp_path / "c.nii").touch()
+    (tmp_path / "notes.txt").touch()
+    assert [case.facts["scan"] for case in studies_of(tmp_path)] == ["a", "b.zip", "c.nii"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ManifestError, match="holds no scan"):
+        studies_of(tmp_path / "empty")
+
+
+def test_a_batch_of_studies_leaves_reports_derivatives_one_row_a_study_and_embeddings_of_each_scan(cohort):
+    folder, settings = cohort
+    outcomes = go(folder, settings)
+    assert [outcome.status for outcome in outcomes] == ["done", "done", "failed"]
+    assert "No series of this study is one of T1" in outcomes[2].sentence
+    assert go(folder, settings) == []
+    out = folder / "out"
+    place = out / "sub-p1/ses-1/anat"
+    for name in ("report.html", "study.json", "sub-p1_ses-1_space-MNI152NLin2009aSym_desc-preproc_FLAIR.nii.gz"):
+        assert (place / name).is_file()
+    document = json.loads((place / "study.json").read_text())
+    assert [(slot["slot"], slot["by_person"]) for slot in document["slots"]] == [("T1", True), ("FLAIR", True)]
+    assert document["age_years"] == 40
+    index = update_index(out)
+    rows = {row["id"]: row for row in index.to_pylist()}
+    assert rows["sub-p1/ses-1/anat/sub-p1_ses-1_study"]["slots"] == "T1 FLAIR"
+    assert write_embeddings(out, index) == 3
+    table = read_table(out / EMBEDDINGS)
+    assert list(table.columns["scan"]) == ["t1.nii.gz", "flair.nii.gz", "later.nii.gz"]
+    assert list(table.columns["sequence"]) == ["T1", "FLAIR", "T1"]
+    assert list(table.columns["session"]) == ["1", "1", "2"]
+    (folder / "decisions.csv").write_text("scan,decision\nsub-p1_ses-1,reject\n")
+    assert list(accepted_rows(table, folder / "decisions.csv").columns["scan"]) == ["later.nii.gz"]
+    assert checked_names(out) == (18, [])
+    sidecar = json.loads((place / "sub-p1_ses-1_space-MNI152NLin2009aSym_desc-preproc_FLAIR.json").read_text())
+    assert sidecar["Sources"] == ["bids:raw:flair.nii.gz"]
+    assert "sub-p1/ses-1/anat/report.html" in write_page(out, index).read_text()
+
+
+def test_a_scan_that_left_its_study_takes_its_derivatives_with_it(cohort):
+    folder, settings = cohort
+    go(folder, settings)
+    text = (folder / "cohort.csv").read_text()
+    try:
+        (folder / "cohort.csv").write_text(text.replace("flair.nii.gz,p1,1,FLAIR,40,A\n", ""))
+        assert [outcome.status for outcome in go(folder, settings)] == ["done"]
+        case = BatchCase("sub-p1/ses-1/anat/sub-p1_ses-1_FLAIR", "", {})
+        assert not [name for name in Names(case).all if (folder / "out" / case.folder / name).exists()]
+    finally:
+        (folder / "cohort.csv").write_text(text)
+
+
+def test_one_output_holds_scans_or_studies(cohort):
+    folder, settings = cohort
+    go(folder, settings)
+    with pytest.raises(BrainIACError, match="holds a batch of studies; choose another --out for scans"):
+        begin(folder / "out", cases_of(folder / "cohort.csv"), Settings((), models_dir=settings.models_dir))
