@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -31,6 +31,7 @@ from BrainIACLib.foreign_text import printable
 from BrainIACLib.models.encoders import empty_encoder
 from BrainIACLib.models.heads import EncoderWithHead, empty_head
 from BrainIACLib.models.unetr import Unetr, empty_decoder
+from BrainIACLib.models.vit import ViT
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -201,7 +202,7 @@ def _compare_masks(encoder: torch.nn.Module, tensors: dict[str, Tensor], model: 
     decoder, installed = empty_decoder(model.contract.encoder.embedding_size), load_mask_net(model)
     decoder.load_state_dict({key: _as_float32(tensor) for key, tensor in tensors.items()}, assign=True)
     with torch.inference_mode():
-        before, after = Unetr(encoder, decoder).eval()(image), installed(image)
+        before, after = Unetr(cast(ViT, encoder), decoder).eval()(image), installed(image)
     if not torch.equal(before, after) or not after.isfinite().all():
         raise ModelError("The converted decoder computes other or no finite numbers; the file cannot be used.")
 

@@ -65,6 +65,7 @@ def test_curves_are_given_where_the_network_follows_and_scanners_agree():
     content, facts = norms_of(tables, measured)
     assert set(STRUCTURES_OF_TABLES) - set(content["curves"]) == {"thalamus", "amygdala"}
     assert content["persons"] == 600  # those in both tables count once
+    assert facts["hippocampus"]["itself"] == pytest.approx(1)  # both tables say the same of them
     assert facts["thalamus"]["offsets"]["IOP"] == pytest.approx(2, abs=0.4)
     curve = content["curves"]["hippocampus"]
     assert curve["coefficients"] == pytest.approx([-4, -0.016, 0], abs=0.01)
@@ -83,5 +84,5 @@ def test_the_report_has_a_row_for_every_structure():
     content, facts = norms_of(*cohort())
     rows = [row for row in report(content, facts, []).splitlines() if row.startswith("| ")]
     assert len(rows) == 1 + len(STRUCTURES_OF_TABLES)
-    assert {row.count("|") for row in rows} == {8}
+    assert {row.count("|") for row in rows} == {9}
     assert age_norms.LICENCE in report(content, facts, [])

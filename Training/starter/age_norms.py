@@ -94,6 +94,14 @@ def scanner_offsets(persons: Sequence[TablePerson], name: str) -> dict[str, floa
     return found
 
 
+def repeated(tables: Sequence[Sequence[TablePerson]], name: str) -> float:
+    """r of the logarithms of DLMUSE's shares of the persons who are in both tables: what nobody can follow better."""
+    first, second = ({person.person: person for person in table} for table in tables)
+    both = sorted(first.keys() & second.keys())
+    pair = [logarithms([table[person] for person in both], name) for table in (first, second)]
+    return float(np.corrcoef(pair)[0, 1])
+
+
 def norms_of(
     tables: Sequence[Sequence[TablePerson]], measured: dict[str, dict[str, float]]
 ) -> tuple[dict, dict[str, dict]]:
@@ -119,7 +127,7 @@ def norms_of(
         offsets = scanner_offsets(tables[0], name)
         r, noise = min(one.r for one in lines), max(one.noise for one in lines)
         given = r >= LEAST_R and max(map(abs, offsets.values())) <= FARTHEST
-        facts[name] = {"r": r, "offsets": offsets, "given": given}
+        facts[name] = {"r": r, "itself": repeated(tables, name), "offsets": offsets, "given": given}
         curve = {
             "coefficients": [round(float(c), 5) for c in coefficients],
             "deviation": round(float(np.hypot(deviation, noise)), 5),
@@ -147,16 +155,17 @@ def report(content: dict, facts: dict[str, dict], others: list[tuple[OpenScan, d
         "Made by `python -m Training.starter.age_norms --data ../shared/data`. "
         f"{content['persons']} adults of {low:.0f} to {high:.0f} years, {SOURCE}; {LICENCE}.",
         "",
-        f"r: of this network's shares with DLMUSE's, at least {LEAST_R}. Scanners: mean z-score of their persons on",
+        f"r: of this network's shares with DLMUSE's, at least {LEAST_R}; of DLMUSE's at 2 mm with DLMUSE's at full",
+        "resolution, of persons in both tables. Scanners: mean z-score of their persons on",
         f"the curve of the other scanners' persons, both by DLMUSE, at most {FARTHEST}. Last: mean and SD of the",
         f"z-scores of {len(others)} adults of other studies, measured by this network; 0 and 1 are right.",
         "",
-        "| structure | r | " + " | ".join(sites) + " | percentiles | other studies |",
-        "|---" * (len(sites) + 4) + "|",
+        "| structure | r | r of DLMUSE with itself | " + " | ".join(sites) + " | percentiles | other studies |",
+        "|---" * (len(sites) + 5) + "|",
     ]
     for name, found in facts.items():
         z = np.array([z_score(found["curve"], shares[name], float(scan.age or 0)) for scan, shares in others])
-        cells = [f"{found['r']:.2f}", *(f"{found['offsets'][site]:+.2f}" for site in sites)]
+        cells = [f"{found['r']:.2f}", f"{found['itself']:.2f}", *(f"{found['offsets'][site]:+.2f}" for site in sites)]
         cells += ["yes" if found["given"] else "no", f"{z.mean():+.1f}, {z.std():.1f}" if len(z) > 1 else "-"]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
