@@ -1,7 +1,7 @@
 # make demo       set up, analyze the bundled sample study, print the answers, write pictures and maps into demo/
-# make test       set up, run the linter and all tests
-# make quick      the linter and the fast tests, two to three minutes on two cores once set up
-# make types      the type checker, strict but for the rooms listed in pyproject.toml
+# make test       set up, run the linter, the type checker and all tests
+# make quick      the linter and the fast tests
+# make types      the type checker, strict for the whole library
 # make coverage   all tests, and which lines none of them runs
 # make docs       the documentation site, in docs/_build/html; every warning is an error
 # All install into .venv of this folder and touch nothing else.
@@ -19,11 +19,11 @@ endif
 demo: $(VENV)/base-installed
 	$(BIN)/brainiac analyze Resources/SampleData/*.nii.gz --out demo
 
-test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: lint types
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 quick: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

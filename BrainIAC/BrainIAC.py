@@ -7,10 +7,12 @@ import slicer
 import slicer.util
 import vtk
 from BrainIACBridge.analysis_panel import AnalysisPanel
+from BrainIACBridge.dicom_menu import DicomMenu
 from BrainIACBridge.installation import Installation
 from BrainIACBridge.links import helpLink
 from BrainIACBridge.overlay import Overlay
-from BrainIACBridge.sample_data import registerSampleDataOnceStarted
+from BrainIACBridge.sample_data import registerSampleData
+from BrainIACBridge.startup import onceStarted
 from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACBridge.worker_process import WorkerProcess
 from slicer.i18n import tr as _
@@ -37,8 +39,9 @@ class BrainIAC(ScriptedLoadableModule):
             "An independent implementation of: Tak D. and others, A foundation model for generalized brain "
             "MRI analysis."
         )
-        registerSampleDataOnceStarted()
-        slicer.app.connect("startupCompleted()", resumeInstallation)
+        self.dicomMenu = DicomMenu()
+        for act in (registerSampleData, resumeInstallation, self.dicomMenu.watch):
+            onceStarted(act)
 
     def setup(self):
         """Called once: the entry in the menu of the data tree; without it everything else works."""

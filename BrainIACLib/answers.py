@@ -48,7 +48,7 @@ def fill_slots(head: HeadContract, scans: str | Mapping[str, str]) -> dict[str, 
     return {slot: scans[slot] for slot in head.slots if slot in scans}
 
 
-def missing_slots(head: HeadContract, slots: Mapping[str, str], accepted: bool) -> list[str]:
+def missing_slots(head: HeadContract, slots: Mapping[str, object], accepted: bool) -> list[str]:
     """What to warn of where scans are missing. Raises ModelError if the head needs them all (U-03)."""
     missing = ", ".join(slot for slot in head.slots if slot not in slots)
     if not missing:
@@ -107,8 +107,9 @@ def measurement(head: HeadContract, outputs: "torch.Tensor") -> Answer:
     low, high = head.plausible_range or (float("-inf"), float("inf"))
     if not low <= value <= high:
         raise ModelError(
-            f"The model for '{head.task}' answered {value:.1f} {unit}, which cannot be ({low:g} to {high:g} {unit}): "
-            "the scan, its preprocessing or the unit in the contract does not suit this model. No result is given."
+            f"The model for '{head.task}' answered {value:.1f} {unit}, which cannot be ({low:g} to {high:g} {unit}), "
+            "so no result is given. This scan is unlike those that the model was made for (a large lesion, a child, a "
+            "brain that other software extracted), or it was prepared badly: look at the outline of its brain."
         )
     doubts: list[Doubt] = []
     if head.training_range is not None and not head.training_range[0] <= value <= head.training_range[1]:

@@ -13,9 +13,10 @@ import math
 import re
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from BrainIACLib.errors import ModelError
 from BrainIACLib.foreign_text import printable
@@ -70,7 +71,7 @@ class EncoderContract:
     template_sha256: str | None = None
     bias_corrected: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _one_of("encoder.architecture", self.architecture, ARCHITECTURES)
         _one_of("encoder.generation", self.generation, GENERATIONS)
         _one_of("encoder.embedding", self.embedding, EMBEDDINGS)
@@ -136,7 +137,7 @@ class HeadContract:
     )  # on cases that neither the head nor its quantile had seen
     ood_sha256: str | None = field(default=None, metadata=ADDED_LATER)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _one_of("head.link", self.link, LINKS)
         _one_of("head.missing_policy", self.missing_policy, MISSING_POLICIES)
         _one_of("head.head_type", self.head_type, ("linear", "mlp"))
@@ -170,12 +171,12 @@ class HeadContract:
             return labels
         return tuple(f"class {index} (documented as {label}; unverified)" for index, label in enumerate(labels))
 
-    def _check_units(self):
+    def _check_units(self) -> None:
         if self.outputs != 1 or not self.unit:
             raise ModelError("head.unit is missing: a regression without a unit has no meaning")
         if (self.display_unit is None) != (self.conversion is None):
             raise ModelError("head.display_unit and head.conversion belong together")
-        known = 1.0 if self.display_unit == self.unit else CONVERSIONS.get((self.unit, self.display_unit))
+        known = 1.0 if self.display_unit == self.unit else CONVERSIONS.get((self.unit, self.display_unit or ""))
         if self.conversion is not None and (known is None or not math.isclose(self.conversion, known, rel_tol=1e-6)):
             raise ModelError(f"head.conversion {self.conversion} does not turn {self.unit} into {self.display_unit}")
 
@@ -195,7 +196,7 @@ class MaskContract:
     weights: str
     sha256: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _one_of("mask.decoder", self.decoder, DECODERS)
         _within("mask.threshold", self.threshold, 0, 1)
         if len(self.slots) != 1:
@@ -252,7 +253,7 @@ class ModelContract:
     run: RunContract | None = field(default=None, metadata=ADDED_LATER)  # of a head that a person trained
     mask: MaskContract | None = field(default=None, metadata=ADDED_LATER)  # a decoder beside the encoder
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", self.id):  # it becomes the name of a folder
             raise ModelError(f"id '{self.id[:100]}' must consist of a-z, 0-9, '.', '_' and '-'")
         if self.mask is not None and self.encoder.architecture != "vit_b":
@@ -266,7 +267,7 @@ class ModelContract:
         if self.head is not None:
             files[self.head.weights] = self.head.sha256
             if self.head.ood_stats is not None:
-                files[self.head.ood_stats] = self.head.ood_sha256
+                files[self.head.ood_stats] = self.head.ood_sha256 or ""  # unsaid: no file fits
         if self.mask is not None:
             files[self.mask.weights] = self.mask.sha256
         return files
@@ -335,8 +336,11 @@ def _optional(cls: type) -> set[str]:
     return {each.name for each in dataclasses.fields(cls) if each.metadata.get("optional")}
 
 
+JSON_TYPES: dict[object, str] = {str: "string", float: "number", int: "integer", bool: "boolean", type(None): "null"}
+
+
 def _schema_of(hint: object) -> dict[str, Any]:
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _object_schema(hint)
     if isinstance(hint, types.UnionType):
         return {"anyOf": [_schema_of(option) for option in typing.get_args(hint)]}
@@ -344,10 +348,13 @@ def _schema_of(hint: object) -> dict[str, Any]:
         first, *others = typing.get_args(hint)
         size = {} if others == [Ellipsis] else {"minItems": 1 + len(others), "maxItems": 1 + len(others)}
         return {"type": "array", "items": _schema_of(first), **size}
-    return {"type": {str: "string", float: "number", int: "integer", bool: "boolean", type(None): "null"}[hint]}
+    return {"type": JSON_TYPES[hint]}
 
 
-def _parse(cls: type, value: object, where: str):
+_Part = TypeVar("_Part")  # of a contract, or the whole
+
+
+def _parse(cls: type[_Part], value: object, where: str) -> _Part:
     if not isinstance(value, dict):
         raise ModelError(f"{where or 'the contract'} must be a JSON object")
     hints = typing.get_type_hints(cls)
@@ -356,16 +363,17 @@ def _parse(cls: type, value: object, where: str):
     if unknown or missing:
         raise ModelError(f"{where or 'contract'}: missing fields {missing}, unknown fields {unknown}")
     present = {name: hint for name, hint in hints.items() if name in value}
-    return cls(**{name: _convert(value[name], hint, f"{where}.{name}".lstrip(".")) for name, hint in present.items()})
+    make: Callable[..., _Part] = cls
+    return make(**{name: _convert(value[name], hint, f"{where}.{name}".lstrip(".")) for name, hint in present.items()})
 
 
-def _convert(value: object, hint: object, where: str):
+def _convert(value: object, hint: object, where: str) -> object:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if type(None) in options:
         if value is None:
             return None
         (hint,) = (option for option in options if option is not type(None))
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _parse(hint, value, where)
     if typing.get_origin(hint) is tuple:
         items = typing.get_args(hint)
@@ -377,16 +385,17 @@ def _convert(value: object, hint: object, where: str):
         )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 1e300 else math.inf
+    assert isinstance(hint, type)  # the contracts hold nothing else
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ModelError(f"{where} must be of type {hint.__name__}, not {type(value).__name__}")
-    if hint is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ModelError(f"{where} must be a finite number")
-    if hint is str and value != printable(value, keep=""):
+    if isinstance(value, str) and value != printable(value, keep=""):
         raise ModelError(f"{where} holds control characters, which could change what a terminal shows")
     return value
 
 
-def _no_constant(name: str):
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
@@ -396,22 +405,22 @@ def _no_repetition(pairs: list[tuple[str, object]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _one_of(where: str, value: str, allowed: tuple[str, ...]):
+def _one_of(where: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ModelError(f"{where} is '{value}', but must be one of {', '.join(allowed)}")
 
 
-def _within(where: str, value: float, low: float, high: float):
+def _within(where: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ModelError(f"{where} is {value}, but must lie between {low} and {high}")
 
 
-def _rising(where: str, bounds: tuple[float, float]):
+def _rising(where: str, bounds: tuple[float, float]) -> None:
     if not bounds[0] < bounds[1]:
         raise ModelError(f"{where} must rise, and {bounds[0]} to {bounds[1]} does not")
 
 
-def _check_file(weights_field: str, weights: str, sha256_field: str, sha256: str):
+def _check_file(weights_field: str, weights: str, sha256_field: str, sha256: str) -> None:
     """Weights lie beside their contract: a path, or a name that is none, could reach another file."""
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors", weights):
         raise ModelError(f"{weights_field} must be the plain name of a .safetensors file beside the contract")

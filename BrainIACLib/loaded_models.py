@@ -12,17 +12,19 @@ from BrainIACLib.trust.novelty import Novelty, read_novelty
 if typing.TYPE_CHECKING:
     import torch
 
+    from BrainIACLib.models.heads import EncoderWithHead
+
 
 class LoadedModels:
     """Kept warm on one device. ``folders``: of installed models, where an encoder may lie beside its head's folder."""
 
     def __init__(self, device: str, folders: Path | Sequence[Path] | None):
         self._device, self._folders = device, folders
-        self._nets: dict[tuple[str, str, str], torch.nn.Module] = {}
+        self._nets: dict[tuple[str, str, str], EncoderWithHead] = {}
         self._encoders: dict[tuple[str, str], torch.nn.Module] = {}  # by sha256 and kind of embedding
         self._novelties: dict[str, Novelty] = {}
 
-    def net(self, model: InstalledModel) -> "torch.nn.Module":
+    def net(self, model: InstalledModel) -> "EncoderWithHead":
         """Encoder and head; models whose encoders are the same file share one net of it."""
         contract, head = model.contract.encoder, model.contract.head
         key = (contract.sha256, contract.embedding, head.sha256 if head else "")  # two models may claim one id

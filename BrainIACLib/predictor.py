@@ -69,6 +69,7 @@ class Predictor:
         job: Job = UNATTENDED,
         *,
         mask: sitk.Image | None = None,
+        near: sitk.Euler3DTransform | None = None,
     ) -> Mapping[str, Standardised]:
         """Standardize every scan of the study (name -> scan); forgets the study before.
 
@@ -78,13 +79,14 @@ class Predictor:
         ----------
         job : told the step and the fraction of the whole study that is done.
         mask : the brain of every scan of the study; it is taken instead of extracting the brain.
+        near : the transform of a scan in the frame of reference of those that are new (``standardise``).
 
         Raises
         ------
         PreprocessingError, Cancelled : from the pipeline; the scans that were ready by then make up the study.
         """
         known, self._embeddings = self._embeddings, {}
-        kept = self.study.set(scans, options or PreprocessingOptions(), job, mask=mask, device=self.device)
+        kept = self.study.set(scans, options or PreprocessingOptions(), job, mask=mask, device=self.device, near=near)
         self._embeddings = {key: embedding for key, embedding in known.items() if key[0] in kept}
         return {name: self.study.standardised[name] for name in scans}
 
@@ -121,9 +123,7 @@ class Predictor:
         import torch
 
         model = find_model(task, self.models_folder, model_id)
-        head = model.contract.head
-        if head is None:
-            raise ModelError(f"The model '{model.contract.id}' has no head: it embeds scans and answers no question.")
+        head = model.head
         slots = fill_slots(head, scans)
         doubts = [Doubt(warning) for name in slots.values() for warning in self.study.warnings_of(name)]
         doubts += [Doubt(text) for text in missing_slots(head, slots, accept_missing)]
@@ -193,7 +193,7 @@ class Predictor:
         scans : slot -> name as in ``predict``, where the model takes several; the other embeddings stay constant.
         """
         model = find_model(task, self.models_folder, model_id)
-        head, encoder = model.contract.head, self.study.as_seen_by(model.contract.encoder)
+        head, encoder = model.head, self.study.as_seen_by(model.contract.encoder)
         slots = scans if scans is not None else scan
         found = self.saliency(task, slots, scan, label, samples, seed, job, model_id=model_id)
         peak = float(found.heat.max())
@@ -228,12 +228,13 @@ class Predictor:
         from BrainIACLib.saliency import guided_smoothgrad, randomised_copy
 
         model = find_model(task, self.models_folder, model_id)
-        head, encoder = model.contract.head, self.study.as_seen_by(model.contract.encoder)
+        head, encoder = model.head, self.study.as_seen_by(model.contract.encoder)
         slots = fill_slots(head, scans)
-        net = randomised_copy(self._models.net(model), seed) if randomised else self._models.net(model)
+        whole = randomised_copy(self._models.net(model), seed) if randomised else self._models.net(model)
+        net: torch.nn.Module = whole
         others = [self._embedding(model, name) for name in slots.values() if name != scan]
         if others:
-            net = OneOfSeveral(net, torch.stack(others).sum(dim=0), len(others) + 1)
+            net = OneOfSeveral(whole, torch.stack(others).sum(dim=0), len(others) + 1)
         inputs = model_input(self.study.standardised[scan].image, encoder)
         saliency = guided_smoothgrad(
             net,
@@ -254,7 +255,7 @@ class Predictor:
         import torch
 
         model = find_model(task, self.models_folder, model_id)
-        head, net = model.contract.head, self._models.net(model)
+        head, net = model.head, self._models.net(model)
         slots = fill_slots(head, scans)
         coarse = self.study.any_coarse(slots.values())
 
@@ -282,7 +283,7 @@ class Predictor:
                 answer = self.predict(SEQUENCE_TASK, name, model_id=model.contract.id)
             except ModelError as error:  # the check must not cost the answer
                 return [Doubt(f"The sequence of the scans could not be checked: {error}")]
-            doubts += sequence_doubt(slot, answer.label, answer.confidence, model.contract.head.confidence_gate)
+            doubts += sequence_doubt(slot, answer.label, answer.confidence or 0.0, model.head.confidence_gate)
         return doubts
 
     def _embedding(self, model: InstalledModel, scan: str) -> "torch.Tensor":

@@ -33,10 +33,12 @@ class PreparedStudy:
         *,
         mask: sitk.Image | None = None,
         device: str = "cpu",
+        near: sitk.Euler3DTransform | None = None,
     ) -> set[str]:
         """Take these scans instead of those before; the names of the scans that were prepared already.
 
-        A scan is kept where one of that name had the same voxels and grid, and options and mask are the same.
+        A scan is kept where one of that name had the same voxels and grid, and options and mask are the same. ``near``
+        is as in ``standardise``, for all scans that are not kept.
 
         Raises
         ------
@@ -51,7 +53,7 @@ class PreparedStudy:
         new = [name for name in scans if name not in kept]
         for number, name in enumerate(new):
             part = job.part(number / len(new), (number + 1) / len(new))
-            self.standardised[name] = standardise(scans[name].image, options, part, mask=mask, device=device)
+            self.standardised[name] = standardise(scans[name].image, options, part, mask=mask, device=device, near=near)
             self.scans[name] = scans[name]
         return kept
 

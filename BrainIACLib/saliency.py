@@ -15,7 +15,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +125,10 @@ def guided_smoothgrad(
     return Saliency(heat, parameters)
 
 
-def randomised_copy(model: nn.Module, seed: int = 0) -> nn.Module:
+_Net = TypeVar("_Net", bound=nn.Module)
+
+
+def randomised_copy(model: _Net, seed: int = 0) -> _Net:
     """A copy with the entries of every parameter tensor shuffled, for the sanity check of Adebayo et al. (2.3.8).
 
     A map that explains the model must change when its weights do; shuffling keeps their distribution.

@@ -1,5 +1,6 @@
 """What all tests share: one thread a process, no waiting for the disk, and where the optional real scans lie."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # pytest-xdist share the cores, and threads that spin while they wait for a core made some tests ten times slower.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ.setdefault(name, "1")
+
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    # The same examples on every computer, however slow it is; ``--hypothesis-profile=default`` searches anew.
+    slow_or_shared = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=slow_or_shared)
+    settings.load_profile("suite")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Files that take more than some seconds (``pytest --durations``), or import everything; ``make quick`` leaves them out.
@@ -25,12 +34,16 @@ SLOW = frozenset(
     test_head_training_leaks test_models test_models_in_panel test_overview_picture test_panel test_predictor
     test_preprocessing_background test_preprocessing_bias_field test_preprocessing_brain_extraction
     test_preprocessing_pipeline test_preprocessing_registration test_pretraining_overlap
-    test_publishing_crashes test_report_and_menu test_report_page test_reproduce test_scans_mutations
+    test_publishing_crashes test_report_and_menu test_report_page test_reproduce test_saliency test_scans_mutations
     test_shipped_starter test_shipped_volumes test_ssl_loss test_ssl_pretrain
     test_stability_and_saliency_of_folds test_starter_evaluation test_studies_choice test_studies_header_rules
     test_studies_report test_tables_of_runs test_volumes test_what_helps test_worker test_worker_waits
     """.split()
 )
+LONGEST = """
+    test_end_to_end test_head_training_cohorts test_preprocessing_brain_extraction test_worker test_predictor
+    test_head_training_leaks test_ssl_pretrain test_models test_saliency test_checkpoints_store test_cli_models
+    """.split()  # the longest first
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -39,10 +52,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow files."""
+    """Mark the tests of slow files, and run these first: no process is left alone with one of them at the end.
+
+    pytest-xdist keeps this order with ``--no-loadscope-reorder``.
+    """
     for item in items:
         if item.path.stem in SLOW:
             item.add_marker("slow")
+
+    def turn(item: pytest.Item) -> int:
+        name = item.path.stem
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST) + (name not in SLOW)
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,7 +13,7 @@ from BrainIACBridge.flow import Ask
 from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.worker.conversation import WorkerError
-from BrainIACLib.worker.requests import Examine, Explain, Predict, PrepareStudy, Steps
+from BrainIACLib.worker.requests import Examine, Explain, MeasureVolumes, Predict, PrepareStudy, Steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +107,14 @@ class Analysis:
         for path in paths.values():
             Path(path).unlink()
         return images, transform, self._records.get(self._contents.of(scan), [])
+
+    def volumes(self, scan):
+        """Flow: (label map, found): brain structures of ``scan`` and their volumes."""
+        found = yield Ask(MeasureVolumes(self._contents.of(scan), labels=True), scan.GetName(), 0.8, 1.0)
+        path = Path(found.pop("labels"))
+        labels = sitk.ReadImage(str(path))
+        path.unlink()
+        return labels, found
 
     def _about(self, record, target, scan, seed):
         return {

@@ -113,18 +113,17 @@ class Card:
         self.scans.setText(face.scans)
         self.scans.setToolTip(face.scans)
         self.value.setText(face.value)
-        self.bar.setVisible(face.probability is not None)
+        stale = color is Color.gray
+        self.bar.setVisible(face.probability is not None and not stale)
         if face.probability is not None:
             self.bar.setValue(round(100 * face.probability))
-            self.bar.setFormat(_("probability {percent:.0f} %").format(percent=100 * face.probability))
+            self.bar.setFormat(_("probability {percent:.0f}%").format(percent=100 * face.probability))
         self.more.setText(face.more)
         self.more.setVisible(bool(face.more))
         self.doubt.setText(face.light.doubt)
         self.doubt.setVisible(bool(face.light.doubt))
         self.details.setText(face.details)
-        stale = color is Color.gray
-        for widget in (self.value, self.bar):
-            widget.setEnabled(not stale)
+        self.value.setEnabled(not stale)
         self.buttons["renew"].setVisible(stale)
         for name in ("explain", "examine"):
             self.buttons[name].setVisible(not stale)

@@ -7,7 +7,7 @@ import dataclasses
 from slicer.i18n import tr as _
 
 from BrainIACBridge.card import Card
-from BrainIACBridge.in_words import answerInWords
+from BrainIACBridge.in_words import answerInWords, driversInShort
 from BrainIACBridge.task_buttons import answerTitle
 from BrainIACBridge.trust_light import Light, lightOf
 from BrainIACLib.answers import SEQUENCE_TASK
@@ -44,9 +44,15 @@ class CardsSection:
         self.cards = []
         self.records = []  # one a card, in the same order
 
-    def update(self, obstacle):
-        """Show the answers as they are now."""
-        self.records = self._ordered()
+    def update(self, obstacle, shown):
+        """Show the answers as they are now; the table of scans tells their sequences, so that one of them is enough.
+
+        Parameters
+        ----------
+        obstacle : why nothing can run, or "".
+        shown : the scan whose sequence has a card, None for all; answers that are not current have theirs always.
+        """
+        self.records = [record for record in self._ordered() if self._hasCard(record, shown)]
         while len(self.cards) < len(self.records):
             self._add(len(self.cards))
         age, _typed = self._logic.study.age()
@@ -64,7 +70,7 @@ class CardsSection:
         self._layout.addWidget(card.frame)
 
     def _ordered(self):
-        results = self._logic.results(create=False)
+        results = self._logic.answers.results(create=False)
         if results is None:
             return []
         scans = self._logic.study.scans()
@@ -75,8 +81,14 @@ class CardsSection:
         ]
         return sorted(records, key=lambda record: record["task"] == SEQUENCE_TASK)
 
+    def _hasCard(self, record, shown):
+        if record["task"] != SEQUENCE_TASK or shown is None:
+            return True
+        (node,) = self._logic.answers.results(create=False).scansOf(record).values()
+        return node is shown or bool(self._logic.answers.staleness(record))
+
     def _face(self, record, age, obstacle):
-        scans = self._logic.results(create=False).scansOf(record)
+        scans = self._logic.answers.results(create=False).scansOf(record)
         names = [
             self._logic.study.titleOf(node)
             if node is not None
@@ -84,14 +96,14 @@ class CardsSection:
             for slot, node in scans.items()
         ]
         gap = age_gap_of(record, age)
-        drivers = record.get("trust", {}).get("drivers", {}).get("meaning", "")
+        drivers = driversInShort(record)
         return Face(
             title=answerTitle(record["task"]),
             scans=", ".join(names),
             value=record["label"],
             probability=record["confidence"],
             more="\n".join(text for text in (age_gap(gap) if gap is not None else "", drivers) if text),
-            light=lightOf(record, self._logic.staleness(record)),
+            light=lightOf(record, self._logic.answers.staleness(record)),
             details=answerInWords(record),
             obstacle=obstacle,
         )

@@ -1,7 +1,8 @@
 """A chain of requests to the worker, written as one generator: it yields what to ask and is sent the answers.
 
 An answer that is an error is raised where it was asked for, so that a flow goes on with the next scan after a bad one
-by ``try`` and ``except``. Whatever else goes wrong in a flow ends it, and is told as the listener's error: an exception
+by ``try`` and ``except``. After a cancel no further request is sent, also where the one under way was answered before
+it heard of it. Whatever else goes wrong in a flow ends it, and is told as the listener's error: an exception
 in a callback of Qt would reach nobody and leave the panel busy.
 """
 
@@ -12,7 +13,8 @@ import traceback
 
 from slicer.i18n import tr as _
 
-from BrainIACLib.errors import BrainIACError
+from BrainIACLib.errors import BrainIACError, Cancelled
+from BrainIACLib.worker.conversation import WorkerError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +37,11 @@ class Ask:
 
 def follow(worker, flow, listener):
     """Run a generator of ``Ask`` to its end; returns at once where the worker is still to answer."""
+    cancels = worker.cancels  # until now
 
     def advance(step, value):
+        if worker.cancels != cancels and not isinstance(value, (Cancelled, WorkerError)):
+            step, value = flow.throw, Cancelled(_("Stopped."))
         try:
             ask = step(value)
         except StopIteration:

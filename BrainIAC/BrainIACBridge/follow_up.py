@@ -82,20 +82,20 @@ class FollowUp:
                 continue
             node.SetOrientation("Axial")
             composite.SetBackgroundVolumeID(scan.GetID())
-            saliency = self._logic.saliencyOf(scan)
+            saliency = self._logic.answers.saliencyOf(scan)
             composite.SetForegroundVolumeID(saliency.GetID() if saliency is not None else None)
             composite.SetLinkedControl(1)
         return scans
 
     def _answersOf(self, identity):
         """task -> answer about scans of one study alone; the sequences are not compared."""
-        results = self._logic.results(create=False)
+        results = self._logic.answers.results(create=False)
         nodes = self._logic.study.studies().get(identity, [])
         found = {}
         for record in results.records() if results else []:
             scans = results.scansOf(record).values()
             if record["task"] != SEQUENCE_TASK and all(node in nodes for node in scans):
-                if not self._logic.staleness(record):
+                if not self._logic.answers.staleness(record):
                     found[record["task"]] = record
         return found
 

@@ -30,7 +30,7 @@ class FollowUpSection:
             return
         changes = self.followUp.changes()
         self._ui.followUpLabel.setText(
-            _("{before} and {after}").format(before=pair[0].title, after=pair[1].title)
+            _("{patient}: {before} and {after}").format(patient=pair[1].patient, before=pair[0].day, after=pair[1].day)
             + ("" if changes else ". " + _("Analyze both studies to compare their answers."))
         )
         table = self._ui.followUpTable

@@ -8,23 +8,22 @@ import SimpleITK as sitk
 import slicer
 import slicer.util
 from slicer.i18n import tr as _
-from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from BrainIACBridge import settings
 from BrainIACBridge.cases import Cases
 from BrainIACBridge.flow import Ask, follow
+from BrainIACBridge.logic import Logic
 from BrainIACBridge.model_list import ModelList
-from BrainIACBridge.preprocessing_options import forgetWayThatIsNotHere, optionsOf
+from BrainIACBridge.preprocessing_options import optionsOf
 from BrainIACBridge.study import Study
 from BrainIACBridge.trainer_parameters import BrainIACHeadTrainerParameterNode
 from BrainIACBridge.volume_nodes import VolumeNodes
-from BrainIACBridge.worker_process import WorkerProcess
 from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.worker.requests import CaseFile, EmbedCases, InstallHead, TrainHead
 
 
-class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
+class BrainIACHeadTrainerLogic(Logic):
     """The requests to one worker about the cases.
 
     Parameters
@@ -32,18 +31,13 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
     worker : a ``WorkerProcess``; a new one by default.
     """
 
+    parameterNodeClass = BrainIACHeadTrainerParameterNode
+
     def __init__(self, worker=None):
-        ScriptedLoadableModuleLogic.__init__(self)
-        self.worker = worker or WorkerProcess()
+        super().__init__(worker)
         self.cases = Cases()
         self._modelList = ModelList()
         self._volumes = VolumeNodes()
-
-    def getParameterNode(self):
-        """The parameters of this scene."""
-        node = super().getParameterNode()
-        forgetWayThatIsNotHere(node)
-        return BrainIACHeadTrainerParameterNode(node)
 
     def addVolumes(self):
         """Put the volumes of the scene into the list. Returns how many are new."""
@@ -96,8 +90,16 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
             task=parameters.taskName,
             facts=tuple(case.facts for case in self.cases.all),
             kind=parameters.kind.value,
+            missing=_names(parameters.missingCodes) or None,
+            covariates=_names(parameters.covariates),
+            site=parameters.siteColumn or None,
         )
         self._request(request, done, listener)
+
+    def unknownCovariates(self):
+        """Those that are no column of the cases."""
+        columns = self.cases.labelColumns()
+        return [name for name in _names(self.getParameterNode().covariates) if name not in columns]
 
     def earlierHead(self, task):
         """The title of a head for the task that was trained before, or None."""
@@ -146,3 +148,8 @@ class BrainIACHeadTrainerLogic(ScriptedLoadableModuleLogic):
             done((yield Ask(request)))
 
         follow(self.worker, flow(), listener)
+
+
+def _names(text):
+    """What stands between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())

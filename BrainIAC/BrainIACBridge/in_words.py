@@ -7,6 +7,8 @@ from slicer.i18n import tr as _
 from BrainIACBridge.task_buttons import answerTitle
 from BrainIACLib.trust.words import examined, stated
 
+MOST_DRIVERS = 2  # on a card
+
 
 def answerInWords(record):
     """For which scan, what, with which warnings, how sure, valid for whom, computed where."""
@@ -16,9 +18,22 @@ def answerInWords(record):
         *_uncertainty(record),
         *examined(record.get("trust", {})),
         _("Valid for: {range}").format(range=record["valid_range"]),
-        _("Computed on: {device} ({note})").format(device=record["provenance"]["device"], note=record["note"]),
+        _("Computed on: {device}").format(device=record["provenance"]["device"]) + _inBrackets(record["note"]),
     ]
     return "\n".join(lines)
+
+
+def driversInShort(record):
+    """The volumes that move an answer most, for its card; "" where the model states none. The rest stands behind it."""
+    parts = record.get("trust", {}).get("drivers", {}).get("parts", [])
+    named = [
+        _("{what} {percent:.2g}% of the intracranial volume (usual {usual:.2g}%)").format(
+            what=part["what"], percent=part["percent"], usual=part["usual_percent"]
+        )
+        for part in parts
+        if part.get("percent") is not None
+    ]
+    return _("Mostly: {list}").format(list="; ".join(named[:MOST_DRIVERS])) if named else ""
 
 
 def stepsInWords(steps):
@@ -42,6 +57,10 @@ def _uncertainty(record):
         ordered = sorted(record["probabilities"].items(), key=lambda item: -item[1])
         yield _("Probabilities: {list}").format(list=", ".join(f"{name} {value:.2f}" for name, value in ordered))
     yield from stated(record.get("trust", {}))  # scenes of earlier versions have none
+
+
+def _inBrackets(note):
+    return f" ({note})" if note else ""
 
 
 def _short(value):

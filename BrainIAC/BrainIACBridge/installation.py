@@ -52,7 +52,11 @@ class Installation:
             return None
 
     def unsupported(self):
-        """Why this computer cannot run BrainIAC, "" if it can."""
+        """Why this computer cannot run BrainIAC, "" if it can.
+
+        A lower bound would not help these Macs: their last PyTorch, 2.2, does not work with NumPy 2, which Slicer has
+        since 5.10 (PyTorch does from 2.3 on).
+        """
         if platform.system() != "Darwin" or platform.machine() != "x86_64" or self.torchState() == "found":
             return ""
         return _(

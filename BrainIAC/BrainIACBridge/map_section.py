@@ -8,6 +8,19 @@ from slicer.i18n import tr as _
 
 from BrainIACBridge.task_buttons import answerTitle
 
+SHOWN_WITH_A_MAP = (
+    "showSaliency",
+    "showLegend",
+    "opacityLabel",
+    "opacity",
+    "thresholdLabel",
+    "threshold",
+    "colorMapLabel",
+    "colorMap",
+    "maximumButton",
+    "segmentButton",
+)
+
 
 class MapSection:
     """Keeps the widgets in step with the map of the chosen scan.
@@ -22,7 +35,7 @@ class MapSection:
 
     def __init__(self, ui, logic, explain, examine, say):
         self._ui, self._logic, self._say = ui, logic, say
-        self._spots, self._listed = [], None
+        self._spots, self._listed = [], ()  # () is like no list
         self._parameters = None
         ui.explainButton.clicked.connect(lambda *unused: explain(self._record(), self._parameters.saliencyScan))
         ui.examineButton.clicked.connect(lambda *unused: examine(self._record(), self._parameters.saliencyScan))
@@ -36,8 +49,10 @@ class MapSection:
         """Show the state of things; the slice views follow."""
         self._parameters = parameters
         scan = parameters.saliencyScan
-        answers = [one for one in (self._logic.answersFor(scan) if scan else []) if not self._logic.staleness(one)]
-        self._showAnswers(answers)
+        answers = [
+            one for one in (self._logic.answers.about(scan) if scan else []) if not self._logic.answers.staleness(one)
+        ]
+        self._showAnswers(answers, self._logic.answers.explained(scan) if scan is not None else None)
         reason = obstacle or ("" if answers else _("There is no answer about this scan yet."))
         for name, tip in (
             ("explainButton", _("Marks the voxels that the answer depends on most.")),
@@ -46,17 +61,9 @@ class MapSection:
             getattr(self._ui, name).setEnabled(not reason)
             getattr(self._ui, name).setToolTip(reason or tip)
         saliency = self.apply(parameters)
-        for name in (
-            "showSaliency",
-            "showLegend",
-            "maximumButton",
-            "segmentButton",
-            "opacity",
-            "threshold",
-            "colorMap",
-        ):
-            getattr(self._ui, name).setEnabled(saliency is not None)
-        explained = self._logic.explained(scan) if saliency is not None else None
+        for name in SHOWN_WITH_A_MAP:
+            getattr(self._ui, name).setVisible(saliency is not None)
+        explained = self._logic.answers.explained(scan) if saliency is not None else None
         self._ui.mapLabel.setText(
             _("There is no map of this scan.")
             if saliency is None
@@ -71,20 +78,22 @@ class MapSection:
     def apply(self, parameters):
         """Bring the slice views in line at once, while a slider moves. The map that is shown, or None."""
         scan = parameters.saliencyScan
-        saliency = self._logic.saliencyOf(scan) if scan is not None else None
+        saliency = self._logic.answers.saliencyOf(scan) if scan is not None else None
         self._logic.map.apply(parameters, saliency, scan)
         return saliency
 
-    def _showAnswers(self, answers):
+    def _showAnswers(self, answers, explained):
         combo, ids = self._ui.explainTask, [answer["id"] for answer in answers]
         if ids != [combo.itemData(index) for index in range(combo.property("count"))]:
             combo.clear()
             for answer in answers:
                 combo.addItem(f"{answerTitle(answer['task'])}: {answer['label']}", answer["id"])
+            shown = [index for index, one in enumerate(answers) if (one["task"], one["label"]) == explained]
+            combo.setCurrentIndex(shown[0] if shown else 0)
 
     def _record(self):
         chosen = self._ui.explainTask.property("currentData")
-        return next(record for record in self._logic.records() if record["id"] == chosen)
+        return next(record for record in self._logic.answers.records() if record["id"] == chosen)
 
     def _showSpots(self, saliency, threshold):
         listed = (saliency.GetID(), saliency.GetImageData().GetMTime(), threshold) if saliency is not None else None
@@ -102,13 +111,13 @@ class MapSection:
                 table.setItem(row, column, item)
 
     def _goToMaximum(self):
-        self._logic.map.goToMaximum(self._logic.saliencyOf(self._parameters.saliencyScan))
+        self._logic.map.goToMaximum(self._logic.answers.saliencyOf(self._parameters.saliencyScan))
 
     def _goTo(self, ras):
         self._logic.map.overlay.goTo(ras)
 
     def _makeSegment(self):
         scan = self._parameters.saliencyScan
-        node = self._logic.map.makeSegment(self._logic.saliencyOf(scan), scan, self._parameters.threshold)
+        node = self._logic.map.makeSegment(self._logic.answers.saliencyOf(scan), scan, self._parameters.threshold)
         self._say(_("Made the segmentation '{name}'.").format(name=node.GetName()))
         slicer.util.setSliceViewerLayers(background=scan)

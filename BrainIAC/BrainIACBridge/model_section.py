@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import qt
@@ -11,13 +10,12 @@ from slicer.i18n import tr as _
 
 from BrainIACBridge.download_dialog import DownloadDialog
 from BrainIACBridge.import_dialog import ImportDialog
+from BrainIACBridge.optional_packages import HUB
 from BrainIACBridge.task_buttons import taskTitle
 from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.resources import resource
-
-HUB_PACKAGE = "huggingface-hub>=0.25"
 
 
 class ModelSection:
@@ -95,14 +93,8 @@ class ModelSection:
 
     def download(self):
         """Ask which model to fetch, stating size, host, license and folder; then fetch and install it."""
-        if importlib.util.find_spec("huggingface_hub") is None:
-            question = _(
-                "Downloading models needs the package huggingface-hub (Apache-2.0) from pypi.org, with what it needs "
-                "below 10 MB. Install it now?"
-            )
-            if not slicer.util.confirmOkCancelDisplay(question, _("Download a model")):
-                return
-            slicer.util.pip_install([HUB_PACKAGE])
+        if not HUB.offer(_("Downloading models needs a small package.")):
+            return
 
         def fetch(name):
             listener = self._begin(_("Downloading; Cancel stops it, the next try goes on"))

@@ -135,8 +135,7 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateSoon()
 
     def _onSceneStartClose(self, caller=None, event=None):
-        if self.logic.worker.busy:
-            self.logic.worker.stop()  # what is prepared stays for the next scene, unless it is under way
+        self.logic.worker.cancel()  # the process stays, with its models and what it has prepared
         self._setParameterNode(None)
 
     def _onSceneEnd(self, caller=None, event=None):

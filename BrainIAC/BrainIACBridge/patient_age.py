@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-import slicer
+from BrainIACBridge.dicom_database import database, instanceUids
 
 PATIENT_AGE = "0010,1010"
 YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
@@ -30,6 +30,5 @@ def yearsOf(text):
 
 def ageInHeaders(node):
     """The age that the files of a volume state, in Slicer's DICOM database; None without one."""
-    database = getattr(slicer, "dicomDatabase", None)
-    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    return yearsOf(database.instanceValue(uids[0], PATIENT_AGE)) if database and uids else None
+    known, uids = database(), instanceUids(node)
+    return yearsOf(known.instanceValue(uids[0], PATIENT_AGE)) if known is not None and uids else None

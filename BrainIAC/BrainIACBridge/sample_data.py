@@ -13,15 +13,6 @@ from BrainIACLib.resources import resource
 STUDY = "BrainIACSimulatedStudy"
 
 
-def registerSampleDataOnceStarted():
-    """When Slicer has started; at once where it has, because the module was added at run time."""
-    window = slicer.util.mainWindow()
-    if window is not None and window.property("visible"):
-        registerSampleData()
-    else:
-        slicer.app.connect("startupCompleted()", registerSampleData)
-
-
 def registerSampleData():
     """Add the study to Sample Data."""
     import SampleData

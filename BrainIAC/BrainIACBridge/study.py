@@ -7,13 +7,12 @@ is kept on its volume node: it is saved with the scene, and stays with the volum
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 
 import slicer
 import slicer.util
-from slicer.i18n import tr as _
 
 from BrainIACBridge.patient_age import ageAt, ageInHeaders
+from BrainIACBridge.study_identity import StudyIdentity, identityOf
 from BrainIACLib.sequences import STANDARD
 
 SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, RESULT, PROBLEM, AGE, PREFERRED = (
@@ -29,26 +28,6 @@ SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, RESULT, PROBLEM, AGE, PREFERRED = (
 SEQUENCES = (*(sequence.name for sequence in STANDARD), "other")
 
 
-@dataclasses.dataclass(frozen=True)
-class StudyIdentity:
-    """Whose scans, and of which day. Scans that say neither make up one study; equal keys are the same study.
-
-    ``patient`` and ``date`` are for the panel alone: they enter no file and no log.
-    """
-
-    key: tuple = ("", "")
-    patient: str = ""
-    date: str = ""
-    birthDate: str = ""
-
-    @property
-    def title(self):
-        """For the panel."""
-        return ", ".join(part for part in (self.patient, _dated(self.date)) if part) or _(
-            "Scans without patient or date"
-        )
-
-
 class Study:
     """The scalar volumes of the scene, without this module's own results.
 
@@ -59,6 +38,13 @@ class Study:
         self.scan = None  # a volume of the study that is analyzed
         self.combined = False  # the person wants scans of all studies to be taken together
         self._seen = None  # what was seen of a scene that stands still
+        self._held = None  # these volumes alone, whatever the person chooses meanwhile
+
+    def heldTo(self, nodes):
+        """A study of these volumes, whichever study the person chooses meanwhile."""
+        held = Study()
+        held._held = list(nodes)
+        return held
 
     @contextlib.contextmanager
     def still(self):
@@ -110,6 +96,8 @@ class Study:
 
     def scans(self):
         """The volumes of the study that is analyzed, or of all where they are combined."""
+        if self._held is not None:
+            return [node for node in self._held if node.GetScene() is not None]
         if self.combined:
             return self.volumes()
         return self.studies().get(self.current(), [])
@@ -142,6 +130,10 @@ class Study:
         """Whether the person said what the volume is: no model changes that."""
         sequence, confidence = self.sequence(node)
         return bool(sequence) and confidence is None
+
+    def isChosenByPerson(self, node):
+        """Whether the person said what the volume is, or preferred it to others."""
+        return self.isSetByPerson(node) or bool(node.GetAttribute(PREFERRED))
 
     def sequenceWarnings(self, node):
         """The reasons to doubt the detected sequence, one a line; "" if there are none."""
@@ -213,32 +205,3 @@ class Study:
     def _fitting(self, slot):
         usable = [node for node in self.included() if not self.problem(node)]
         return [node for node in usable if slot == "any" or self.sequence(node)[0] == slot]
-
-
-def identityOf(node):
-    """Whose scan, of which day: from the levels of the subject hierarchy above it."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
-    patient = hierarchy.GetItemAncestorAtLevel(item, "Patient") if item else 0
-    study = hierarchy.GetItemAncestorAtLevel(item, "Study") if item else 0
-    if not patient and not study:
-        return StudyIdentity()
-    date = hierarchy.GetItemAttribute(study, "DICOM.StudyDate") if study else ""
-    return StudyIdentity(
-        key=(_known(hierarchy, patient), date or _known(hierarchy, study)),
-        patient=hierarchy.GetItemName(patient) if patient else "",
-        date=date or (hierarchy.GetItemName(study) if study else ""),
-        birthDate=(hierarchy.GetItemAttribute(patient, "DICOM.PatientBirthDate") if patient else "") or "",
-    )
-
-
-def _known(hierarchy, item):
-    """By its UID from DICOM, so that what was loaded twice is one; else by itself."""
-    if not item:
-        return ""
-    return hierarchy.GetItemUID(item, "DICOM") or f"item {item}"
-
-
-def _dated(date):
-    """20260131 as 2026-01-31; other texts as they are."""
-    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date

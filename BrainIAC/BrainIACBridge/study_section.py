@@ -52,11 +52,10 @@ class StudySection:
         wasBlocked = box.blockSignals(True)
         box.setValue(years or 0.0)
         box.blockSignals(wasBlocked)
-        box.setEnabled(bool(self._nodes))
+        for name in ("ageLabel", "age", "ageHintLabel"):
+            getattr(self._ui, name).setVisible(bool(self._nodes))
         self._ui.ageFromHeaderButton.setVisible(typed)
-        self._ui.ageHintLabel.setText(
-            "" if years is None else _("typed by you") if typed else _("from the DICOM header")
-        )
+        self._ui.ageHintLabel.setText("" if years is None else _("typed by you") if typed else _("from DICOM"))
 
     def _onStudyChosen(self):
         self._parameters.studyScan = self._nodes[self._ui.studyChoice.property("currentIndex")]

@@ -15,4 +15,7 @@ class BrainIACHeadTrainerParameterNode:
     labelColumn: str = "label"
     taskName: str = "my-task"
     kind: Kind = Kind.auto
+    missingCodes: str = ""
+    covariates: str = ""
+    siteColumn: str = ""
     report: str = ""

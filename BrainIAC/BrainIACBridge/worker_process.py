@@ -29,6 +29,7 @@ class WorkerProcess:
     def __init__(self, python=None, models=None, grace=5_000, silenceLimit=900_000):
         self.log = collections.deque(maxlen=500)
         self.folder = None  # private, for the files handed over; exists while the worker runs
+        self.cancels = 0  # how often somebody stopped what was under way
         self._python = python or shutil.which("PythonSlicer")
         self._models = models
         self._running = False
@@ -81,6 +82,7 @@ class WorkerProcess:
     def cancel(self):
         """Stop what is running or waiting: politely first, by force if the worker does not obey in time."""
         if self.busy:
+            self.cancels += 1
             self._conversation.cancel()
             self._graceTimer.start()
 

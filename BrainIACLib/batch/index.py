@@ -26,7 +26,8 @@ if typing.TYPE_CHECKING:
     import pyarrow
 
 EMBEDDINGS, FAILURES, DECISIONS = "embeddings.parquet", "failures.csv", "decisions.csv"
-OWN = ("id", "path", "asked", "token", "status", "identity", "embedded", "files")  # of no use in other tables
+# of no use in other tables
+OWN = "id path asked token status identity embedded files doubts not_answered".split()
 FOUND = b"found"  # in the index's metadata: which columns no manifest said
 MOST_EMBEDDINGS = 200_000  # of one table: 1.6 GB of numbers
 SECONDS_TO_WAIT = 600.0  # for another run that writes the index

@@ -17,7 +17,7 @@ from typing import Any
 
 from BrainIACLib.batch.ledger import FAILED
 from BrainIACLib.batch.work import BUSY, STOPPED, Outcome, Work
-from BrainIACLib.errors import NotWritten
+from BrainIACLib.errors import BrainIACError, NotWritten
 
 GIB_A_PROCESS = 2.5  # of memory, of a process that prepares a scan of 256 voxels a side with the bundled models
 SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN = 2.0
@@ -41,11 +41,12 @@ def _free_gib() -> float:
 
 @dataclass
 class _Member:
-    """One process and the case that it is at."""
+    """One process and the case that it is at; ``ready``: it has opened the run."""
 
     process: SpawnProcess
     pipe: Connection
     at: int | None = None
+    ready: bool = False
 
 
 @dataclass
@@ -73,6 +74,7 @@ class LocalPool:
         Raises
         ------
         NotWritten : the output cannot be written.
+        BrainIACError : a process cannot be started.
         """
         todo, later, alone = iter(numbers), deque[int](), deque[int]()
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
@@ -124,7 +126,7 @@ class LocalPool:
                     self._hear(member, later, died, told)
 
     def _hear(self, member: _Member, later: deque[int], died: deque[int], told: Callable[[Outcome], None]) -> None:
-        number, member.at = member.at, None
+        number = member.at
         if number is None:
             return
         try:
@@ -133,8 +135,17 @@ class LocalPool:
             member.process.join()
             member.pipe.close()
             self._members.remove(member)
+            if not member.ready:  # no scan's fault, and every scan would be blamed
+                raise BrainIACError(
+                    f"A process of the batch ended before its first scan (status {member.process.exitcode}); what it "
+                    "said stands above. Nothing is recorded; mend that and run the command again."
+                ) from None
             died.append(number)
             return
+        if outcome is None:
+            member.ready = True
+            return
+        member.at = None
         if outcome.status == STOPPED:
             raise NotWritten(f"{outcome.sentence} What is done is kept; run the command again to go on.")
         if outcome.status == BUSY:
@@ -178,6 +189,7 @@ def _serve(
     limit_threads(threads)
     work = Work(out, run, process)
     with contextlib.suppress(EOFError, OSError):
+        pipe.send(None)
         while (number := pipe.recv()) is not None:
             try:
                 outcome = work.one(number, retry_failed)

@@ -70,10 +70,13 @@ class CaseWorker:
             answers[task] = self._predictor.predict(
                 task, "scan", model_id=model.contract.id, age_years=known_age(case.facts)
             )
+        warnings = self._predictor.study.warnings_of("scan")
+        doubts = [text for answer in answers.values() for text in answer.warnings if text not in warnings]
         facts: dict[str, object] = {
             "identity": scan.identity,
             "format": scan.format,
-            "warnings": " ".join(self._predictor.study.warnings_of("scan")),
+            "warnings": " ".join(warnings),
+            "doubts": " ".join(dict.fromkeys(doubts)),
             "model": self._encoder.id,
             "encoder_sha256": self._encoder.encoder.sha256,
             "preprocessing_sha256": self._prepared_by,

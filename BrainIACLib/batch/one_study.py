@@ -88,14 +88,16 @@ class StudyWorker:
                 if answer.confidence is not None:
                     facts[f"found_{answer.task}_confidence"] = answer.confidence
         not_answered = "; ".join(f"{task}: {why}" for task, why in document.not_answered.items())
-        doubts = [finding.text for finding in document.findings if finding.level == "warning"]
+        found = [finding.text for finding in document.findings if finding.level == "warning"]
+        doubts = dict.fromkeys(text for answer in document.answers for text in answer.warnings)
         return {
             **facts,
             "study": document.study,
             "series": len(document.series),
             "slots": " ".join(slot.slot for slot in document.slots),
             "not_answered": not_answered,
-            "warnings": " ".join(doubts),
+            "warnings": " ".join(found),
+            "doubts": " ".join(doubts),
             "seconds": round(time.monotonic() - began, 3),
         }
 

@@ -110,7 +110,7 @@ def _case(out: Path, row: dict[str, Any], columns: list[str], pictured: bool) ->
         "site": row.get("site") or row.get("dataset") or "",
         "named": row.get("sequence") or "",
         "found": row.get("found_sequence") or "",
-        "warnings": row.get("warnings") or "",
+        "warnings": " ".join(filter(None, (row.get("warnings"), row.get("doubts"), row.get("not_answered")))),
         "page": f"{case.folder}/report.html" if row.get("slots") else f"{case.folder}/",
         "q": [None if row.get(name) is None else round(row[name], 4) for name in columns],
         "picture": picture,

@@ -176,7 +176,7 @@ def _compare_outputs(parts: Mapping[str, dict[str, Tensor]], model: InstalledMod
     """The files as they will be used against the tensors as they were read: bit by bit, then one forward pass."""
     contract = model.contract
     original = empty_encoder(contract.encoder.architecture, contract.encoder.width, contract.encoder.embedding)
-    head = torch.nn.Identity()
+    head: torch.nn.Module = torch.nn.Identity()
     if contract.head is not None:
         head = empty_head(contract.head.head_type, contract.encoder.embedding_size, contract.head.outputs)
     installed = load_model(model)

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import urlsplit
 
 from BrainIACLib.errors import ModelError
@@ -88,7 +89,7 @@ def download(remote: RemoteFile, store: Path) -> Path:
     return path
 
 
-def _fetch(hub, remote: RemoteFile, folder: Path) -> Path:
+def _fetch(hub: ModuleType, remote: RemoteFile, folder: Path) -> Path:
     """The hub library's own ``hf_hub_download`` throws a partial file away (since 1.0), so its parts are used here."""
     from huggingface_hub.file_download import http_get
 
@@ -122,7 +123,7 @@ def _folder(remote: RemoteFile, store: Path) -> Path:
     return store / ".downloads" / remote.sha256[:16]
 
 
-def _hub():
+def _hub() -> ModuleType:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:

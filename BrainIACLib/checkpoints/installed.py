@@ -10,7 +10,7 @@ from typing import Any
 
 from BrainIACLib.checkpoints.official_files import where_to_get
 from BrainIACLib.checkpoints.store import is_bundled, model_folders
-from BrainIACLib.contracts import EMBEDDING_TASK, ModelContract, read_contract
+from BrainIACLib.contracts import EMBEDDING_TASK, EncoderContract, HeadContract, ModelContract, read_contract
 from BrainIACLib.errors import ModelError
 from BrainIACLib.file_hash import check_unchanged, read_unchanged
 
@@ -34,6 +34,13 @@ class InstalledModel:
     @property
     def task(self) -> str:
         return self.contract.head.task if self.contract.head else EMBEDDING_TASK
+
+    @property
+    def head(self) -> HeadContract:
+        """Of a model that answers a question. ModelError: it only embeds scans."""
+        if self.contract.head is None:
+            raise ModelError(f"The model '{self.contract.id}' has no head: it embeds scans and answers no question.")
+        return self.contract.head
 
     @property
     def bundled(self) -> bool:
@@ -161,7 +168,8 @@ def load_model(model: InstalledModel, folders: Folders = None, encoder: "nn.Modu
     from BrainIACLib.models.heads import EncoderWithHead, empty_head
 
     encoder_contract, head_contract = model.contract.encoder, model.contract.head
-    head, parts = nn.Identity(), []
+    head: nn.Module = nn.Identity()
+    parts: list[tuple[nn.Module, EncoderContract | HeadContract, Path]] = []
     if encoder is None:
         encoder = empty_encoder(encoder_contract.architecture, encoder_contract.width, encoder_contract.embedding)
         parts.append((encoder, encoder_contract, encoder_file(model, folders)))
@@ -208,7 +216,7 @@ def _verified_tensors(path: Path, sha256: str) -> dict[str, Any]:
     return {key: value.float() if value.is_floating_point() else value for key, value in load(content).items()}
 
 
-def _check_layout(net, tensors: dict[str, Any], path: Path) -> None:
+def _check_layout(net: nn.Module, tensors: dict[str, Any], path: Path) -> None:
     expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in tensors.items()}
     differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))

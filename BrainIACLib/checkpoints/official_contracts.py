@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from BrainIACLib.checkpoints.official_files import model_id, official_file
 from BrainIACLib.checkpoints.recognition import Recognised
@@ -118,11 +118,25 @@ _TRAINING_SETS = {
     "survival": ("UPENN-GBM",),
     "sequence": ("BraTS 2023",),
 }
+
+
 # U-10
-_RESNET_INPUT = {"embedding": "gap", "input_size": (128,) * 3, "resize_mode": "area", "normalisation": "minmax"}
-_VIT_INPUT = {
+class _Input(TypedDict):
+    embedding: str
+    input_size: tuple[int, int, int]
+    resize_mode: str
+    normalisation: str
+
+
+_RESNET_INPUT: _Input = {
+    "embedding": "gap",
+    "input_size": (128, 128, 128),
+    "resize_mode": "area",
+    "normalisation": "minmax",
+}
+_VIT_INPUT: _Input = {
     "embedding": "token0",
-    "input_size": (96,) * 3,
+    "input_size": (96, 96, 96),
     "resize_mode": "trilinear",
     "normalisation": "nonzero-zscore",
 }

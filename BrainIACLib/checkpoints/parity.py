@@ -80,7 +80,7 @@ def run_parity(weights: Path, scans: Path) -> list[dict[str, Any]]:
         models, notes = _converted(weights, store)
         for golden in GOLDEN:
             fitting = [m for m in models if (m.contract.encoder.generation, m.task) == (golden.generation, golden.task)]
-            row = {"weights": f"{golden.generation} {golden.task}", "scans": " + ".join(golden.samples)}
+            row: dict[str, Any] = {"weights": f"{golden.generation} {golden.task}", "scans": " + ".join(golden.samples)}
             row |= {"value": golden.name, "expected": _rounded(golden.expected), "found": None, "difference": None}
             missing = [sample for sample in golden.samples if sample not in found_scans]
             if missing:
@@ -92,7 +92,8 @@ def run_parity(weights: Path, scans: Path) -> list[dict[str, Any]]:
                 chosen = values[list(golden.entries)]
                 scale = np.maximum(np.abs(golden.expected), 1e-2 if len(golden.entries) > 1 else 1e-6)
                 difference = float(np.max(np.abs(chosen - golden.expected) / scale))
-                row |= {"weights": f"{row['weights']} ({model.contract.source.name})", "found": _rounded(chosen)}
+                name = model.contract.source.name if model.contract.source else model.contract.id
+                row |= {"weights": f"{row['weights']} ({name})", "found": _rounded(chosen.tolist())}
                 result = "equal" if difference <= golden.tolerance else "differs"
                 rows.append({**row, "difference": f"{difference:.2e}", "result": result})
     empty = {name: None for name in rows[0]}

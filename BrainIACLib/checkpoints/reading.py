@@ -30,10 +30,10 @@ DTYPES = {torch.float32, torch.float16, torch.bfloat16, torch.int64}
 class _Ignored:
     """Stands for an object that is no tensor and harmless to miss; takes anything, does nothing."""
 
-    def __init__(self, *_):
+    def __init__(self, *_: object) -> None:
         pass
 
-    def __setstate__(self, _):
+    def __setstate__(self, _: object) -> None:
         pass
 
 
@@ -166,7 +166,7 @@ def _is_plain(entry: zipfile.ZipInfo) -> bool:
     )
 
 
-def _restricted_load(path: Path, mmap: bool):
+def _restricted_load(path: Path, mmap: bool) -> object:
     ignored = [(_Ignored, name) for name in IGNORED_NAMES]
     with torch.serialization.safe_globals([_Ignored, *ignored]):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -178,10 +178,10 @@ def _reason(error: Exception) -> str:
 
 
 def _checkpoint(content: object, name: str, size: int) -> Checkpoint:
-    container = None
+    container, tensors = None, content
     if isinstance(content, dict):
         container = next((key for key in CONTAINERS if isinstance(content.get(key), dict)), None)
-    tensors = content[container] if container else content
+        tensors = content[container] if container else content
     if not isinstance(tensors, dict) or not tensors or len(tensors) > MOST_ENTRIES:
         raise ModelError(f"'{name}' holds no table of tensors.")
     for key, tensor in tensors.items():
@@ -194,7 +194,7 @@ def _checkpoint(content: object, name: str, size: int) -> Checkpoint:
 
 
 def _problem(tensor: object, size: int) -> str | None:
-    if type(tensor) not in (Tensor, torch.nn.Parameter):
+    if not isinstance(tensor, Tensor) or type(tensor) not in (Tensor, torch.nn.Parameter):
         return f"is no tensor but {type(tensor).__name__}"
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_neg():
         return "is not stored as plain numbers"

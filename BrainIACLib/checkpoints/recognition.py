@@ -132,10 +132,10 @@ def _recognise(shapes: Shapes) -> Recognised:
             "with it: import the file of the whole model."
         )
     if layout is None:
-        found = "; ".join(f"{key} {shape}" for key, shape in list(shapes.items())[:3])
+        some = "; ".join(f"{key} {shape}" for key, shape in list(shapes.items())[:3])
         raise ModelError(
             f"The file holds no known encoder: expected a key that ends in '{RESNET_STEM}' of shape (64, 1, 7, 7, 7) "
-            f"(v1) or in '{VIT_STEM}' of shape (1, 216, 768) (v2), found {len(shapes)} keys: {found}. "
+            f"(v1) or in '{VIT_STEM}' of shape (1, 216, 768) (v2), found {len(shapes)} keys: {some}. "
             "'brainiac models list' names the files that can be imported."
         )
     architecture, width = _architecture(shapes, layout.encoder)
@@ -156,9 +156,9 @@ def _recognise(shapes: Shapes) -> Recognised:
     reasons += decoder_reasons
     used |= set(decoder_keys.values())
 
-    twins = {}
+    twins: dict[str, str] = {}
     for prefix, twin in ((layout.encoder, layout.twin_encoder), (layout.head, layout.twin_head)):
-        if twin is not None and (copies := _under(shapes, twin)):
+        if prefix is not None and twin is not None and (copies := _under(shapes, twin)):
             originals = _under(shapes, prefix)
             reasons += _differences(originals, copies, twin, set())
             twins |= {twin + key: prefix + key for key in originals}
@@ -240,9 +240,11 @@ def _unused_by_right(expected: Shapes, found: Shapes) -> tuple[str, ...]:
 
 
 def _head(shapes: Shapes, prefix: str | None, embedding_size: int) -> tuple[dict[str, str], list[str]]:
-    found = _under(shapes, prefix) if prefix is not None else {}
+    if prefix is None:
+        return {}, []
+    found = _under(shapes, prefix)
     if not found:
-        return {}, [] if prefix is None else [f"{prefix}weight: expected (outputs, {embedding_size}), found nothing"]
+        return {}, [f"{prefix}weight: expected (outputs, {embedding_size}), found nothing"]
     # Released files hold the layer itself (classifier.fc.*), ours the whole head (head.fc.*, head.hidden.*).
     inner = "" if "weight" in found else "fc."
     outputs = (found.get(f"{inner}bias") or (1,))[0]

@@ -12,6 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, TextIO
 
 import BrainIACLib
 from BrainIACLib.errors import BrainIACError
@@ -21,7 +22,7 @@ from BrainIACLib.foreign_text import printable_output
 class _Parser(argparse.ArgumentParser):
     """Of ``brainiac`` and, because argparse makes subparsers of the same class, of every command."""
 
-    def __init__(self, **arguments):
+    def __init__(self, **arguments: Any) -> None:  # as argparse hands them on
         super().__init__(epilog=BrainIACLib.RESEARCH_USE_ONLY, **arguments)
 
 
@@ -63,7 +64,7 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w", encoding="utf-8"))
 
 
-def _write_nowhere(*streams: io.TextIOBase) -> None:
+def _write_nowhere(*streams: TextIO) -> None:
     """What is still in their buffers must not fail again when Python ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:

@@ -7,13 +7,16 @@ import contextlib
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from BrainIACLib.cli.model_import import download_model, import_model, store_of
 from BrainIACLib.cli.scan_options import add_models_dir, print_json
 from BrainIACLib.errors import ModelError
+
+if TYPE_CHECKING:
+    from BrainIACLib.checkpoints.installed import InstalledModel
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
@@ -46,7 +49,12 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     )
 
 
-def _action(actions: argparse._SubParsersAction[Any], name: str, run, description: str) -> argparse.ArgumentParser:
+def _action(
+    actions: argparse._SubParsersAction[Any],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    description: str,
+) -> argparse.ArgumentParser:
     command = actions.add_parser(name, help=description)
     command.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
     add_models_dir(command, must_exist=name not in ("import", "download"))
@@ -54,14 +62,14 @@ def _action(actions: argparse._SubParsersAction[Any], name: str, run, descriptio
     return command
 
 
-def _installed(options: argparse.Namespace):
+def _installed(options: argparse.Namespace) -> tuple[list[InstalledModel], dict[Path, ModelError]]:
     from BrainIACLib.checkpoints.installed import models_and_problems
     from BrainIACLib.checkpoints.store import model_folders
 
     return models_and_problems(model_folders(options.models_dir))
 
 
-def _named(options: argparse.Namespace, model_id: str):
+def _named(options: argparse.Namespace, model_id: str) -> InstalledModel:
     models, problems = _installed(options)
     for model in models:
         if model.contract.id == model_id:
@@ -77,7 +85,7 @@ def _list(options: argparse.Namespace) -> int:
     from BrainIACLib.checkpoints.official_files import AUTHORS_FOLDER, OFFICIAL_FILES
 
     models, problems = _installed(options)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for model in models:
         contract = model.contract
         rows.append(
@@ -160,7 +168,12 @@ def _show(options: argparse.Namespace) -> int:
 
     missing = next((file for file in OFFICIAL_FILES if file.id == options.id), None)
     if missing is not None:
-        facts = {"id": missing.id, "title": missing.title, "task": missing.task, "files": list(missing.names)}
+        facts: dict[str, object] = {
+            "id": missing.id,
+            "title": missing.title,
+            "task": missing.task,
+            "files": list(missing.names),
+        }
         facts |= {"source": missing.source, "licence": missing.licence, "megabytes": missing.megabytes}
         facts |= {"reported_sha256": list(missing.sha256), "hub": missing.hub}
         if options.json:

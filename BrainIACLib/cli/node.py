@@ -42,6 +42,13 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     node.add_argument(
         "--send-to", metavar="AE@HOST:PORT", help="send the results there (default: they stay in the inbox)"
     )
+    node.add_argument(
+        "--keep-days",
+        type=_days,
+        metavar="DAYS",
+        help="remove a study, images and report, so many days after its last image, once it is answered and its "
+        "results are sent (default: everything is kept until you remove it)",
+    )
     node.add_argument("--send-tls", action="store_true", help="use TLS when sending")
     node.add_argument(
         "--tls-certificate", type=Path, metavar="FILE", help="certificate of this node; it then receives over TLS only"
@@ -101,7 +108,7 @@ def _node(options: argparse.Namespace) -> int:
             )
             return _in_a_line(client.call(request)["document"])
 
-        node = Node(inbox, NodeOptions(options.ae_title, options.wait, destination), analyze)
+        node = Node(inbox, NodeOptions(options.ae_title, options.wait, destination, options.keep_days), analyze)
         server = start_receiver(
             inbox, options.ae_title, options.host, options.port, options.allow, context, lambda name: None
         )
@@ -110,11 +117,22 @@ def _node(options: argparse.Namespace) -> int:
             signal.signal(number, lambda *_: node.stop())
         secure = "with TLS" if context else "without TLS"
         logging.getLogger("brainiac.node").info(
-            "%s listens on %s:%d %s; results go to %s", options.ae_title, options.host, options.port, secure,
-            destination or "the inbox alone",
+            "%s listens on %s:%d %s; results go to %s; studies are kept %s", options.ae_title, options.host,
+            options.port, secure, destination or "the inbox alone",
+            "until you remove them" if options.keep_days is None else f"for {options.keep_days:g} days",
         )  # fmt: skip
         node.run()
     return 0
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days < 36500:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of days")
+    return days
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from BrainIACLib.private_folder import temporary_folder
 
 if TYPE_CHECKING:
     from dicomweb_client.api import DICOMwebClient
+    from pydicom import Dataset
 
 SECONDS = 60.0  # without an answer
 NOT_IMAGES = ("SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "DOC", "AU", "ECG", "PLAN", "REG", "SEG")
@@ -58,14 +59,24 @@ def retrieved(url: str, study_uid: str, job: Job = UNATTENDED) -> Iterator[Retri
                 failed, reason = failed + 1, str(error)
                 continue
             for dataset in datasets:
-                dataset.save_as(folder / f"{count:06d}.dcm", enforce_file_format=True)
+                _write(dataset, folder / f"{count:06d}.dcm")
                 count += 1
         if not count:
             raise BrainIACError(
                 reason or f"The server '{url}' gives no images of this study; check that the study is complete there."
             )
-        notes = (f"{failed} of {len(wanted)} series could not be had from the server.",) if failed else ()
+        notes = (f"{failed} of {len(wanted)} series could not be had from the server; ask it again.",) if failed else ()
         yield Retrieved(folder, notes)
+
+
+def _write(dataset: Dataset, file: Path) -> None:
+    try:
+        dataset.save_as(file, enforce_file_format=True)
+    except OSError as error:
+        raise BrainIACError(
+            f"The study does not fit into the folder for temporary files ({error.strerror or error}); free some space, "
+            "or name another folder in the environment variable TMPDIR."
+        ) from None
 
 
 def store(url: str, files: Sequence[Path], job: Job = UNATTENDED) -> int:
@@ -100,7 +111,7 @@ def _client(url: str) -> DICOMwebClient:
             "'pip install dicomweb-client'."
         ) from None
     session = create_session()
-    session.request = _with_timeout(session.request)
+    session.request = _with_timeout(session.request)  # type: ignore[method-assign]  # on this session alone
     try:
         return DICOMwebClient(url=url.rstrip("/"), session=session)
     except ValueError as error:

@@ -5,23 +5,29 @@
     STUDY/failed.json       why the images of which label could not be analyzed
     STUDY/sent.jsonl        one line for each object that a destination has acknowledged
 
-Nothing else is kept, so a node that is killed at any moment goes on where the files are. STUDY is a pseudonym.
+Nothing else is kept, so a node that is killed at any moment goes on where the files are. STUDY is a pseudonym. Nothing
+is removed unless ``Inbox.remove`` is called.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from BrainIACLib.publishing import Journal, replacing, write_text
+from BrainIACLib.publishing.files import not_written
 from BrainIACLib.studies.identity import Identity
 from BrainIACLib.studies.report.files import DOCUMENT
 
 IMAGES, REPORT, FAILED, SENT = "images", "report", "failed.json", "sent.jsonl"
+REMOVED = ".removed-"  # beginning of the name of what is being removed
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,10 @@ class ReceivedStudy:
 
     def quiet_seconds(self) -> float:
         """Since the last image arrived, by the clock of the files."""
-        times = [file.stat().st_mtime for file in self._files()]
+        times = []
+        for file in self._files():
+            with contextlib.suppress(FileNotFoundError):  # replaced by the same image this moment
+                times.append(file.stat().st_mtime)
         return time.time() - max(times) if times else 0.0
 
     def analyzed_label(self) -> str:
@@ -92,6 +101,8 @@ class Inbox:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        for left in folder.glob(f"{REMOVED}*"):  # by a process that was killed while it removed a study
+            shutil.rmtree(left, ignore_errors=True)
 
     def receive(self, study_uid: str, instance_uid: str, content: bytes) -> str:
         """Write one image; returns the pseudonym of its study. The same image again replaces itself.
@@ -102,15 +113,31 @@ class Inbox:
         """
         name = Identity(study_uid=study_uid).pseudonym
         images = self.folder / name / IMAGES
-        images.mkdir(parents=True, exist_ok=True)
+        try:
+            images.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_written(images, error) from None
         file = images / f"{hashlib.sha256(instance_uid.encode()).hexdigest()[:32]}.dcm"
         with replacing(file) as temporary:
             temporary.write_bytes(content)
         return name
 
+    def remove(self, study: ReceivedStudy) -> None:
+        """Remove a study with everything in it: out of sight at once, so that a kill leaves no half of it in the queue.
+
+        An image that arrives meanwhile is refused, or begins the study anew.
+
+        Raises
+        ------
+        OSError : it cannot be removed.
+        """
+        away = self.folder / f"{REMOVED}{uuid.uuid4().hex}"
+        study.folder.rename(away)
+        shutil.rmtree(away)
+
     def studies(self) -> list[ReceivedStudy]:
         """All studies, the one that waits longest first."""
-        found = [ReceivedStudy(path.parent) for path in self.folder.glob(f"*/{IMAGES}")]
+        found = [ReceivedStudy(path.parent) for path in self.folder.glob(f"[!.]*/{IMAGES}")]
         return sorted(found, key=lambda study: -study.quiet_seconds())
 
     def due(self, wait_seconds: float) -> list[ReceivedStudy]:

@@ -16,6 +16,7 @@ from BrainIACLib.scans.dicom_headers import quiet_pydicom
 if TYPE_CHECKING:
     from pynetdicom.transport import ThreadedAssociationServer
 
+VERIFICATION = "1.2.840.10008.1.1"  # the SOP class of C-ECHO
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 log = logging.getLogger("brainiac.node")
 
@@ -40,14 +41,13 @@ def start_receiver(
     BrainIACError : the port is taken or may not be used.
     """
     from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
-    from pynetdicom.sop_class import Verification
 
     ae = AE(ae_title=ae_title)
     ae.require_called_aet = True
     ae.require_calling_aet = list(allowed)
     for supported in AllStoragePresentationContexts:
-        ae.add_supported_context(supported.abstract_syntax, ALL_TRANSFER_SYNTAXES)
-    ae.add_supported_context(Verification)
+        ae.add_supported_context(str(supported.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+    ae.add_supported_context(VERIFICATION)
 
     def store(event: Any) -> int:
         return _store(event, inbox, received)
@@ -56,7 +56,7 @@ def start_receiver(
         log.warning("an association was refused: its AE title is not allowed, or it asked for another")
 
     try:
-        return ae.start_server(
+        server = ae.start_server(
             (host, port),
             block=False,
             evt_handlers=[(evt.EVT_C_STORE, store), (evt.EVT_REJECTED, refused)],
@@ -66,6 +66,8 @@ def start_receiver(
         raise BrainIACError(
             f"The port {port} of '{host}' cannot be used ({error.strerror}); choose another with --port."
         ) from None
+    assert server is not None  # as it does not block
+    return server
 
 
 def _store(event: Any, inbox: Inbox, received: Callable[[str], None]) -> int:

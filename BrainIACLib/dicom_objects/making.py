@@ -34,12 +34,12 @@ def make_objects(study: AnalyzedStudy, job: Job = UNATTENDED) -> MadeObjects:
     """
     used = list(dict.fromkeys(key for answer in study.document.answers for key in answer.series.values()))
     used = used or [slot.series for slot in study.document.slots]
-    dicom = [key for key in used if study.found[key].dicom is not None]
+    dicom = {key: series for key in used if (series := study.found[key].dicom) is not None}
     if not dicom:
         raise BrainIACError("DICOM objects need a DICOM study with a series that could be used.")
-    sources = {key: source_headers(study.found[key].dicom) for key in dicom}
+    sources = {key: source_headers(series) for key, series in dicom.items()}
     volumes = {key: brain_volume_ml(study.prepared[key]) for key in dicom}
-    first = sources[dicom[0]]
+    first = sources[next(iter(dicom))]
     objects: dict[str, Dataset] = {
         "report.dcm": structured_report(study.document, sources, volumes),
         "summary.dcm": summary_picture(study, first[len(first) // 2]),

@@ -34,7 +34,7 @@ def source_headers(series: Series) -> list[Dataset]:
     files: Sequence[Path] = list(
         dict.fromkeys(piece.file for piece in sorted(series.slices, key=lambda one: one.height))
     )
-    headers = []
+    headers: list[Dataset] = []
     for file in files or series.files:
         try:
             with quiet_pydicom():

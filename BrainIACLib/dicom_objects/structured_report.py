@@ -28,6 +28,7 @@ import BrainIACLib
 from BrainIACLib.dicom_objects import codes
 from BrainIACLib.dicom_objects.equipment import MANUFACTURER, MODEL_NAME, uid_of
 from BrainIACLib.studies.document import Answer, StudyDocument
+from BrainIACLib.trust.age_gap import AgeGap
 
 NUMBER = 9700
 
@@ -80,9 +81,9 @@ def structured_report(
 def _answer(answer: Answer, sources: Mapping[str, Sequence[Dataset]]) -> MeasurementsAndQualitativeEvaluations:
     measurements, evaluations = [], [QualitativeEvaluation(codes.INTENDED_USE, codes.RESEARCH_ONLY)]
     if answer.value is not None:
-        measurements.append(_value(answer))
+        measurements.append(_value(answer, answer.value))
         if answer.age_gap is not None:
-            measurements.append(_gap(answer))
+            measurements.append(_gap(answer.age_gap))
     else:
         evaluations.insert(0, QualitativeEvaluation(codes.own_code(_kind(answer)), codes.own_code(answer.label)))
         if answer.confidence is not None:
@@ -118,7 +119,7 @@ def _answer(answer: Answer, sources: Mapping[str, Sequence[Dataset]]) -> Measure
     return group
 
 
-def _value(answer: Answer) -> Measurement:
+def _value(answer: Answer, value: float) -> Measurement:
     properties = None
     if answer.interval is not None:
         properties = MeasurementProperties(
@@ -126,18 +127,16 @@ def _value(answer: Answer) -> Measurement:
             lower_measurement_uncertainty=round(answer.interval.low, 4),
         )
     name = codes.BRAIN_AGE if answer.age_gap is not None or answer.task == "age" else codes.own_code(answer.task)
-    return Measurement(
-        name=name, value=round(answer.value, 4), unit=codes.unit_code(answer.unit), properties=properties
-    )
+    return Measurement(name=name, value=round(value, 4), unit=codes.unit_code(answer.unit), properties=properties)
 
 
-def _gap(answer: Answer) -> Measurement:
+def _gap(gap: AgeGap) -> Measurement:
     properties = None
-    if answer.age_gap.low is not None:
+    if gap.low is not None:
         properties = MeasurementProperties(
-            upper_measurement_uncertainty=answer.age_gap.high, lower_measurement_uncertainty=answer.age_gap.low
+            upper_measurement_uncertainty=gap.high, lower_measurement_uncertainty=gap.low
         )
-    return Measurement(name=codes.AGE_GAP, value=answer.age_gap.gap_years, unit=codes.YEARS, properties=properties)
+    return Measurement(name=codes.AGE_GAP, value=gap.gap_years, unit=codes.YEARS, properties=properties)
 
 
 def _volume(key: str, volume: float, headers: Sequence[Dataset]) -> MeasurementsAndQualitativeEvaluations:

@@ -68,7 +68,7 @@ def summary_pixels(study: AnalyzedStudy) -> np.ndarray:
 
 def _map_pictures(study: AnalyzedStudy) -> list[tuple[str, Image.Image]]:
     ordered = sorted(study.document.answers, key=lambda answer: " of series " in answer.task)
-    pictures = []
+    pictures: list[tuple[str, Image.Image]] = []
     for answer in ordered:
         for slot, key in answer.series.items():
             found = study.maps.get(answer.task, {}).get(slot)

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from highdicom.pm import ParametricMap, RealWorldValueMapping
 from highdicom.seg import Segmentation, SegmentDescription
 from pydicom import Dataset
+from pydicom.sr.coding import Code
 
 import BrainIACLib
 from BrainIACLib.dicom_objects import codes
@@ -31,7 +32,11 @@ def volume_of(
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = axes[:, ::-1], image.GetOrigin()
     return hd.Volume(
-        np.ascontiguousarray(values), affine, "PATIENT", frame_of_reference_uid=frame_of_reference, channels=channels
+        np.ascontiguousarray(values),
+        affine,
+        "PATIENT",
+        frame_of_reference_uid=frame_of_reference,
+        channels=None if channels is None else {name: of_name for name, of_name in channels.items()},
     )
 
 
@@ -102,7 +107,24 @@ def parametric_map(sources: Sequence[Dataset], answer: Answer, heat: sitk.Image,
         **equipment(),
     )
     found.BodyPartExamined = "BRAIN"
+    _turn_frames(found)
     return found
+
+
+def _turn_frames(found: ParametricMap) -> None:
+    """Store the frames in the direction of the normal of their rows and columns; highdicom stores them against it.
+
+    Each frame says where it lies, so both are right; but readers that take the position of the first frame and go on
+    along the normal, as GDCM does (and with it Slicer and ITK), put the others in wrong places.
+    """
+    frames = list(found.PerFrameFunctionalGroupsSequence)
+    found.PerFrameFunctionalGroupsSequence = frames[::-1]
+    for frame in frames:
+        content = frame.FrameContentSequence[0]
+        *others, position = np.atleast_1d(content.DimensionIndexValues).tolist()
+        content.DimensionIndexValues = [*others, len(frames) + 1 - position]
+    pixels = np.frombuffer(found.PixelData, np.uint8).reshape(len(frames), -1)
+    found.PixelData = pixels[::-1].tobytes()
 
 
 def algorithm(models: Sequence[str]) -> hd.AlgorithmIdentificationSequence:
@@ -117,7 +139,7 @@ def algorithm(models: Sequence[str]) -> hd.AlgorithmIdentificationSequence:
 
 
 def _segment(
-    number: int, label: str, category: codes.Code, kind: codes.Code, made_by: hd.AlgorithmIdentificationSequence
+    number: int, label: str, category: Code, kind: Code, made_by: hd.AlgorithmIdentificationSequence
 ) -> SegmentDescription:
     return SegmentDescription(
         segment_number=number,

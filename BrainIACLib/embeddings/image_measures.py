@@ -7,7 +7,7 @@ without trivial answers of the same scans.
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import SimpleITK as sitk
@@ -32,7 +32,7 @@ def measures_of(standardised: "Standardised") -> dict[str, str]:
     return {BRAIN_ML: f"{volume:.1f}", HISTOGRAM: " ".join(f"{share:.5f}" for share in counts / values.size)}
 
 
-def measured_numbers(columns: Mapping[str, Sequence[str]], name: str) -> np.ndarray | None:
+def measured_numbers(columns: Mapping[str, Iterable[str]], name: str) -> np.ndarray | None:
     """(n, 1) volumes or (n, 32) shares from a table's columns; None where a row has none, or cannot be read."""
     try:
         rows = [[float(number) for number in text.split()] for text in columns[name]]

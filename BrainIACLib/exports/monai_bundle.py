@@ -46,7 +46,7 @@ def answering(model: "EncoderWithHead", head: HeadContract) -> "torch.nn.Module"
     from BrainIACLib.models.heads import linked
 
     class Answering(torch.nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.model = model
 
@@ -89,14 +89,15 @@ def export_monai_bundle(model: InstalledModel, out: Path, folders: Folders = Non
             for name in ("configs", "docs", "models/brainiac"):
                 (staging / name).mkdir(parents=True)
             write_whole_model(model, staging / "models" / "brainiac", folders)
+            metadata = _metadata(contract, contract.head)
             net = answering(load_model(model, folders), contract.head)
             example = torch.zeros(len(contract.head.slots), 1, *contract.encoder.input_size)
             with warnings.catch_warnings(), torch.inference_mode():
                 warnings.simplefilter("ignore")  # TorchScript is old, and what MONAI's bundles hold
                 traced = torch.jit.trace(net, example, check_trace=False)
-                described = {"metadata.json": json.dumps(_metadata(contract))}  # where monai.bundle.load looks for it
+                described = {"metadata.json": json.dumps(metadata)}  # where monai.bundle.load looks for it
                 torch.jit.save(traced, str(staging / "models" / "model.ts"), _extra_files=described)
-            _write(staging / "configs" / "metadata.json", _metadata(contract))
+            _write(staging / "configs" / "metadata.json", metadata)
             _write(staging / "configs" / "inference.json", INFERENCE | _outputs(contract.head))
             card = model.folder / "card.md"
             text = card.read_text(encoding="utf-8") if card.is_file() else f"# {contract.title}\n"
@@ -132,8 +133,8 @@ def _outputs(head: HeadContract) -> dict[str, str]:
     return {"outputs": f"$[@network_def({together})[0].tolist()]"}
 
 
-def _metadata(contract: ModelContract) -> dict[str, Any]:
-    head, encoder = contract.head, contract.encoder
+def _metadata(contract: ModelContract, head: HeadContract) -> dict[str, Any]:
+    encoder = contract.encoder
     channels = {str(i): label for i, label in enumerate(head.display_labels or (head.display_unit or head.unit,))}
     scans = f"One batch is one study: {', '.join(head.slots)}, in this order. " if len(head.slots) > 1 else ""
     coarse = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,11 @@ from BrainIACLib.statistics.metrics import auc, c_index
 
 # measure -> from where on its interval says that the label can be read off the column (large effects: Cohen 1988)
 MEASURES = {"AUC": 0.8, "C-index": 0.75, "Cramér's V": 0.5, "eta squared": 0.25, "rank correlation": 0.5}
+OF_NUMBERS: dict[str, tuple[str, Callable[..., Any]]] = {
+    "survival": ("C-index", c_index),
+    "regression": ("rank correlation", rank_correlation),
+    "classification": ("AUC", auc),
+}
 MOST_NAMES = 10  # a column of numbers with more distinct values is measured, any other is counted
 LEAST_CASES = 10
 RARE = 3  # cases, below which a name is pooled with the other rare ones
@@ -61,14 +68,10 @@ def _of_numbers(cases: Cases, name: str, known: np.ndarray, values: np.ndarray, 
     if known.sum() < LEAST_CASES:
         return None
     truth = target.values[known]
-    if target.kind == "survival":
-        columns, measure, metric = (truth, target.events[known].astype(float)), "C-index", c_index
-    elif target.kind == "regression":
-        columns, measure, metric = (truth,), "rank correlation", rank_correlation
-    elif len(target.classes) == 2:
-        columns, measure, metric = (truth,), "AUC", auc
-    else:
+    if target.kind == "classification" and len(target.classes) != 2:
         return _measured(cases, name, "eta squared", eta_squared, (truth, values), known, seed)
+    measure, metric = OF_NUMBERS[target.kind]
+    columns = (truth,) if target.events is None else (truth, target.events[known].astype(float))
     try:  # the column counts either way round
         turned = metric(*columns, values) < (0 if measure == "rank correlation" else 0.5)
     except StatisticsError:
@@ -85,11 +88,19 @@ def _of_names(cases: Cases, name: str, texts: np.ndarray, seed: int) -> Associat
     target, everybody = cases.target, np.ones(len(cases), bool)
     if target.kind == "classification":
         return _measured(cases, name, "Cramér's V", cramers_v, (target.values, groups), everybody, seed)
-    values = target.values if target.kind == "regression" else martingale_residuals(target.values, target.events)
+    values = target.values if target.kind == "regression" else martingale_residuals(target.values, target.happened)
     return _measured(cases, name, "eta squared", eta_squared, (groups, values), everybody, seed)
 
 
-def _measured(cases: Cases, name: str, measure: str, metric, columns, rows: np.ndarray, seed: int):
+def _measured(
+    cases: Cases,
+    name: str,
+    measure: str,
+    metric: Callable[..., Any],
+    columns: tuple[np.ndarray, ...],
+    rows: np.ndarray,
+    seed: int,
+) -> Association | None:
     try:
         figure = figure_of(metric, columns, cases.groups[rows], seed)
     except StatisticsError:

@@ -133,8 +133,8 @@ def beside_covariates(
         image[out] = done.outputs[out]
         for part in np.unique(inner):
             rest, rows = seen[inner != part], seen[inner == part]
-            options = {"penalty": done.penalties[place], "job": job}
-            image[rows] = held_out_outputs(fit_on(cases, rest, head, rng, balanced, **options), cases, rest, rows)
+            found = fit_on(cases, rest, head, rng, balanced, penalty=done.penalties[place], job=job)
+            image[rows] = held_out_outputs(found, cases, rest, rows)
         inputs = np.hstack([image, covariates])
         fitted = fit_linear_head(inputs[seen], cases.target.rows(seen), cases.groups[seen], rng, balanced)
         both[out] = fitted.outputs(inputs[out])

@@ -172,7 +172,14 @@ def _without_classes(table: EmbeddingTable, target: str, names: Sequence[str], n
     return table.rows(np.flatnonzero(~out))
 
 
-def _usable(table, target: str, event: str | None, slots, missing, notes: list[str]) -> EmbeddingTable:
+def _usable(
+    table: EmbeddingTable,
+    target: str,
+    event: str | None,
+    slots: Sequence[str] | None,
+    missing: Sequence[str] | None,
+    notes: list[str],
+) -> EmbeddingTable:
     _check_one_recipe(table)
     keep = np.ones(len(table), bool)
     if DECISION in table.columns and target != DECISION:
@@ -220,7 +227,9 @@ def _check_one_recipe(table: EmbeddingTable) -> None:
             )
 
 
-def _joined(table: EmbeddingTable, labels: np.ndarray, slots) -> tuple[list[list[int]], tuple[str, ...], bool]:
+def _joined(
+    table: EmbeddingTable, labels: np.ndarray, slots: Sequence[str] | None
+) -> tuple[list[list[int]], tuple[str, ...], bool]:
     """The rows of each case, the slots, and whether every case has them all."""
     sequences = table.columns["sequence"]
     sessions: dict[tuple[Any, ...], list[int]] = {}

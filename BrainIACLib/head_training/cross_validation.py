@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,24 +43,28 @@ def cross_validate(
     """
     rng = np.random.default_rng(seed)
     fold = stratified_folds(cases.target, cases.groups, fold_count(cases.target, cases.groups), rng)
-    outputs, penalties = None, []
+    answers, penalties = [], []
     high = np.zeros(len(cases), bool) if cases.target.kind == "survival" else None
     numbers = np.unique(fold)
     for done, number in enumerate(numbers):
         out = fold == number
         fitted = fit_on(cases, ~out, head, rng, balanced, job=job)
         answered = held_out_outputs(fitted, cases, ~out, out)
-        outputs = np.zeros((len(cases), answered.shape[1])) if outputs is None else outputs
-        outputs[out] = answered
+        answers.append((out, answered))
         if high is not None:
             high[out] = answered[:, 0] > np.median(held_out_outputs(fitted, cases, ~out, ~out)[:, 0])
         penalties.append(fitted.penalty)
         job.report("cross-validation", (done + 1) / len(numbers))
-    return CrossValidated(outputs, fold, tuple(penalties), high)
+    return CrossValidated(_put_together(answers, len(cases)), fold, tuple(penalties), high)
 
 
 def answers_under(
-    folds: np.ndarray, inputs: np.ndarray, cases: Cases, seed: int, balanced: bool, transform=None
+    folds: np.ndarray,
+    inputs: np.ndarray,
+    cases: Cases,
+    seed: int,
+    balanced: bool,
+    transform: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """(n, k) out-of-fold outputs of linear heads on other inputs (n, m) than the embeddings, under given folds.
 
@@ -67,7 +72,7 @@ def answers_under(
     ----------
     transform : makes the inputs of a fold from (inputs, mask of the cases seen), for what must be fitted inside it.
     """
-    rng, outputs = np.random.default_rng([seed, 2]), None
+    rng, answers = np.random.default_rng([seed, 2]), []
     for number in np.unique(folds):
         out = folds == number
         of_fold = inputs if transform is None else transform(inputs, ~out)
@@ -75,7 +80,14 @@ def answers_under(
         answered = fitted.outputs(of_fold[out])
         if cases.target.kind == "survival":
             answered = answered - fitted.outputs(of_fold[~out]).mean(axis=0)
-        outputs = np.zeros((len(cases), answered.shape[1])) if outputs is None else outputs
+        answers.append((out, answered))
+    return _put_together(answers, len(cases))
+
+
+def _put_together(answers: list[tuple[np.ndarray, np.ndarray]], cases: int) -> np.ndarray:
+    """(n, k) outputs from those of each fold and the mask of its cases."""
+    outputs = np.zeros((cases, answers[0][1].shape[1]))
+    for out, answered in answers:
         outputs[out] = answered
     return outputs
 
@@ -92,9 +104,23 @@ def held_out_outputs(fitted: Head, cases: Cases, seen: np.ndarray, out: np.ndarr
     return answered
 
 
-def fit_on(cases: Cases, rows: np.ndarray, head: str, rng: np.random.Generator, balanced: bool, **options) -> Head:
+def fit_on(
+    cases: Cases,
+    rows: np.ndarray,
+    head: str,
+    rng: np.random.Generator,
+    balanced: bool,
+    penalty: float | None = None,
+    job: Job = UNATTENDED,
+) -> Head:
     """A head on some of the cases (a mask or indices)."""
     fitted: Head = HEAD_KINDS[head].fit(
-        cases.embeddings[rows], cases.target.rows(rows), cases.groups[rows], rng, balanced=balanced, **options
+        cases.embeddings[rows],
+        cases.target.rows(rows),
+        cases.groups[rows],
+        rng,
+        balanced=balanced,
+        penalty=penalty,
+        job=job,
     )
     return fitted

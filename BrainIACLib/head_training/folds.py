@@ -32,7 +32,7 @@ def fold_count(target: Target, groups: np.ndarray) -> int:
     if target.kind == "classification":
         rarest = min(len(set(groups[target.values == number])) for number in range(len(target.classes)))
     elif target.kind == "survival":
-        rarest = int(target.events.sum())
+        rarest = int(target.happened.sum())
     else:
         rarest = patients
     return max(2, min(10 if patients < 100 else 5, rarest))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from BrainIACLib.errors import StatisticsError
@@ -50,8 +52,8 @@ def labels_of(target: Target) -> Labels:
     """What there is to learn from."""
     if target.kind == "classification":
         return Labels(tuple(np.bincount(target.values, minlength=len(target.classes)).tolist()))
-    spread = (float(value) for value in (target.values.min(), target.values.max(), np.median(target.values)))
-    return Labels((), *spread, None if target.events is None else int(target.events.sum()))
+    lowest, highest, median = float(target.values.min()), float(target.values.max()), float(np.median(target.values))
+    return Labels((), lowest, highest, median, None if target.events is None else int(target.events.sum()))
 
 
 def map_of(cases: Cases, job: Job) -> EmbeddingMap:
@@ -106,7 +108,7 @@ def facts_of_kind(
     risk: FittedRisk | None,
     threshold: float | None,
     balanced: bool,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The fields of the report that only classes, or only survival, have."""
     target = cases.target
     if temperature is not None:
@@ -137,8 +139,8 @@ def _risk_calibration(target: Target, done: CrossValidated, risk: FittedRisk) ->
     curves = []
     for slope in (1.0, None):
         scores = done.outputs[:, 0]
-        unseen = unseen_probabilities(scores, target.values, target.events, done.fold, risk.end, slope)
-        curves.append(reliability(target.values, target.events, unseen, risk.end))
+        unseen = unseen_probabilities(scores, target.values, target.happened, done.fold, risk.end, slope)
+        curves.append(reliability(target.values, target.happened, unseen, risk.end))
     before, after = curves
     # the mean distance of binomial shares from their probability, were every probability right and nobody censored
     by_chance = np.sqrt(2 / np.pi * after.predicted * (1 - after.predicted) / after.count)
@@ -155,7 +157,7 @@ def _risk_calibration(target: Target, done: CrossValidated, risk: FittedRisk) ->
 
 def median_split_test(target: Target, high: np.ndarray, threshold: float) -> RiskGroups:
     """The log-rank test between the cases of high risk and the others; ``threshold`` is that of the installed head."""
-    p = None if high.all() or not high.any() else float(log_rank(target.values, target.events, high).p)
+    p = None if high.all() or not high.any() else float(log_rank(target.values, target.happened, high).p)
     return RiskGroups(int(high.sum()), int((~high).sum()), p, threshold)
 
 

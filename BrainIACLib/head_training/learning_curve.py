@@ -59,7 +59,7 @@ def learning_curve(
     if len(draws) < DRAWS:
         return LearningCurve(tuple(points))
     gains = [gain_over(cases, done.outputs, fewer, seed) for fewer in draws]
-    limits = [(one.low, one.high) for one in gains if one.low is not None]
+    limits = [(one.low, one.high) for one in gains if one.low is not None and one.high is not None]
     low, high = (min(one for one, _ in limits), max(one for _, one in limits)) if len(limits) == DRAWS else (None, None)
     gain = Figure(float(np.mean([one.value for one in gains])), low, high)
     return LearningCurve(tuple(points), share_used, gain, negligible_gain(cases, done.outputs))

@@ -72,7 +72,7 @@ def fit_linear_head(
         weights, bias = (fit[0] for fit in fits)
     else:
         chosen = _choose_cox(space, target, groups, rng) if penalty is None else penalty * space.typical_square
-        weights = cox.fit_cox(space.coordinates, target.values, target.events, chosen)[:, None]
+        weights = cox.fit_cox(space.coordinates, target.values, target.happened, chosen)[:, None]
         bias = np.zeros(1)
     return LinearHead(*space.on_embeddings(weights, bias), chosen / space.typical_square)
 
@@ -83,7 +83,9 @@ def _inner_folds(target: Target, groups: np.ndarray, rng: np.random.Generator) -
     return [fold == number for number in np.unique(fold)]
 
 
-def _choose_logistic(space: Space, target: Target, groups, case_weights: np.ndarray, rng) -> float:
+def _choose_logistic(
+    space: Space, target: Target, groups: np.ndarray, case_weights: np.ndarray, rng: np.random.Generator
+) -> float:
     penalties = logistic.PENALTIES * space.typical_square
     left_out = _inner_folds(target, groups, rng)
     seen = np.concatenate(
@@ -107,15 +109,15 @@ def _choose_logistic(space: Space, target: Target, groups, case_weights: np.ndar
     return float(penalties[np.argmin(losses)])
 
 
-def _choose_cox(space: Space, target: Target, groups: np.ndarray, rng) -> float:
+def _choose_cox(space: Space, target: Target, groups: np.ndarray, rng: np.random.Generator) -> float:
     """By the cross-validated partial likelihood of Verweij and van Houwelingen, Statistics in Medicine 12, 1993."""
     penalties = cox.PENALTIES * space.typical_square
     gains = np.zeros(len(penalties))
     for out in _inner_folds(target, groups, rng):
-        times, events, begin = target.values[~out], target.events[~out], None
+        times, events, begin = target.values[~out], target.happened[~out], None
         for place in reversed(range(len(penalties))):  # from the strongest, each fit beginning at the one before
             begin = cox.fit_cox(space.coordinates[~out], times, events, penalties[place], begin, tolerance=1e-3)
             scores = space.coordinates @ begin
-            everybody = cox.partial_log_likelihood(scores, target.values, target.events)
+            everybody = cox.partial_log_likelihood(scores, target.values, target.happened)
             gains[place] += everybody - cox.partial_log_likelihood(scores[~out], times, events)
     return float(penalties[np.argmax(gains)])

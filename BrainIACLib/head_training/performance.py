@@ -25,7 +25,7 @@ def main_figure(target: Target) -> tuple[str, Callable[..., Any], Callable[[Targ
     if target.kind == "regression":
         return "MAE", mae, lambda of, outputs: (of.values, outputs[:, 0])
     if target.kind == "survival":
-        return "C-index", c_index, lambda of, outputs: (of.values, of.events.astype(float), outputs[:, 0])
+        return "C-index", c_index, lambda of, outputs: (of.values, of.happened.astype(float), outputs[:, 0])
     if len(target.classes) == 2:
         return "AUC", auc, lambda of, outputs: (of.values, outputs[:, 0])
     return "balanced accuracy", balanced_accuracy, lambda of, outputs: (of.values, decisions(outputs))
@@ -68,8 +68,8 @@ def performance(cases: Cases, outputs: np.ndarray, fold: np.ndarray, seed: int) 
         truth, blind = target.values, means_of_others(target.values, fold)
         figures["MAE of the mean"] = figure_of(mae, (truth, blind), cases.groups, seed)
         figures["R2"] = figure_of(_explained, (truth, outputs[:, 0]), cases.groups, seed)
-        errors = [np.abs(truth - answers) for answers in (outputs[:, 0], blind)]
-        p = paired_permutation_p(*errors, groups=cases.groups, seed=seed)
+        ours, theirs = (np.abs(truth - answers) for answers in (outputs[:, 0], blind))
+        p = paired_permutation_p(ours, theirs, groups=cases.groups, seed=seed)
         figures["MAE"] = dataclasses.replace(figures["MAE"], p_against_the_mean=p)
     if target.kind == "classification":
         said = decisions(outputs)
@@ -101,7 +101,7 @@ def difficulty(cases: Cases, outputs: np.ndarray) -> np.ndarray:
         return np.abs(outputs[:, 0] - target.values)
     ranks = np.argsort(np.argsort(outputs[:, 0])) / max(1, len(cases) - 1)
     times = np.argsort(np.argsort(-target.values)) / max(1, len(cases) - 1)
-    return np.where(target.events | (ranks > times), np.abs(ranks - times), 0.0)
+    return np.where(target.happened | (ranks > times), np.abs(ranks - times), 0.0)
 
 
 def means_of_others(values: np.ndarray, fold: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ def means_of_others(values: np.ndarray, fold: np.ndarray) -> np.ndarray:
     return np.array([values[fold != number].mean() for number in fold])
 
 
-def _explained(truth: np.ndarray, prediction: np.ndarray, weights: np.ndarray | None = None):
+def _explained(truth: np.ndarray, prediction: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
     """1 - squared errors / variance; with weights (resamples, n), one a row."""
     truth, prediction = np.asarray(truth, float), np.asarray(prediction, float)
     shares = np.ones((1, len(truth))) if weights is None else weights
@@ -120,6 +120,6 @@ def _explained(truth: np.ndarray, prediction: np.ndarray, weights: np.ndarray | 
     return explained if weights is not None else float(explained[0])
 
 
-def _accuracy(truth: np.ndarray, said: np.ndarray, weights: np.ndarray | None = None):
+def _accuracy(truth: np.ndarray, said: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
     right = (np.asarray(truth) == np.asarray(said)).astype(float)
     return float(right.mean()) if weights is None else weights @ right / weights.sum(axis=1)

@@ -22,7 +22,7 @@ LOGISTIC_PENALTIES = np.logspace(-1, 2, 4)
 COX_PENALTIES = np.logspace(-1, 3, 3)
 
 
-def ridge_outputs(embeddings: np.ndarray, targets: list[Target], out: np.ndarray, *_) -> np.ndarray:
+def ridge_outputs(embeddings: np.ndarray, targets: list[Target], out: np.ndarray, *_: object) -> np.ndarray:
     """Ridge regression of numbers."""
     space = space_of(embeddings[~out])
     responses = np.stack([target.values for target in targets], axis=1)[~out]
@@ -33,7 +33,9 @@ def ridge_outputs(embeddings: np.ndarray, targets: list[Target], out: np.ndarray
     return np.stack(found)[:, :, :, None]
 
 
-def logistic_outputs(embeddings: np.ndarray, targets: list[Target], out: np.ndarray, balanced: bool, *_) -> np.ndarray:
+def logistic_outputs(
+    embeddings: np.ndarray, targets: list[Target], out: np.ndarray, balanced: bool, *_: object
+) -> np.ndarray:
     """Logistic regression of classes."""
     space, count = space_of(embeddings[~out]), len(targets[0].classes)
     classes = np.stack([target.values for target in targets], axis=1)[~out]
@@ -67,7 +69,7 @@ def cox_outputs(
         for place in reversed(range(len(COX_PENALTIES))):
             penalty = COX_PENALTIES[place] * space.typical_square
             begin = cox.fit_cox(
-                space.coordinates, target.values[~out], target.events[~out], penalty, begin, tolerance=1e-3
+                space.coordinates, target.values[~out], target.happened[~out], penalty, begin, tolerance=1e-3
             )
             found[place, order, :, 0] = coordinates @ begin
     return found

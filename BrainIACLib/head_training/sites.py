@@ -51,7 +51,8 @@ def sites_left_out(
 ) -> SitesLeftOut:
     """Each case answered by a head that has seen neither its site nor its patient, wherever that patient was."""
     rng = np.random.default_rng([seed, 5])
-    outputs, told = None, np.zeros(len(cases), bool)
+    outputs: np.ndarray | None = None
+    told = np.zeros(len(cases), bool)
     for name in np.unique(sites):
         job.check()
         out = sites == name
@@ -64,6 +65,8 @@ def sites_left_out(
         outputs[out], told[out] = answered, True
 
     def figure(rows: np.ndarray) -> Figure | None:
+        if outputs is None:
+            return None
         _, metric, columns = main_figure(cases.target)
         try:
             return figure_of(metric, columns(cases.target.rows(rows), outputs[rows]), cases.groups[rows], seed)

@@ -28,13 +28,21 @@ class Target:
     events: np.ndarray | None = None
     unit: str | None = None
 
+    @property
+    def happened(self) -> np.ndarray:
+        """(n,) bool: the events of a target of survival."""
+        assert self.events is not None
+        return self.events
+
     def rows(self, keep: np.ndarray) -> Target:
         """The target of some cases."""
         events = None if self.events is None else self.events[keep]
         return Target(self.name, self.kind, self.values[keep], self.classes, events, self.unit)
 
 
-def read_target(name: str, texts: Sequence[str], kind: str, events: Sequence[str] | None, names: Sequence[str]):
+def read_target(
+    name: str, texts: Sequence[str], kind: str, events: Sequence[str] | None, names: Sequence[str]
+) -> Target:
     """The target of cases that all have one.
 
     Parameters
@@ -127,12 +135,12 @@ def _spelled(text: str) -> object:
 
 def _is_number(text: str) -> bool:
     try:
-        return np.isfinite(float(text))
+        return bool(np.isfinite(float(text)))
     except ValueError:
         return False
 
 
-def _sort_key(text: str):
+def _sort_key(text: str) -> tuple[float, str]:
     return (float(text), text) if _is_number(text) else (0.0, text)
 
 

@@ -151,7 +151,7 @@ def train_head(
     fitted = fit_on(cases, np.arange(len(cases)), head, rng, balanced, job=job)
     risk, threshold = None, None
     if end is not None:
-        risk = calibrate_risk(done.outputs[:, 0], cases.target.values, cases.target.events, end)
+        risk = calibrate_risk(done.outputs[:, 0], cases.target.values, cases.target.happened, end)
         fitted = _with_baseline(fitted, cases, risk)
         threshold = float(np.median(-np.expm1(-np.exp(fitted.outputs(cases.embeddings)[:, 0]))))
     validated = time.perf_counter() - started
@@ -231,8 +231,8 @@ def _endpoint(cases: Cases, endpoint: float | None) -> float | None:
     target = cases.target
     if target.kind != "survival":
         return None
-    end = ONE_YEAR[target.unit] if endpoint is None else endpoint
-    first, last = target.values[target.events].min(), target.values.max()
+    end = ONE_YEAR[target.unit or ""] if endpoint is None else endpoint
+    first, last = target.values[target.happened].min(), target.values.max()
     if not first <= end <= last:
         raise BrainIACError(
             f"The end point {end:g} {target.unit} must lie between the first event ({first:g}) and the longest time "

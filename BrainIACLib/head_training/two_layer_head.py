@@ -7,7 +7,9 @@ never leave the span of the cases.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -16,6 +18,11 @@ from BrainIACLib.head_training.logistic import balanced_weights
 from BrainIACLib.head_training.targets import Target
 from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.statistics.principal_space import Space, space_of
+
+if TYPE_CHECKING:
+    import torch
+
+    Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # outputs, rows -> mean loss
 
 MOST_EPOCHS, PATIENCE, BATCH, LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 100, 10, 64, 1e-3, 1e-2, 0.2
 
@@ -60,9 +67,8 @@ def fit_two_layer_head(
         out = stratified_folds(target, groups, 4, rng) == 0
         epochs = _train(space, target, out, middle, spread, balanced, seed, MOST_EPOCHS, job)[1]
     nobody = np.zeros(len(embeddings), bool)
-    net, _ = _train(space, target, nobody, middle, spread, balanced, seed, int(epochs), job)
+    (first, last), _ = _train(space, target, nobody, middle, spread, balanced, seed, int(epochs), job)
     with torch.no_grad():
-        first, last = net[0], net[3]
         hidden, hidden_bias = space.on_embeddings(
             first.weight.numpy().T.astype(float), first.bias.numpy().astype(float)
         )
@@ -96,7 +102,15 @@ def outputs_of_many(
     return np.concatenate([_train_many(space, part, coordinates, out, balanced, seed, job) for part in parts], 1)
 
 
-def _train_many(space: Space, targets: list[Target], coordinates, out, balanced: bool, seed: int, job):
+def _train_many(
+    space: Space,
+    targets: list[Target],
+    coordinates: np.ndarray,
+    out: np.ndarray,
+    balanced: bool,
+    seed: int,
+    job: Job,
+) -> np.ndarray:
     import torch
 
     width, heads, inputs_size = len(space.mean), len(targets), space.coordinates.shape[1]
@@ -105,7 +119,9 @@ def _train_many(space: Space, targets: list[Target], coordinates, out, balanced:
     inputs, held_out = (torch.from_numpy((part * unit).astype(np.float32)) for part in (space.coordinates, coordinates))
     seen = [target.rows(~out) for target in targets]
     regression = targets[0].kind == "regression"
-    middles = [(target.values.mean(), target.values.std() or 1.0) if regression else (0.0, 1.0) for target in seen]
+    middles: list[tuple[float, float]] = [
+        (target.values.mean(), target.values.std() or 1.0) if regression else (0.0, 1.0) for target in seen
+    ]
     loss_of = _loss_of_many(seen, middles, balanced)
     generator = torch.Generator().manual_seed(seed)
 
@@ -141,7 +157,7 @@ def _train_many(space: Space, targets: list[Target], coordinates, out, balanced:
     return np.stack(found).astype(float) * scale[:, 1] + scale[:, 0]
 
 
-def _loss_of_many(targets: list[Target], middles, balanced: bool):
+def _loss_of_many(targets: list[Target], middles: list[tuple[float, float]], balanced: bool) -> Loss:
     """outputs (heads, m, k), rows (m,) -> sum over heads of the mean losses of ``_loss``, which is the slow form."""
     import torch
     import torch.nn.functional as F
@@ -153,9 +169,9 @@ def _loss_of_many(targets: list[Target], middles, balanced: bool):
         return lambda outputs, rows: ((outputs[:, :, 0] - truth[:, rows]) ** 2).mean(dim=1).sum()
     if targets[0].kind == "survival":
         times = torch.from_numpy(values)
-        events = torch.from_numpy(np.stack([target.events for target in targets]))
+        events = torch.from_numpy(np.stack([target.happened for target in targets]))
 
-        def partial_likelihood(outputs, rows):
+        def partial_likelihood(outputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             order = torch.argsort(-times[:, rows], dim=1, stable=True)
             scores = outputs[:, :, 0].gather(1, order)
             died = events[:, rows].gather(1, order)
@@ -167,7 +183,7 @@ def _loss_of_many(targets: list[Target], middles, balanced: bool):
     weights = np.stack([balanced_weights(row, count) if balanced else np.ones(len(row)) for row in values])
     shares = torch.from_numpy(weights.astype(np.float32))
 
-    def cross_entropy(outputs, rows):
+    def cross_entropy(outputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         truth = classes[:, rows]
         if outputs.shape[2] == 1:
             losses = F.binary_cross_entropy_with_logits(outputs[:, :, 0], truth.float(), reduction="none")
@@ -179,9 +195,17 @@ def _loss_of_many(targets: list[Target], middles, balanced: bool):
 
 
 def _train(
-    space: Space, target: Target, out, middle: float, spread: float, balanced: bool, seed: int, epochs, job: Job
-):
-    """The net after ``epochs`` on the cases not ``out``, and after which epoch the loss on ``out`` was least."""
+    space: Space,
+    target: Target,
+    out: np.ndarray,
+    middle: float,
+    spread: float,
+    balanced: bool,
+    seed: int,
+    epochs: int,
+    job: Job,
+) -> tuple[tuple[torch.nn.Linear, torch.nn.Linear], int]:
+    """The layers after ``epochs`` on the cases not ``out``, and after which epoch the loss on ``out`` was least."""
     import torch
     from torch import nn
 
@@ -193,7 +217,8 @@ def _train(
     width = len(space.mean)  # as many as an embedding has numbers (P-17)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = nn.Sequential(nn.Linear(size, width), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(width, outputs))
+        first, last = nn.Linear(size, width), nn.Linear(width, outputs)
+        net = nn.Sequential(first, nn.ReLU(), nn.Dropout(DROPOUT), last)
         optimiser = torch.optim.AdamW(net.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         loss_of = _loss(target, middle, spread, balanced)
         train, held_out = (torch.from_numpy(np.flatnonzero(rows)) for rows in (~out, out))
@@ -216,11 +241,11 @@ def _train(
                 elif epoch - best_epoch >= PATIENCE:
                     break
     with torch.no_grad():
-        net[0].weight *= unit
-    return net, best_epoch
+        first.weight *= unit
+    return (first, last), best_epoch
 
 
-def _loss(target: Target, middle: float, spread: float, balanced: bool):
+def _loss(target: Target, middle: float, spread: float, balanced: bool) -> Loss:
     """outputs (m, k), rows (m,) -> mean loss."""
     import torch
     import torch.nn.functional as F
@@ -229,9 +254,9 @@ def _loss(target: Target, middle: float, spread: float, balanced: bool):
         truth = torch.from_numpy(((target.values - middle) / spread).astype(np.float32))
         return lambda outputs, rows: F.mse_loss(outputs[:, 0], truth[rows])
     if target.kind == "survival":
-        times, events = torch.from_numpy(target.values), torch.from_numpy(target.events)
+        times, events = torch.from_numpy(target.values), torch.from_numpy(target.happened)
 
-        def partial_likelihood(outputs, rows):
+        def partial_likelihood(outputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             order = torch.argsort(-times[rows], stable=True)
             scores = outputs[order, 0]
             terms = (scores - torch.logcumsumexp(scores, 0))[events[rows][order]]
@@ -242,7 +267,7 @@ def _loss(target: Target, middle: float, spread: float, balanced: bool):
     weights = balanced_weights(target.values, len(target.classes)) if balanced else np.ones(len(target.values))
     shares = torch.from_numpy(weights.astype(np.float32))
 
-    def cross_entropy(outputs, rows):
+    def cross_entropy(outputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         if outputs.shape[1] == 1:
             losses = F.binary_cross_entropy_with_logits(outputs[:, 0], classes[rows].float(), reduction="none")
         else:

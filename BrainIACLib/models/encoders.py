@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from BrainIACLib.models.anatomy import AnatomyEncoder
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.models.vit import ViT
 
+Encoder = ResNet | ViT | AnatomyEncoder
 
-def encoder(architecture: str, width: float, embedding: str) -> nn.Module:
+
+def encoder(architecture: str, width: float, embedding: str) -> Encoder:
     """A randomly initialized encoder; ``architecture`` and ``embedding`` as in ``EncoderContract``."""
     if architecture == "vit_b":
         return ViT(width, embedding)
@@ -19,7 +20,7 @@ def encoder(architecture: str, width: float, embedding: str) -> nn.Module:
     return ResNet(architecture, width)
 
 
-def empty_encoder(architecture: str, width: float, embedding: str) -> nn.Module:
+def empty_encoder(architecture: str, width: float, embedding: str) -> Encoder:
     """An encoder without memory for its weights, to be filled by ``load_state_dict(..., assign=True)``."""
     with torch.device("meta"):
         return encoder(architecture, width, embedding)

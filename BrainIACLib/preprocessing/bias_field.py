@@ -12,6 +12,7 @@ with the unmasked one): it follows a strong true bias a little better, the defau
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -80,9 +81,10 @@ def correct_bias_field(
     lattices, iterations = _estimate(logarithm, used, positions, report or (lambda fraction: None))
 
     everywhere = [np.arange(size) / max(size - 1, 1) for size in values.shape]
-    field = sum(
+    of_levels = (
         _evaluate(lattice, [_basis(at, 2**level) for at in everywhere]) for level, lattice in enumerate(lattices)
     )
+    field: np.ndarray = functools.reduce(np.add, of_levels)
     parameters = {
         "algorithm": "N4",
         "shrink": shrink[::-1],

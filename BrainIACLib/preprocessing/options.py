@@ -5,23 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from BrainIACLib.preprocessing.brain_extraction import AUTO, AUTO_HELP, BACKENDS, in_panel
 
 PRESETS = ("standard", "official")
 WAYS = {AUTO: AUTO_HELP} | {way.name: way.help for way in BACKENDS.values() if not way.takes_mask}
 
+_Value = TypeVar("_Value", bool, int, float, str)  # what ``dataclasses.field`` is said to return
+
 
 def option(
-    default: bool | int | str,
+    default: _Value,
     text: str,
     choices: Sequence[str] = (),
     *,
     limits: tuple[int, int] = (0, 100),
     titles: Callable[[], Mapping[str, str]] | None = None,
     in_panel: bool = True,
-) -> Any:
+) -> _Value:
     """A field of options: command line and panel make their part of the interface from it.
 
     Parameters

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -43,6 +44,7 @@ def standardise(
     *,
     mask: sitk.Image | None = None,
     device: str = "cpu",
+    near: sitk.Euler3DTransform | None = None,
 ) -> Standardised:
     """Standardize one scan (3D, scalar, any pose, voxel size and contrast).
 
@@ -52,6 +54,7 @@ def standardise(
         inside the steps whether to stop.
     mask : the brain, on any grid; it is taken instead of extracting the brain.
     device : the torch device of a network that extracts the brain.
+    near : the transform of another scan in the same frame of reference, where the registration then starts.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def standardise(
         corrected = _corrected(run, scan, None) if options.bias_field else scan
         brain = _extract(run, corrected, asked, backend, mask, device)
     with run.step("registration") as step:
-        found = register_to_template(corrected, brain.mask, options.seed, backend == "none", step.report)
+        found = register_to_template(corrected, brain.mask, options.seed, backend == "none", step.report, near)
         step.parameters, step.warnings = found.parameters, found.warnings
         degrees, millimetres = _size_of(found.transform)
         in_place = degrees < IN_PLACE_DEGREES and millimetres < IN_PLACE_MM
@@ -154,8 +157,8 @@ class _Step:
     """What a step says about itself while it runs."""
 
     report: Callable[[float], None]
-    parameters: dict = field(default_factory=dict)
-    quality: dict = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 

@@ -5,7 +5,9 @@ axes can be labeled without a mirror, turns, shifts and sizes. Then Mattes mutua
 (SimpleITK). Both fit a scale too, because few brains have the size of the template and a rigid fit of brains of unequal
 size has a blunt optimum (repeatability 1 mm against 0.2 mm here); the scale is recorded and dropped, the rigid part
 about the center of the brain is kept. The points lie in the brain and in a margin around it, and only where the scan
-has data: the outline helps, whatever the contrast, and slabs register as well as whole brains.
+has data: the outline helps, whatever the contrast, and slabs register as well as whole brains. Where a pose is known
+that should nearly fit, as of another scan in the same frame of reference, the search is left out; if the fit leaves
+that pose or is poor, the search is made after all.
 Equal inputs and seeds give bit-identical transforms.
 """
 
@@ -32,6 +34,7 @@ TURN_BACK = 1.05  # another labeling of the axes than the header's must fit this
 POOR_OVERLAP = 0.85  # Dice of the masks after scaling
 UPSIDE_DOWN = 60.0  # degrees: no patient lies like this; the header names the axes wrongly
 AMBIGUOUS = 0.97  # a second, quite different pose that fits nearly as well
+NEAR_DEGREES, NEAR_MM = 8.0, 10.0  # a person on the table moves less between two scans
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,12 @@ class Motion:
         image.SetDirection((self.matrix @ np.array(image.GetDirection()).reshape(3, 3)).ravel().tolist())
         return image
 
+    @classmethod
+    def of(cls, transform: sitk.Euler3DTransform) -> Motion:
+        """The motion of SimpleITK's transform."""
+        matrix, centre = np.reshape(transform.GetMatrix(), (3, 3)), np.array(transform.GetCenter())
+        return cls(matrix, centre + transform.GetTranslation() - matrix @ centre)
+
     def transform(self, centre: np.ndarray) -> sitk.Euler3DTransform:
         """As SimpleITK's transform, turning about ``centre``."""
         left, _, right = np.linalg.svd(self.matrix)  # rounding errors of products must not look like a shear
@@ -99,6 +108,7 @@ def register_to_template(
     seed: int = 0,
     whole_head: bool = False,
     report: Report | None = None,
+    near: sitk.Euler3DTransform | None = None,
 ) -> Registration:
     """The rigid transform of an extracted brain, in any pose and contrast, to the template.
 
@@ -109,6 +119,7 @@ def register_to_template(
     whole_head : the mask holds a whole head, of which the brain is only a part (brain extraction switched off); then
         the header's labeling of the axes is trusted, and no overlap can be measured.
     report : gets the fraction done; may raise to stop.
+    near : a transform (template to scan) that should nearly fit; not used with ``whole_head``.
 
     Raises
     ------
@@ -118,7 +129,11 @@ def register_to_template(
     template = icbm152()
     scan = _Levels(sitk.Mask(sitk.Cast(image, sitk.sitkFloat32), sitk.Cast(mask, sitk.sitkUInt8)), mask)
     goal = _template_levels(template)
-    if whole_head:
+    known = None if near is None or whole_head else _near(scan, goal, Motion.of(near).inverse(), seed)
+    if known is not None:
+        pose = known
+        motion, scale, overlap = pose.motion.inverse(), pose.scale, _overlap(scan, goal, pose)
+    elif whole_head:
         # the template's brain looks for its like in the head; the roles are changed back at the end
         pose = _refine(goal, scan, _search_head(goal, scan, report), 2.0, seed)
         motion, scale, overlap = pose.motion, 1 / pose.scale, None
@@ -148,6 +163,7 @@ def register_to_template(
         "template_sha256": template.sha256,
         "metric": "Mattes mutual information at 4 and 2 mm; the rigid part of a similarity",
         "scale_to_template": round(scale, 3),
+        "started_from": "a search" if known is None else "a scan in the same frame of reference",
         "seed": seed,
     }
     quality = 0.0 if overlap is None else overlap
@@ -332,6 +348,19 @@ def _best_pose(scan: _Levels, goal: _Levels, candidates: list[_Pose], seed: int)
     away = _degrees(best.motion.matrix.T @ second.motion.matrix)
     ambiguous = away > 40 and second.information > AMBIGUOUS * best.information
     return _Pose(best.motion, best.scale, best.information, ambiguous)
+
+
+def _near(scan: _Levels, goal: _Levels, motion: Motion, seed: int) -> _Pose | None:
+    """The pose beside ``motion``; None if the fit is poor or ends elsewhere, so that a search must be made."""
+    scale = float(np.clip(np.cbrt(_volume(goal) / _volume(scan)), 0.9, 1.3))
+    pose = _Pose(motion, scale, 0.0)
+    for spacing in (4.0, 2.0):
+        pose = _refine(scan, goal, pose, spacing, seed)
+    moved = float(np.linalg.norm(pose.motion(scan.centroid) - motion(scan.centroid)))
+    turned = _degrees(pose.motion.matrix.T @ motion.matrix)
+    if moved > NEAR_MM or turned > NEAR_DEGREES or _overlap(scan, goal, pose) < POOR_OVERLAP:
+        return None
+    return pose
 
 
 def _refine(fixed: _Levels, moving: _Levels, start: _Pose, spacing: float, seed: int) -> _Pose:

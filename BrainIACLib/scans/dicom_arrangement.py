@@ -11,6 +11,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,12 +82,15 @@ def arrange(slices: Sequence[Slice], frame: int | None) -> Arrangement:
     places = _group_by_place(_same_contrasts(slices))
     gaps, missing = _gaps([place[0].height for place in places])
     chosen, odd = _one_volume(places, frame)
+    if len(chosen) < len(places):  # the wanted one of several images lacks there
+        gaps, missing = _gaps([piece.height for piece in chosen])
+        missing = missing or (f"This volume of the series lacks {len(places) - len(chosen)} of its outermost slices.",)
     return Arrangement(chosen, gaps, (*warnings, *missing, *odd))
 
 
 def _completed(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
     """The slices that have a place, with what a few of them lack taken from the others, and what was left out."""
-    shared: dict[str, object] = {}
+    shared: dict[str, Any] = {}  # attributes of several types, handed on as they are
     for name in ("orientation", "spacing", "thickness", "echo_time", "b_value"):
         values = Counter(getattr(piece, name) for piece in slices)
         lacking = values.pop(None, 0)
@@ -103,7 +107,7 @@ def _completed(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
             "has images without a position in space: a screenshot, slices tiled into a grid, or a copy of one; give "
             "the MR series as the scanner stored it."
         )
-    warnings = (f"{lost} of its images say no position and were left out.",) if lost else ()
+    warnings: tuple[str, ...] = (f"{lost} of its images say no position and were left out.",) if lost else ()
     if shared:
         warnings += ("A few of its DICOM headers are incomplete; what they lack was taken from the others.",)
     return placed, warnings
@@ -174,16 +178,20 @@ def _gaps(heights: Sequence[float]) -> tuple[tuple[int, ...], tuple[str, ...]]:
 
 
 def _one_volume(places: list[list[Slice]], frame: int | None) -> tuple[list[Slice], tuple[str, ...]]:
-    """One slice of each place: the ``frame``-th by contrast and time; and a warning if their wording differs."""
+    """One slice of each place: the ``frame``-th by contrast and time; and a warning if their wording differs.
+
+    Where single places have fewer images than the others, the image that is wanted is known by its contrast, or by its
+    time; a place that lacks it is left out.
+    """
     counts = Counter(len(place) for place in places)
-    if len(counts) > 1:
-        raise Refused(
-            f"has {min(counts)} to {max(counts)} images at each of its {len(places)} slice positions, so some are "
-            "missing or several scans are mixed; export the series again."
-        )
+    usual = counts.most_common(1)[0][0]
     ordered = [sorted(place, key=lambda piece: (*piece.contrast, *piece.order)) for place in places]
-    number = choose_frame(len(ordered[0]), frame, _describe(ordered[0]))
-    chosen = [place[number] for place in ordered]
+    whole = next(place for place in ordered if len(place) == usual)
+    number = choose_frame(usual, frame, _describe(whole))
+    if len(counts) == 1:
+        chosen = [place[number] for place in ordered]
+    else:
+        chosen = _matching(ordered, usual, whole, number)
     if len({piece.contrast[1:] for piece in chosen}) > 1 or not _same_image_type([one.image_type for one in chosen]):
         raise Refused(
             "mixes images of different contrast (echo time, b-value or image type) in one series that cannot be "
@@ -191,6 +199,36 @@ def _one_volume(places: list[list[Slice]], frame: int | None) -> tuple[list[Slic
         )
     differ = len({piece.image_type for piece in chosen}) > 1
     return chosen, ("A few of its DICOM headers word the image type differently.",) if differ else ()
+
+
+def _matching(ordered: list[list[Slice]], usual: int, whole: Sequence[Slice], number: int) -> list[Slice]:
+    """Of each place the image that is like the ``number``-th of a ``whole`` place, where it is there.
+
+    Raises
+    ------
+    Refused : more than a few places differ, or nothing in the headers tells which image lacks.
+    """
+    odd = [place for place in ordered if len(place) != usual]
+    if len(odd) <= max(1, FILLED_IN * len(ordered)) and all(len(place) < usual for place in odd):
+        for tell in (_contrast_of, _time_of):
+            if len({tell(piece) for piece in whole}) == usual:
+                found = [[piece for piece in place if tell(piece) == tell(whole[number])] for place in ordered]
+                if all(len(fitting) <= 1 for fitting in found) and sum(map(len, found)) >= len(ordered) - len(odd):
+                    return [fitting[0] for fitting in found if fitting]
+    few, many = min(map(len, ordered)), max(map(len, ordered))
+    raise Refused(
+        f"has {few} to {many} images at each of its {len(ordered)} slice positions, so some are missing or several "
+        "scans are mixed; export the series again."
+    )
+
+
+def _contrast_of(piece: Slice) -> Hashable:
+    return piece.contrast
+
+
+def _time_of(piece: Slice) -> Hashable:
+    """The numbers of the time point; not those of the instance, which differ from slice to slice."""
+    return piece.order[:4]
 
 
 def _same_image_type(image_types: Sequence[Hashable]) -> bool:
@@ -215,13 +253,14 @@ def _describe(place: Sequence[Slice]) -> str:
 def stack_matrix(arrangement: Arrangement) -> np.ndarray:
     """Voxel index (column, row, slice) -> LPS mm, 4x4 (PS3.3 C.7.6.2.1.1)."""
     first, last = arrangement.slices[0], arrangement.slices[-1]
+    assert first.spacing is not None  # an arrangement holds slices that are placed
     between_rows, between_columns = first.spacing
-    row, column = np.reshape(first.orientation, (2, 3))
+    row, column = first.axes
     matrix = np.eye(4)
     matrix[:3, 0] = row * between_columns
     matrix[:3, 1] = column * between_rows
-    matrix[:3, 2] = (np.array(last.position) - first.position) / max(arrangement.count - 1, 1)
-    matrix[:3, 3] = first.position
+    matrix[:3, 2] = (last.at - first.at) / max(arrangement.count - 1, 1)
+    matrix[:3, 3] = first.at
     return matrix
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from BrainIACLib.scans.scan import SeriesSummary
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_TAGS = [
+TagName = str | int | tuple[int, int]
+_TAGS: list[TagName] = [
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
@@ -87,8 +88,20 @@ class Slice:
     @property
     def height(self) -> float:
         """Distance (mm) from the origin along the slice's normal."""
-        row, column = np.reshape(self.orientation, (2, 3))
-        return float(np.dot(self.position, np.cross(row, column)))
+        row, column = self.axes
+        return float(np.dot(self.at, np.cross(row, column)))
+
+    @property
+    def axes(self) -> np.ndarray:
+        """(2, 3): the directions along a row and along a column of a slice that is placed."""
+        assert self.orientation is not None
+        return np.reshape(self.orientation, (2, 3))
+
+    @property
+    def at(self) -> np.ndarray:
+        """(3,): the position of a slice that is placed."""
+        assert self.position is not None
+        return np.array(self.position)
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,7 @@ class Series:
         if not self.slices:
             return SeriesSummary(self.uid, self.modality, len(self.files), None, None)
         first = self.slices[0]
-        if not all(piece.is_placed for piece in self.slices):
+        if first.spacing is None or not all(piece.is_placed for piece in self.slices):
             return SeriesSummary(self.uid, self.modality, len(self.files), (*first.size, len(self.slices)), None)
         heights = np.unique(np.round([piece.height for piece in self.slices], 2))
         step = float(np.median(np.diff(heights))) if len(heights) > 1 else 0.0
@@ -133,7 +146,7 @@ class _File:
 
 def find_series(
     files: Iterable[Path],
-    more_tags: Iterable[str] = (),
+    more_tags: Iterable[TagName] = (),
     look: Callable[[Path, Dataset], None] | None = None,
 ) -> tuple[list[Series], tuple[str, ...]]:
     """The series among ``files``, ordered by UID, and what was left out: damaged files and copies.
@@ -182,13 +195,15 @@ def quiet_pydicom() -> Iterator[None]:
         yield
 
 
-def _read_header(file: Path, tags: list[str], look: Callable[[Path, Dataset], None] | None) -> _File | None:
+def _read_header(file: Path, tags: list[TagName], look: Callable[[Path, Dataset], None] | None) -> _File | None:
     import pydicom
+    from pydicom.tag import Tag
 
     with quiet_pydicom():
         try:
             _check_deflated(file)
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
+            wanted = [Tag(tag) for tag in tags]
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=wanted)
             found = _File(
                 uid=str(header.get("SeriesInstanceUID") or ""),
                 # the UID alone does not do: some anonymizers give all files the same
@@ -289,12 +304,12 @@ def _parts(group: Dataset) -> list[Dataset]:
     return [element.value[0] for element in group if element.VR == "SQ" and element.value]
 
 
-def first_value(places: list[Dataset], keyword: str) -> object:
+def first_value(places: Sequence[Dataset], keyword: str) -> Any:
     """The value of the first dataset that has one."""
     return next((place.get(keyword) for place in places if place.get(keyword) not in (None, "")), None)
 
 
-def numbers_of(places: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
+def numbers_of(places: Sequence[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
     """``count`` finite numbers, or None where they are missing or malformed."""
     value = first_value(places, keyword)
     try:
@@ -304,7 +319,15 @@ def numbers_of(places: list[Dataset], keyword: str, count: int) -> tuple[float, 
     return tuple(numbers.tolist()) if numbers.shape == (count,) and np.isfinite(numbers).all() else None
 
 
-def number_of(places: list[Dataset], keyword: str, default: float | None) -> float | None:
+@overload
+def number_of(places: Sequence[Dataset], keyword: str, default: float) -> float: ...
+
+
+@overload
+def number_of(places: Sequence[Dataset], keyword: str, default: None) -> float | None: ...
+
+
+def number_of(places: Sequence[Dataset], keyword: str, default: float | None) -> float | None:
     """One finite number, or ``default``."""
     numbers = numbers_of(places, keyword, 1)
     return numbers[0] if numbers else default

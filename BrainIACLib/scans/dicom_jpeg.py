@@ -24,7 +24,7 @@ JPEG_FAMILY = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(5\d|6\d|70|8[01]|9[0-3])"
 
 def decoded_jpegs(files: Sequence[Path], folder: Path) -> Mapping[Path, Path]:
     """For each file of the JPEG family the array that GDCM makes of it."""
-    wanted = {}
+    wanted: dict[Path, Path] = {}
     for file in files:
         if not JPEG_FAMILY.fullmatch(_syntax(file)):
             continue

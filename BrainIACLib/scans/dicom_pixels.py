@@ -31,6 +31,12 @@ from BrainIACLib.scans.dicom_stored import (
 from BrainIACLib.scans.memory import check_memory
 from BrainIACLib.scans.scan import Refused
 
+_NOBODY_DECODES = {  # not GDCM in ITK, not dcm2niix (PS3.5, annex A.4)
+    "1.2.840.10008.1.2.4.20": "High-Throughput JPEG 2000",
+    "1.2.840.10008.1.2.4.11": "JPEG XL",
+    "1.2.840.10008.1.2.4.10": "a video (MPEG)",
+}
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -56,7 +62,7 @@ def read_pixels(slices: Sequence[Slice]) -> Pixels:
 
     Raises
     ------
-    Refused : a file holds fewer pixels than its header says.
+    Refused : a file holds fewer pixels than its header says, or its compression is one that nothing here decodes.
     Undecodable : nothing here can decode a file.
     """
     columns, rows = slices[0].size
@@ -131,6 +137,10 @@ def _stored(file: Path, decoded: Path | None) -> _Stored:
         frames, surplus = plain_frames(dataset, syntax)
     elif syntax == RLE:
         frames = meaningful_bits(run_length_frames(dataset), dataset)
+    elif name := next((name for start, name in _NOBODY_DECODES.items() if syntax.startswith(start)), ""):
+        raise Refused(
+            f"is compressed as {name}, which nothing here can decode; export it uncompressed or as JPEG 2000."
+        )
     else:
         raise Undecodable(syntax)
     return _Stored(bright_is_large(frames, dataset), filled_places(frames, dataset), surplus)

@@ -69,10 +69,10 @@ def pixels_only(file: Path) -> tuple[Dataset, str]:
 
 def shape_of(dataset: Dataset) -> tuple[int, int, int]:
     """Frames, rows, columns; ``Incomplete`` where the header ends before they are said."""
-    shape = tuple(int(dataset.get(keyword) or 0) for keyword in ("Rows", "Columns"))
-    if min(shape) < 1:
+    rows, columns = (int(dataset.get(keyword) or 0) for keyword in ("Rows", "Columns"))
+    if min(rows, columns) < 1:
         raise Incomplete
-    return (int(dataset.get("NumberOfFrames") or 1), *shape)
+    return int(dataset.get("NumberOfFrames") or 1), rows, columns
 
 
 def plain_frames(dataset: Dataset, syntax: str) -> tuple[np.ndarray, int]:
@@ -80,12 +80,11 @@ def plain_frames(dataset: Dataset, syntax: str) -> tuple[np.ndarray, int]:
     shape = shape_of(dataset)
     bits = int(dataset.get("BitsAllocated") or 16)
     order = ">" if syntax == _BIG_ENDIAN else "<"
-    for keyword, dtype in (("FloatPixelData", "f4"), ("DoubleFloatPixelData", "f8"), ("PixelData", f"u{bits // 8}")):
-        if keyword in dataset:
-            data, kind = dataset[keyword].value or b"", dtype
-            break
-    else:
+    kinds = {"FloatPixelData": "f4", "DoubleFloatPixelData": "f8", "PixelData": f"u{bits // 8}"}
+    keyword = next((keyword for keyword in kinds if keyword in dataset), None)
+    if keyword is None:
         raise Incomplete
+    data, kind = dataset[keyword].value or b"", kinds[keyword]
     if kind not in ("u1", "u2", "u4", "f4", "f8") or (kind == "u1" and order == ">"):
         raise Undecodable(f"{bits} bits")
     dtype = np.dtype(order + kind)

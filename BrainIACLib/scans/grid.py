@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import SimpleITK as sitk
@@ -71,7 +72,16 @@ def largest_distance(a: np.ndarray, b: np.ndarray, size: tuple[int, int, int]) -
     return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
 
 
-def grid_matrix(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
+class HasGrid(Protocol):
+    """An image, or the reader of one that has read its header."""
+
+    def GetDimension(self) -> int: ...
+    def GetOrigin(self) -> tuple[float, ...]: ...
+    def GetSpacing(self) -> tuple[float, ...]: ...
+    def GetDirection(self) -> tuple[float, ...]: ...
+
+
+def grid_matrix(image: HasGrid) -> np.ndarray:
     """The 4x4 matrix (voxel index -> LPS mm) of the first three axes of ``image``."""
     n = image.GetDimension()
     matrix = np.eye(4)

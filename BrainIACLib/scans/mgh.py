@@ -36,20 +36,21 @@ def read_mgh(path: Path, frame: int | None) -> Volume:
     block = first_bytes(path, _HEADER_BYTES)
     try:
         header = MGHHeader.from_fileobj(io.BytesIO(block))
-        size = tuple(int(n) for n in header["dims"])
+        columns, rows, slices, frames = (int(n) for n in header["dims"])
         dtype, affine, said = header.get_data_dtype(), header.get_affine(), int(header["goodRASFlag"]) == 1
     except Exception:  # nibabel has an error for each field, and NumPy's for what is no header at all
         raise Refused("is not an MGH image, or its header is damaged; copy or export it again.") from None
-    if min(size) < 1:
+    size = columns, rows, slices
+    if min(*size, frames) < 1:
         raise Refused("has an impossible matrix size in its header; export it again.")
-    check_matrix(size[:3])
-    grid = fit_grid(_RAS_TO_LPS @ affine, size[:3])
+    check_matrix(size)
+    grid = fit_grid(_RAS_TO_LPS @ affine, size)
     check_extent(grid)
-    number, count = choose_frame(size[3], frame), math.prod(size[:3])
+    number, count = choose_frame(frames, frame), math.prod(size)
     part = Part(path, encoding_of(path), skip=_HEADER_BYTES)
     length = count * dtype.itemsize
-    voxels, _ = read_voxels([part], size[3] * length, dtype, number * length, count)  # a footer with scan times follows
-    image = sitk.GetImageFromArray(voxels.astype(dtype.newbyteorder("=")).reshape(size[2::-1]))
+    voxels, _ = read_voxels([part], frames * length, dtype, number * length, count)  # a footer with scan times follows
+    image = sitk.GetImageFromArray(voxels.astype(dtype.newbyteorder("=")).reshape(size[::-1]))
     grid.put_on(image)
     unknown = ("The file does not say how the head is oriented; left and right may be swapped.",)
     return Volume(image, "MGH", (path,), warnings=(*(() if said else unknown), *grid.warnings))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -39,6 +40,8 @@ _FIELDS = {
     "qoffset": ("3f4", 268, "3f8", 376),
     "srow": ("(3,4)f4", 280, "(3,4)f8", 400),
 }
+_PLACES = {348: [field[:2] for field in _FIELDS.values()], 540: [field[2:] for field in _FIELDS.values()]}
+_BYTE_ORDERS: tuple[Literal["<"], Literal[">"]] = ("<", ">")
 _DATATYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _COMPLEX, _COLOURS = (32, 1792, 2048), {128: 3, 2304: 4}
 _UNITS_MM = {1: 1e3, 2: 1.0, 3: 1e-3}  # meters, millimeters, micrometers; anything else is taken as millimeters
@@ -168,15 +171,15 @@ def _read_header(path: Path) -> NiftiHeader:
     )
 
 
-def _unpack(block: bytes) -> tuple[np.void, str] | None:
+def _unpack(block: bytes) -> tuple[np.void, Literal["<", ">"]] | None:
     """The header fields and the byte order (``"<"`` or ``">"``), told by the header's own size; None if none fits."""
-    for order in "<>":
-        for version, length in ((0, 348), (2, 540)):
+    for order in _BYTE_ORDERS:
+        for length, places in _PLACES.items():
             layout = np.dtype(
                 {
                     "names": list(_FIELDS),
-                    "formats": [np.dtype(field[version]).newbyteorder(order) for field in _FIELDS.values()],
-                    "offsets": [field[version + 1] for field in _FIELDS.values()],
+                    "formats": [np.dtype(kind).newbyteorder(order) for kind, _ in places],
+                    "offsets": [offset for _, offset in places],
                     "itemsize": length,
                 }
             )
@@ -215,15 +218,15 @@ def choose_orientation(header: NiftiHeader) -> tuple[np.ndarray, tuple[str, ...]
     qform; without either, voxel axes that point left, back and up.
     """
     qform, sform = header.qform, header.sform
-    if qform is None and sform is None:
+    if sform is None:
+        if qform is not None:
+            return qform, ()
         check_spacing(header.spacing)
         return _RAS_TO_LPS @ np.diag([*header.spacing, 1.0]), (
             "The file does not say how the head is oriented; left and right may be swapped.",
         )
     if qform is None:
-        return sform, _scale_warning(header)
-    if sform is None:
-        return qform, ()
+        return sform, _scale_warning(header, sform)
     used = "sform" if header.sform_code == _SCANNER and _is_right_angled(sform) else "qform"
     matrix = sform if used == "sform" else qform
     distance, angle = largest_distance(qform, sform, header.size), _angle_degrees(qform, sform)
@@ -235,8 +238,8 @@ def choose_orientation(header: NiftiHeader) -> tuple[np.ndarray, tuple[str, ...]
     )
 
 
-def _scale_warning(header: NiftiHeader) -> tuple[str, ...]:
-    lengths = np.linalg.norm(header.sform[:3, :3], axis=0)
+def _scale_warning(header: NiftiHeader, sform: np.ndarray) -> tuple[str, ...]:
+    lengths = np.linalg.norm(sform[:3, :3], axis=0)
     if np.allclose(lengths, header.spacing, rtol=0.01):
         return ()
     sizes = [" x ".join(f"{mm:.3g}" for mm in values) for values in (lengths, header.spacing)]

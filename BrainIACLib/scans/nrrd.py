@@ -91,7 +91,8 @@ def read_nrrd(path: Path, frame: int | None, companions: Companions) -> Volume:
     """
     header = read_header(path)
     axes = _axes(header)
-    size = tuple(axes.sizes[axis] for axis in axes.space)
+    columns, rows, slices = axes.space
+    size = axes.sizes[columns], axes.sizes[rows], axes.sizes[slices]
     check_matrix(size)
     matrix, warnings = _orientation(header, axes)
     grid = fit_grid(matrix, size)
@@ -147,13 +148,13 @@ def _axes(header: NrrdHeader) -> _Axes:
             values *= sizes[axis]
     check_kind(values, complex_values="complex" in kinds)
     if len(space) == 4:  # one of them is time
-        in_time = [a for a in space if kinds[a] == "time" or (directions and not any(directions[a][:3]))]
+        in_time = [a for a in space if kinds[a] == "time" or (directions and not any((directions[a] or ())[:3]))]
         frames.append(in_time[0] if in_time else space[-1])
         space.remove(frames[-1])
     counted = [axis for axis in frames if sizes[axis] > 1]
     if len(space) != 3 or len(counted) > 1:
         raise Refused(f"has {len(space) + len(counted)} dimensions; give a single 3D volume.")
-    return _Axes(sizes, tuple(space), counted[0] if counted else None)
+    return _Axes(sizes, (space[0], space[1], space[2]), counted[0] if counted else None)
 
 
 def _directions(header: NrrdHeader, dimension: int) -> list[tuple[float, ...] | None] | None:
@@ -186,7 +187,10 @@ def _orientation(header: NrrdHeader, axes: _Axes) -> tuple[np.ndarray, tuple[str
         matrix[:3, :3] = np.diag([_along(header, "spacings", axis, 1.0) for axis in axes.space])
         matrix[:3, 3] = [_along(header, "axismins", axis, 0.0) for axis in axes.space]
         return matrix, unknown
-    matrix[:3, :3] = np.column_stack([directions[axis][:3] for axis in axes.space])
+    vectors = [vector[:3] for axis in axes.space if (vector := directions[axis]) is not None]
+    if len(vectors) < 3:
+        raise Refused(_DAMAGED.format("space directions"))
+    matrix[:3, :3] = np.column_stack(vectors)
     origin = _vector(header.fields.get("spaceorigin", "(0,0,0)"))
     if len(origin) < 3:
         raise Refused(_DAMAGED.format("space origin"))

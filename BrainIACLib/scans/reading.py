@@ -95,8 +95,8 @@ def explained(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise ScanError(f"'{path}' does not exist; check the spelling of the path.") from None
     except OSError as error:
-        reason = error.strerror or "reason unknown"
-        raise ScanError(f"'{path}' cannot be read ({reason}); check the path, its permissions and the disk.") from None
+        cause = error.strerror or "reason unknown"
+        raise ScanError(f"'{path}' cannot be read ({cause}); check the path, its permissions and the disk.") from None
     except MemoryError:
         raise ScanError(f"'{path}' needs more memory than is free; close other programs and try again.") from None
 

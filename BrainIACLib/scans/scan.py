@@ -45,7 +45,7 @@ def image_identity(image: sitk.Image) -> str:
     digest = hashlib.sha256(image.GetPixelIDTypeAsString().encode())
     digest.update(np.array(grid, "<f8").tobytes())
     voxels = sitk.GetArrayViewFromImage(image)
-    digest.update(np.ascontiguousarray(voxels).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(voxels).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

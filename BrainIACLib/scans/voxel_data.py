@@ -90,7 +90,7 @@ def read_voxels(
             raise truncated()
     check_memory(COPIES * length)
     voxels = np.empty(count, dtype)
-    buffer, surplus = memoryview(voxels).cast("B"), 0
+    buffer, surplus = voxels.data.cast("B"), 0
     for number, part in enumerate(parts):
         first, last = max(start - number * each, 0), min(start + length - number * each, each)
         target = buffer[number * each + first - start : number * each + last - start] if first < last else buffer[:0]

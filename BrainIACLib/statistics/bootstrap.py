@@ -137,7 +137,7 @@ def _chunk_sizes(resamples: int, width: int) -> Iterator[int]:
 
 def _resampled(
     metric: Callable[..., Any], columns: Sequence[ArrayLike], groups: ArrayLike | None, resamples: int, seed: int
-):
+) -> np.ndarray:
     """The metric of each resample, (resamples,), NaN where it is not defined."""
     arrays = [np.asarray(column) for column in columns]
     lengths = {len(array) for array in arrays}

@@ -7,6 +7,8 @@ is missing) gives NaN there, and ``bootstrap`` leaves it out; without weights th
 
 from __future__ import annotations
 
+from typing import overload
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -52,6 +54,14 @@ def balanced_accuracy_shares(truth: ArrayLike, predicted: ArrayLike) -> np.ndarr
     truth, right = _right(truth, predicted)
     _, index, counts = np.unique(truth, return_inverse=True, return_counts=True)
     return right / (len(counts) * counts[index])
+
+
+@overload
+def auc(labels: ArrayLike, scores: ArrayLike, weights: None = None) -> float: ...
+
+
+@overload
+def auc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np.ndarray: ...
 
 
 def auc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray | None = None) -> float | np.ndarray:

@@ -85,11 +85,11 @@ def kaplan_meier(time: ArrayLike, event: ArrayLike, level: float = 0.95) -> Kapl
     if not alive.all():
         high[~alive] = high[alive][-1] if alive.any() else 1.0
     start = ([0.0], [1.0], [1.0], [1.0], [len(time)])
-    columns = (
+    times, survival, low, high, at_risk = (
         np.concatenate([first, rest])
         for first, rest in zip(start, (deaths_at, survival, low, high, at_risk), strict=True)
     )
-    return KaplanMeier(*columns, censored=np.sort(time[~event]), level=level)
+    return KaplanMeier(times, survival, low, high, at_risk, np.sort(time[~event]), level)
 
 
 def at_risk(time: ArrayLike, when: ArrayLike) -> np.ndarray:

@@ -46,7 +46,7 @@ def judge(key: str, header: HeaderClass | None, image: ImageClass | None) -> Jud
     named = header.name if header is not None else ""
     if image is None:
         return Judgement(named, HEADER_ONLY if named else NEITHER)
-    if not named:
+    if header is None or not named:
         return Judgement(image.name if image.sure else "", IMAGE_ONLY if image.sure else NEITHER)
     expected = named if named in sequences.STANDARD_NAMES else sequences.OTHER
     if image.name in (named, expected):

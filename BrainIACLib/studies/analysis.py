@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import SimpleITK as sitk
+
 from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.predictions import Explanation
 from BrainIACLib.predictor import Predictor
@@ -97,7 +99,7 @@ def analyze_open_study(
     options, clock = options or StudyOptions(), _Clock()
     named = name_series(study, predictor, options.preprocessing, set(options.use.values()), job.part(0.1, 0.7))
     clock.tick("series")
-    choices = choose([_candidate(one) for one in named if one.scan is not None], options.use)
+    choices = choose([_candidate(one, one.scan.image) for one in named if one.scan is not None], options.use)
     slots = {choice.slot: choice.series for choice in choices}
     prepared = {one.found.key: one.prepared for one in named if one.prepared is not None}
     age = options.age_years if options.age_years is not None else study.identity.age_years
@@ -157,8 +159,7 @@ def _seconds_by_step(prepared: Mapping[str, Standardised]) -> dict[str, float]:
     return {f"of these, {name}": seconds for name, seconds in total.items()}
 
 
-def _candidate(one: NamedSeries) -> Candidate:
-    image = one.scan.image
+def _candidate(one: NamedSeries, image: sitk.Image) -> Candidate:
     spacing = image.GetSpacing()
     return Candidate(
         key=one.found.key,
@@ -216,7 +217,7 @@ def _contrast_findings(
         )
         findings.append(Finding(text, (before, after)))
     facts = {one.found.key: one.found.facts for one in named}
-    times = [facts[key].time if facts.get(key) else "" for key in (before, after)]
+    times = [known.time if (known := facts.get(key)) else "" for key in (before, after)]
     if all(times) and times[0] > times[1]:
         text = (
             f"Series {before} was acquired after the contrast-enhanced series {after} and is called T1 without "

@@ -69,7 +69,7 @@ def ask_all(
 
 def _questions(predictor: Predictor, task: str, slots: Mapping[str, str]) -> list[tuple[str, str, Mapping[str, str]]]:
     """(name of the answer, task, slot -> key). Raises BrainIACError where the study lacks a scan."""
-    head = find_model(task, predictor.models_folder).contract.head
+    head = find_model(task, predictor.models_folder).head
     if task == SEQUENCE_TASK:
         return [(f"{task} of series {key}", task, {head.slots[0]: key}) for key in slots.values()]
     return [(task, task, _taken(head, slots))]
@@ -89,7 +89,7 @@ def _taken(head: HeadContract, slots: Mapping[str, str]) -> dict[str, str]:
 
 
 def _accepts(predictor: Predictor, task: str) -> bool:
-    return find_model(task, predictor.models_folder).contract.head.missing_policy != "refuse"
+    return find_model(task, predictor.models_folder).head.missing_policy != "refuse"
 
 
 def _maps(

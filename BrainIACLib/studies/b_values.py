@@ -1,4 +1,5 @@
-"""The b-value and the diffusion direction of an image: the standard attributes, else the vendor's private ones.
+"""The b-value and the diffusion direction of an image: the standard attributes, else the vendor's private ones, else
+Siemens' private header.
 
 Sources: PS3.3 C.8.13.5.9 (MR Diffusion) and the vendors' conformance statements, as collected by the NA-MIC wiki
 ("DICOM for DWI and DTI") and by dcm2niix.
@@ -8,11 +9,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from BrainIACLib.scans.dicom_headers import first_value, number_of, numbers_of
+from BrainIACLib.studies.siemens_csa import csa_values
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 LARGEST_B = 50_000  # s/mm²; research scanners reach 30,000
 _GE_MODULO = 100_000  # GE adds a multiple of it (10^9) to the b-values of some series
 _SIEMENS, _GE, _PHILIPS, _UIH = 0x0019, 0x0043, 0x2001, 0x0065
+_CSA_HEADER = ((0x0029, 0x1010), (0x0029, 0x1110))  # of images, in the first or second private block
 _GE_DIRECTION = (0x10BB, 0x10BC, 0x10BD)
 PRIVATE_TAGS = [
     (_SIEMENS, 0x0010),
@@ -32,6 +35,7 @@ PRIVATE_TAGS = [
     (_PHILIPS, 0x1003),  # b-value, FL
     (_PHILIPS, 0x1004),  # direction, CS: "P", "R", "S" or "I" for isotropic
     (_PHILIPS, 0x1013),  # echo-planar factor, SL
+    *_CSA_HEADER,
     (_UIH, 0x0010),
     (_UIH, 0x1009),  # b-value, FD
     (_UIH, 0x1037),  # direction, FD
@@ -49,7 +53,8 @@ def b_value_of(places: Sequence[Dataset]) -> float | None:
             value = values[0] % _GE_MODULO if group == _GE and values[0] >= _GE_MODULO else values[0]
             if 0 <= value <= LARGEST_B:
                 return value
-    return None
+    values = _csa_numbers(places, "B_value")
+    return values[0] if values and 0 <= values[0] <= LARGEST_B else None
 
 
 def has_direction(places: Sequence[Dataset]) -> bool:
@@ -64,6 +69,7 @@ def has_direction(places: Sequence[Dataset]) -> bool:
             return _text(philips) not in ("", "I", "N", "NONE")
         vectors = [_private_numbers(places, group, element) for group, element in ((_SIEMENS, 0x100E), (_UIH, 0x1037))]
         vectors.append([number for element in _GE_DIRECTION for number in _private_numbers(places, _SIEMENS, element)])
+        vectors.append(_csa_numbers(places, "DiffusionGradientDirection"))
         found = next((tuple(vector) for vector in vectors if len(vector) == 3), None)
     return found is not None and abs(float(np.linalg.norm(found)) - 1) < 0.05
 
@@ -73,7 +79,23 @@ def epi_factor_of(places: Sequence[Dataset]) -> float:
     return next(iter(_private_numbers(places, _PHILIPS, 0x1013)), 1.0)
 
 
-def _private(places: Sequence[Dataset], group: int, element: int) -> object:
+def _csa_numbers(places: Sequence[Dataset], name: str) -> list[float]:
+    """Of Siemens' private header; it is opened for echo-planar images alone, because that takes time."""
+    if "EP" not in str(first_value(list(places), "ScanningSequence") or ""):
+        return []
+    for group, element in _CSA_HEADER:
+        data = _private(places, group, element)
+        texts = csa_values(data, {name}).get(name, ()) if isinstance(data, bytes) else ()
+        try:
+            numbers = [float(text) for text in texts]
+        except ValueError:
+            continue
+        if numbers and np.isfinite(numbers).all():
+            return numbers
+    return []
+
+
+def _private(places: Sequence[Dataset], group: int, element: int) -> Any:
     for place in places:
         found = place.get((group, element))
         if found is not None and found.value not in (None, b"", ""):

@@ -15,6 +15,7 @@ from BrainIACLib.preprocessing.standardised import Standardised
 RISE = 0.4  # of the median in the brain
 LEAST_SHARE = 0.002
 SMOOTHING_MM = 0.7
+MARGIN = 6  # voxels of 1 mm
 
 
 def enhanced_share(before: Standardised, after: Standardised) -> float:
@@ -28,6 +29,19 @@ def share_that_rose(before: sitk.Image, after: sitk.Image) -> float:
     inside = (values[0] > 0) & (values[1] > 0)
     if not inside.any():
         return 0.0
-    smooth = [sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(image, SMOOTHING_MM)) for image in (before, after)]
-    scaled = [one / np.median(value[inside]) for one, value in zip(smooth, values, strict=True)]
-    return float(np.mean((scaled[1] - scaled[0])[inside] > RISE))
+    box = _box(inside)
+    shares = []
+    for image, value in zip((before, after), values, strict=True):
+        cut = image[tuple(slice(part.start, part.stop) for part in reversed(box))]
+        smooth = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(cut, SMOOTHING_MM))
+        shares.append(smooth[inside[box]] / np.median(value[inside]))
+    return float(np.mean(shares[1] - shares[0] > RISE))
+
+
+def _box(inside: np.ndarray) -> tuple[slice, ...]:
+    """Around what is true, with a margin beyond which the smoothing does not reach."""
+    found = []
+    for axis in range(3):
+        occupied = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+        found.append(slice(max(0, int(occupied[0]) - MARGIN), int(occupied[-1]) + MARGIN + 1))
+    return tuple(found)

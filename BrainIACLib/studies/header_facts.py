@@ -7,7 +7,7 @@ that are known and is not kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,7 @@ _KEYWORDS = [
     "NumberOfTemporalPositions",
     "PatientPosition",
     "ProtocolName",
+    "PulseSequenceName",
     "RepetitionTime",
     "ScanOptions",
     "ScanningSequence",
@@ -61,6 +62,7 @@ _KEYWORDS = [
     "TimeOfFlightContrast",
     "VolumetricProperties",
 ]
+DESCRIPTIONS = ("SeriesDescription", "ProtocolName")
 TAGS: list[str | tuple[int, int]] = [*_KEYWORDS, *PRIVATE_TAGS]
 _NO_AGENT = ("", "0", "N", "NA", "N/A", "NO", "NONE", "NIL", "WITHOUT", "OHNE", "SANS", "-")
 _KNOWN_WORDS = {  # words of descriptions, looked for as whole words; evidence only where the attributes are silent
@@ -71,6 +73,7 @@ _KNOWN_WORDS = {  # words of descriptions, looked for as whole words; evidence o
     "arterial spin labeling": r"(?:[23]d)?-?p?c?asl|cbf",
     "functional": r"bold|fmri|rest\d*|resting",
     "perfusion": r"perf|perfusion|dsc|dce|pwi",
+    "field map": r"field ?map(?:ping|s)?|gre field|gre fm|fmap|(?:3d)?b0 ?maps?",
     "localizer": r"loc|localizer|localiser|scout|survey|3-?plane|3-?pl|aahead_?scout|calibration|asset|smartbrain",
     "not a head": r"spine|c-?spine|l-?spine|lumbar|cervical|thoracic|knee|shoulder|abdomen|pelvis|liver|prostate|heart",
 }
@@ -89,6 +92,7 @@ class HeaderFacts:
     scanning_sequence: frozenset[str] = frozenset()  # SE, IR, GR, EP, RM
     sequence_variant: frozenset[str] = frozenset()  # SK, MTC, SS, TRSS, SP, MP, OSP, TOF, NONE
     scan_options: frozenset[str] = frozenset()
+    sequence_name: str = ""  # of the vendor: "epfid2d1_64"
     echo_train: float | None = None
     acquisition: str = ""  # "2D" or "3D"
     contrast_agent: bool | None = None
@@ -105,7 +109,6 @@ class HeaderFacts:
     body_part: str = ""
     burned_in: bool = False
     words: frozenset[str] = frozenset()  # of the descriptions: keys of a fixed list
-    series_number: int | None = None
     time: str = ""  # of acquisition, as text that sorts
     frame_of_reference: str = ""
 
@@ -132,6 +135,7 @@ def _facts(places: Sequence[Dataset], header: Dataset) -> HeaderFacts:
         scanning_sequence=frozenset(sequences),
         sequence_variant=frozenset(variants),
         scan_options=frozenset(_words(first_value(places, "ScanOptions"))),
+        sequence_name=_sequence_name(places),
         echo_train=number_of(places, "EchoTrainLength", None),
         acquisition=str(first_value(places, "MRAcquisitionType") or "").upper(),
         contrast_agent=_contrast_agent(places),
@@ -149,14 +153,19 @@ def _facts(places: Sequence[Dataset], header: Dataset) -> HeaderFacts:
         manufacturer=_manufacturer(str(first_value(places, "Manufacturer") or "")),
         body_part=str(first_value(places, "BodyPartExamined") or "").upper().strip(),
         burned_in=str(first_value(places, "BurnedInAnnotation") or "").upper() == "YES",
-        words=_known_words(header),
-        series_number=_whole(number_of([header], "SeriesNumber", None)),
+        words=known_words(str(header.get(keyword) or "") for keyword in DESCRIPTIONS),
         time=_time(places),
         frame_of_reference=str(first_value(places, "FrameOfReferenceUID") or ""),
     )
 
 
-def _words(value: object) -> tuple[str, ...]:
+def _sequence_name(places: list[Dataset]) -> str:
+    """Of a classic header, else of an enhanced one; Siemens puts a star before it."""
+    name = first_value(places, "SequenceName") or first_value(places, "PulseSequenceName") or ""
+    return str(name).strip(" *").casefold()
+
+
+def _words(value: str | Iterable[object] | None) -> tuple[str, ...]:
     """A multi-valued code string in capitals."""
     if value is None:
         return ()
@@ -200,9 +209,9 @@ def _stated_contrast(places: list[Dataset]) -> str:
     return "" if stated in ("UNKNOWN", "MIXED", "OTHER") else stated
 
 
-def _known_words(header: Dataset) -> frozenset[str]:
-    text = " ".join(str(header.get(keyword) or "") for keyword in ("SeriesDescription", "ProtocolName"))
-    spaced = re.sub(r"[_,;:/()\[\]]+", " ", text.casefold())
+def known_words(descriptions: Iterable[str]) -> frozenset[str]:
+    """Which of the known words are in texts that people typed."""
+    spaced = re.sub(r"[_,;:/()\[\]]+", " ", " ".join(descriptions).casefold())
     return frozenset(
         name for name, words in _KNOWN_WORDS.items() if re.search(rf"(?<![a-z0-9])(?:{words})(?![a-z0-9])", spaced)
     )
@@ -221,7 +230,3 @@ def _time(places: list[Dataset]) -> str:
 
 def _positive(value: float | None) -> float | None:
     return value if value is not None and value > 0 else None
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)

@@ -19,9 +19,11 @@ LONG_TR = 1500.0  # ms, spin echo
 SHORT_TE, LONG_TE = 40.0, 60.0  # ms, spin echo
 SHORT_TE_3D = 50.0  # a 3D train of variable flip angles states a TE that is longer than its contrast
 T2_STAR_TE = 12.0  # ms, gradient echo
+LONGEST_EPI_TE = 50.0  # ms, of a gradient echo: functional images; a spin echo with diffusion gradients needs more
+BALANCED_TR = 30.0  # ms; a balanced steady state needs less
+FIELD_MAPS = ("fm2d", "fm3d")  # Siemens' names of their sequences
 WATER_NULLED_TI = (1400.0, 3200.0)  # ms, 1.5 T to 7 T
 FAT_NULLED_TI = (80.0, 300.0)
-PREPARED_TR = 900.0  # ms; a gradient echo that waits so long was prepared by an inversion
 WHITE_MATTER_T1 = 900.0  # ms, between 1.5 T (about 650) and 3 T (about 1,000)
 T1_WEIGHTING = 1.05  # flip angle over the Ernst angle
 MANY_REPEATS = 10  # time points of a dynamic series
@@ -39,6 +41,8 @@ PARAMETER_MAPS = {
     "R2_STAR MAP": "R2* map",
     "B0 MAP": "field map",
     "FIELD_MAP": "field map",
+    "RELCBF": "perfusion map",
+    "RELCBV": "perfusion map",
     "RCBF": "perfusion map",
     "RCBV": "perfusion map",
     "CBF": "perfusion map",
@@ -77,7 +81,10 @@ def class_of(facts: HeaderFacts) -> HeaderClass:
     >>> class_of(fast_t1).name
     'T1'
     """
-    for rule in (_by_modality, _by_image_type, _by_diffusion, _by_dynamics, _by_angiography, _by_statement, _by_times):
+    for rule in (
+        _by_modality, _by_image_type, _by_diffusion, _by_dynamics, _by_field_map, _by_angiography, _by_statement,
+        _by_times,
+    ):  # fmt: skip
         found = rule(facts)
         if found is not None:
             return _with_contrast(found, facts)
@@ -109,6 +116,8 @@ def _by_image_type(facts: HeaderFacts) -> HeaderClass | None:
         return _is(sequences.T2_STAR, "ImageType SWI")
     if facts.phase:
         return HeaderClass(OTHER, "a phase, real or imaginary image")
+    if facts.sequence_name.startswith(FIELD_MAPS):
+        return HeaderClass(OTHER, f"a field map, SequenceName {facts.sequence_name}")
     return None
 
 
@@ -137,12 +146,28 @@ def _by_dynamics(facts: HeaderFacts) -> HeaderClass | None:
     if "EP" in facts.scanning_sequence:
         if words:
             return _is(sequences.PERFUSION, f"echo planar; the description says {', '.join(words)}", True)
-        if "GR" in facts.scanning_sequence:
-            return _is(sequences.T2_STAR, "echo-planar gradient echo, one time point")
+        if _is_gradient_echo_planar(facts):
+            count = "one time point" if facts.temporal_positions == 1 else f"{facts.temporal_positions} time points"
+            return _is(sequences.T2_STAR, f"echo-planar gradient echo, {count}")
         b_value = "no b-value" if facts.b_value is None else f"b-value {facts.b_value:g} s/mm²"
         return _is(sequences.DWI_B0, f"echo-planar spin echo, {b_value}")
     if "arterial spin labeling" in words:
         return _is(sequences.PERFUSION, "the description says arterial spin labeling", True)
+    return None
+
+
+def _is_gradient_echo_planar(facts: HeaderFacts) -> bool:
+    """Siemens writes EP for both kinds of echo; then the name of the sequence or the echo time tells them apart."""
+    if facts.scanning_sequence & {"GR", "SE"}:
+        return "GR" in facts.scanning_sequence
+    short = facts.echo_time is not None and facts.echo_time < LONGEST_EPI_TE and facts.b_value is None
+    return "epfid" in facts.sequence_name or (short and "epse" not in facts.sequence_name)
+
+
+def _by_field_map(facts: HeaderFacts) -> HeaderClass | None:
+    """The magnitude images of a field map have the times of a T1; only a description tells of those of GE."""
+    if "field map" in facts.words and not facts.scanning_sequence & {"SE", "EP"}:
+        return HeaderClass(OTHER, "the description says field map", by_words=True)
     return None
 
 
@@ -179,67 +204,80 @@ def _by_statement(facts: HeaderFacts) -> HeaderClass | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Times:
+    """In ms, of a header that says both."""
+
+    repetition: float
+    echo: float
+
+    def __str__(self) -> str:
+        return f"TR {self.repetition:g} ms, TE {self.echo:g} ms"
+
+
 def _by_times(facts: HeaderFacts) -> HeaderClass | None:
     if facts.echo_time is None or facts.repetition_time is None:
         return None
-    times = f"TR {facts.repetition_time:g} ms, TE {facts.echo_time:g} ms"
+    times = _Times(facts.repetition_time, facts.echo_time)
+    if facts.scanning_sequence == {"RM"} and facts.inversion_time is None:
+        return HeaderClass("", f"a research sequence, {times}: the header does not say what kind of echo")
     inverted = "IR" in facts.scanning_sequence or facts.inversion_time is not None
     if "GR" in facts.scanning_sequence and "SE" not in facts.scanning_sequence:
         return _gradient_echo(facts, times, inverted)
     if inverted:
         return _inversion_recovery(facts, times)
-    return _spin_echo(facts, times)
+    return _spin_echo(facts, times, f"spin echo, {times}")
 
 
-def _inversion_recovery(facts: HeaderFacts, times: str) -> HeaderClass:
+def _inversion_recovery(facts: HeaderFacts, times: _Times) -> HeaderClass:
     """A spin echo after an inversion: what is nulled decides."""
     inversion = facts.inversion_time
     if inversion is None:  # some headers say IR and not when
-        if facts.echo_time >= LONG_TE and facts.repetition_time >= 4000:
+        if times.echo >= LONG_TE and times.repetition >= 4000:
             return _is(sequences.FLAIR, f"inversion recovery with long times, {times}, no TI")
-        return _spin_echo(facts, f"inversion recovery, {times}, no TI")
+        return _spin_echo(facts, times, f"inversion recovery, {times}, no TI")
     said = f"inversion recovery, {times}, TI {inversion:g} ms"
     low, high = WATER_NULLED_TI
-    if low <= inversion <= high and facts.echo_time >= LONG_TE:
+    if low <= inversion <= high and times.echo >= LONG_TE:
         return _is(sequences.FLAIR, f"{said}: water is nulled")
-    if FAT_NULLED_TI[0] <= inversion <= FAT_NULLED_TI[1] and facts.repetition_time >= LONG_TR:
+    if FAT_NULLED_TI[0] <= inversion <= FAT_NULLED_TI[1] and times.repetition >= LONG_TR:
         return HeaderClass(OTHER, f"{said}: fat is nulled (STIR)")
-    if facts.echo_time < LONG_TE and inversion < facts.repetition_time:
+    if times.echo < LONG_TE and inversion < times.repetition:
         return _is(sequences.T1, said)
-    return _spin_echo(facts, said)
+    return _spin_echo(facts, times, said)
 
 
-def _spin_echo(facts: HeaderFacts, times: str) -> HeaderClass:
+def _spin_echo(facts: HeaderFacts, times: _Times, said: str) -> HeaderClass:
     short_te = SHORT_TE_3D if facts.acquisition == "3D" else SHORT_TE
-    said = f"spin echo, {times}" if "inversion" not in times else times
-    if facts.repetition_time < LONG_TR:
-        if facts.echo_time < short_te:
+    if times.repetition < LONG_TR:
+        if times.echo < short_te:
             return _is(sequences.T1, f"{said}: both short")
         return _is(sequences.T2, f"{said}: long TE")
-    if facts.echo_time >= LONG_TE:
+    if times.echo >= LONG_TE:
         return _is(sequences.T2, f"{said}: both long")
-    if facts.echo_time < SHORT_TE:
+    if times.echo < SHORT_TE:
         return _is(sequences.PD, f"{said}: long TR, short TE")
     return HeaderClass("", f"{said}: between proton density and T2")
 
 
-def _gradient_echo(facts: HeaderFacts, times: str, inverted: bool) -> HeaderClass:
+def _gradient_echo(facts: HeaderFacts, times: _Times, inverted: bool) -> HeaderClass:
     said = f"gradient echo, {times}"
     if facts.flip_angle is not None:
         said += f", flip angle {facts.flip_angle:g}°"
-    if facts.echo_time >= T2_STAR_TE and facts.repetition_time < 5000 and not inverted:
+    if times.echo >= T2_STAR_TE and times.repetition < 5000 and not inverted:
         return _is(sequences.T2_STAR, f"{said}: long TE")
-    if inverted or "MP" in facts.sequence_variant or facts.repetition_time >= PREPARED_TR:
+    if inverted or "MP" in facts.sequence_variant:
         prepared = f", TI {facts.inversion_time:g} ms" if facts.inversion_time else ""
         low, high = WATER_NULLED_TI
-        if facts.inversion_time and low <= facts.inversion_time <= high and facts.echo_time >= LONG_TE:
+        if facts.inversion_time and low <= facts.inversion_time <= high and times.echo >= LONG_TE:
             return _is(sequences.FLAIR, f"{said}{prepared}: water is nulled")
         return _is(sequences.T1, f"{said}{prepared}: magnetization prepared")
-    if "SS" in facts.sequence_variant and not facts.sequence_variant & {"SP", "OSP"} and (facts.flip_angle or 0) >= 30:
+    steady = "SS" in facts.sequence_variant and not facts.sequence_variant & {"SP", "OSP"}
+    if steady and (facts.flip_angle or 0) >= 30 and times.repetition < BALANCED_TR:
         return HeaderClass(OTHER, f"{said}: balanced steady state")
     if facts.flip_angle is None:
         return HeaderClass("", f"{said}, no flip angle")
-    ernst = math.degrees(math.acos(math.exp(-facts.repetition_time / WHITE_MATTER_T1)))
+    ernst = math.degrees(math.acos(math.exp(-times.repetition / WHITE_MATTER_T1)))
     if facts.flip_angle >= T1_WEIGHTING * ernst:
         return _is(sequences.T1, f"{said}: above the Ernst angle")
     if facts.flip_angle < 0.8 * ernst:

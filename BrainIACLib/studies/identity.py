@@ -90,9 +90,9 @@ def _age(born: str, scanned: str, stated: str) -> float | None:
     >>> _age("", "", "018M")
     1.5
     """
-    dates = _date(born), _date(scanned)
-    if None not in dates:
-        years = (dates[1] - dates[0]).days / 365.25
+    birth, scan = _date(born), _date(scanned)
+    if birth is not None and scan is not None:
+        years = (scan - birth).days / 365.25
         if 0 <= years <= OLDEST:
             return round(years, 2)
     found = re.fullmatch(r"(\d{1,3})\s*([DWMY])", stated.upper())

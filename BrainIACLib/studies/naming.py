@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+
+import SimpleITK as sitk
 
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.checkpoints.installed import find_model
@@ -46,7 +48,7 @@ def name_series(
     wanted : keys that a person chose; they are read whatever their header says.
     """
     scans: dict[str, Scan] = {}
-    named = []
+    named: list[NamedSeries] = []
     for number, found in enumerate(study.series):
         part = job.part(number / len(study.series), (number + 1) / len(study.series), f"series {found.key}")
         if found.set_aside and found.key not in wanted:
@@ -55,7 +57,7 @@ def name_series(
         started = time.perf_counter()
         part.report("reading", 0.0)
         try:
-            one = _read_and_name(study, found, scans, predictor, options, part)
+            one = _read_and_name(study, found, scans, predictor, options, part, _near(found, named))
         except Cancelled:
             raise
         except Refused as reason:
@@ -73,21 +75,34 @@ def _read_and_name(
     predictor: Predictor,
     options: PreprocessingOptions,
     job: Job,
+    near: sitk.Euler3DTransform | None,
 ) -> NamedSeries:
     scan = dataclasses.replace(_read(study, found), name=found.key)
     twin = next((key for key, known in scans.items() if known.identity == scan.identity), None)
     if twin is not None:
         return _aside(found, f"the same images as series {twin}")
-    prepared = predictor.set_study({**scans, found.key: scan}, options, job)[found.key]
+    prepared = predictor.set_study({**scans, found.key: scan}, options, job, near=near)[found.key]
     scans[found.key] = scan
     image = _image_class(predictor, found.key)
     warnings = tuple(dict.fromkeys((*scan.warnings, *prepared.warnings)))
     return NamedSeries(found, judge(found.key, found.header, image), image, scan, prepared, warnings)
 
 
+def _near(found: FoundSeries, named: Sequence[NamedSeries]) -> sitk.Euler3DTransform | None:
+    """The pose of the last series in the same frame of reference that was registered without a doubt."""
+    frame = found.facts.frame_of_reference if found.facts else ""
+    for one in reversed(named if frame else ()):
+        if one.prepared is not None and one.found.facts and one.found.facts.frame_of_reference == frame:
+            step = next((step for step in one.prepared.record if step.name == "registration"), None)
+            if step is not None and not step.warnings:
+                return one.prepared.transform
+    return None
+
+
 def _read(study: OpenStudy, found: FoundSeries) -> Scan:
-    if found.dicom is None:
+    if found.file is not None:
         return read_scan(found.file)
+    assert found.dicom is not None  # one or the other
     with explained(study.path):
         return read_found_series(study.path, found.dicom, 0)
 
@@ -99,8 +114,8 @@ def _image_class(predictor: Predictor, key: str) -> ImageClass | None:
     except ModelError:
         return None
     answer = predictor.predict(SEQUENCE_TASK, key, model_id=model.contract.id)
-    gate = model.contract.head.confidence_gate or 0.0
-    return ImageClass(answer.label, answer.confidence, answer.confidence >= gate)
+    gate, confidence = model.head.confidence_gate or 0.0, answer.confidence or 0.0
+    return ImageClass(answer.label, confidence, confidence >= gate)
 
 
 def _aside(found: FoundSeries, reason: str) -> NamedSeries:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from BrainIACLib.job import Job
 from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.scans.archives import unpacked
-from BrainIACLib.scans.dicom_headers import Series, find_series
+from BrainIACLib.scans.dicom_headers import Series, find_series, number_of
 from BrainIACLib.scans.formats import IMAGE_SUFFIXES, recognise, suffix
 from BrainIACLib.scans.reading import explained, files_below
 from BrainIACLib.scans.scan import Refused
@@ -48,11 +48,13 @@ class _Seen:
     facts: dict[tuple[Path, int], HeaderFacts] = field(default_factory=dict)
     identities: dict[str, Identity] = field(default_factory=dict)  # by SeriesInstanceUID
     descriptions: dict[str, str] = field(default_factory=dict)
+    numbers: dict[str, float | None] = field(default_factory=dict)
 
     def look(self, file: Path, header: Dataset) -> None:
         uid = str(header.get("SeriesInstanceUID") or "")
         if uid not in self.identities:
             self.identities[uid] = identity_of(header)
+            self.numbers[uid] = number_of([header], "SeriesNumber", None)
             self.descriptions[uid] = str(header.get("SeriesDescription") or header.get("ProtocolName") or "")
         if header.get("Rows"):
             self.facts.update({(file, frame): facts for frame, facts in enumerate(facts_of(header))})
@@ -159,14 +161,14 @@ def _one_study(found: Sequence[Series], seen: _Seen, wanted: str | None) -> tupl
 def _dicom_rows(chosen: Sequence[Series], seen: _Seen) -> list[FoundSeries]:
     rows = []
     for series in chosen:
-        number = next((facts.series_number for facts in _own(series, seen) if facts.series_number is not None), None)
+        number = seen.numbers.get(series.uid)
         whole = next(iter(_own(series, seen)), None)
         reason = reason_to_set_aside(series, whole)
         parts = [Part(series, whole, 1)] if _is_final(reason) else parts_of(series, seen.facts)
         for part in parts:
             rows.append(
                 FoundSeries(
-                    key="" if number is None else str(number),
+                    key="" if number is None else str(int(number)),
                     dicom=part.series,
                     file=None,
                     facts=part.facts,
@@ -201,7 +203,8 @@ def _spacing(series: Series) -> tuple[float, float, float] | None:
 def _number(rows: Sequence[FoundSeries]) -> list[FoundSeries]:
     """The rows by series number and time, each with a key of its own: "3", or "3a", "3b" where there are several."""
     ordered = sorted(rows, key=lambda row: (int(row.key or 1_000_000), row.facts.time if row.facts else ""))
-    counts, used = Counter(row.key for row in ordered), Counter()
+    counts = Counter(row.key for row in ordered)
+    used: Counter[str] = Counter()
     named = []
     for position, row in enumerate(ordered, start=1):
         key = row.key or f"n{position}"

@@ -1,19 +1,23 @@
-"""A DICOM series taken apart into the volumes that it mixes: echoes, b-values, magnitude and phase."""
+"""A DICOM series taken apart into the volumes that it mixes: echoes, b-values, magnitude and phase, stations."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from BrainIACLib.scans.dicom_headers import Series, Slice
 from BrainIACLib.studies.header_facts import HeaderFacts
 from BrainIACLib.studies.header_rules import LEAST_WEIGHTING
 
 MOST_PARTS = 6
+OTHER_STATION_MM = 20.0  # in the plane, between images at the same height: the table was moved
 Facts = Mapping[tuple[Path, int], HeaderFacts]
 
 
@@ -31,12 +35,41 @@ def parts_of(series: Series, facts: Facts) -> list[Part]:
     groups: dict[tuple[Any, ...], list[Slice]] = {}
     for piece in series.slices:
         groups.setdefault(_contrast(facts.get((piece.file, piece.frame))), []).append(piece)
-    kept = list(groups.values())
+    kept = [station for group in groups.values() for station in _stations(group)]
     if len(kept) > MOST_PARTS:
         kept = sorted(kept, key=len, reverse=True)[:MOST_PARTS]
     weighted = any((one.b_value or 0) >= LEAST_WEIGHTING for one in _facts_of(series.slices, facts))
     parts = [_part(series, pieces, facts, weighted) for pieces in kept] or [Part(series, None, 1)]
     return sorted(parts, key=_order)
+
+
+def _stations(pieces: list[Slice]) -> list[list[Slice]]:
+    """The images apart whose planes lie beside each other, as those of a spine that is scanned in parts.
+
+    A stack whose slices are shifted little by little is one: there, what lies elsewhere has another height too.
+    """
+    if not all(piece.is_placed for piece in pieces):
+        return [pieces]
+    stations: list[list[Slice]] = []
+    for piece in pieces:
+        place = next((one for one in stations if _apart(one[0], piece) < OTHER_STATION_MM), None)
+        if place is None:
+            stations.append([piece])
+        else:
+            place.append(piece)
+    ranges = [(min(one.height for one in station), max(one.height for one in station)) for station in stations]
+    beside = any(
+        min(first[1], second[1]) - max(first[0], second[0]) > (first[1] - first[0]) / 2
+        for first, second in itertools.pairwise(sorted(ranges))
+    )
+    return stations if beside else [pieces]
+
+
+def _apart(first: Slice, second: Slice) -> float:
+    """Distance in the plane of two images, mm."""
+    between = second.at - first.at
+    row, column = first.axes
+    return float(np.hypot(between @ row, between @ column))
 
 
 def _part(series: Series, pieces: Sequence[Slice], facts: Facts, weighted: bool) -> Part:

@@ -45,7 +45,9 @@ def report_study(
     ------
     BrainIACError : nothing can be read, or ``out`` cannot be written or holds another study.
     """
-    options, more, notes = options or StudyOptions(), {}, ()
+    options = options or StudyOptions()
+    more: dict[str, bytes] = {}
+    notes: tuple[str, ...] = ()
     with open_study(paths, options.study, job.part(0.0, 0.05)) as study:
         analyzed = analyze_open_study(study, predictor, options, job.part(0.05, 0.9))
         if more_files is not None:

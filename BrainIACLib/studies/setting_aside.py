@@ -89,10 +89,9 @@ def _directions(series: Series) -> int:
     """How many different slice directions there are, counted up to three."""
     known: list[tuple[float, ...]] = []
     for piece in series.slices:
-        if not any(
-            max(abs(a - b) for a, b in zip(one, piece.orientation, strict=True)) < SAME_ORIENTATION for one in known
-        ):
-            known.append(piece.orientation)
+        direction = tuple(piece.axes.ravel().tolist())
+        if not any(max(abs(a - b) for a, b in zip(one, direction, strict=True)) < SAME_ORIENTATION for one in known):
+            known.append(direction)
         if len(known) == 3:
             break
     return len(known)

@@ -12,9 +12,9 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import BrainIACLib
 from BrainIACLib.errors import BrainIACError, Cancelled
@@ -25,11 +25,14 @@ from BrainIACLib.worker import protocol
 from BrainIACLib.worker.process_group import lead_own_group
 from BrainIACLib.worker.requests import Request
 
+if TYPE_CHECKING:
+    from BrainIACLib.worker.service import Service
+
 
 class Worker:
     """Reads messages in a thread of its own, so that a cancel is heard while a request is running."""
 
-    def __init__(self, folder: Path, answer, source, sink):
+    def __init__(self, folder: Path, answer: Callable[[object, object, Job], object], source: BinaryIO, sink: BinaryIO):
         self._folder = folder
         self._answer = answer  # (action, arguments, job) -> value
         self._source, self._sink = source, sink
@@ -82,7 +85,7 @@ class Worker:
         if kind == "request":
             self._requests.put(message)
         elif kind == "cancel":
-            self._cancelled.add(number)
+            self._cancelled.add(message["id"])
         return kind != "shutdown"
 
     def _handle(self, request: dict[str, Any]) -> None:
@@ -115,7 +118,7 @@ class Worker:
                 detail=traceback.format_exc(),
             )
 
-    def _send(self, **message) -> None:
+    def _send(self, **message: object) -> None:
         try:
             with self._sending:
                 self._sink.write(protocol.encode(message))
@@ -151,6 +154,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
 
+    service: Service | None = None
+
     def answer(action: object, arguments: object, job: Job) -> dict[str, Any]:
         nonlocal service
         request = Request.from_json(action, arguments)
@@ -160,11 +165,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             service = Service(options.folder, options.models)
         return service.answer(request, job)
 
-    service = None
     Worker(options.folder, answer, sys.stdin.buffer, sink).run()
 
 
-def _in_short(error: Exception) -> str:
+def _in_short(error: BaseException) -> str:
     reason = " ".join(str(error).split())[:200]
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 

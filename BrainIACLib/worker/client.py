@@ -74,8 +74,9 @@ class Client:
         WorkerError : the process ended, hung or could not start; the next call starts a new one.
         BrainIACError : what the worker answered; ``Cancelled`` after the job was.
         """
-        if self.pid is None:
-            self._start()
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._start()
         outcome: list[dict[str, Any] | BrainIACError] = []
         self._conversation.request(request, Reply(outcome.append, outcome.append, job.progress, job.deliver))
         heard, asked_to_stop = time.monotonic(), None
@@ -86,20 +87,21 @@ class Client:
                 if data:
                     self._conversation.feed(data)
                 else:
-                    self._conversation.fail(self._ended())
+                    self._conversation.fail(self._ended(process))
             if outcome:
                 break
             if asked_to_stop is None and job.cancelled():
                 asked_to_stop = time.monotonic()
                 self._conversation.cancel()
             if asked_to_stop is not None and time.monotonic() - asked_to_stop > self._grace:
-                self._abandon(BrainIACLib.errors.Cancelled("Stopped; the analysis process had to be ended."))
+                self._abandon(process, BrainIACLib.errors.Cancelled("Stopped; the analysis process had to be ended."))
             elif time.monotonic() - heard > self.silence_limit:
                 self._abandon(
+                    process,
                     WorkerError(
                         f"The analysis process gave no sign of life for {self.silence_limit:.0f} seconds and was "
                         "ended; try again."
-                    )
+                    ),
                 )
         if isinstance(outcome[0], BrainIACError):
             raise outcome[0]
@@ -113,11 +115,11 @@ class Client:
         try:
             self._process.wait(self._grace)
         except subprocess.TimeoutExpired:
-            self._end()
+            self._end(self._process)
         remove_private_folder(self.folder)
         self._process = None
 
-    def _start(self) -> None:
+    def _start(self) -> subprocess.Popen[bytes]:
         self.stop()
         self.folder = new_private_folder()
         models = [argument for folder in self._models or () for argument in ("--models", str(folder.absolute()))]
@@ -144,26 +146,28 @@ class Client:
         threading.Thread(target=_pump, args=(self._process.stdout, self._output.put), daemon=True).start()
         self._input: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         threading.Thread(target=_write, args=(self._input, self._process.stdin), daemon=True).start()
+        return self._process
 
     def _log_chatter(self, data: bytes) -> None:
         self.log.extend(data.decode("utf-8", "replace").splitlines())
 
-    def _abandon(self, error: BrainIACError) -> None:
-        self._end()
+    def _abandon(self, process: subprocess.Popen[bytes], error: BrainIACError) -> None:
+        self._end(process)
         self._conversation.fail(error)
 
-    def _end(self) -> None:
-        for pid in {self._process.pid, self._conversation.pid} - {None}:  # two where a launcher stands in front
-            end_group(pid)
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        for pid in {process.pid, self._conversation.pid}:  # two where a launcher stands in front
+            if pid is not None:
+                end_group(pid)
         with contextlib.suppress(subprocess.TimeoutExpired):  # in the kernel, waiting for a disk that does not answer
-            self._process.wait(self._grace)
+            process.wait(self._grace)
 
-    def _ended(self) -> WorkerError:
+    def _ended(self, process: subprocess.Popen[bytes]) -> WorkerError:
         try:
-            code = self._process.wait(self._grace)
+            code: int | None = process.wait(self._grace)
         except subprocess.TimeoutExpired:  # it closed its output and lives on
-            self._end()
-            code = self._process.poll()
+            self._end(process)
+            code = process.poll()
         self._chatter.join(1.0)
         return WorkerError(ended_unexpectedly(code, self.log))
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 
 LONGEST_KILL = 10.0  # seconds
 
@@ -19,7 +20,7 @@ def lead_own_group() -> None:
 
 def end_group(pid: int) -> None:
     """End the process ``pid`` and everything that it started, at once; a process that is gone is no error."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 ["taskkill", "/PID", str(pid), "/T", "/F"],

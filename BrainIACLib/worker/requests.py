@@ -70,6 +70,17 @@ class LoadSeries(Request):
 
 
 @dataclass(frozen=True)
+class CompareImages(Request):
+    """Whether two files or folders show the same voxels at the same places; answered by same.
+
+    What cannot be read as one scan is another image.
+    """
+
+    first: Path
+    second: Path
+
+
+@dataclass(frozen=True)
 class PrepareStudy(Request):
     """Read and standardize scans; answered by scans: {name: {warnings, record}}, reused: bool.
 
@@ -246,6 +257,25 @@ class EmbedCases(Request):
     series: str | None = None
     frame: int | None = None
     replace: bool = False  # also where that takes rows or columns out of a table at ``out``
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class RunBatch(Request):
+    """Every scan of a folder, BIDS data set or table into a folder of derivatives; what is done is not done again.
+
+    It is the queue of ``brainiac batch``: either goes on where the other was stopped. Answered by scans, done, failed,
+    failures: [[reason, count], ...], page (path).
+    """
+
+    source: Path
+    out: Path
+    tasks: tuple[str, ...] = ("sequence",)
+    saliency: bool = False
+    samples: int = 10  # of each map
+    jobs: int | None = None  # processes; what fits, less one that is left to the person
+    retry_failed: bool = False
+    options: PreprocessingOptions = NO_OPTIONS
     device: str = "auto"
 
 

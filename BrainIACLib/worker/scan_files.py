@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from BrainIACLib.errors import ScanError
@@ -28,11 +29,16 @@ def read_handed_over(
         first = read_scan(original)
     except ScanError:  # moved since, or one of several volumes of a file
         return scan, scan.image
-    return first if _same_image(first.image, scan.image) else scan, scan.image
+    return first if same_image(first.image, scan.image) else scan, scan.image
 
 
-def _same_image(first: sitk.Image, second: sitk.Image) -> bool:
-    """Equal voxels at equal places, whatever the order of the axes and their directions."""
+def same_image(first: sitk.Image, second: sitk.Image, tolerance: float = 0.0) -> bool:
+    """Equal voxels at equal places, whatever the order of the axes and their directions.
+
+    Parameters
+    ----------
+    tolerance : of the difference of two voxels, as a share of the largest absolute value.
+    """
     for axis in (None, 0, 1, 2):
         corner = [0 if other != axis else second.GetSize()[other] - 1 for other in range(3)]
         index = first.TransformPhysicalPointToContinuousIndex(second.TransformIndexToPhysicalPoint(corner))
@@ -40,8 +46,11 @@ def _same_image(first: sitk.Image, second: sitk.Image) -> bool:
             return False
     if first.GetNumberOfPixels() != second.GetNumberOfPixels():
         return False
-    reordered = on_grid(first, second)
-    return bool((sitk.GetArrayViewFromImage(reordered) == sitk.GetArrayViewFromImage(second)).all())
+    ours, theirs = sitk.GetArrayFromImage(on_grid(first, second)), sitk.GetArrayViewFromImage(second)
+    if not tolerance:
+        return bool((ours == theirs).all())
+    limit = tolerance * float(np.abs(theirs).max())
+    return bool(np.allclose(ours.astype(np.float64), theirs.astype(np.float64), rtol=0.0, atol=limit))
 
 
 def on_grid(image: sitk.Image, grid: sitk.Image) -> sitk.Image:

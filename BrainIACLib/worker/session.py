@@ -69,17 +69,19 @@ class Session:
         ------
         BrainIACError : no study is set.
         """
-        if self._predictor is None or not self._is_set:
+        set_up = self._predictor
+        if set_up is None or not self._is_set:
             raise BrainIACError("No study is set; classify or predict again.")
 
         def on(device: str) -> T:
-            if self._predictor.device != device:
-                known = self._predictor.study
-                self._predictor = Predictor(device, self.models)
-                self._predictor.set_study(known.scans, known.options, job, mask=known.mask)
-            return act(self._predictor)
+            predictor = self._predictor or set_up
+            if predictor.device != device:
+                known = predictor.study
+                self._predictor = predictor = Predictor(device, self.models)
+                predictor.set_study(known.scans, known.options, job, mask=known.mask)
+            return act(predictor)
 
-        return self.on_device(self._predictor.device, on)
+        return self.on_device(set_up.device, on)
 
     def on_device(self, device: str, act: Callable[[str], T]) -> T:
         """``act`` on the device, or on the CPU with a note if the device has too little memory."""

@@ -220,9 +220,10 @@ def soak(manifest: Path, folder: Path, scans: int, kills: int, preset: str, seed
     answers = list(out.rglob("*_answers.json"))
     print(f"{(time.monotonic() - began) / 60:.0f} minutes, killed {killed} times, last status {code}")
     print(f"{dict(kinds)} of {scans}; {len(answers)} sets of files; unfinished: {len(list(out.rglob('.brainiac-*')))}")
+    causes = Counter(str(row["failure"]).replace(row["path"], "") for row in rows if row["status"] == "failed")
     again = sum(_state(out, case_id) != state for case_id, state in recorded.items())
     print(f"rows twice: {len(rows) - len({row['id'] for row in rows})}; recorded before a kill: {len(recorded)}, of")
-    print(f"these written again: {again}; {dict(Counter(row['failure'] for row in rows if row['status'] == 'failed'))}")
+    print(f"these written again: {again}; {dict(causes)}")
     broken = [path for path in answers if not json.loads(path.read_text())["facts"]]
     print(f"answers that cannot be read: {len(broken)}")
     watch.tell()
@@ -299,15 +300,17 @@ class _Memory:
         return process.returncode
 
     def tell(self) -> None:
-        """Of the longest-lived process, the most memory in each fifth of its life but for the start."""
-        rows = max(self._seen.values(), key=lambda rows: rows[-1][0] - rows[0][0], default=[])
+        """Of the largest process that lived long, the most memory in each fifth of its life."""
+        lives = sorted(self._seen.values(), key=lambda rows: rows[0][0] - rows[-1][0])
+        long = [rows for rows in lives if rows[-1][0] - rows[0][0] > 0.5 * (lives[0][-1][0] - lives[0][0][0])]
+        rows = max(long, key=lambda rows: max(size for _, size in rows), default=[])
         if len(rows) < 10:
             print("no process lived long enough to tell its memory")
             return
         parts = np.array_split(np.array(rows), 5)
         minutes = (rows[-1][0] - rows[0][0]) / 60
         peaks = " ".join(f"{part[:, 1].max():.0f}" for part in parts)
-        print(f"memory of the process that lived longest ({minutes:.0f} minutes), most in each fifth: {peaks} MiB")
+        print(f"memory of a process over {minutes:.0f} minutes, most in each fifth: {peaks} MiB")
         print(f"most of any process: {max(size for rows in self._seen.values() for _, size in rows):.0f} MiB")
 
 

@@ -57,13 +57,13 @@ def main() -> None:
         found["one task on the warm study, s"] = seconds(lambda: panel.onTask("sequence"))
         panel.updatePanel()
         found["updatePanel, ms"] = processor_milliseconds(panel.updatePanel)
-        (path, expected) = (Path(folder) / "scene.mrb", len(panel.logic.records()))
+        (path, expected) = (Path(folder) / "scene.mrb", len(panel.logic.answers.records()))
         for node in slicer.util.getNodesByClass("vtkMRMLStorableNode"):
             node.AddDefaultStorageNode()
         scene.mrml.WriteToMRB(str(path))
         scene.mrml.Clear(0)
         scene.mrml.ReadFromMRB(str(path), True)
-        current = [record for record in panel.logic.records() if not panel.logic.staleness(record)]
+        current = [record for record in panel.logic.answers.records() if not panel.logic.answers.staleness(record)]
         found["answers current in the reopened scene"] = f"{len(current)} of {expected}"
         scans = panel.logic.study.volumes()
         found["until that is known, ms"] = processor_milliseconds(lambda: [Contents().of(scan) for scan in scans], 5)

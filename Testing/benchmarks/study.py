@@ -1,11 +1,12 @@
 """What a study costs, how often header rules are right: ``python -m Testing.benchmarks.study --data ../shared/data``.
 
-A study of twelve DICOM series is written from real scans and headers: six usable ones (voxels of three patients under
-one identity: T1, T1CE, T2, FLAIR, a coarse T1, a T2 with the header of a PD), and six to set aside (localizer,
+A study of twelve DICOM series is written from real scans of one patient in one frame of reference: six usable ones
+(T1, T1CE, T2, FLAIR, a coarse T1, a coarse T2 with the header of a PD), and six to set aside (localizer,
 screenshot, map, projection, fragment, a copy). Measured: wall time by step, the slowest series and step, the sum of
 single runs on the same series (models loaded anew, folder read anew), peak memory, size of the page, cost of DICOM
 objects; the overhead of the node around one study; agreement of the header rules with real headers and with
-dcm-classifier; enhancement of real pairs. Markdown tables.
+dcm-classifier, and with headers that the rules were not made with; enhancement of real pairs; registration from a known
+pose beside a search. Markdown tables.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library" / "studies"))
 from fabricated_study import FLAIR, LOCALIZER, MPRAGE, MPRAGE_CE, TSE_T2, FabricatedStudy, read, secondary_capture
-from headers import PROTOCOLS, header_of, public_rows
+from headers import PROTOCOLS, fresh_rows, header_of, is_named_right, public_rows
 
+from BrainIACLib.predictions import Prediction
 from BrainIACLib.predictor import Predictor
+from BrainIACLib.preprocessing.registration import Motion, register_to_template
+from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.studies.analysis import StudyOptions, analyze_open_study
 from BrainIACLib.studies.enhancement import share_that_rose
 from BrainIACLib.studies.header_facts import facts_of
@@ -35,37 +40,42 @@ from BrainIACLib.studies.report import report_page
 
 PD = {**TSE_T2, "EchoTime": 15}
 SAMPLES = 10
+PARTS = ("rules", "fresh", "enhancement", "poses", "many", "study", "node")
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of real scans (MANIFEST.csv)")
-    parser.add_argument("--part", choices=("rules", "enhancement", "study", "node"), action="append")
+    parser.add_argument("--part", choices=PARTS, action="append")
     options = parser.parse_args()
-    parts = options.part or ("rules", "enhancement", "study", "node")
+    parts = options.part or PARTS
     if "rules" in parts:
         rules()
+    if "fresh" in parts:
+        fresh()
     if "enhancement" in parts:
         enhancement(options.data)
+    if "poses" in parts:
+        poses(options.data)
     with tempfile.TemporaryDirectory() as folder:
         if "study" in parts:
             twelve_series(twelve(Path(folder, "twelve"), options.data))
         if "node" in parts:
             node(Path(folder))
+        if "many" in parts:
+            many(Path(folder))
 
 
 def twelve(folder: Path, data: Path) -> Path:
     """The study of twelve series, six of them usable."""
-    scans, multiseq = data / "scans", data / "multiseq"
-    study = FabricatedStudy(folder)
-    t1 = read(scans / "ds002748_sub-63_T1w.nii.gz")
+    study, multiseq = FabricatedStudy(folder), data / "multiseq"
+    t1, t1ce, t2, flair = (read(multiseq / f"BraTS2021_01476_{name}.nii.gz") for name in ("T1", "T1CE", "T2", "FLAIR"))
     study.add(t1[:, :, 60:63], LOCALIZER)
-    study.add(t1, MPRAGE)
-    for name, tags in (("01476_T1CE", MPRAGE_CE), ("01476_T2", TSE_T2), ("01476_FLAIR", FLAIR), ("01478_T2", PD)):
-        study.add(read(multiseq / f"BraTS2021_{name}.nii.gz"), tags)
-    coarse = sitk.BinShrink(sitk.Cast(t1, sitk.sitkFloat32), [1, 1, 4])
-    study.add(coarse, MPRAGE)
+    for image, tags in ((t1, MPRAGE), (t1ce, MPRAGE_CE), (t2, TSE_T2), (flair, FLAIR)):
+        study.add(image, tags)
+    study.add(sitk.BinShrink(sitk.Cast(t2, sitk.sitkFloat32), [1, 1, 2]), PD)
+    study.add(sitk.BinShrink(sitk.Cast(t1, sitk.sitkFloat32), [1, 1, 4]), MPRAGE)
     secondary_capture(study)
     study.add(t1, {**MPRAGE, "ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "FA"]})
     study.add(t1, {**MPRAGE, "ImageType": ["DERIVED", "PRIMARY", "PROJECTION IMAGE", "MIP"]})
@@ -87,13 +97,17 @@ def twelve_series(folder: Path) -> None:
         paged = time.perf_counter() - page_started
         objects = objects_seconds(analyzed)
         processor = time.process_time()
-        single = sum(single_run(folder, analyzed.found[key].dicom.uid) for key in analyzed.scans)
+        runs = {key: single_run(folder, analyzed.found[key].dicom.uid) for key in analyzed.scans}
         single_processor = time.process_time() - processor
     document = analyzed.document
+    single = sum(seconds for seconds, _ in runs.values())
+    rows = {row.key: row for row in document.series}
+    changed = [key for key, (_, answer) in runs.items() if rows[key].image_class != answer.label]
+    moved = max(abs(rows[key].image_confidence - answer.confidence) for key, (_, answer) in runs.items())
     slowest = max(document.series, key=lambda row: row.seconds)
     peak = process_resources.getrusage(process_resources.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\n| twelve series, {len(analyzed.scans)} usable | |\n|---|---|")
-    rows = {
+    table = {
         "whole, wall and processor": f"{whole:.1f} s, {whole_processor:.1f} s",
         "reading all headers": f"{opened:.1f} s",
         **{f"step: {name}": f"{seconds:.1f} s" for name, seconds in document.seconds.items()},
@@ -102,9 +116,10 @@ def twelve_series(folder: Path) -> None:
         "DICOM objects": objects,
         "sum of single runs, wall and processor": f"{single:.1f} s, {single_processor:.1f} s",
         "study over the sum, processor": f"{whole_processor / single_processor:.2f}",
+        "answers that differ from the single run": f"{len(changed)} of {len(runs)}; probability by up to {moved:.4f}",
         "peak memory of the process": f"{peak:.2f} GiB",
     }
-    for name, value in rows.items():
+    for name, value in table.items():
         print(f"| {name} | {value} |")
 
 
@@ -114,14 +129,17 @@ def objects_seconds(analyzed) -> str:
         from BrainIACLib.dicom_objects.making import make_objects
     except ImportError:
         return "highdicom is not installed"
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), time.process_time()
     made = make_objects(analyzed)
+    processor = time.process_time() - processor
     size = sum(len(one.PixelData) for one in made.objects.values() if "PixelData" in one) / 1e6
-    return f"{time.perf_counter() - started:.1f} s, {len(made.objects)} objects, {size:.0f} MB"
+    wall = time.perf_counter() - started
+    return f"{wall:.1f} s wall, {processor:.1f} s processor, {len(made.objects)} objects, {size:.0f} MB"
 
 
-def single_run(folder: Path, uid: str) -> float:
-    """One series alone, from the folder to its map, with the models loaded anew as a process of its own would."""
+def single_run(folder: Path, uid: str) -> tuple[float, Prediction]:
+    """One series alone, from the folder to its map, with the models loaded anew as a process of its own would: wall
+    time and answer."""
     from BrainIACLib.scans import read_scan
 
     started = time.perf_counter()
@@ -129,7 +147,24 @@ def single_run(folder: Path, uid: str) -> float:
     predictor.set_study({"one": read_scan(folder, series_uid=uid)})
     answer = predictor.predict("sequence", "one")
     predictor.explain("sequence", "one", answer.label, SAMPLES)
-    return time.perf_counter() - started
+    return time.perf_counter() - started, answer
+
+
+def many(folder: Path) -> None:
+    """A folder of 3,000 files of which ten are MR: half of the others are CT in DICOM, half are no DICOM at all."""
+    study = FabricatedStudy(folder / "many")
+    blob = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 900, (10, 64, 64)).astype(np.uint16))
+    study.add(blob, MPRAGE)
+    study.add(sitk.GetImageFromArray(np.zeros((1495, 16, 16), np.uint16)), {"Modality": "CT"})
+    for number in range(1495):
+        (study.folder / f"{number:04d}.jpg").write_bytes(bytes(100_000))
+    started, processor = time.perf_counter(), time.process_time()
+    with open_study([study.folder]) as found:
+        aside = sum(bool(row.set_aside) for row in found.series)
+    wall, processor = time.perf_counter() - started, time.process_time() - processor
+    print("\n| 3,000 files of which ten are MR | |\n|---|---|")
+    print(f"| sorting them | {wall:.1f} s wall, {processor:.1f} s processor |")
+    print(f"| series, of which set aside | {len(found.series)}, {aside} |")
 
 
 def node(folder: Path) -> None:
@@ -182,6 +217,58 @@ def rules() -> None:
     for kind in sorted({kind for kind, _ in (*real, *oracle)}):
         cells = [f"{count[kind, True]} of {count[kind, True] + count[kind, False]}" for count in (real, oracle)]
         print(f"| {kind} | {cells[0]} | {cells[1]} |")
+
+
+def fresh() -> None:
+    """Headers that the rules were not made with, kind by kind, and what is missed."""
+    for which in ("first", "second"):
+        counts, missed = Counter(), []
+        with tempfile.TemporaryDirectory() as folder:
+            for row in fresh_rows(which):
+                right = is_named_right(row, Path(folder))
+                counts[row["kind"], right] += 1
+                missed += [] if right else [f"{row['source'].split('/')[-1]} {row['series']} ({row['kind']})"]
+        print(f"\n| kind, {which} set | named right |\n|---|---|")
+        for kind in sorted({kind for kind, _ in counts}):
+            print(f"| {kind} | {counts[kind, True]} of {counts[kind, True] + counts[kind, False]} |")
+        total = sum(counts.values())
+        print(f"| all | {total - len(missed)} of {total} |")
+        print("\n".join(["", "Missed:", *missed]))
+
+
+def poses(data: Path) -> None:
+    """Registration from the pose of another scan of the person, who moved by up to 4° and 5 mm, beside a search."""
+    rng, template = np.random.default_rng(5), icbm152()
+    inside = np.argwhere(sitk.GetArrayViewFromImage(template.mask) > 0)[::3000, ::-1]
+    points = [template.image.TransformIndexToPhysicalPoint(index) for index in inside.tolist()]
+    print("\n| scan | search, processor | from a pose | difference in the brain, mean and largest |\n|---|---|---|---|")
+    distances, seconds = [], np.zeros(2)
+    for first in sorted((data / "multiseq").glob("BraTS*_T1.nii.gz")):
+        known = None
+        for name in ("T1", "T1CE", "T2", "FLAIR"):
+            image = sitk.ReadImage(str(first.with_name(first.name.replace("_T1.", f"_{name}."))), sitk.sitkFloat32)
+            if known is not None:
+                turn = sitk.VersorRigid3DTransform()
+                turn.SetRotation(rng.normal(size=3).tolist(), float(np.radians(rng.uniform(0, 4))))
+                turn.SetCenter(image.TransformContinuousIndexToPhysicalPoint([n / 2 for n in image.GetSize()]))
+                turn.SetTranslation(rng.uniform(-3, 3, 3).tolist())
+                image = Motion.of(turn).moved(image)
+            mask = sitk.Cast(image > 0, sitk.sitkUInt8)
+            started = time.process_time()
+            searched = register_to_template(image, mask)
+            between = time.process_time()
+            if known is None:
+                known = searched.transform
+                continue
+            near = register_to_template(image, mask, near=known)
+            seconds += (between - started, time.process_time() - between)
+            away = [np.subtract(*(one.transform.TransformPoint(point) for one in (searched, near))) for point in points]
+            apart = np.linalg.norm(away, axis=1)
+            distances.append(apart)
+            print(f"| {first.name.removesuffix('_T1.nii.gz')} {name} | {between - started:.2f} s | "
+                  f"{time.process_time() - between:.2f} s | {apart.mean():.3f} mm, {apart.max():.3f} mm |")  # fmt: skip
+    every = np.array(distances)
+    print(f"| all | 1 | {seconds[1] / seconds[0]:.2f} | {every.mean():.3f} mm, {every.max():.3f} mm |")
 
 
 def enhancement(data: Path) -> None:

@@ -170,6 +170,24 @@ def test_a_process_that_dies_of_its_case_costs_that_case_alone(cohort, tmp_path)
     assert {sentence.split(",")[0] for sentence, _ in status_of(out).sentences} == {"Its process was killed twice"}
 
 
+def test_a_process_that_cannot_start_is_no_scans_fault(cohort, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    monkeypatch.setattr(LocalPool, "_start", _start_broken(LocalPool._start))
+    with pytest.raises(BrainIACError, match=r"ended before its first scan \(status 1\).*Nothing is recorded"):
+        go_in_processes(cohort, out, counting)
+    assert (status_of(out).failed, status_of(out).left) == (0, 12)
+
+
+def _start_broken(start):
+    """Children that look for a run that is not there."""
+
+    def broken(self, threads):
+        self.run = "no such run"
+        return start(self, threads)
+
+    return broken
+
+
 def test_a_full_disk_ends_the_run_and_is_no_scans_fault(cohort, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(NotWritten, match=r"No space left.*What is done is kept; run the command again"):
@@ -276,7 +294,7 @@ def test_two_runs_at_once_and_a_killed_one_lose_nothing_and_do_nothing_twice(coh
     assert both[0].stdout.readline() in ("done\n", "known\n")  # the other one may have been first
     os.kill(both[0].pid, signal.SIGKILL)  # its children end with their cases
     both[0].wait()
-    both[1].wait(120)
+    both[1].wait(600)
     work.ledger.refresh()
     go(cohort, out)
     work.ledger.refresh()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from batch_cases import checked_names
-from small_encoder import install_small_encoder
+from small_encoder import SIZE, install_small_encoder
 
 pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 
@@ -18,10 +18,11 @@ from BrainIACLib.batch.layout import Names, begin_dataset
 from BrainIACLib.batch.quality_page import write_page
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.work import Work, begin
-from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.files import read_table
+from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.errors import BrainIACError, ManifestError
 from BrainIACLib.head_training.decisions import accepted_rows
+from BrainIACLib.head_training.training import train_head
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 
 OFFICIAL = PreprocessingOptions(preset="official")
@@ -39,7 +40,22 @@ def write_scan(path, seed):
 def cohort(tmp_path_factory):
     """Two visits of one person, of two scans and of one, and a visit of another without a scan that can be read."""
     folder = tmp_path_factory.mktemp("studies")
-    install_small_encoder(folder / "store")
+    contract = install_small_encoder(folder / "store")
+    vectors = np.random.default_rng(0).standard_normal((40, SIZE))
+    facts = {"model": contract.id, "encoder_sha256": contract.encoder.sha256, "preset": "official", "session": "1"}
+    both = ("T1", "FLAIR")
+    rows = [
+        {
+            **facts,
+            "scan": f"{n}.nii",
+            "sha256": f"{n}",
+            "patient": f"p{n // 2}",
+            "sequence": both[n % 2],
+            "ill": "ny"[n % 4 > 1],
+        }
+        for n in range(40)
+    ]
+    train_head(table_of(rows, vectors), "ill", "both", slots=both).install(folder / "store")
     for seed, name in enumerate(("t1", "flair", "later")):
         write_scan(folder / f"{name}.nii.gz", seed)
     (folder / "letter.nii").write_text("Dear colleague,")
@@ -47,8 +63,9 @@ def cohort(tmp_path_factory):
         "scan,patient,session,sequence,age_years,site\nt1.nii.gz,p1,1,T1,40,A\nflair.nii.gz,p1,1,FLAIR,40,A\n"
         "later.nii.gz,p1,2,T1,42,A\nletter.nii,p2,1,T1,,B\n"
     )
-    model = find_encoder([folder / "store"]).contract.id
-    settings = Settings((), True, preprocessing=OFFICIAL, device="cpu", models_dir=str(folder / "store"), encoder=model)
+    settings = Settings(
+        ("both",), True, preprocessing=OFFICIAL, device="cpu", models_dir=str(folder / "store"), encoder=contract.id
+    )
     return folder, settings
 
 
@@ -99,7 +116,12 @@ def test_a_batch_of_studies_leaves_reports_derivatives_one_row_a_study_and_embed
     assert document["age_years"] == 40
     index = update_index(out)
     rows = {row["id"]: row for row in index.to_pylist()}
-    assert rows["sub-p1/ses-1/anat/sub-p1_ses-1_study"]["slots"] == "T1 FLAIR"
+    first, second = (rows[f"sub-p1/ses-{visit}/anat/sub-p1_ses-{visit}_study"] for visit in "12")
+    assert first["slots"] == "T1 FLAIR"
+    assert first["found_both"] in ("n", "y")
+    said = [text for answer in document["answers"] for text in answer["warnings"]]
+    assert first["doubts"] == " ".join(dict.fromkeys(said))
+    assert (second["found_both"], "The study has no FLAIR" in second["not_answered"]) == (None, True)
     assert write_embeddings(out, index) == 3
     table = read_table(out / EMBEDDINGS)
     assert list(table.columns["scan"]) == ["t1.nii.gz", "flair.nii.gz", "later.nii.gz"]

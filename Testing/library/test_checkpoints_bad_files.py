@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_files import v1_task, v2_backbone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from BrainIACLib.checkpoints.conversion import inspect_checkpoint
@@ -233,7 +233,7 @@ def test_a_refused_import_leaves_no_trace_in_the_store(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(data=st.data())
 def test_any_damage_ends_in_a_model_error_or_in_plain_tensors(data, tmp_path):
     """A few hundred of the mutations of Testing/benchmarks/checkpoint_fuzzing.py."""

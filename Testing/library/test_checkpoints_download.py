@@ -41,7 +41,7 @@ def fetch(tmp_path):
     def run(endpoint, **more):
         process = subprocess.run(
             [sys.executable, "-c", FETCH, str(tmp_path / "store")],
-            env=environment(tmp_path, endpoint, **more), capture_output=True, text=True, timeout=120,
+            env=environment(tmp_path, endpoint, **more), capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         return process.returncode, process.stdout.splitlines(), process.stderr
 
@@ -135,7 +135,7 @@ def test_the_command_shows_size_and_host_asks_fetches_and_imports(tmp_path):
         def run(*options):
             return subprocess.run(
                 [sys.executable, "-m", "BrainIACLib.cli", *command, *options],
-                env=environment(tmp_path, f"http://{host.address}"), capture_output=True, text=True, timeout=300,
+                env=environment(tmp_path, f"http://{host.address}"), capture_output=True, text=True, timeout=600,
             )  # fmt: skip
 
         refused = run()

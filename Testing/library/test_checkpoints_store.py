@@ -73,7 +73,7 @@ def test_two_imports_at_once_leave_one_complete_model(checkpoint, tmp_path):
 def test_a_kill_in_the_middle_leaves_the_store_as_before(checkpoint, tmp_path):
     store = tmp_path / "store"
     process = start_import(checkpoint, store, start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (store.is_dir() and any(store.glob(".brainiac-*"))) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

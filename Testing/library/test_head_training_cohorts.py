@@ -352,7 +352,7 @@ def test_an_installed_head_answers_as_the_trained_one(target, kind, head, link, 
     folder, model_id, sha256 = store
     three = [("a", "b", "c")[i % 3] for i in range(40)]
     table = changed(cohort(40), encoder_sha256=[sha256] * 40, model=[model_id] * 40, three=three)
-    trained = train_head(table, target, "my-task", kind, head=head)
+    trained = train_head(table, target, "my-task", kind, head=head, shuffles=19)
     place = trained.install(folder, folders=[folder])
     model = find_model("my-task", [folder])
     assert model.folder == place
@@ -388,7 +388,7 @@ def test_a_survival_head_answers_with_calibrated_probabilities(head, store):
     """The installed head's output is slope x score + baseline, both from held-out scores; the card says what it is."""
     folder, model_id, sha256 = store
     table = changed(cohort(60), encoder_sha256=[sha256] * 60, model=[model_id] * 60)
-    trained = train_head(table, "time", "my-task", "survival", head=head)
+    trained = train_head(table, "time", "my-task", "survival", head=head, shuffles=19)
     found = trained.report.risk_calibration
     cases = trained.cases
     raw = fit_on(cases, np.arange(60), head, np.random.default_rng([0, 1]), True).outputs(cases.embeddings)[:, 0]

@@ -32,7 +32,7 @@ EXAMPLES = [
 
 
 def test_what_is_asked_of_a_head_is_what_its_training_takes():
-    of_the_table = {"table", "facts", "labels"}
+    of_the_table = {"table", "facts", "labels", "decisions"}
     taken = inspect.signature(train_head).parameters
     for field in dataclasses.fields(TrainHead):
         if field.name not in of_the_table:

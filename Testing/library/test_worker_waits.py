@@ -56,7 +56,7 @@ def test_an_odd_message_costs_no_thread_and_the_worker_ends_when_told(raw_worker
     assert (answer["id"], answer["kind"]) == (7, "RequestError")
     raw_worker.stdin.write(protocol.encode({"type": "shutdown"}))
     raw_worker.stdin.flush()
-    assert raw_worker.wait(20) == 0
+    assert raw_worker.wait(300) == 0
 
 
 def test_the_death_of_the_thread_that_reads_ends_the_process():
@@ -70,7 +70,9 @@ class Source:
         raise RuntimeError("the source is gone")
 Worker(Path("no-such-folder"), None, Source(), sys.stdout.buffer).run()
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=LIBRARY_ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=LIBRARY_ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 1
     assert "the source is gone" in done.stderr
 
@@ -107,7 +109,7 @@ def test_a_stopped_worker_blocks_neither_a_large_request_nor_the_end():
         client.call(Status("cpu"))
         os.kill(client.pid, signal.SIGSTOP)
         pid, started = client.pid, time.monotonic()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 100  # and not for ever
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

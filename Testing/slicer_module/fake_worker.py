@@ -8,7 +8,21 @@ import SimpleITK as sitk
 from test_results import prediction
 
 from BrainIACLib.errors import BrainIACError, PreprocessingError
-from BrainIACLib.worker.requests import Explain, Predict, PrepareStudy, Request
+from BrainIACLib.worker.requests import CompareImages, Explain, MeasureVolumes, Predict, PrepareStudy, Request
+
+VOLUMES = {
+    "intracranial_ml": 1500.0,
+    "volumes": [
+        {"structure": "thalamus", "title": "thalamus", "ml": 14.2, "left_ml": 7.0, "right_ml": 7.2,
+         "share_of_intracranial": 0.00947},
+        {"structure": "hippocampus", "title": "hippocampus", "ml": 7.6, "left_ml": 3.7, "right_ml": 3.9,
+         "share_of_intracranial": 0.00507},
+        {"structure": "third_ventricle", "title": "third ventricle", "ml": 1.0, "left_ml": None, "right_ml": None,
+         "share_of_intracranial": 0.00067},
+    ],
+    "loose": ["hippocampus"],
+    "warnings": ["The scan in the place of T1 looks like T2."],
+}  # fmt: skip
 
 
 class FakeWorker:
@@ -22,19 +36,24 @@ class FakeWorker:
     """
 
     def __init__(self, folder):
-        self.folder, self.running, self.busy = folder, True, False
+        self.folder, self.running, self.busy, self.cancels = folder, True, False, 0
         self.log = collections.deque()
         self.asked = []
         self.bad = {}  # hash of a scan -> why it cannot be prepared
         self.answers = {}  # task -> changed fields of the prediction
         self.failing = {}  # task -> why it has no answer
         self.maps = iter(range(1000))
+        self.same = True  # what a volume shows, and its files
 
     def start(self):
         """It runs."""
 
     def stop(self):
         """It runs on."""
+
+    def cancel(self):
+        """As a worker whose answer was under way already: the answer still comes."""
+        self.cancels += 1
 
     def request(self, request, done, failed, progress):
         """Answer at once, after the request went over the wire and back."""
@@ -60,14 +79,24 @@ class FakeWorker:
                 raise BrainIACError(self.failing[request.task])
             answer = prediction(task=request.task, scans=dict(request.scans), **self.answers.get(request.task, {}))
             return {**answer, "provenance": {**answer["provenance"], "preprocessing": []}}
+        if isinstance(request, CompareImages):
+            return {"same": self.same}
+        if isinstance(request, MeasureVolumes):
+            path = self.folder / f"labels_{next(self.maps)}.mha"
+            sitk.WriteImage(sitk.Cast(self.scan(request) > 50, sitk.sitkUInt8) * 17, str(path))
+            return {**VOLUMES, "labels": str(path)}
         if isinstance(request, Explain):
-            scan = next(path for one in reversed(self.asked) if isinstance(one, PrepareStudy)
-                        for name, path in one.scans.items() if name == request.scan)  # fmt: skip
-            image = sitk.ReadImage(str(scan), sitk.sitkFloat32)
+            image = sitk.Cast(self.scan(request), sitk.sitkFloat32)
             path = self.folder / f"map_{next(self.maps)}.mha"
             sitk.WriteImage(sitk.RescaleIntensity(image, 0, 1), str(path))
             return {"map": str(path), "parameters": {"samples": request.samples}, "note": ""}
         return {}
+
+    def scan(self, request):
+        """The image that was handed over under the name in a request."""
+        found = next(path for one in reversed(self.asked) if isinstance(one, PrepareStudy)
+                     for name, path in one.scans.items() if name == request.scan)  # fmt: skip
+        return sitk.ReadImage(str(found))
 
     def kinds(self):
         """The names of the requests so far."""

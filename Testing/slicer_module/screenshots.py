@@ -60,8 +60,9 @@ def pictureModule(scene) -> None:
     panel = standins.openPanel("BrainIAC")
     slicer.util.setSliceViewerLayers(background=slicer.util.getNode("simulated_FLAIR"))
     click(panel, "analyzeButton", "Done in")
+    panel.ui.statusLabel.setText("")  # the seconds of the computer that makes pictures are nobody's
     scan = panel._parameterNode.saliencyScan
-    legend = legendPicture(scene, panel.logic.saliencyOf(scan))
+    legend = legendPicture(scene, panel.logic.answers.saliencyOf(scan))
     for name, palette in PALETTES.items():
         QtWidgets.QApplication.setPalette(palette())
         save(together(panel, views, legend), OUT / f"module-{name}.png")
@@ -118,12 +119,62 @@ def pictureStates(scene, out: Path) -> None:
     picture("4-why")
     panel.ui.studySection.setProperty("collapsed", False)
     panel.cards.cards[0].why.click()
+    measured(panel, after[0])
+    panel._parameterNode.saliencyScan = after[0]
+    panel.ui.batchSource.setCurrentPath("D:/cohort/scans")
+    panel.ui.batchOut.setCurrentPath("D:/cohort/results")
+    panel.updatePanel()
+    panel.batchSection._onProgress("112 of 300 scans, 2 failed, about 96 minutes left", 0.373)
+    for name in ("batchBar", "batchStopButton"):
+        getattr(panel.ui, name).setVisible(True)
+    fold(panel, "studySection", "answersSection", "followUpSection")
+    for name in ("volumesSection", "batchSection"):
+        getattr(panel.ui, name).setProperty("collapsed", False)
+    picture("7-volumes-and-folder")
+    fold(panel, "volumesSection", "batchSection")
+    for name in ("mapSection", "tasksSection", "advancedSection"):
+        getattr(panel.ui, name).setProperty("collapsed", False)
+    picture("8-other-sections")
+    fold(panel, "mapSection", "tasksSection", "advancedSection")
+    for name in ("studySection", "answersSection"):
+        getattr(panel.ui, name).setProperty("collapsed", False)
     slicer.util.updateVolumeFromArray(after[0], slicer.util.arrayFromVolume(after[0]) + 1)
     picture("5-stale")
     panel.begin("Analyzing the study").progress("scan 2 of 4, brain extraction", 0.4)
-    panel.logic.worker = types.SimpleNamespace(busy=True, running=True, stop=lambda: None)
+    panel.logic.worker = types.SimpleNamespace(
+        busy=True, running=True, cancels=0, stop=lambda: None, cancel=lambda: None
+    )
     picture("6-busy")
     panel.cleanup()
+
+
+def fold(panel, *sections: str) -> None:
+    """Collapse sections."""
+    for name in sections:
+        getattr(panel.ui, name).setProperty("collapsed", True)
+
+
+def measured(panel, node) -> None:
+    """Made-up volumes of a scan."""
+    import SimpleITK as sitk
+    from BrainIACBridge.result_nodes import ResultNodes
+
+    from BrainIACLib.structures import LOOSE, STRUCTURES
+
+    volumes = [
+        {
+            "structure": one.name,
+            "title": one.title,
+            "ml": 7.0 * number,
+            "left_ml": 3.4 * number if one.left != one.right else None,
+            "right_ml": 3.6 * number if one.left != one.right else None,
+            "share_of_intracranial": 0.005 * number,
+        }
+        for number, one in enumerate(STRUCTURES[1:], start=1)
+    ]
+    labels = sitk.Image(node.GetImageData().GetDimensions(), sitk.sitkUInt8)
+    found = {"intracranial_ml": 1482.0, "volumes": volumes, "loose": list(LOOSE), "warnings": []}
+    ResultNodes(panel.logic.volumes, panel.logic.contents).storeStructures(labels, node, found)
 
 
 def made_up_study(scene) -> dict:
@@ -151,7 +202,7 @@ def add(panel, task: str, node, **fields) -> None:
     scans = {"any": node}
     record = prediction(task=task, scans={"any": node.GetName()}, **fields)
     asked, _typed = panel.logic.study.ageAt([node])
-    panel.logic.results().add({**record, "ageYears": asked}, scans, {"any": panel.logic.contents.of(node)})
+    panel.logic.answers.results().add({**record, "ageYears": asked}, scans, {"any": panel.logic.contents.of(node)})
 
 
 def pictureTrainer(folder: Path) -> None:
@@ -174,7 +225,7 @@ def pictureTrainer(folder: Path) -> None:
             vectors.append(random.standard_normal(contract.encoder.embedding_size) + 0.4 * (number % 2))
     write_table(table_of(rows, vectors), folder / "embeddings.npz")
     panel = standins.openPanel("BrainIACHeadTrainer")
-    panel._add(type(panel.logic.cases).addCsv, str(folder / "cases.csv"))
+    panel.casesSection.add(type(panel.logic.cases).addCsv, str(folder / "cases.csv"))
     panel.ui.tableFile.setCurrentPath(str(folder / "embeddings.npz"))
     panel.ui.taskName.setText("tumor-grade")
     panel.updatePanel()
@@ -241,7 +292,7 @@ def together(panel, views, legend) -> QtGui.QImage:
         view.ResizeSliceNode(SIZE, SIZE)
         view.FitSliceToBackground(SIZE, SIZE)
     scan = panel._parameterNode.saliencyScan
-    panel.logic.map.goToMaximum(panel.logic.saliencyOf(scan))
+    panel.logic.map.goToMaximum(panel.logic.answers.saliencyOf(scan))
     for index, view in enumerate(views):
         pixels = picture(view, SIZE).copy()
         slice_ = QtGui.QImage(pixels.data, SIZE, SIZE, 3 * SIZE, QtGui.QImage.Format.Format_RGB888)

@@ -40,6 +40,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
     def _setCollapsed(self, collapsed):
         self._collapsed = collapsed
+        self.setMinimumHeight(26 if collapsed else 0)
         self.setMaximumHeight(26 if collapsed else 16777215)
         self.updateGeometry()
 
@@ -65,8 +66,17 @@ class ctkPathLineEdit(QtWidgets.QLineEdit):
     filters = QtCore.Property(int, lambda self: 0, lambda self, value: None)
     currentPath = QtCore.Property(str, lambda self: self.text(), lambda self, path: self.setText(path))
 
+    currentPathChanged = QtCore.Signal(str)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.textChanged.connect(self.currentPathChanged)
+
     def setCurrentPath(self, path):
         self.setText(path)
+
+    def addCurrentPathToHistory(self):
+        pass
 
 
 class ctkSliderWidget(QtWidgets.QWidget):
@@ -423,6 +433,7 @@ def useScene(scene):
     slicer.util.loadVolume = lambda path: scene.load(Path(path))
     logics = {name.lower(): types.SimpleNamespace(logic=lambda name=name: scene.logics[name]) for name in scene.logics}
     slicer.modules = types.SimpleNamespace(**logics)
+    slicer.dicomDatabase = None
     slicer.util.infoDisplay = slicer.util.errorDisplay = slicer.util.warningDisplay = dialogs.show
     slicer.util.confirmOkCancelDisplay = slicer.util.confirmYesNoDisplay = dialogs.ask
     return dialogs

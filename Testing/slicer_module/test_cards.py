@@ -9,6 +9,7 @@ pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
 import slicer
 from BrainIACBridge.follow_up import FollowUp, difference
+from BrainIACBridge.in_words import driversInShort
 from BrainIACBridge.trust_light import Color, lightOf
 from person import button, wait
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -56,7 +57,34 @@ def test_each_light_is_told_apart_without_color():
     assert len({color.sign for color in Color}) == len(Color) == len({color.inWords() for color in Color})
 
 
+def test_a_card_names_the_two_volumes_that_move_an_answer_most():
+    parts = [
+        {"what": "lateral ventricles", "adds": 16.8, "percent": 3.4, "usual_percent": 1.2},
+        {"what": "thalamus", "adds": 14.5, "percent": 0.98, "usual_percent": 1.2},
+        {"what": "putamen", "adds": 4.4, "percent": 0.67, "usual_percent": 0.74},
+        {"what": "size of the head", "adds": -0.6, "percent": None, "usual_percent": None},
+    ]
+    said = driversInShort(answer(trust={"drivers": {"unit": "years", "parts": parts, "meaning": "all of them"}}))
+    assert said == (
+        "Mostly: lateral ventricles 3.4% of the intracranial volume (usual 1.2%); "
+        "thalamus 0.98% of the intracranial volume (usual 1.2%)"
+    )
+    assert driversInShort(answer()) == ""
+
+
 # Cards in the panel
+
+
+def test_the_table_tells_the_sequences_and_one_card_that_of_the_scan_that_is_shown(panel, scene, oblique):
+    scans = [scene.load(oblique, name) for name in ("first", "second")]
+    for number, scan in enumerate(scans):
+        scan.SetOrigin(number, 0, 0)
+        panel.logic.answers.results().add(answer(), {"any": scan}, {"any": panel.logic.contents.of(scan)})
+    panel.onShowScan(scans[1])
+    assert [panel.logic.answers.results().scansOf(one)["any"] for one in panel.cards.records] == [scans[1]]
+    scans[0].SetOrigin(5, 5, 5)  # an answer that is not current is seen whichever scan is shown
+    panel.updatePanel()
+    assert len(panel.cards.records) == 2
 
 
 @pytest.fixture
@@ -65,8 +93,8 @@ def answered(panel, scene, oblique):
     scan = scene.load(oblique, "scan")
     panel.logic.study.setAge(60.0)
     contents = {"any": panel.logic.contents.of(scan)}
-    panel.logic.results().add(answer(), {"any": scan}, contents)
-    panel.logic.results().add(age(64.0, 58.0, 70.0, asked=60.0), {"any": scan}, contents)
+    panel.logic.answers.results().add(answer(), {"any": scan}, contents)
+    panel.logic.answers.results().add(age(64.0, 58.0, 70.0, asked=60.0), {"any": scan}, contents)
     panel.updatePanel()
     return panel, scan
 
@@ -144,9 +172,9 @@ def test_relabeling_and_clearing_are_undone(answered):
     choice.activated.emit(choice.currentIndex())
     assert panel.logic.study.sequence(scan) == ("T2", None)
     button(panel, "clearButton").click()
-    assert panel.logic.records() == []
+    assert panel.logic.answers.records() == []
     button(panel, "undoButton").click()
-    assert len(panel.logic.records()) == 2
+    assert len(panel.logic.answers.records()) == 2
     button(panel, "undoButton").click()
     assert panel.logic.study.sequence(scan) == ("FLAIR", 0.8)
     assert panel.logic.study.sequenceWarnings(scan) == "Uncertain."
@@ -182,7 +210,7 @@ def twoDates(panel, scene, oblique):
         scan = scene.load(oblique, date)
         hierarchy.CreateItem(study, scan)
         contents = {"any": panel.logic.contents.of(scan)}
-        panel.logic.results().add(age(60.0 - number, 55.0, 65.0), {"any": scan}, contents)
+        panel.logic.answers.results().add(age(60.0 - number, 55.0, 65.0), {"any": scan}, contents)
         scans.append(scan)
     panel.updatePanel()
     return panel, scans[1], scans[0]

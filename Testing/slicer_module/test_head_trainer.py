@@ -195,12 +195,12 @@ def test_from_labels_to_a_task_of_brainiac(filled, store, scene, openModule):
     points.InsertNextValue(3)
     chosen.AddItem(points)
     view = scene.addSliceView("Red", "Axial")
-    filled.onPointsSelected(names, chosen)
+    filled.performance.onPointsSelected(names, chosen)
     shown = scene.mrml.GetNodeByID(view.GetSliceCompositeNode().GetBackgroundVolumeID())
     scan = series[0].GetTableNode().GetCellText(3, 2)
     assert shown.GetName() == scan.split(".")[0]
     volumes = scene.mrml.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-    filled.onPointsSelected(names, chosen)
+    filled.performance.onPointsSelected(names, chosen)
     assert scene.mrml.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == volumes  # not loaded twice
 
     click(filled, "installButton")
@@ -303,3 +303,25 @@ def test_scans_are_embedded_once_and_cancel_keeps_what_is_done(trainer, store, s
     assert read_table(out).columns["scan"].tolist() == ["a", "b"]
     click(trainer, "embedButton")
     assert "(2 of them earlier)" in trainer.ui.statusLabel.text()
+
+
+def test_codes_of_missing_labels_covariates_and_sites_reach_the_training(filled, monkeypatch):
+    asked = []
+    monkeypatch.setattr(filled.logic.worker, "request", lambda request, *unused: asked.append(request))
+    assert filled.ui.trainMoreBox.isHidden()
+    filled.ui.trainMoreButton.click()
+    assert not filled.ui.trainMoreBox.isHidden()
+    filled.ui.missingCodes.setText("-999, unknown,")
+    filled.ui.covariates.setText("volume_ml, aeg")
+    filled.updatePanel()
+    assert "no column 'aeg'" in button(filled, "trainButton").toolTip()
+    filled.ui.covariates.setText("volume_ml")
+    filled.ui.siteColumn.setCurrentText("grade")
+    filled.ui.siteColumn.activated.emit(0)
+    click(filled, "trainButton")
+    (request,) = asked
+    assert (request.missing, request.covariates, request.site) == (("-999", "unknown"), ("volume_ml",), "grade")
+    filled.exit()
+    filled.ui.trainMoreBox.hide()
+    filled.enter()
+    assert not filled.ui.trainMoreBox.isHidden()  # what a scene holds is seen

@@ -100,14 +100,14 @@ def test_a_download_states_size_host_folder_and_license_and_contacts_nobody_befo
 def test_the_download_package_is_installed_only_after_a_yes(store, panel, scene, monkeypatch):
     installed = []
     monkeypatch.setattr("slicer.util.pip_install", installed.append, raising=False)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: installed or None)
     scene.dialogs.confirm = False
     panel.modelSection.download()
     assert installed == []
     assert "pypi.org" in scene.dialogs.shown[0]
     scene.dialogs.confirm = True
     panel.modelSection.download()
-    assert installed == [["huggingface-hub>=0.25"]]
+    assert installed == [["huggingface-hub>=1.0"]]
     openDialog().reject()
 
 

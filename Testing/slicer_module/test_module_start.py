@@ -17,6 +17,7 @@ from pathlib import Path
 import slicer
 from BrainIACBridge import model_list, sample_data
 from BrainIACBridge.model_list import ModelList
+from BrainIACBridge.startup import onceStarted
 
 from BrainIACLib.resources import resource
 
@@ -56,11 +57,11 @@ def test_the_sample_is_one_study_with_a_checksum_for_each_scan(scene, registered
 def test_a_module_added_while_slicer_runs_offers_its_sample_at_once(scene, registered, monkeypatch):
     waiting = []
     monkeypatch.setattr(slicer.app, "connect", lambda signal, slot: waiting.append(signal))
-    sample_data.registerSampleDataOnceStarted()
+    onceStarted(sample_data.registerSampleData)
     assert (waiting, registered) == (["startupCompleted()"], [])
     window = types.SimpleNamespace(property=lambda name: name == "visible")
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: window)
-    sample_data.registerSampleDataOnceStarted()
+    onceStarted(sample_data.registerSampleData)
     assert len(registered) == 1
 
 

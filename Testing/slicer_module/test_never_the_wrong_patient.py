@@ -14,7 +14,8 @@ from BrainIACBridge.cases import Cases
 from BrainIACBridge.flow import Listener
 from BrainIACBridge.patient_age import ageAt, ageInHeaders, yearsOf
 from BrainIACBridge.results import Results
-from BrainIACBridge.study import Study, identityOf
+from BrainIACBridge.study import Study
+from BrainIACBridge.study_identity import identityOf
 from fake_worker import FakeWorker
 from test_results import prediction
 
@@ -72,21 +73,21 @@ def brighten(node):
 def test_a_scene_added_to_another_leaves_each_answer_with_its_volume(scene, oblique, tmp_path, logic):
     """MRML gives the nodes that come in other IDs; their first volume has the ID of ours."""
     mine = scene.load(oblique, "mine")
-    logic.results().add(prediction("T1"), {"any": mine}, {})
+    logic.answers.results().add(prediction("T1"), {"any": mine}, {})
     path = tmp_path / "first.mrb"
-    for node in (mine, logic.results().node):
+    for node in (mine, logic.answers.results().node):
         node.AddDefaultStorageNode()
     assert scene.mrml.WriteToMRB(str(path))
     scene.mrml.Clear(0)
     other = scene.load(oblique, "other patient")
-    logic.results().add(prediction("T2"), {"any": other}, {})
+    logic.answers.results().add(prediction("T2"), {"any": other}, {})
     assert scene.mrml.ReadFromMRB(str(path), False)
     back = slicer.util.getNode("mine")
     assert back.GetID() != mine.GetID()
-    results = logic.results()
+    results = logic.answers.results()
     found = {record["label"]: results.scansOf(record)["any"] for record in results.records()}
     assert found == {"T1": back, "T2": other}
-    assert [record["label"] for record in logic.answersFor(other)] == ["T2"]
+    assert [record["label"] for record in logic.answers.about(other)] == ["T2"]
     tables = [node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute("BrainIAC.Result")]
     assert tables == [results.node]
 
@@ -140,7 +141,7 @@ def test_slots_are_never_filled_from_two_people_unless_a_person_asks_for_it(plac
     study.combined = True
     assert study.fillSlots(("FLAIR", "T1"))[0] == {"FLAIR": flair, "T1": t1}
     assert ask(logic, logic.predict, "survival", None, [{"FLAIR": flair, "T1": t1}]) is None
-    (record,) = logic.records()
+    (record,) = logic.answers.records()
     assert "different patients" in record["warnings"][0]
 
 
@@ -177,8 +178,11 @@ def test_the_panel_asks_which_of_two_t1_a_model_shall_take(panel, scene, oblique
     monkeypatch.setattr(panel.logic, "analyze", lambda contracts, told, listener: asked.append(contracts))
     panel.updatePanel()
     button(panel, "analyzeButton").click()
+    openDialog()
+    panel._initializeParameterNode()  # as after another scene came
+    button(panel, "analyzeButton").click()
     assert asked == []
-    dialog = openDialog()
+    dialog = openDialog()  # one: the earlier question is over
     box = dialog.findChild(QtWidgets.QComboBox, "T1")
     assert "fine" in box.itemText(0)  # the finest first
     dialog.accept()
@@ -193,10 +197,10 @@ def test_the_panel_asks_which_of_two_t1_a_model_shall_take(panel, scene, oblique
 def test_an_answer_about_other_voxels_is_said_to_be_and_renewed_by_one_click(change, scene, oblique, logic):
     scan = scene.load(oblique, "scan")
     ask(logic, logic.predict, "sequence", None, [{"any": scan}])
-    (record,) = logic.records()
-    assert logic.staleness(record) == ""
+    (record,) = logic.answers.records()
+    assert logic.answers.staleness(record) == ""
     scan.SetName("renamed")
-    assert logic.staleness(record) == ""
+    assert logic.answers.staleness(record) == ""
     array = slicer.util.arrayFromVolume(scan)
     if change == "edited":
         brighten(scan)
@@ -208,11 +212,11 @@ def test_an_answer_about_other_voxels_is_said_to_be_and_renewed_by_one_click(cha
         slicer.util.updateVolumeFromArray(scan, array[:-2].copy())
     else:
         slicer.util.updateVolumeFromArray(scan, array.astype(np.float32))
-    assert "renamed" in logic.staleness(record)
-    assert logic.mainAnswer() is None
+    assert "renamed" in logic.answers.staleness(record)
+    assert logic.answers.main(logic.study.included()) is None
     assert ask(logic, logic.renew, record) is None
-    (renewed,) = logic.records()
-    assert logic.staleness(renewed) == ""
+    (renewed,) = logic.answers.records()
+    assert logic.answers.staleness(renewed) == ""
     assert renewed["scans"] == {"any": "renamed"}
 
 
@@ -221,9 +225,9 @@ def test_a_change_taken_back_makes_the_answer_current_again(scene, oblique, logi
     ask(logic, logic.predict, "sequence", None, [{"any": scan}])
     before = slicer.util.arrayFromVolume(scan).copy()
     brighten(scan)
-    assert logic.staleness(logic.records()[0])
+    assert logic.answers.staleness(logic.answers.records()[0])
     slicer.util.updateVolumeFromArray(scan, before)
-    assert logic.staleness(logic.records()[0]) == ""
+    assert logic.answers.staleness(logic.answers.records()[0]) == ""
 
 
 def test_a_deleted_scan_is_named_and_its_answer_not_taken_for_another(scene, oblique, logic):
@@ -231,32 +235,32 @@ def test_a_deleted_scan_is_named_and_its_answer_not_taken_for_another(scene, obl
     ask(logic, logic.predict, "sequence", None, [{"any": scan}])
     scene.mrml.RemoveNode(scan)
     other = scene.load(oblique, "other")
-    (record,) = logic.records()
-    assert "no longer" in logic.staleness(record)
-    assert logic.answersFor(other) == []
+    (record,) = logic.answers.records()
+    assert "no longer" in logic.answers.staleness(record)
+    assert logic.answers.about(other) == []
     assert "no longer" in str(ask(logic, logic.renew, record))
 
 
 def test_an_old_map_is_never_shown_over_changed_voxels(scene, oblique, logic):
     scan = scene.load(oblique, "scan")
     ask(logic, logic.predict, "sequence", None, [{"any": scan}])
-    assert ask(logic, logic.explain, logic.records()[0], scan) is None
-    assert logic.saliencyOf(scan) is not None
+    assert ask(logic, logic.explain, logic.answers.records()[0], scan) is None
+    assert logic.answers.saliencyOf(scan) is not None
     brighten(scan)
-    assert logic.saliencyOf(scan) is None
+    assert logic.answers.saliencyOf(scan) is None
 
 
 def test_a_reopened_scene_has_its_answers_without_preparing(scene, oblique, logic, tmp_path):
     scan = scene.load(oblique, "scan")
     ask(logic, logic.predict, "sequence", None, [{"any": scan}])
-    for node in (scan, logic.results().node):
+    for node in (scan, logic.answers.results().node):
         node.AddDefaultStorageNode()
     assert scene.mrml.WriteToMRB(str(tmp_path / "scene.mrb"))
     scene.mrml.Clear(0)
     assert scene.mrml.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
     asked = len(logic.worker.asked)
-    (record,) = logic.records()
-    assert logic.staleness(record) == ""
+    (record,) = logic.answers.records()
+    assert logic.answers.staleness(record) == ""
     assert len(logic.worker.asked) == asked
     (again,) = logic.study.volumes()
     ask(logic, logic.predict, "sequence", None, [{"any": again}])
@@ -283,11 +287,11 @@ def test_the_age_comes_from_the_headers_unless_it_is_typed_and_reaches_the_model
     ask(logic, logic.predict, "age", None, [{"any": scan}])
     asked = [request.age_years for request in logic.worker.asked if isinstance(request, Predict)]
     assert asked == [60.0, 45.5]
-    (record,) = logic.records()
-    assert logic.staleness(record) == ""
+    (record,) = logic.answers.records()
+    assert logic.answers.staleness(record) == ""
     logic.study.setAge(None)
     assert logic.study.age() == (60.0, False)
-    assert "age" in logic.staleness(record)  # the model compared another one with its training
+    assert "age" in logic.answers.staleness(record)  # the model compared another one with its training
 
 
 def test_ages_of_dicom_are_read_as_the_standard_writes_them(scene, oblique, monkeypatch):
@@ -298,7 +302,7 @@ def test_ages_of_dicom_are_read_as_the_standard_writes_them(scene, oblique, monk
     assert ageAt("", "20200101") is None
     node = scene.load(oblique)
     node.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
-    database = type("Database", (), {"instanceValue": lambda self, uid, tag: "071Y" if uid == "1.2.3" else ""})
+    database = type("Database", (), {"isOpen": True, "instanceValue": lambda self, uid, tag: "071Y" * (uid == "1.2.3")})
     monkeypatch.setattr(slicer, "dicomDatabase", database(), raising=False)
     assert ageInHeaders(node) == 71.0
 
@@ -309,11 +313,30 @@ def test_loose_volumes_make_up_one_study(scene, oblique):
     assert Study().scans() == nodes
 
 
+def test_another_study_chosen_during_an_analysis_changes_nothing_of_it(place, logic):
+    """The click was about the study that was shown; the tasks after the sequences are asked of it."""
+    scans = [place(f"of {name}", name, "20200101") for name in ("A", "B")]
+    scans[1].SetOrigin(1, 0, 0)
+    head = type("Head", (), {"slots": ("any",), "missing_policy": "refuse"})
+    contracts = {"sequence": logic.contracts()["sequence"], "age": type("Contract", (), {"id": "m", "head": head})}
+    logic.study.scan, answer = scans[0], logic.worker.answer
+
+    def andChooseTheOther(request):
+        logic.study.scan = scans[1]
+        return answer(request)
+
+    logic.worker.answer = andChooseTheOther
+    ask(logic, logic.analyze, contracts, lambda *what: None)
+    assert {record["task"] for record in logic.answers.about(scans[0])} == {"sequence", "age"}
+    assert logic.answers.about(scans[1]) == []
+    assert logic.answers.saliencyOf(scans[0]) is not None
+
+
 def test_clearing_is_undone_with_the_volumes(scene, oblique, logic):
     scan = scene.load(oblique, "scan")
     ask(logic, logic.predict, "sequence", None, [{"any": scan}])
-    results = Results(logic.results().node)
+    results = Results(logic.answers.results().node)
     records, scans = results.clear()
     assert results.records() == []
     results.restore(records, scans)
-    assert logic.answersFor(scan) == records
+    assert logic.answers.about(scan) == records

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 pytest.importorskip("slicer", exc_type=ImportError)
@@ -14,7 +16,7 @@ from BrainIACBridge.brainiac_logic import BrainIACLogic
 from BrainIACBridge.flow import Ask, Listener, follow
 from fake_worker import FakeWorker
 
-from BrainIACLib.errors import BrainIACError
+from BrainIACLib.errors import BrainIACError, Cancelled, PreprocessingError
 from BrainIACLib.worker.conversation import WorkerError
 from BrainIACLib.worker.requests import Status
 
@@ -65,10 +67,10 @@ def test_the_others_are_answered_wherever_the_bad_one_stands(position, scene, ob
             assert "localizer" in logic.study.problem(node)
             assert node.GetName() in logic.study.problem(node)
             assert str(logic.worker.folder) not in logic.study.problem(node)
-            assert logic.answersFor(node) == []
+            assert logic.answers.about(node) == []
         else:
             assert logic.study.problem(node) == ""
-            assert len(logic.answersFor(node)) == 1
+            assert len(logic.answers.about(node)) == 1
     assert all(node.GetID() not in str(logic.worker.asked) for node in nodes)
 
 
@@ -83,7 +85,7 @@ def test_a_volume_that_cannot_be_handed_over_fails_in_its_own_row(kind, scene, o
     error, _told, _steps = analyze(logic, contracts)
     assert error is None
     assert "'bad'" in logic.study.problem(bad)
-    assert len(logic.answersFor(good)) == 1
+    assert len(logic.answers.about(good)) == 1
 
 
 def test_a_study_of_bad_scans_alone_ends_with_the_reason(scene, oblique, logic, contracts):
@@ -121,7 +123,7 @@ def test_one_click_names_the_scans_explains_an_answer_and_shows_its_map(scene, o
     assert error is None
     assert told[0][1:] == ([], {})
     assert logic.study.sequence(scan)[0] == "T1"
-    saliency = logic.saliencyOf(scan)
+    saliency = logic.answers.saliencyOf(scan)
     assert view.GetSliceCompositeNode().GetForegroundVolumeID() == saliency.GetID()
     ras = logic.map.overlay.maximum(saliency)
     toRas = slicer.util.arrayFromVTKMatrix(view.GetSliceNode().GetSliceToRAS())
@@ -146,11 +148,11 @@ def test_a_task_for_which_two_scans_fit_is_left_for_the_person_to_decide(scene, 
     contracts = {**contracts, "age": type("Contract", (), {"id": "m", "head": head})}
     _error, told, _steps = analyze(logic, contracts)
     assert "choose one" in told[0][2]["age"]
-    assert {record["task"] for record in logic.records()} == {"sequence"}
+    assert {record["task"] for record in logic.answers.records()} == {"sequence"}
     logic.study.prefer(nodes[1])
     analyze(logic, contracts)
-    (record,) = [record for record in logic.records() if record["task"] == "age"]
-    assert logic.results().scansOf(record) == {"T1": nodes[1]}
+    (record,) = [record for record in logic.answers.records() if record["task"] == "age"]
+    assert logic.answers.results().scansOf(record) == {"T1": nodes[1]}
 
 
 def test_a_sequence_that_the_person_set_is_not_asked_again(scene, oblique, logic, contracts):
@@ -167,7 +169,7 @@ def test_a_task_that_fails_leaves_the_other_answers(scene, oblique, logic, contr
     logic.worker.failing["age"] = "The model answered 812 years, which cannot be."
     error, told, _steps = analyze(logic, {**contracts, "age": contract, "idh": contract})
     assert error is None
-    assert {record["task"] for record in logic.answersFor(scan)} == {"sequence", "idh"}
+    assert {record["task"] for record in logic.answers.about(scan)} == {"sequence", "idh"}
     assert told[0][1] == ["The model answered 812 years, which cannot be."]
 
 
@@ -205,6 +207,24 @@ def test_a_progress_line_that_cannot_be_shown_costs_no_answer(logic):
     assert any("no such label" in line for line in logic.worker.log)
 
 
+@pytest.mark.parametrize("after", ["an answer", "an error"])
+def test_nothing_is_asked_after_a_cancel_that_came_too_late_for_the_request_under_way(after, logic):
+    def two():
+        with contextlib.suppress(PreprocessingError):  # as a bad scan is passed over
+            yield Ask(Status())
+        yield Ask(Status())
+
+    def answer(request):
+        logic.worker.cancel()
+        if after == "an error":
+            raise PreprocessingError("a bad scan")
+        return {}
+
+    logic.worker.answer = answer
+    assert isinstance(run(logic.worker, two()), Cancelled)
+    assert logic.worker.kinds() == ["Status"]
+
+
 def test_a_process_that_cannot_start_is_an_error_of_the_flow(logic, monkeypatch):
     def refuse(*unused):
         raise WorkerError("no Python")
@@ -222,7 +242,7 @@ def test_a_panel_stays_usable_after_an_answer_that_breaks_it(panel, scene, obliq
     from person import button, wait
 
     panel.updatePanel()
-    monkeypatch.setattr(panel.logic, "inspectWeights", lambda path, found, listener: panel.logic._ask(
+    monkeypatch.setattr(panel.logic, "inspectWeights", lambda path, found, listener: panel.logic.ask(
         Status("cpu"), lambda value: value["nothing"], listener))  # fmt: skip
     scene.dialogs.path = "weights.pt"
     button(panel, "importButton").click()

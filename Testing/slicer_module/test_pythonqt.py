@@ -17,7 +17,7 @@ PROPERTIES = {
 
 
 # Methods without another overload that a number fits: flags may be joined there, and only there.
-TAKE_FLAGS = {"setFlags", "setStandardButtons", "setTextInteractionFlags", "setAlignment"}
+TAKE_FLAGS = {"setFlags", "setStandardButtons", "setTextInteractionFlags", "setAlignment", "setTextAlignment"}
 PYTHONS_OWN = {
     "format",
     "open",

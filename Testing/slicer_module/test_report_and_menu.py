@@ -12,9 +12,9 @@ import types
 
 import SimpleITK as sitk
 import slicer
-from BrainIACBridge import study_report
 from BrainIACBridge.brainiac_logic import BrainIACLogic
 from BrainIACBridge.flow import Listener
+from BrainIACBridge.optional_packages import OptionalPackage
 from fake_worker import FakeWorker
 from person import button, wait
 from PySide6 import QtGui
@@ -48,7 +48,7 @@ def test_the_report_takes_the_scans_of_the_study_as_they_are_with_their_sequence
     logic.study.setSequence(out, "FLAIR", 0.9)
     logic.study.setAge(61.0)
     _saved, request = save(logic, tmp_path / "out")
-    assert [path.name for path in request.paths] == ["scan_1.mha", "scan_2.mha"]  # no name that may be a person's
+    assert not any("Doe" in str(path) for path in request.paths)  # a name that may be a person's
     assert request.use == {"T2": "n1", "FLAIR": "n2"}
     assert (request.age_years, request.dicom, request.identity) == (61.0, False, False)
     image = sitk.ReadImage(str(request.paths[0]))
@@ -62,15 +62,25 @@ def test_scans_of_the_dicom_database_go_as_their_files_and_come_back_as_dicom_ob
     node.SetAttribute("DICOM.instanceUIDs", "1.2.1 1.2.2")
     for uid in ("1.2.1", "1.2.2"):
         (tmp_path / uid).write_bytes(uid.encode())
+    values = {"0010,1010": "070Y", "0020,0011": "7 "}
     database = types.SimpleNamespace(
-        fileForInstance=lambda uid: str(tmp_path / uid), instanceValue=lambda uid, tag: "070Y"
+        isOpen=True,
+        fileForInstance=lambda uid: str(tmp_path / uid),
+        instanceValue=lambda uid, tag: values[tag],
     )
     monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
-    monkeypatch.setattr(study_report, "canWriteObjects", lambda: True)
+    monkeypatch.setattr(OptionalPackage, "isInstalled", lambda self: True)
     _saved, request = save(logic, tmp_path / "out")
     assert request.dicom
     assert request.age_years == 70.0
     assert sorted(file.read_bytes() for file in request.paths[0].rglob("*.dcm")) == [b"1.2.1", b"1.2.2"]
+    assert request.use == {}
+    logic.study.setSequence(node, "T2")
+    assert save(logic, tmp_path / "out")[1].use == {"T2": "7"}  # its series number, by which the report calls it
+    logic.worker.same = False  # the volume was edited since
+    edited = save(logic, tmp_path / "out")[1]
+    assert (edited.dicom, [path.suffix for path in edited.paths]) == (False, [".mha"])
+    logic.worker.same = True
     node.SetAndObserveTransformNodeID(scene.mrml.AddNewNodeByClass("vtkMRMLTransformNode").GetID())
     assert not save(logic, tmp_path / "out")[1].dicom  # what is shown is no longer what the files hold
 
@@ -141,5 +151,6 @@ def test_the_study_chosen_in_the_data_tree_is_analyzed(panel, scene, oblique, mo
     hierarchy.CreateItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "A"), scan)
     asked = []
     monkeypatch.setattr(panel.logic, "analyze", lambda *unused: asked.append(panel.logic.study.included()))
+    panel._parameterNode.combineStudies = True  # ticked for other scans before
     panel.analyzeStudyOf(scan)
     assert asked == [[scan]]

@@ -34,7 +34,7 @@ def withMap(panel, scene, oblique):
     saliency.CreateDefaultDisplayNodes()
     saliency.SetAttribute("BrainIAC.Content", panel.logic.contents.of(first))
     markResult(saliency, first, "saliency", {"task": "sequence", "label": "T1"})
-    panel.logic.results().add(prediction(), {"any": first}, {"any": panel.logic.contents.of(first)})
+    panel.logic.answers.results().add(prediction(), {"any": first}, {"any": panel.logic.contents.of(first)})
     panel._parameterNode.saliencyScan = first
     panel.updatePanel()
     return panel, first, second, saliency, view
@@ -49,7 +49,7 @@ def test_choosing_another_scan_takes_the_map_of_the_first_away(withMap):
     assert foreground(view) == saliency.GetID()
     panel.onShowScan(second)
     assert foreground(view) is None
-    assert not panel.ui.showSaliency.isEnabled()  # a box claims no map that is not there
+    assert panel.ui.showSaliency.isHidden()  # a box claims no map that is not there
     assert "no map" in panel.ui.mapLabel.text()
     panel.onShowScan(first)
     assert foreground(view) == saliency.GetID()

@@ -31,7 +31,7 @@ def test_the_processor_is_kept_for_both_panels_and_every_scene(kept, openModule,
     assert kept == {settings.DEVICE: "cpu"}
     scene.mrml.Clear(0)
     assert settings.device() == "cpu"
-    assert panel.logic._preparation([]).device == "cpu"
+    assert panel.logic.flows.preparation([]).device == "cpu"
     trainer = openModule("BrainIACHeadTrainer")
     assert trainer.ui.device.currentData() == "cpu"
     assert "device" not in BrainIACParameterNode.allParameters

@@ -1,19 +1,32 @@
 """Features without training, and linear heads that are solved: as numpy has it, and as lines beside the encoders."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 import torch
 
 pytest.importorskip("pandera", reason="needs the 'training' extra")
 
+from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import TrainingError
+from BrainIACLib.models.anatomy import EMBEDDING_NAMES
 from BrainIACLib.models.heads import LinearHead
+from BrainIACLib.preprocessing.intensity import model_input
+from BrainIACLib.resources import resource
 from BrainIACLib.sequences import STANDARD_NAMES
+from Training.cohorts.open_data import learned_from
 from Training.data.cache import write_cache
+from Training.data.fingerprints import seen_before
+from Training.downstream import embeddings
 from Training.downstream.baselines import BINS, BLOCKS, Blocks, Constant, Histogram
 from Training.downstream.exact_head import solve
 from Training.downstream.few_shot import drawn_cases, few_shot
+from Training.downstream.initialisation import load_initialisation
+from Training.downstream.inputs import VolumeInputs
 from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.queue import work_through
 from Training.evaluation.evaluation import evaluate
@@ -136,3 +149,50 @@ def test_they_are_lines_beside_an_encoder_and_compared_with_it(tmp_path):
     assert set(evaluation.numbers["split"]) == {"test", "external"}
     refused = Cell("age", "Constant", 1.0, 0, "finetune")
     assert work_through(runs, [refused], report=lambda text: None) == [refused]
+
+
+def test_volumes_are_the_first_numbers_of_the_anatomy_encoder_which_runs_once_for_both(tmp_path, monkeypatch):
+    table = pd.DataFrame({"scan": ["a", "b"], "patient": ["IXI012-HH-1211", "p"], "session": "", "role": ""})
+    table = table.assign(dataset="here", sequence="T1", age_years=[30.0, 40.0])
+    write_cache(tmp_path / "cache", table, [np.ones(SIZE, np.float32)] * 2)
+    model = str(resource("Models", "structure-volumes"))
+    plan = Plan(str(tmp_path / "cache"), "toy", "simulated", {"Anatomy": model, "Volumes": model}, like="")
+    bench, ran = Workbench(plan, tmp_path / "runs"), []
+
+    def embedded(encoder, inputs, rows, device):
+        ran.append(len(rows))
+        return np.arange(2.0 * len(EMBEDDING_NAMES), dtype=np.float32).reshape(2, -1)
+
+    monkeypatch.setattr(embeddings, "embed_volumes", embedded)
+    anatomy, volumes = (embeddings.embeddings_of(bench, name, 0) for name in ("Anatomy", "Volumes"))
+    assert ran == [2]
+    np.testing.assert_array_equal(volumes, anatomy[:, : volumes.shape[1]])
+    start = bench.initialisation("Volumes")
+    assert start.embedding_size == volumes.shape[1] < anatomy.shape[1]
+    assert EMBEDDING_NAMES[start.embedding_size - 1].startswith("log ")
+    assert "block" in EMBEDDING_NAMES[start.embedding_size]
+    assert start.fixed  # nothing to tune
+    assert bench.initialisation("Anatomy").pretrained
+
+
+def test_who_the_anatomy_encoder_learned_from_may_not_test_it():
+    start = load_initialisation("Anatomy", resource("Models", "structure-volumes"), None)
+    names = sorted(learned_from(resource("Models", "structure-volumes")))
+    table = pd.DataFrame({"scan": ["a", "b"], "patient": [names[0], "somebody else"]})
+    assert seen_before(start.trained_on, table, np.array([0, 1])).patients == (names[0],)
+
+
+def test_an_encoder_is_given_what_the_library_gives_it_from_a_cache_that_is_finer():
+    """Averaged inside the brain where its contract says so, one volume at a time or several."""
+    rng = np.random.default_rng(0)
+    fine = (rng.random((2, 1, 32, 40, 32)) * 255).astype(np.uint8)
+    fine[:, :, :9] = 0
+    contract = read_contract(resource("Models", "sequence-starter")).encoder
+    contract = dataclasses.replace(contract, input_size=(16, 20, 16))
+    volumes = torch.from_numpy(fine)
+    cache = SimpleNamespace(size=(32, 40, 32), folder="toy", batch=lambda rows: volumes[list(rows)])
+    found = VolumeInputs(cache, np.array([[0], [1]]), contract).scans(np.array([0, 1]))
+    for number in range(2):
+        image = sitk.GetImageFromArray(fine[number, 0].transpose(2, 1, 0).astype(np.float32))
+        image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # array axes grow to the right, to anterior, to superior
+        torch.testing.assert_close(found[number : number + 1], model_input(image, contract), atol=1e-4, rtol=0)

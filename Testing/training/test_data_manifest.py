@@ -81,7 +81,7 @@ def cohort(patients, scans=2, **columns):
     return pd.DataFrame(rows).assign(**columns)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(patients=st.integers(3, 40), seed=st.integers(0, 5))
 def test_all_scans_of_a_patient_get_one_role(patients, seed):
     """C-08: 671 scans of 630 patients must not be split by row."""

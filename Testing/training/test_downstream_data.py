@@ -53,7 +53,7 @@ def test_one_year_labels_heed_censoring():
     assert np.isnan(horizon_labels(np.array([np.nan, 3]), np.array([1, np.nan]))).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 60), st.booleans()), min_size=1, max_size=30), st.floats(1, 40))
 def test_labels_agree_with_a_plain_loop(people, horizon):
     months, event = (np.array(values, float) for values in zip(*people, strict=True))
@@ -95,7 +95,7 @@ def test_fractions_are_nested_stratified_and_apart_from_the_hold_out(task):
     assert not (again == other).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(0, 99))
 def test_every_beginning_of_the_order_is_stratified(sizes, seed):
     """To within one patient, as an even spread must be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -16,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from BrainIACLib.errors import ResultsError
 from BrainIACLib.statistics.survival import kaplan_meier
 from Training.evaluation.evaluation import evaluate
+from Training.evaluation.risk_groups import risk_groups
 from Training.figures.catalogue import FIGURES, all_figures
 from Training.figures.performance_curves import bars_at_three_fractions, primary_curve
 from Training.figures.saliency_rows import read_saliency
@@ -23,6 +25,7 @@ from Training.figures.stability import perturbations
 from Training.figures.study_overview import tasks_overview
 from Training.figures.style import COLOURS, WaitsFor, write
 from Training.runs.cell import PAPER as INITIALISATIONS
+from Training.tables.table import p_text
 
 PAPER = {
     *("Fig 1A", "Fig 1B", "Fig 1C", "Fig 1D"),
@@ -139,7 +142,7 @@ def test_survival_panels_show_the_kaplan_meier_curves(evaluation, drawn):
     high = rows[rows["score"] > training["score"].median()]
     curve = kaplan_meier(high["time"], high["event"])
     axis = drawn["Fig 3 internal"].figure.axes[1]
-    assert axis.get_title() == "BrainIAC, 100 %"
+    assert axis.get_title() == f"BrainIAC, 100 %: p {p_text(risk_groups(run, 'test').test.p)}"
     assert axis.lines[0].get_ydata()[:-1] == pytest.approx(curve.survival)
 
 
@@ -192,3 +195,18 @@ def test_colours_stay_apart_for_the_colour_blind():
         seen = [np.array(matrix) @ matplotlib.colors.to_rgb(colour) for colour in COLOURS.values()]
         for a, b in itertools.combinations(seen, 2):
             assert np.linalg.norm(a - b) > 0.25
+
+
+def test_one_line_that_errs_far_more_leaves_the_others_their_room(evaluation):
+    """As a histogram learned at another scanner; the note says where it is."""
+    numbers = evaluation.numbers
+    far = numbers[(numbers["task"] == "age") & (numbers["initialisation"] == "Scratch")].assign(
+        initialisation="Histogram", value=90.0, low=88.0, high=92.0
+    )
+    figure = primary_curve(dataclasses.replace(evaluation, numbers=pd.concat([numbers, far])), "age", "test")
+    (axis,) = figure.axes
+    known = numbers[(numbers["task"] == "age") & (numbers["split"] == "test") & (numbers["measure"] == "mae")]
+    assert known["high"].max() < axis.get_ylim()[1] < 1.2 * known["high"].max()
+    assert "Histogram lies above: 90 to 90" in [text.get_text() for text in axis.texts]
+    plain = primary_curve(evaluation, "age", "test").axes[0]
+    assert not any("lies above" in text.get_text() for text in plain.texts)

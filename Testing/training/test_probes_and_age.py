@@ -68,7 +68,7 @@ def test_a_study_that_is_judged_takes_no_part_in_its_answers():
     changed = dataclasses.replace(cases, ages=np.where(cases.study == "b", cases.ages[::-1], cases.ages))
     first, second = leave_studies_out(cases), leave_studies_out(changed)
     assert first.said[cases.study == "b"] == pytest.approx(second.said[cases.study == "b"])
-    assert first.said[cases.study == "a"] != pytest.approx(second.said[cases.study == "a"])
+    assert np.abs(first.said - second.said)[cases.study == "a"].max() > 1  # years
 
 
 def test_a_head_that_knows_age_passes_and_one_that_does_not_fails(monkeypatch):

@@ -12,7 +12,7 @@ pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
 from BrainIACLib.resources import resource
 from Training.data import prepare
 from Training.report import evaluate
-from Training.reproduction import reproduce
+from Training.reproduction import own_pretraining, reproduce
 from Training.reproduction.presets import PRESETS
 from Training.runs.cell import FRACTIONS, Cell
 from Training.runs.layout import read_grid
@@ -32,7 +32,8 @@ def test_ci_preset_from_label_map_to_report(label_map, tmp_path, tmp_path_factor
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert reproduce.main(command) == 0
     assert "no MedicalNet runs" in capsys.readouterr().out
-    assert list((tmp_path / "report").glob("*.html"))
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Learned from few cases" in page  # few-shot runs stand on the page itself
     runs = read_runs(tmp_path / "report" / "work" / "runs")
     assert len(runs) == 10  # four probes and a finetuning, from two initializations
     for run in runs:
@@ -65,25 +66,33 @@ def test_a_cache_of_another_preset_is_not_taken_for_this_one(tmp_path, capsys):
 
 
 def test_a_pretraining_that_is_stopped_ends_in_one_sentence(tmp_path, monkeypatch, capsys):
-    from Training.ssl import pretrain
+    from Training.ssl import monitor_curves, pretrain
     from Training.ssl.callbacks import Stopped
 
     def stopped(*arguments):
         raise Stopped
 
+    drawn = []
     monkeypatch.setattr(reproduce, "usable_label_maps", lambda *arguments: [])
-    monkeypatch.setattr(reproduce, "_synthetic_cache", lambda *arguments: tmp_path)
-    monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: SimpleNamespace(size=(32, 38, 30)))
+    for module in (reproduce, own_pretraining):
+        monkeypatch.setattr(module, "draw_cohort", lambda *arguments: tmp_path)
+        monkeypatch.setattr(module, "Cache", lambda *arguments, **options: SimpleNamespace(size=(32, 38, 30)))
     monkeypatch.setattr(pretrain, "pretrain", stopped)
+    monkeypatch.setattr(monitor_curves, "draw_monitors", drawn.append)
     assert reproduce.main(["--cohort", "synthetic", "--out", str(tmp_path / "report")]) == 130
+    assert drawn == [tmp_path / "report" / "work" / "pretraining"]  # of a stopped one too
     assert capsys.readouterr().err == "reproduce: stopped; run the same command again to go on.\n"
 
 
 def test_each_cell_is_wanted_once_for_each_seed_that_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "usable_label_maps", lambda *arguments: [])
-    monkeypatch.setattr(reproduce, "_synthetic_cache", lambda *arguments: tmp_path)
+    monkeypatch.setattr(reproduce, "draw_cohort", lambda *arguments: tmp_path)
     monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: SimpleNamespace(size=(32, 38, 30)))
     monkeypatch.setattr(reproduce, "_possible_tasks", lambda cache: ("age",))
+    monkeypatch.setattr(reproduce, "Workbench", lambda plan, runs: SimpleNamespace(plan=plan, runs=runs))
+    monkeypatch.setattr(reproduce, "refuse_unknown_datasets", lambda bench: None)
+    monkeypatch.setattr(reproduce, "remarks", lambda bench, tasks: [])
+    monkeypatch.setattr(reproduce, "possible_cells", lambda bench, cells: (cells, []))
     monkeypatch.setattr(reproduce, "work_in_processes", lambda runs, cells, processes: [])
     monkeypatch.setattr(evaluate, "main", lambda arguments: 0)
     command = ["--cohort", "synthetic", "--preset", "ci", "--out", str(tmp_path), "--brainiac", str(tmp_path)]

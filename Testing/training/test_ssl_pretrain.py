@@ -495,7 +495,16 @@ def test_every_shipped_config_is_valid_and_the_paper_is_the_default():
         parser = make_parser()
         options = parser.instantiate(parser.parse_args(["--config", str(path)]))
         found[path.stem] = {name: getattr(options, name) for name in Pretraining.__dataclass_fields__}
-    assert set(found) == {"night", "one_node_8_gpus", "paper", "slurm", "smoke", "two_contrasts", "vit_b"}
+    assert set(found) == {
+        "better_views",
+        "night",
+        "one_node_8_gpus",
+        "paper",
+        "slurm",
+        "smoke",
+        "two_contrasts",
+        "vit_b",
+    }
     paper = Pretraining(**found["paper"])
     assert paper.optimisation == Optimisation()  # P-11: 200 epochs, batch 32
     assert (paper.optimisation.epochs, paper.optimisation.batch_size) == (200, 32)

@@ -13,6 +13,7 @@ from BrainIACLib.models.heads import EncoderWithHead
 from BrainIACLib.preprocessing.intensity import normalise
 from BrainIACLib.saliency import guided_smoothgrad
 from Training.data.cache import Cache, write_cache
+from Training.downstream.cell import run_cell
 from Training.downstream.one_training import train_once
 from Training.downstream.perturbations import SWEEPS
 from Training.downstream.plan import Plan, Workbench, write_plan
@@ -218,6 +219,39 @@ def test_a_case_is_explained_by_the_network_of_the_fold_that_tests_it(plan, runs
             assert same == (fold == fold_of[patient])
             if same:
                 assert answered == run.classes[answer]
+
+
+class Coarse(Workbench):
+    """Whose encoders see half of the cache's voxels along each axis."""
+
+    def initialisation(self, name):
+        start = super().initialisation(name)
+        return dataclasses.replace(start, contract=dataclasses.replace(start.contract, input_size=(16, 16, 16)))
+
+
+def test_maps_and_artefacts_of_a_cache_that_is_finer_are_made_on_the_grid_that_the_encoder_sees(plan, cache, tmp_path):
+    table = Cache(cache).table
+    volumes = [volume[0].numpy() / np.float32(255) for volume in Cache(cache).batch(range(len(table)))]
+    fine = [volume.repeat(2, 0).repeat(2, 1).repeat(2, 2) for volume in volumes]
+    write_cache(tmp_path / "cache", table, fine)
+    tumour = np.zeros((32, 32, 32), bool)
+    tumour[8:16, 8:16, 8:16] = True
+    np.savez(tmp_path / "tumours.npz", **{patient: tumour for patient in set(table["patient"])})
+    facts = {"cache": str(tmp_path / "cache"), "tumours": str(tmp_path / "tumours.npz"), "spacing_mm": (2.0, 2.0, 2.0)}
+    finer = dataclasses.replace(plan, **facts)
+    found = {}
+    for name, bench in (
+        ("fine", Coarse(finer, tmp_path / "fine")),
+        ("same", Workbench(dataclasses.replace(plan, tumours="", spacing_mm=(4.0, 4.0, 4.0)), tmp_path / "same")),
+    ):
+        cell = Cell("sequence", "Scratch", 1.0, 0, "probe")
+        run_cell(bench, cell)
+        found[name] = read_run(tmp_path / name / cell.name)
+    (fine_picture, same_picture) = (np.load(run.pictures()[0]) for run in found.values())
+    for key in ("image", "map", "spacing"):
+        np.testing.assert_allclose(fine_picture[key], same_picture[key], atol=1e-3)
+    np.testing.assert_array_equal(fine_picture["tumour"], tumour[::2, ::2, ::2])
+    pd.testing.assert_frame_equal(found["fine"].stability, found["same"].stability)
 
 
 def test_a_split_of_one_class_is_left_out_of_the_sweep(plan, cache, tmp_path):

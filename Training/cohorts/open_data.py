@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import ManifestError
 from BrainIACLib.publishing import write_text
+from BrainIACLib.resources import resource
 from BrainIACLib.sequences import STANDARD_NAMES
+from BrainIACLib.volumes.measurement import MODEL
 from Training.data.manifest import read_manifest
 
 TABLE = "MANIFEST.csv"
+RECIPE = "training.json"
 ADULT = 18  # years; three children among adults would be a test of nothing
 IXI, DS002748, BRATS, SINGLE = "IXI", "ds002748", "BraTS", "single scans"
 STUDIES = {
@@ -25,7 +30,8 @@ def write_open_manifest(data: Path, out: Path) -> Path:
     """Write a manifest of the four sequences to ``out`` and return it.
 
     One row a scan; ``patient`` is the person over all folders, ``dataset`` the study. Files of ``bad/`` and a second
-    copy of a scan that lies in ``age/`` are left out. Ages are in years, and those of children are left out.
+    copy of a scan that lies in ``age/`` are left out. Ages are in years, and those of children are left out. Who the
+    bundled anatomy encoder learned from has the role ``train``: tested by no line of the comparison.
 
     Raises
     ------
@@ -54,12 +60,22 @@ def write_open_manifest(data: Path, out: Path) -> Path:
             "dataset": [study_of(subject) for subject in chosen["subject"]],
             "sequence": chosen["sequence"],
             "age_years": chosen["age_years"].where(ages >= ADULT, ""),
+            "role": np.where(chosen["subject"].isin(learned_from(resource("Models", MODEL))), "train", ""),
         }
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(manifest.to_csv(index=False), out)
     read_manifest(out)
     return out
+
+
+def learned_from(model: Path) -> frozenset[str]:
+    """The real persons that a model folder's ``training.json`` names; nobody where there is none."""
+    path = Path(model) / RECIPE
+    if not path.is_file():
+        return frozenset()
+    recipe = json.loads(path.read_text(encoding="utf-8"))
+    return frozenset(name for key in recipe if key.startswith("real_scans") for name in recipe[key])
 
 
 def study_of(subject: str) -> str:

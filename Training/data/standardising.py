@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,11 @@ from BrainIACLib.scans import read_scan
 from Training.data.cache import quantise
 
 STEPS = ("standard", "stored")
-NO_WEIGHTS = {"weights": "encoder.safetensors", "sha256": "0" * 64}
+NO_NETWORK = {
+    **{"architecture": "resnet50", "width": 1.0, "embedding": "gap", "embedding_size": 2048},
+    **{"weights": "encoder.safetensors", "sha256": "0" * 64},
+}
+"""Of a contract of which the fields of the input alone matter."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,15 @@ def standardised_volume(path: Path, how: Standardising) -> tuple[np.ndarray, dic
     else:
         options = PreprocessingOptions(brain_extraction=how.brain_extraction, seed=how.seed)
         standardised = standardise(scan.image, options)
-    # The architecture does not matter here; the input's fields do.
-    net = {"architecture": "resnet50", "width": 1.0, "embedding": "gap", "embedding_size": 2048}
-    contract = how.encoder_contract(**net, **NO_WEIGHTS)
-    volume = model_input(standardised.image, contract)[0, 0].numpy()
-    facts = {
-        "image_sha256": hashlib.sha256(ras_array(scan.image).tobytes()).hexdigest(),
-        "source_sha256": scan.sha256,
-        "warnings": " ".join((*scan.warnings, *standardised.warnings)),
+    volume = model_input(standardised.image, how.encoder_contract(**NO_NETWORK))[0, 0].numpy()
+    warnings = (*scan.warnings, *standardised.warnings)
+    return quantise(volume, f"'{path}'"), image_facts(ras_array(scan.image), scan.sha256, warnings)
+
+
+def image_facts(voxels: np.ndarray, source_sha256: str, warnings: Sequence[str]) -> dict:
+    """What a cache's table says of a scan: hashes of its ``voxels`` (X, Y, Z) and file, and what was said of it."""
+    return {
+        "image_sha256": hashlib.sha256(voxels.tobytes()).hexdigest(),
+        "source_sha256": source_sha256,
+        "warnings": " ".join(warnings),
     }
-    return quantise(volume, f"'{path}'"), facts

@@ -35,6 +35,7 @@ from Training.tasks import TASKS
 
 CHECKPOINT = "checkpoint.safetensors"
 SECONDS_BETWEEN_STATUS = 1.0
+PATHS_OF_THE_PLAN = ("cache", "sources", "command", "embeddings")  # of this machine, and so in no record
 
 
 def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None = None) -> None:
@@ -151,7 +152,7 @@ def _provenance(bench: Workbench, encoder: dict) -> dict:
         "device": bench.plan.device,
         "sha256": {"encoder": encoder["sha256"], "cache": bench.cache_sha256},
         "encoder": encoder,
-        "plan": {k: v for k, v in dataclasses.asdict(bench.plan).items() if k not in ("cache", "sources", "command")},
+        "plan": {k: v for k, v in dataclasses.asdict(bench.plan).items() if k not in PATHS_OF_THE_PLAN},
     }
 
 

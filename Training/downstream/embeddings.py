@@ -26,7 +26,7 @@ def embeddings_of(
     rows: np.ndarray | None = None,
     perturb: Perturbation | None = None,
 ) -> np.ndarray:
-    """float32 (len(cache), D); rows of the cache that were not asked for are NaN.
+    """float32 (len(cache), D); rows of the cache that were not asked for are NaN. Kept where the plan says.
 
     Parameters
     ----------
@@ -41,6 +41,7 @@ def embeddings_of(
         if start.pretrained
         else f"random {0 if start.fixed else seed} {start.contract.architecture}",
         "width": start.contract.width,
+        "input": [start.contract.input_size, start.contract.resize_mode],
         "normalisation": [start.contract.normalisation, start.contract.clip_percentiles],
         "cache": bench.cache_sha256,
         "perturbation": [perturb.name, perturb.level] if perturb else None,
@@ -55,7 +56,9 @@ def embeddings_of(
         everything[rows] = known
         return everything
 
-    return _kept(bench.runs / FOLDER, f"{initialisation}-{name}", compute)
+    folder = Path(bench.plan.embeddings) if bench.plan.embeddings else bench.runs / FOLDER
+    of = start.contract.architecture if start.pretrained else initialisation
+    return _kept(folder, f"{of}-{name}", compute)[:, : start.numbers]
 
 
 def _kept(folder: Path, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:

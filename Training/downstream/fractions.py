@@ -14,6 +14,7 @@ import pandas as pd
 from BrainIACLib.errors import TrainingError
 from Training.tasks.task import Task
 
+NEVER_TESTED = ("train", "validation")  # roles
 HOLD_OUT_SEED = 0  # one hold-out for all seeds: their answers are compared case by case (P-14)
 _HOLD_OUT_STREAM, _ORDER_STREAM, _FOLD_STREAM = 1, 2, 3  # so that one seed gives unrelated draws
 
@@ -50,8 +51,9 @@ def split_column(
     """For each study ``train``, ``validation``, ``test``, ``external``, or ``""`` (not in this fraction).
 
     Roles of the manifest win over drawing: ``test`` is the hold-out, ``pretrain`` is left out, ``validation`` is the
-    validation set of every fraction. The drawn hold-out is the same for all fractions and seeds. A person is in one
-    split only: who is external, held out or pretrained on is in no other.
+    validation set of every fraction, and ``train`` is never tested: neither held out nor, in an external dataset, used
+    at all. The drawn hold-out is the same for all fractions and seeds. A person is in one split only: who is external,
+    held out or pretrained on is in no other.
 
     Parameters
     ----------
@@ -65,14 +67,16 @@ def split_column(
     TrainingError : too few patients for the fraction, or no hold-out.
     """
     split = pd.Series("", index=table.index)
-    pretrained = table["role"] == "pretrain"
-    split[table["dataset"].isin(external) & ~pretrained] = "external"
-    split[(split == "") & (table["role"] == "test")] = "test"
-    pool = table[~table["patient"].isin(table["patient"][pretrained | (split != "")])]
+    pretrained, elsewhere = table["role"] == "pretrain", table["dataset"].isin(external)
+    split[elsewhere & ~pretrained & ~table["role"].isin(NEVER_TESTED)] = "external"
+    split[~elsewhere & (table["role"] == "test")] = "test"
+    pool = table[~table["patient"].isin(table["patient"][pretrained | elsewhere | (split != "")])]
     stratum = task.strata(pool)
     if not (split == "test").any():
-        order = nested_order(stratum, HOLD_OUT_SEED, _HOLD_OUT_STREAM)
-        held_out = order[: round(hold_out * len(order))]
+        may_be_tested = pool[~pool["role"].isin(NEVER_TESTED)]
+        wanted = round(hold_out * pool["patient"].nunique())
+        order = nested_order(task.strata(may_be_tested), HOLD_OUT_SEED, _HOLD_OUT_STREAM) if len(may_be_tested) else []
+        held_out = order[:wanted]
         split[pool.index[pool["patient"].isin(held_out)]] = "test"
         pool = pool[~pool["patient"].isin(held_out)]
     return _with_fraction(split, pool, stratum, fraction, seed, validation)
@@ -84,11 +88,13 @@ def fold_columns(
     """One split column for each fold of a cross-validation by patient; every study is in the test split of one.
 
     Each stratum is dealt out to the folds one by one, so that they have equal numbers of it to within one patient.
-    Patients of the role ``pretrain`` are left out.
+    Patients of the role ``pretrain`` are left out, and those of ``train`` and ``validation`` are tested in no fold.
     """
     open_to_all = table[table["role"] != "pretrain"]
     stratum = task.strata(open_to_all)
-    order = [patient for _, members in _shuffled(stratum, seed, _FOLD_STREAM) for patient in members]
+    may_be_tested = open_to_all[~open_to_all["role"].isin(NEVER_TESTED)]
+    dealt = task.strata(may_be_tested) if len(may_be_tested) else {}
+    order = [patient for _, members in _shuffled(dealt, seed, _FOLD_STREAM) for patient in members]
     if len(order) < 2 * folds:
         raise TrainingError(f"{len(order)} patients are too few for {folds} folds; take fewer folds.")
     columns = []

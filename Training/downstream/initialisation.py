@@ -1,8 +1,9 @@
 """The starts of a training: BrainIAC, MedicalNet, Scratch (PROTOCOL P-13, U-01), and what they are compared with.
 
 "BrainIAC" is whatever model folder is given for it: imported official weights, or an own pretraining; ``title`` says
-which, and every result carries it. The paper's three have the same net; heads are always random. "Bundled" is the
-encoder that the extension ships; the others are features without training (``baselines``).
+which, and every result carries it. The paper's three have the same net; heads are always random. "Bundled" and
+"Anatomy" are the encoders that the extension ships, "Volumes" the first numbers of the latter; the others are features
+without training (``baselines``).
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from BrainIACLib.checkpoints.recognition import Recognised, recognise
 from BrainIACLib.contracts import EMBEDDING_TASK, EncoderContract, SourceContract, read_contract
 from BrainIACLib.errors import ModelError
 from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.models.anatomy import EMBEDDING_NAMES
 from BrainIACLib.models.encoders import encoder as new_encoder
-from Training.data.fingerprints import Fingerprints, read_fingerprints
+from Training.cohorts.open_data import learned_from
+from Training.data.fingerprints import Fingerprints, fingerprints_of_names, read_fingerprints
 from Training.downstream.baselines import BASELINES, Baseline
+from Training.runs.cell import VOLUMES
 
 NO_DIGEST = "0" * 64
+VOLUME_NUMBERS = sum("block" not in name for name in EMBEDDING_NAMES)  # the volumes come first, then regional shares
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ class Initialisation:
     """A start: what it is, how its input is made, and its weights.
 
     ``zero_keys`` were not in the file and are zero (MedicalNet's four shortcut biases). ``weights`` : None for random
-    ones. ``trained_on`` : None where nobody wrote down who the pretraining saw.
+    ones. ``trained_on`` : None where nobody wrote down who the pretraining saw. ``numbers`` : of the embedding that are
+    taken, from the first on; None for all.
     """
 
     name: str
@@ -45,11 +51,17 @@ class Initialisation:
     training_data: str  # in words, what the weights were trained on
     trained_on: Fingerprints | None = None
     baseline: Baseline | None = None
+    numbers: int | None = None
 
     @property
     def fixed(self) -> bool:
-        """Features without weights: nothing to tune, and no seed that decides anything."""
-        return self.baseline is not None
+        """Features without weights, or a part of an embedding: no network to tune, and no map of where it looks."""
+        return self.baseline is not None or self.numbers is not None
+
+    @property
+    def embedding_size(self) -> int:
+        """Of what a head is given."""
+        return self.contract.embedding_size if self.numbers is None else self.numbers
 
     @property
     def pretrained(self) -> bool:
@@ -73,7 +85,7 @@ class Initialisation:
         return {
             "title": self.title,
             "training_data": self.training_data,
-            "architecture": "no network" if self.fixed else self.contract.architecture,
+            "architecture": "no network" if self.baseline is not None else self.contract.architecture,
             "width": self.contract.width,
             "normalisation": self.contract.normalisation,
             "sha256": None if self.sha256 == NO_DIGEST else self.sha256,
@@ -104,17 +116,28 @@ def load_initialisation(name: str, source: Path | None, like: EncoderContract) -
     if source is None:
         raise ModelError(f"The initialization {name} needs weights: give a model folder with --{name.lower()}.")
     source = Path(source)
-    if source.is_dir():
-        return _from_folder(name, source)
-    return _from_medicalnet_file(name, source)
+    if not source.is_dir():
+        return _from_medicalnet_file(name, source)
+    start = _from_folder(name, source)
+    if name == VOLUMES:
+        title = f"{VOLUME_NUMBERS} volumes of structures, by {start.title}"
+        return dataclasses.replace(start, title=title, numbers=VOLUME_NUMBERS)
+    return start
 
 
 def _from_folder(name: str, folder: Path) -> Initialisation:
     contract = read_contract(folder)
     weights = load_model(InstalledModel(folder, contract)).encoder.state_dict()
     zero_keys = contract.source.allowed_missing_keys if contract.source else ()
-    sha256, data, trained_on = contract.encoder.sha256, contract.training_data, read_fingerprints(folder)
+    sha256, data = contract.encoder.sha256, contract.training_data
+    trained_on = read_fingerprints(folder) or _named_in_the_recipe(folder)
     return Initialisation(name, contract.title, contract.encoder, sha256, tuple(zero_keys), weights, data, trained_on)
+
+
+def _named_in_the_recipe(folder: Path) -> Fingerprints | None:
+    """Of the real persons that the bundled anatomy encoder learned from, which its recipe names; None for others."""
+    names = learned_from(folder)
+    return fingerprints_of_names(names) if names else None
 
 
 def _from_medicalnet_file(name: str, path: Path) -> Initialisation:

@@ -73,7 +73,7 @@ def train_once(
         raise TrainingError(
             f"'{start.title}' with this recipe has a head to train and no network to tune; take mode probe."
         )
-    head = new_head(recipe.head, start.contract.embedding_size, task.outputs, recipe.dropout, cell.seed)
+    head = new_head(recipe.head, start.embedding_size, task.outputs, recipe.dropout, cell.seed)
     how = {
         "rate": recipe.learning_rate(start.pretrained),
         "seed": cell.seed,

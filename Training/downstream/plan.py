@@ -39,7 +39,8 @@ class Plan:
     for ``architecture`` and ``width``. ``folds`` : 0, or the number of folds of a cross-validation by patient in place
     of a hold-out. ``stability`` : perturbation -> levels, for cells with all data. ``saliency_patients`` : test
     patients whose saliency is looked at, for cells with all data; ``tumours`` : file of tumor masks by patient (P-36);
-    ``spacing_mm`` : voxel size of the cache.
+    ``spacing_mm`` : voxel size of the cache. ``embeddings`` : folder that keeps those of frozen encoders, which several
+    folders of runs may share; empty for one in the folder of runs.
     """
 
     cache: str
@@ -62,6 +63,7 @@ class Plan:
     saliency_patients: int = 0
     tumours: str = ""
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    embeddings: str = ""
 
     def __post_init__(self):
         if self.labels not in LABELS:
@@ -91,7 +93,7 @@ def write_plan(plan: Plan, runs: Path) -> None:
         differing = [
             item.name
             for item in dataclasses.fields(Plan)
-            if item.name != "command" and getattr(before, item.name) != getattr(plan, item.name)
+            if item.name not in ("command", "embeddings") and getattr(before, item.name) != getattr(plan, item.name)
         ]
         if differing:
             raise TrainingError(

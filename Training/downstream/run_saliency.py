@@ -1,8 +1,8 @@
 """Where a trained cell looks: maps for the figures, and their distance from tumors in mm (PROTOCOL P-36, P-43, P-44).
 
 Each case is explained by a network that is tested with it: in a cross-validation by that of the one fold which does.
-Maps are made on the grid of the cache, inside the brain. The way there from the patient's own grid is rigid, so that
-millimeters are the same.
+Maps are made on the grid of the encoder's input, inside the brain. The way there from the patient's own grid is rigid,
+so that millimeters are the same.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def write_saliency(bench: Workbench, cell: Cell, trainings: Sequence[Trained], f
     shown = data.table["patient"].isin([one for one in patients if one in pictured or one in masks])
     inputs = VolumeInputs(bench.cache, data.volumes, start.contract, bench.plan.device)
     (folder / FOLDER).mkdir(exist_ok=True)
+    sizes = zip(bench.plan.spacing_mm, bench.cache.size, inputs.size, strict=True)
+    spacing = tuple(step * stored / shown for step, stored, shown in sizes)
     distances = []
     for trained in trainings:
         encoder = trained.net.encoder if trained.net is not None else start.encoder(cell.seed)
@@ -59,15 +61,15 @@ def write_saliency(bench: Workbench, cell: Cell, trainings: Sequence[Trained], f
             patient = data.table["patient"].iloc[row]
             for volume, heat, target, answer in _maps(model, inputs, data.volumes[row], cell, patient == patients[0]):
                 sequence = str(bench.cache.table["sequence"].iloc[volume])
-                image = bench.cache.batch([volume])[0, 0].numpy() / 255
+                image = inputs.shown(volume)
                 heat = np.where(image > 0, heat, 0)  # only where the network was shown the patient
-                mask = masks.get(patient)
+                mask = _of_size(masks.get(patient), inputs.size)
                 if target == "task" and mask is not None and mask.any() and heat.max() > 0:
-                    distance = centre_of_mass_distance(heat, mask, bench.plan.spacing_mm, THRESHOLD)
+                    distance = centre_of_mass_distance(heat, mask, spacing, THRESHOLD)
                     distances.append((patient, sequence, distance, THRESHOLD))
                 if patient in pictured:
                     path = folder / FOLDER / f"{patient}_{sequence}_{target}.npz"
-                    _write_map(path, image, heat, bench, patient, sequence, target, answer, mask)
+                    _write_map(path, image, heat, spacing, patient, sequence, target, answer, mask)
     if distances:
         table = pd.DataFrame(distances, columns=["patient", "sequence", "distance_mm", "threshold"])
         write_text(table.to_csv(index=False), folder / FOLDER / "centre_of_mass.csv")
@@ -79,6 +81,14 @@ def tumour_masks(path: str) -> dict[str, np.ndarray]:
         return {}
     with np.load(path, allow_pickle=False) as masks:
         return {patient: masks[patient].astype(bool) for patient in masks.files}
+
+
+def _of_size(mask: np.ndarray | None, size: tuple[int, int, int]) -> np.ndarray | None:
+    """A mask on the grid of the cache, on that of the encoder's input: voxels that it fills by half."""
+    if mask is None or mask.shape == size:
+        return mask
+    shares = torch.nn.functional.interpolate(torch.from_numpy(mask)[None, None].float(), size=size, mode="area")
+    return shares[0, 0].numpy() >= 0.5
 
 
 def _ranked_patients(bench: Workbench, cell: Cell, trainings: Sequence[Trained]) -> list[str]:
@@ -129,14 +139,14 @@ def _map(model: nn.Module, scan: Tensor, output: int) -> np.ndarray:
     return guided_smoothgrad(model, scan, lambda outputs: outputs[:, output]).map.cpu().numpy()
 
 
-def _write_map(path: Path, image, heat, bench: Workbench, patient, sequence, target, answer, tumour) -> None:
+def _write_map(path: Path, image, heat, spacing, patient, sequence, target, answer, tumour) -> None:
     stream = io.BytesIO()
     top = float(heat.max())
     np.savez_compressed(
         stream,
         image=image.astype(np.float32),
         map=(heat / top if top > 0 else heat).astype(np.float32),
-        spacing=np.array(bench.plan.spacing_mm),
+        spacing=np.array(spacing),
         patient=patient,
         sequence=sequence,
         target=target,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 
 from BrainIACLib.errors import StatisticsError
 from Training.runs.cell import HELD_OUT, INITIALISATIONS, UNTRAINED, Cell
-from Training.runs.layout import read_grid
+from Training.runs.layout import read_few_shot, read_grid
 from Training.runs.reading import Run, read_runs
 from Training.tasks import TASKS
 from Training.tasks.measure import Measure
@@ -47,7 +47,7 @@ class Evaluation:
     """The finished runs of one mode, the wanted cells, and what was measured.
 
     ``numbers`` and ``comparisons`` have the columns above, one row a statistic; where it is not defined, ``reason``
-    says why and the number is empty.
+    says why and the number is empty. ``few_shot`` : of frozen encoders, what heads learned from few cases a class.
     """
 
     mode: str
@@ -55,6 +55,7 @@ class Evaluation:
     wanted: tuple[Cell, ...]
     numbers: pd.DataFrame = field(repr=False)
     comparisons: pd.DataFrame = field(repr=False)
+    few_shot: pd.DataFrame | None = field(default=None, repr=False)
 
     @property
     def missing(self) -> list[Cell]:
@@ -115,16 +116,12 @@ def evaluate(folder: Path, resamples: int = 2000) -> list[Evaluation]:
     """Read the finished runs of ``folder`` and measure them: one evaluation per mode that was wanted."""
     runs, wanted = read_runs(folder), read_grid(folder)
     wanted += [run.cell for run in runs if run.cell not in wanted]
-    modes = sorted({cell.mode for cell in wanted})
-    return [
-        measure_runs(
-            mode,
-            [run for run in runs if run.cell.mode == mode],
-            [cell for cell in wanted if cell.mode == mode],
-            resamples,
-        )
-        for mode in modes
-    ]
+    evaluations = []
+    for mode in sorted({cell.mode for cell in wanted}):
+        of_mode = [run for run in runs if run.cell.mode == mode]
+        found = measure_runs(mode, of_mode, [cell for cell in wanted if cell.mode == mode], resamples)
+        evaluations.append(replace(found, few_shot=read_few_shot(folder)) if mode == "probe" else found)
+    return evaluations
 
 
 def measure_runs(mode: str, runs: list[Run], wanted: list[Cell], resamples: int) -> Evaluation:

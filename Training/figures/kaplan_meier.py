@@ -5,20 +5,23 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from BrainIACLib.errors import StatisticsError
 from BrainIACLib.statistics.survival import KaplanMeier, at_risk
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.risk_groups import RiskGroups, risk_groups
-from Training.figures.style import HIGH_RISK, LOW_RISK, WaitsFor, drawing
+from Training.figures.style import HIGH_RISK, LOW_RISK, WaitsFor, drawing, key_below
 from Training.runs.cell import INITIALISATIONS
 from Training.runs.reading import Run
 from Training.tables.table import p_text, percent
 from Training.tasks import SURVIVAL
 
+HIGH, LOW = "high risk", "low risk"
+
 
 def survival_grid(evaluation: Evaluation, split: str) -> Figure:
-    """Initializations down, fractions across: two curves, numbers at risk and the log-rank p in each panel."""
+    """Initializations down, fractions across: two curves, numbers at risk and, in the title, the log-rank p."""
     fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == SURVIVAL.name})
     runs = [run for run in evaluation.of(SURVIVAL.name) if len(run.rows(split))]
     if not runs:
@@ -40,7 +43,10 @@ def survival_grid(evaluation: Evaluation, split: str) -> Figure:
                     _say(axis, found)
                 else:
                     _panel(axis, found)
-        axes[0, 0].legend(loc="upper right", fontsize=6)
+                    axis.set_title(f"{name}, {percent(fraction)}: p {p_text(found.test.p)}", fontsize=8)
+            axes[row, 0].set_ylabel("share alive", fontsize=7)
+        key = [Line2D([], [], color=colour, label=label) for colour, label in ((HIGH_RISK, HIGH), (LOW_RISK, LOW))]
+        key_below(figure, key, [f"{one.get_label()}, at risk below" for one in key])
     return figure
 
 
@@ -56,20 +62,19 @@ def _panel(axis: Axes, found: RiskGroups) -> None:
     end = float(found.time.max()) or 1.0
     ticks = np.linspace(0, end, 4).round()
     groups = (
-        (found.curve_high, HIGH_RISK, "high risk", found.high),
-        (found.curve_low, LOW_RISK, "low risk", ~found.high),
+        (found.curve_high, HIGH_RISK, found.high),
+        (found.curve_low, LOW_RISK, ~found.high),
     )
-    for line, (curve, colour, label, members) in enumerate(groups):
-        _steps(axis, curve, colour, label, end)
+    for line, (curve, colour, members) in enumerate(groups):
+        _steps(axis, curve, colour, end)
         for tick, count in zip(ticks, at_risk(found.time[members], ticks), strict=True):
             axis.text(tick, -0.36 - 0.12 * line, str(count), color=colour, fontsize=6, ha="center", clip_on=False)
-    axis.text(0.03, 0.05, f"log-rank p {p_text(found.test.p)}", transform=axis.transAxes, fontsize=7)
     axis.set(ylim=(0, 1.04), xlim=(0, end), xticks=ticks)
-    axis.set_xlabel("months (below: at risk)\n\n\n", fontsize=6.5)
+    axis.set_xlabel("months\n\n\n", fontsize=6.5)
     axis.tick_params(labelsize=6.5)
 
 
-def _steps(axis: Axes, curve: KaplanMeier, colour: str, label: str, end: float) -> None:
+def _steps(axis: Axes, curve: KaplanMeier, colour: str, end: float) -> None:
     times, survival, low, high = (
         np.append(values, last)
         for values, last in (
@@ -79,7 +84,7 @@ def _steps(axis: Axes, curve: KaplanMeier, colour: str, label: str, end: float) 
             (curve.high, curve.high[-1]),
         )
     )
-    axis.step(times, survival, where="post", color=colour, label=label, linewidth=1.2)
+    axis.step(times, survival, where="post", color=colour, linewidth=1.2)
     axis.fill_between(times, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
     if len(curve.censored):
         axis.plot(curve.censored, [curve.at(t) for t in curve.censored], "|", color=colour, markersize=4)

@@ -11,19 +11,22 @@ from matplotlib.patches import Patch
 
 from Training.evaluation.evaluation import Evaluation
 from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, key_below, legend_below
-from Training.runs.cell import INITIALISATIONS, PAPER
+from Training.runs.cell import INITIALISATIONS, PAPER, TRIVIAL
 from Training.tasks import AGE, SEQUENCE, TASKS
 from Training.tasks.measure import Measure
 from Training.tasks.sequence import PAIRS, pair_name
 
-_APART = 0.9  # per cent between initializations, so that error bars do not hide each other
+_APART, _TOGETHER = 0.9, 6.0  # per cent between initializations, whose error bars must not hide each other, at most
+_MANY = 6  # lines from which on a panel needs more room
+_FAR = 1.5  # times the largest error of the others
 
 
 def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:
     """The primary measure of a task on one set, with 95 % intervals (Fig 2A, 2D, 2E, 2F, 2H, 2I)."""
     rows = _rows(evaluation, task, split, "")
     measure = TASKS[task].primary
-    with drawing(1, 1, simulated=evaluation.simulated(task), width=4.6, height=3.4) as (figure, axes):
+    size = {"width": 6.4, "height": 4.4} if rows["initialisation"].nunique() > _MANY else {"width": 4.6, "height": 3.4}
+    with drawing(1, 1, simulated=evaluation.simulated(task), **size) as (figure, axes):
         _curves(axes[0, 0], rows, measure)
         axes[0, 0].set_title(f"{TASKS[task].title}, {split} set (n = {int(rows['cases'].max())})")
         legend_below(figure, axes.flat)
@@ -69,7 +72,8 @@ def bars_at_three_fractions(evaluation: Evaluation) -> Figure:
     empty = False
     names = initialisations_of(evaluation)
     step = 0.81 / len(names)
-    with drawing(1, len(tasks), simulated=simulated, width=max(2.8, 5.6 / len(tasks))) as (figure, axes):
+    width = max(3.6 if len(names) > _MANY else 2.8, 5.6 / len(tasks))
+    with drawing(1, len(tasks), simulated=simulated, width=width) as (figure, axes):
         for axis, task in zip(axes[0], tasks, strict=True):
             measure = TASKS[task].primary
             for k, name in enumerate(names):
@@ -117,12 +121,13 @@ def _rows(evaluation: Evaluation, task: str, split: str, subset: str) -> pd.Data
 
 def _curves(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
     there = [name for name in INITIALISATIONS if name in set(rows["initialisation"])]
+    apart = min(_APART, _TOGETHER / len(there))
     for place, name in enumerate(there):
         own = rows[rows["initialisation"] == name].sort_values("fraction")
         value, low, high = (own[key].to_numpy(dtype=float) * measure.factor for key in ("value", "low", "high"))
         reach = np.maximum(0, [value - low, high - value])
         axis.errorbar(
-            own["fraction"] * 100 + (place - (len(there) - 1) / 2) * _APART,
+            own["fraction"] * 100 + (place - (len(there) - 1) / 2) * apart,
             value,
             yerr=reach,
             label=name,
@@ -134,11 +139,32 @@ def _curves(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
             elinewidth=0.8,
             capsize=2,
         )
+    _leave_out_far_ones(axis, rows, measure)
     fractions = sorted(set(rows["fraction"] * 100))
     axis.set(xlabel="training data (%)", ylabel=measure.title, xticks=fractions)
     if len(fractions) == 1:  # one point needs room around it, and no fractions of a per cent
         axis.set_xlim(fractions[0] - 15, fractions[0] + 15)
     axis.tick_params(axis="x", labelsize=7)
+
+
+def _leave_out_far_ones(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
+    """Features without training can err several times as much as all else, which would become one line: the axis then
+    ends below them, and a note says where they are."""
+    trivial = rows["initialisation"].isin(TRIVIAL)
+    if not measure.lower_is_better or trivial.all():
+        return
+    top = rows["high"][~trivial].max() * measure.factor
+    far = {
+        name: own["value"] * measure.factor
+        for name, own in rows[trivial].groupby("initialisation", sort=False)
+        if own["value"].min() * measure.factor > _FAR * top
+    }
+    if not far:
+        return
+    near = rows[~rows["initialisation"].isin(far)]
+    axis.set_ylim(top=near["high"].max() * measure.factor * 1.05)
+    notes = [f"{name} lies above: {values.min():.0f} to {values.max():.0f}" for name, values in far.items()]
+    axis.text(0.99, 0.99, "\n".join(notes), transform=axis.transAxes, ha="right", va="top", fontsize=7, color="0.3")
 
 
 def _note_missing(axis: Axes, evaluation: Evaluation, task: str) -> None:

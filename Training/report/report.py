@@ -23,6 +23,7 @@ from Training.tables.table import Table
 LONG, PRINTED = 24, 12
 """Tables of more rows than the first are printed with the second's; the page shows all, and the CSV has them."""
 MODE_TITLES = {"finetune": "Whole network tuned", "probe": "Encoder frozen, head trained"}
+LINEAR_PROBES = "Encoder frozen, linear probes"
 _FIRST = ("where_pretraining_helps", "beside_the_paper")
 
 
@@ -125,10 +126,16 @@ def _section(evaluation: Evaluation, out: Path) -> Section:
         figures.append((figure, picture))
         drawn.append(figure)
     tables, checklists = all_tables(evaluation), [protocol_checklist(evaluation, drawn), tripod_checklist(evaluation)]
-    section = Section(evaluation.mode, MODE_TITLES[evaluation.mode], evaluation, figures, tables, checklists)
+    section = Section(evaluation.mode, _title(evaluation), evaluation, figures, tables, checklists)
     for table in tables + checklists:
         table.write(out / "tables", section.suffix)
     return section
+
+
+def _title(evaluation: Evaluation) -> str:
+    """What was trained; a head of one layer on a frozen encoder is a linear probe."""
+    heads = {run.config["recipe"].get("head") for run in evaluation.runs}
+    return LINEAR_PROBES if evaluation.mode == "probe" and heads == {"linear"} else MODE_TITLES[evaluation.mode]
 
 
 def _environment() -> Environment:

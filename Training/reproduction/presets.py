@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from Training.cohorts.synthetic import SyntheticCohort
 from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
-from Training.runs.cell import FRACTIONS, TRIVIAL, Cell
+from Training.runs.cell import FRACTIONS, PAPER, PROBED_ONLY, VARIANTS, Cell
 from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining, read_config
 from Training.tasks import AGE, SEQUENCE, TASKS
 
@@ -16,7 +17,7 @@ ALL_TASKS = tuple(TASKS)
 
 @dataclass(frozen=True)
 class Preset:
-    """``cells`` : mode -> task -> fractions. ``recipes`` : mode -> recipe. Features without weights are probed only."""
+    """``cells`` : mode -> task -> fractions. ``recipes`` : mode -> recipe. Some initializations are probed only."""
 
     cohort: SyntheticCohort
     pretraining: Pretraining
@@ -36,9 +37,26 @@ class Preset:
             if task in tasks
             for seed in self.seeds
             for initialisation in initialisations
-            if mode == "probe" or initialisation not in TRIVIAL
+            if mode == "probe" or initialisation not in PROBED_ONLY
             for fraction in fractions
         ]
+
+    @property
+    def pretrainings(self) -> dict[str, Pretraining]:
+        """Initialization -> own pretraining: "BrainIAC" with the paper's views, and the same with other views."""
+        base = self.pretraining
+        other = {
+            "BetterViews": {"crop_probability": 0.0, "zoom": (1.0, 1.0)},  # what helped in ssl/EVIDENCE.md
+            "TwoContrasts": {"other_contrast_probability": 0.75},
+        }
+        names = {"BetterViews": "better-views", "TwoContrasts": "two-contrasts"}
+        variants = {
+            name: dataclasses.replace(
+                base, name=f"{base.name}-{names[name]}", views=dataclasses.replace(base.views, **other[name])
+            )
+            for name in VARIANTS
+        }
+        return {PAPER[0]: base, **variants}
 
 
 def _pretraining(name: str, network: Network, epochs: int, batch: int, rate: float, hardware: Hardware) -> Pretraining:

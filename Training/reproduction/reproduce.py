@@ -4,8 +4,9 @@
     python -m Training reproduce --cohort open --labelmaps FOLDER --out report/
     python -m Training reproduce --cohort manifest.csv --brainiac model/ --medicalnet resnet_50.pth --out report/
 
-Without --brainiac the initialization "BrainIAC" is an own small SimCLR pretraining on simulated heads, and every result
-says so. The cohort synthetic and the own pretraining are drawn from SynthSeg's training label maps: FOLDER is
+Without --brainiac the initialization "BrainIAC" is an own SimCLR pretraining on simulated heads, and every result says
+so; --variants adds lines that were pretrained with other views, and --pretraining goes on with one begun elsewhere.
+The cohort synthetic and the own pretraining are drawn from SynthSeg's training label maps: FOLDER is
 data/training_label_maps of a copy of https://github.com/BBillot/SynthSeg.
 Without --medicalnet there are no MedicalNet runs. ``out/work`` keeps caches and runs: the same command goes on with
 them.
@@ -15,35 +16,34 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 
 import pandas as pd
 
-from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError, ManifestError, TrainingError
 from BrainIACLib.resources import resource
-from Training.cohorts.open_data import write_open_manifest
 from Training.cohorts.simulated_patients import NOTE
 from Training.cohorts.synthetic import EXTERNAL, TUMOURS, draw_cohort, usable_label_maps
 from Training.data.cache import Cache
 from Training.data.manifest import read_manifest
+from Training.data.prepare import cache_of_manifest
 from Training.data.standardising import Standardising
 from Training.downstream.few_shot import few_shot
 from Training.downstream.hardware_options import add_hardware_options
 from Training.downstream.plan import Plan, Workbench, write_plan
+from Training.downstream.possible import possible_cells, refuse_unknown_datasets, remarks
 from Training.downstream.queue import work_in_processes
 from Training.downstream.studies import studies
 from Training.report import evaluate
 from Training.reproduction.designs import OPEN_DESIGNS
+from Training.reproduction.open_cohort import open_cache
+from Training.reproduction.own_pretraining import OwnPretrainings, refuse_no_pretraining
 from Training.reproduction.presets import PRESETS, Preset
-from Training.runs.cell import BUNDLED, TRIVIAL, Cell
-from Training.runs.layout import write_grid
+from Training.runs.cell import ANATOMY, BUNDLED, TRIVIAL, VARIANTS, VOLUMES, Cell
+from Training.runs.layout import few_shot_is_new, write_few_shot, write_grid
 from Training.synthesis.template_grid import template_grid
-from Training.tables.few_shot import few_shot_table
 from Training.tasks import TASKS
 
 COHORTS = ("synthetic", "open")
@@ -67,23 +67,19 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
     preset, work = PRESETS[options.preset], options.out / "work"
     if options.seeds:
         preset = dataclasses.replace(preset, seeds=tuple(dict.fromkeys(options.seeds)))
-    if options.cohort not in COHORTS:
-        if not Path(options.cohort).is_file():
-            raise ManifestError(f"'{options.cohort}' is no cohort: --cohort is {', '.join(COHORTS)}, or a CSV file.")
-        read_manifest(options.cohort)  # said before anything that only the own pretraining needs
-    if options.cohort == "synthetic" or options.brainiac is None:
-        maps = preset.cohort.maps
-        purpose = "The synthetic cohort" if options.cohort == "synthetic" else "The own pretraining (no --brainiac)"
-        usable_label_maps(options.labelmaps, maps, purpose)  # said before any work
+    own = _refuse_impossible_options(options, preset, work)
+    synthetic = options.cohort == "synthetic"
     cache = _cohort_cache(options, preset, work)
-    brainiac = options.brainiac or _own_pretraining(options, preset, work)
-    sources = {"BrainIAC": brainiac, "MedicalNet": options.medicalnet}
+    prepared = options.prepared_labelmaps or work / "labelmaps"
+    sources = {"BrainIAC": options.brainiac, "MedicalNet": options.medicalnet}
+    if own:
+        sources |= own.models(options.labelmaps, work, prepared, options.processes)
     if options.cohort == "open":
         sources[BUNDLED] = resource("Models", "sequence-starter")
+        sources[ANATOMY] = sources[VOLUMES] = resource("Models", "structure-volumes")
     sources = {name: str(Path(source).resolve()) for name, source in sources.items() if source is not None}
     if "MedicalNet" not in sources:
         print("reproduce: no MedicalNet runs, because its file was not given (--medicalnet)")
-    synthetic = options.cohort == "synthetic"
     volumes = Cache(cache, verify=False)
     plan = Plan(
         cache=str(cache.resolve()),
@@ -99,6 +95,7 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
         saliency_patients=preset.saliency_patients,
         tumours=str((cache / TUMOURS).resolve()) if synthetic else "",
         spacing_mm=template_grid(tuple(volumes.size)).spacing,
+        embeddings=str((work / "embeddings").resolve()),
     )
     tasks = _possible_tasks(volumes)
     if options.cohort != "open":
@@ -113,17 +110,56 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
         asked = tuple(task for task in design.tasks if task in tasks)
         cells = preset.wanted([*sources, "Scratch", *TRIVIAL], asked)
         runs, out = work / f"runs-{design.name}", options.out / design.name
-        status |= _work(of_design, cells, runs, out, options, preset.resamples)
+        try:
+            status |= _work(of_design, cells, runs, out, options, preset.resamples)
+        except (TrainingError, ManifestError) as error:  # the other questions may have an answer
+            print(f"reproduce: {design.name}: {error}", file=sys.stderr)
+            status = 1
     return status
+
+
+def _refuse_impossible_options(options: argparse.Namespace, preset: Preset, work: Path) -> OwnPretrainings | None:
+    """Before any work; the pretrainings that the command needs, None where the weights are given."""
+    if options.cohort not in COHORTS:
+        if not Path(options.cohort).is_file():
+            raise ManifestError(f"'{options.cohort}' is no cohort: --cohort is {', '.join(COHORTS)}, or a CSV file.")
+        read_manifest(options.cohort)
+    if options.brainiac is not None and (options.pretraining is not None or options.variants):
+        raise TrainingError(
+            "--brainiac gives the weights, and --pretraining and --variants are for own ones; give one or the other."
+        )
+    if options.pretraining is not None:
+        refuse_no_pretraining(options.pretraining)
+    synthetic = options.cohort == "synthetic"
+    if options.brainiac is None:
+        own = OwnPretrainings.of(preset, work, options.pretraining, options.variants, synthetic)
+    else:
+        own = None
+    if synthetic:
+        usable_label_maps(options.labelmaps, preset.cohort.maps)
+    elif own and own.unfinished():
+        usable_label_maps(options.labelmaps, own.patients.maps, "The own pretraining (no --brainiac)")
+    return own
 
 
 def _work(plan: Plan, cells: list[Cell], runs: Path, out: Path, options: argparse.Namespace, resamples: int) -> int:
     """Train what is left of the cells, and write their report; 0 if every cell is finished."""
+    if not cells:
+        raise TrainingError("There is nothing to train: the cohort has labels for none of the tasks that are asked.")
+    bench = Workbench(plan, runs)
+    refuse_unknown_datasets(bench)
     write_plan(plan, runs)
+    for sentence in remarks(bench, list(dict.fromkeys(cell.task for cell in cells))):
+        print(f"reproduce: {sentence}")
+    cells, impossible = possible_cells(bench, cells)
+    for sentence in impossible:
+        print(f"reproduce: {sentence}")
+    if not cells:
+        raise TrainingError("The cohort is too small: no run is possible with any amount of its data.")
     write_grid(runs, cells)
     left = work_in_processes(runs, cells, options.processes)
+    _write_few_shot(bench, cells)
     status = evaluate.main(["--runs", str(runs), "--out", str(out), "--resamples", str(resamples)])
-    _write_few_shot(plan, cells, runs, out)
     if left:
         print(
             f"reproduce: {len(left)} of {len(cells)} runs are not finished, first {left[0].name}; its status.json in "
@@ -132,51 +168,23 @@ def _work(plan: Plan, cells: list[Cell], runs: Path, out: Path, options: argpars
     return 1 if left else status
 
 
-def _write_few_shot(plan: Plan, cells: list[Cell], runs: Path, out: Path) -> None:
-    """The table ``few_shot`` of the tasks with classes, from the initializations whose encoders are probed."""
+def _write_few_shot(bench: Workbench, cells: list[Cell]) -> None:
+    """``few_shot.csv`` of the tasks with classes, from the initializations whose encoders are probed; once."""
     names = list(dict.fromkeys(cell.initialisation for cell in cells if cell.mode == "probe"))
     asked = dict.fromkeys(cell.task for cell in cells if TASKS[cell.task].kind == "classification")
-    if plan.folds or not names or not asked:
+    if bench.plan.folds or not names or not asked or few_shot_is_new(bench.runs):
         return
-    bench = Workbench(plan, runs)
-    found = pd.concat([few_shot(bench, task, names) for task in asked])
-    few_shot_table(found, plan.labels == "simulated").write(out / "tables")
-    print(f"{out / 'tables' / 'few_shot.md'}")
+    write_few_shot(bench.runs, pd.concat([few_shot(bench, task, names) for task in asked]))
 
 
 def _cohort_cache(options: argparse.Namespace, preset: Preset, work: Path) -> Path:
     if options.cohort == "synthetic":
-        return _synthetic_cache(options, preset, work)
-    manifest = Path(options.cohort)
+        prepared = options.prepared_labelmaps or work / "labelmaps"
+        return draw_cohort(preset.cohort, options.labelmaps, work / "synthetic", prepared, options.processes)
     if options.cohort == "open":
-        manifest = write_open_manifest(options.data, work / "open.csv")
-    from Training.data.prepare import cache_of_manifest
-
-    size = read_contract(resource("Models", "sequence-starter")).encoder.input_size
-    how = Standardising(size=tuple(size) if options.cohort == "open" else preset.cohort.size)
-    return cache_of_manifest(manifest, work / "cache", how=how, workers=options.processes)
-
-
-def _synthetic_cache(options: argparse.Namespace, preset: Preset, work: Path) -> Path:
-    prepared = options.prepared_labelmaps or work / "labelmaps"
-    return draw_cohort(preset.cohort, options.labelmaps, work / "synthetic", prepared, options.processes)
-
-
-def _own_pretraining(options: argparse.Namespace, preset: Preset, work: Path) -> Path:
-    """The model folder of a SimCLR pretraining on the simulated patients that are for nothing else."""
-    from Training.ssl.callbacks import Stopped
-    from Training.ssl.monitor_curves import draw_monitors
-    from Training.ssl.pretrain import pretrain
-
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it advertises
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    cache = _synthetic_cache(options, preset, work)
-    try:
-        pretrain(preset.pretraining, Cache(cache, verify=False), work / "pretraining")
-    except Stopped:  # a signal, acted on when the step was done and saved
-        raise KeyboardInterrupt from None
-    draw_monitors(work / "pretraining")
-    return work / "pretraining" / "last"
+        return open_cache(options.data, work, options.standardised, options.processes)
+    how = Standardising(size=preset.cohort.size)
+    return cache_of_manifest(Path(options.cohort), work / "cache", how=how, workers=options.processes)
 
 
 def _possible_tasks(cache: Cache) -> tuple[str, ...]:
@@ -205,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
         default="small",
         help="how large: ci shows in about 70 seconds that it runs; small takes about 12 minutes on two free cores "
         "(the default); frozen tunes no network: it solves heads on frozen encoders and on untrained features; night "
-        "pretrains for about nine core-hours; full is the paper's grid, and wants a GPU",
+        "pretrains for 8 to 15 core-hours; full is the paper's grid, and wants a GPU",
     )
     add("--seeds", type=int, nargs="+", help="of each cell, averaged with those in --out (the preset's)")
     add(
@@ -218,7 +226,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, default=Path("../shared/data"), help="folder with MANIFEST.csv, for the cohort open")
     questions = [design.name for design in OPEN_DESIGNS]
     add("--question", nargs="+", choices=questions, help="of the cohort open, these only")
+    add(
+        "--standardised",
+        type=Path,
+        metavar="FOLDER",
+        help="of the cohort open: scans as the probes of Training.starter keep them, taken from there and added to it",
+    )
     add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")
+    add(
+        "--pretraining",
+        type=Path,
+        metavar="FOLDER",
+        help="of an own pretraining of this preset: taken if it has done all its steps, else gone on with (OUT/work)",
+    )
+    add("--variants", nargs="+", choices=VARIANTS, default=[], help="own pretrainings with other views, a line each")
     add("--medicalnet", type=Path, help="MedicalNet's file, or the model folder made from it")
     add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on: tested apart")
     add_hardware_options(parser, processes=os.cpu_count() or 1)

@@ -17,6 +17,7 @@ from BrainIACLib.publishing import write_text
 from Training.evaluation.evaluation import Evaluation, evaluate
 from Training.reproduction.designs import OPEN_DESIGNS
 from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, TRIVIAL
+from Training.tables.performance import LEAST_SEEDS, no_verdict
 from Training.tables.table import interval_text, p_text, percent
 from Training.tasks import TASKS
 
@@ -74,6 +75,8 @@ def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
         text = interval_text(row.difference, row.low, row.high, measure.factor, measure.digits)
         better = "" if not row.p_holm < 0.05 else a if (row.difference < 0) == measure.lower_is_better else b
         said = f"{better} is better" if better else "no difference shown"
+        if row.seeds < LEAST_SEEDS:
+            said = no_verdict(row.seeds)
         lines.append(f"| {SETS[row.split]} | {a} - {b}: {text}, p {p_text(row.p_holm)} | {said} |")
     return lines
 

@@ -11,10 +11,15 @@ from Training.tasks import TASKS
 
 PAPER = ("BrainIAC", "MedicalNet", "Scratch")
 """The paper's three initializations (PROTOCOL P-13)."""
-BUNDLED = "Bundled"
+VARIANTS = ("BetterViews", "TwoContrasts")
+"""Own pretrainings that differ from the one called BrainIAC in their views alone."""
+BUNDLED, ANATOMY, VOLUMES = "Bundled", "Anatomy", "Volumes"
+"""The shipped sequence encoder; the shipped anatomy encoder; the volumes of structures alone that the latter gives."""
 TRIVIAL = ("Blocks", "Histogram", "Constant")
-INITIALISATIONS = (*PAPER, BUNDLED, *TRIVIAL)
-"""In the order of tables and figures: beside the paper's, the bundled encoder and features without any training."""
+INITIALISATIONS = (PAPER[0], *VARIANTS, *PAPER[1:], BUNDLED, ANATOMY, VOLUMES, *TRIVIAL)
+"""In the order of tables and figures: beside the paper's, other views, the bundled encoders and untrained features."""
+PROBED_ONLY = (ANATOMY, VOLUMES, *TRIVIAL)
+"""Never tuned: volumes, and features without weights, have nothing to tune; the anatomy network would cost days."""
 UNTRAINED = ("Scratch", *TRIVIAL)
 FRACTIONS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 MODES = ("finetune", "probe")

@@ -4,6 +4,7 @@
 
     runs/
       grid.json                       the cells that were asked for: {"layout_version": 1, "cells": [<cell name>, ...]}
+      few_shot.csv                    optional: heads learned from few cases a class, a row a set and initialization
       <cell>/                         one training, named <task>-<initialization>-<percent>-seed<seed>-<mode>,
         config.json                   for example sequence-BrainIAC-010-seed0-finetune
         status.json                   while it runs
@@ -81,6 +82,7 @@ UNPERTURBED_LEVEL = {
     **{"motion": 0.0, "noise": 0.0, "resolution": 1.0},
 }
 LABELS = ("real", "simulated")
+FEW_SHOT = "few_shot.csv"
 
 
 def write_grid(runs: Path, cells: Iterable[Cell]) -> None:
@@ -96,6 +98,31 @@ def read_grid(runs: Path) -> list[Cell]:
         return [Cell.parse(name) for name in read_json(runs / "grid.json", ("cells",))["cells"]]
     there = [Cell.parse(folder.name) for folder in cell_folders(runs)]
     return paper_grid(sorted({cell.seed for cell in there}) or [0], sorted({cell.mode for cell in there}) or MODES[:1])
+
+
+def write_few_shot(runs: Path, found: pd.DataFrame) -> None:
+    """Keep what heads learned from few cases a class; the columns are those of ``Training.downstream.few_shot``."""
+    write_text(found.to_csv(index=False), Path(runs) / FEW_SHOT)
+
+
+def read_few_shot(runs: Path) -> pd.DataFrame | None:
+    """The table, or None where there is none. Raises ResultsError if it is damaged."""
+    path = Path(runs) / FEW_SHOT
+    if not path.is_file():
+        return None
+    try:
+        found = pd.read_csv(path)
+        found[["task", "split", "initialisation", "shots", "value", "low", "high", "draws", "cases"]]
+        return found
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultsError(f"{path} cannot be read ({error}): delete it, and run the command that wrote it") from error
+
+
+def few_shot_is_new(runs: Path) -> bool:
+    """Whether the table was written after every run was finished."""
+    path = Path(runs) / FEW_SHOT
+    finished_at = [(folder / "metrics.json").stat().st_mtime for folder in cell_folders(runs) if finished(folder)]
+    return path.is_file() and all(path.stat().st_mtime >= at for at in finished_at)
 
 
 def cell_folders(runs: Path) -> Iterator[Path]:

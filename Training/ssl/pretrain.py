@@ -112,18 +112,28 @@ def _tensorboard(out: Path):
 
 def _fitting_step(checkpoint: Path, config: Pretraining, cache: Cache, rows: list[int], processes: int) -> int:
     """The step of a checkpoint that fits this run. Raises TrainingError if it does not fit, or cannot be read."""
-    try:
-        stored = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["pretraining"]
-    except Exception as error:  # whatever a damaged file makes torch raise
-        raise TrainingError(
-            f"'{checkpoint}' cannot be read ({str(error).splitlines()[0][:100]}); delete it to begin anew."
-        ) from None
+    stored = read_checkpoint(checkpoint)
     refuse_other_settings(stored["config"], config, processes, stored["processes"])
     if stored["data"] != cache.fingerprint or stored["rows"] != len(rows):
         raise TrainingError(
             f"'{checkpoint}' was trained on other volumes than '{cache.folder}' holds; choose another --out."
         )
     return stored["step"]
+
+
+def read_checkpoint(checkpoint: Path) -> dict:
+    """What a checkpoint says of its run: ``config``, ``processes``, ``data``, ``rows``, ``step``.
+
+    Raises
+    ------
+    TrainingError : it is damaged.
+    """
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["pretraining"]
+    except Exception as error:  # whatever a damaged file makes torch raise
+        raise TrainingError(
+            f"'{checkpoint}' cannot be read ({str(error).splitlines()[0][:100]}); delete it to begin anew."
+        ) from None
 
 
 _GROUPS = {

@@ -12,6 +12,7 @@ from Training.tables.features import (
     stability_table,
     survival_table,
 )
+from Training.tables.few_shot import few_shot_table
 from Training.tables.performance import comparison_tables, performance_tables, subset_tables, verdict_table
 from Training.tables.runs import run_tables
 from Training.tables.table import Table
@@ -20,9 +21,11 @@ from Training.tables.table import Table
 def all_tables(evaluation: Evaluation) -> list[Table]:
     """Every table for which there is at least one finished run."""
     single = (cluster_table, com_distance_table, survival_table, stability_table, agreement_table, calibration_table)
-    verdict = verdict_table(evaluation)
+    verdict, few = verdict_table(evaluation), evaluation.few_shot
+    simulated = any(run.simulated for run in evaluation.runs)
     return [
         *([verdict] if verdict is not None else []),
+        *([few_shot_table(few, simulated)] if few is not None and len(few) else []),
         beside_the_paper(evaluation),
         *performance_tables(evaluation),
         *comparison_tables(evaluation),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation, constant_value
-from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, VARIANTS
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
 from Training.tasks import TASKS
 from Training.tasks.measure import Measure
@@ -62,11 +62,11 @@ def comparison_tables(evaluation: Evaluation) -> list[Table]:
 
 
 def verdict_table(evaluation: Evaluation) -> Table | None:
-    """Where pretraining helps, harms, or shows no difference: BrainIAC against Scratch in each primary measure."""
+    """Where pretraining helps, harms, or shows no difference: each pretraining of the paper's kind against Scratch."""
     table = evaluation.comparisons
     primary = {task: TASKS[task].primary for task in TASKS}
     rows, intervals = [], []
-    for row in table[(table["a"] == PAPER[0]) & (table["b"] == PAPER[2])].itertuples():
+    for row in table[table["a"].isin((PAPER[0], *VARIANTS)) & (table["b"] == PAPER[2])].itertuples():
         measure = primary[row.task]
         if row.measure != measure.name:
             continue
@@ -77,7 +77,8 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
                 "task": TASKS[row.task].title,
                 "set": row.split,
                 "training data": percent(row.fraction),
-                "BrainIAC - Scratch (95 % CI)": f"{measure.title}: {difference}",
+                "initialization": row.a,
+                "difference from Scratch (95 % CI)": f"{measure.title}: {difference}",
                 "p, Holm": p_text(row.p_holm),
                 "pretraining": row.reason or _verdict(row, measure) + _beside_a_constant(evaluation, row, measure),
             }
@@ -97,13 +98,18 @@ def verdict_table(evaluation: Evaluation) -> Table | None:
 def _verdict(row, measure: Measure) -> str:
     """In words; never from fewer than ``LEAST_SEEDS`` seeds, and in general only from as many pretrainings."""
     if row.seeds < LEAST_SEEDS:
-        return f"no verdict: {row.seeds} seed{'s' if row.seeds > 1 else ''}, and it takes {LEAST_SEEDS}"
+        return no_verdict(row.seeds)
     if not row.p_holm < 0.05:
         return "no difference shown"
     better = (row.difference < 0) == measure.lower_is_better
     if row.pretrainings < LEAST_SEEDS:
         return f"{'better' if better else 'worse'} with this one pretraining"
     return "helps" if better else "harms"
+
+
+def no_verdict(seeds: int) -> str:
+    """What is said in place of a verdict where there are too few seeds."""
+    return f"no verdict: {seeds} seed{'s' if seeds > 1 else ''}, and it takes {LEAST_SEEDS}"
 
 
 def _beside_a_constant(evaluation: Evaluation, row, measure: Measure) -> str:

@@ -161,7 +161,7 @@ def brain_distance(image: sitk.Image, device: str = "cpu") -> BrainDistance:
     array = np.ascontiguousarray(sitk.GetArrayViewFromImage(oriented).transpose(2, 1, 0), dtype=np.float32)
     scan = torch.from_numpy(np.nan_to_num(array, posinf=0, neginf=0)).to(device)
     step = contract.spacing_mm
-    size = [int(np.ceil(length / step)) for length in extent]
+    size = tuple(int(np.ceil(length / step)) for length in extent)
     with torch.inference_mode():
         if bool(scan.min() == scan.max()):
             raise PreprocessingError("The scan has the same value everywhere, so no brain can be found in it.")
@@ -194,7 +194,8 @@ def _network(device: str) -> tuple[BrainExtractionContract, UNet]:
     data = read_unchanged(folder / contract.weights, contract.sha256, "install BrainIAC again")
     net = UNet(contract.widths)
     net.load_state_dict({name: tensor.float() for name, tensor in load(data).items()})
-    return contract, net.to(device, memory_format=torch.channels_last_3d).eval()
+    net.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stub forgets it
+    return contract, net.eval()
 
 
 def _network_distance(net: UNet, head: torch.Tensor, contract: BrainExtractionContract) -> torch.Tensor:

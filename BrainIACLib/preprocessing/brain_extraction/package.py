@@ -33,7 +33,10 @@ class Package:
 
     def folder(self) -> Path:
         """Where its files lie."""
-        return Path(importlib.util.find_spec(self.module).origin).parent
+        spec = importlib.util.find_spec(self.module)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"No module named '{self.module}'")
+        return Path(spec.origin).parent
 
     @property
     def installation(self) -> str:

@@ -5,11 +5,13 @@ The command line and the panel offer what stands here, in this order, with these
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import SimpleITK as sitk
 
 from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.preprocessing.brain_extraction import bundled, deepbet, given_mask, hd_bet, stripped, whole_head
-from BrainIACLib.preprocessing.brain_extraction.backend import Backend, Finds
+from BrainIACLib.preprocessing.brain_extraction.backend import Backend, Finds, MaskRequest, RawMask
 from BrainIACLib.preprocessing.brain_extraction.package import Package
 from BrainIACLib.preprocessing.brain_extraction.stripped import is_stripped
 
@@ -21,14 +23,27 @@ AUTO_HELP = (
 )
 
 
-def _of_package(package: Package, **fields: object) -> Backend:
+def _of_package(
+    package: Package,
+    name: str,
+    title: str,
+    help: str,
+    find: Callable[[MaskRequest], RawMask],
+    in_auto: bool = False,
+    in_panel: bool = True,
+) -> Backend:
     return Backend(
+        name=name,
+        title=title,
+        help=help,
         finds=Finds.GUESS,
         is_installed=package.is_installed,
         needs=f"the package {package.name}",
         installation=package.installation,
         version=package.version,
-        **fields,
+        find=find,
+        in_auto=in_auto,
+        in_panel=in_panel,
     )
 
 

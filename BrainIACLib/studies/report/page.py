@@ -73,10 +73,11 @@ def _summary(document: StudyDocument) -> str:
     total = len(document.series)
     counted = f'<p class="soft">{total} series, {total - aside} analyzed, {aside} set aside.</p>'
     doubts = f"<h3>Check these</h3>{warnings(found)}" if found else f'<p class="soft">{_no_doubts(document)}</p>'
-    missing = [f"{text(task)}: {text(why)}" for task, why in document.not_answered.items()]
+    missing = [f"<strong>{text(task)}</strong>: {text(why)}" for task, why in document.not_answered.items()]
     without = f"<h3>Not answered</h3>{items(missing)}" if missing else ""
+    noted = f"<h3>Notes</h3>{items(notes)}" if notes else ""
     nothing = "" if cards else "<p><strong>No series of this study could be used.</strong></p>"
-    inside = f"{nothing}{items(cards, 'answers')}{counted}{doubts}{without}{items(notes)}"
+    inside = f"{nothing}{items(cards, 'answers')}{counted}{without}{doubts}{noted}"
     return _section("summary", "Summary", inside)
 
 
@@ -120,7 +121,7 @@ def _tag(row: SeriesRow, said: str) -> str:
 
 
 def _series(document: StudyDocument) -> str:
-    names = ("Series", "Taken for", "Header", "Image", "Both", "Voxels", "Size, mm", "What was done")
+    names = ("Series", "Taken for", "What was done", "Header", "Image", "Both", "Voxels", "Size, mm")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     body = "".join(_series_row(row) for row in document.series)
     others = [
@@ -129,8 +130,10 @@ def _series(document: StudyDocument) -> str:
         for slot in document.slots
     ]
     table = (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Series table"><table>'
-        "<caption>Every series of the study. Another series can be chosen with <code>--use T1=SERIES</code>.</caption>"
+        '<p class="soft" id="series-note">Every series of the study. Another one is chosen with '
+        "<code>--use T1=SERIES</code>.</p>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Series table" aria-describedby="series-note">'
+        "<table>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     return _section("series", "Series", f"{table}<h3>Why these</h3>{items(others)}")
@@ -148,9 +151,9 @@ def _series_row(row: SeriesRow) -> str:
     voxel = " x ".join(f"{edge:.2g}" for edge in row.spacing_mm)
     return (
         f'<tr class="{kind}"><th scope="row">{text(row.key)}{described}</th><td>{text(row.name or "unknown")}</td>'
-        f'<td class="wide">{header}</td>'
+        f'<td class="done">{text(done)}{said}</td><td class="wide">{header}</td>'
         f"<td>{text(image)}</td><td>{_tag(row, row.relation)}</td>"
-        f'<td class="number">{text(size)}</td><td class="number">{text(voxel)}</td><td>{text(done)}{said}</td></tr>'
+        f'<td class="number">{text(size)}</td><td class="number">{text(voxel)}</td></tr>'
     )
 
 
@@ -164,11 +167,14 @@ def _answer(study: AnalyzedStudy, answer: Answer) -> str:
     figures = "".join(_map(study, answer, slot, key) for slot, key in answer.series.items())
     taken = ", ".join(f"series {key}" + ("" if slot == "any" else f" as {slot}") for slot, key in answer.series.items())
     known = items(text(line) for line in (*words.stated(answer.trust), *words.examined(answer.trust)))
+    said = (
+        f"<div>{known}{bars(answer.probabilities)}{warnings(answer.warnings)}"
+        f"{details('For which scans this answer was made', f'<p>{text(answer.valid_range)}</p>')}</div>"
+    )
+    shown = f'<div class="beside"><div>{figures}</div>{said}</div>' if figures else said
     return (
         f'<div class="card"><h3>{text(answer.task)}: {text(answer.headline)}</h3>'
-        f'<p class="soft">{text(answer.model)}, from {text(taken)}</p><div class="beside"><div>{figures}</div>'
-        f"<div>{known}{bars(answer.probabilities)}{warnings(answer.warnings)}"
-        f"{details('For which scans this answer was made', f'<p>{text(answer.valid_range)}</p>')}</div></div></div>"
+        f'<p class="soft">{text(answer.model)}, from {text(taken)}</p>{shown}</div>'
     )
 
 

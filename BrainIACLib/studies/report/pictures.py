@@ -38,7 +38,9 @@ def planes_picture(
     panes, places = [], {}
     for name, cut, horizontal, vertical, _ in PLANES:
 
-        def plane(image: sitk.Image, cut=cut, horizontal=horizontal, vertical=vertical) -> np.ndarray:
+        def plane(
+            image: sitk.Image, cut: int = cut, horizontal: int = horizontal, vertical: int = vertical
+        ) -> np.ndarray:
             return plane_of(upright_plane(image, scan, cut, center[cut]), cut, horizontal, vertical, 0)
 
         gray = np.clip((plane(scan) - low) / max(high - low, 1e-6), 0, 1)
@@ -57,7 +59,8 @@ def _head(gray: np.ndarray) -> tuple[slice, slice]:
     rows, columns = (np.flatnonzero((gray > AIR).any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return slice(None), slice(None)
-    return tuple(slice(max(0, found[0] - MARGIN), found[-1] + MARGIN + 1) for found in (rows, columns))
+    of_rows, of_columns = (slice(max(0, found[0] - MARGIN), found[-1] + MARGIN + 1) for found in (rows, columns))
+    return of_rows, of_columns
 
 
 def _window(scan: sitk.Image) -> tuple[float, float]:

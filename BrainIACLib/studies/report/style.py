@@ -51,7 +51,7 @@ figcaption { color:var(--soft); font-size:.9rem; margin-top:.25rem; max-width:66
 .card { border-top:1px solid var(--line); padding:.9rem 0 .3rem; } .card:first-of-type { border-top:0;
   padding-top:0; }
 .pair { display:grid; grid-template-columns:repeat(auto-fit,minmax(19rem,1fr)); gap:1rem; }
-td.wide { min-width:15rem; }
+td.wide { min-width:15rem; } td:has(.tag) { overflow-wrap:normal; } td.done { min-width:9rem; }
 .beside { display:grid; grid-template-columns:minmax(0,3fr) minmax(15rem,2fr); gap:1.2rem; }
 @media (max-width:48rem) { .beside { grid-template-columns:minmax(0,1fr); } }
 details { margin:.5rem 0; } summary { cursor:pointer; color:var(--accent); }
@@ -67,8 +67,10 @@ dl { display:grid; grid-template-columns:max-content 1fr; gap:.2rem 1rem; margin
   figure, .card, .answers li, tr { break-inside:avoid; } h2, h3 { break-after:avoid; }
   .scroll { overflow:visible; }
   figure img { max-width:150mm; }
-  .beside { grid-template-columns:3fr 2fr; } td.wide { min-width:42mm; } td .soft { font-size:8pt; }
-  .tag { white-space:normal; } table { font-size:8.5pt; }
+  .beside { grid-template-columns:3fr 2fr; } td.wide { min-width:42mm; } td.done { min-width:30mm; }
+  td .soft { font-size:8pt; } tbody tr:first-child { break-before:avoid; }
+  .tag { white-space:normal; overflow-wrap:normal; padding:0; border:0; font-size:inherit; }
+  #series-note { break-after:avoid; } table { font-size:8.5pt; }
   .bar { print-color-adjust:exact;
   -webkit-print-color-adjust:exact; } }
 """

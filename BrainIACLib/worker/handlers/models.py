@@ -52,7 +52,7 @@ def install(request: ImportCheckpoint, session: Session, job: Job) -> dict[str, 
 def fetch(request: DownloadModel, session: Session, job: Job) -> dict[str, Any]:
     """An official file becomes an installed model."""
     official = next((file for file in OFFICIAL_FILES if file.id == request.id and file.hub), None)
-    if official is None:
+    if official is None or official.hub is None:
         raise ModelError(f"'{request.id}' cannot be downloaded; import its file instead.")
     job.report("asking the host", 0.0)
     remote, store = find_file(official.hub, official.names), user_folders()[0]

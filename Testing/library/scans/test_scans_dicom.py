@@ -343,7 +343,7 @@ def test_frames_that_the_file_cannot_hold_are_refused(tmp_path, count):
     dataset.save_as(path)
     started = time.process_time()
     assert "damaged DICOM file" in refusal(path)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 20  # a loop over so many frames takes minutes
 
 
 def test_a_grid_of_slices_is_called_so(tmp_path):
@@ -403,6 +403,9 @@ def test_echoes_in_one_series_are_a_choice(tmp_path):
     assert same_in_space(read_scan(tmp_path / "scan", frame=0).image, phantom())
     assert same_in_space(read_scan(tmp_path / "scan", frame=1).image, late)
     (tmp_path / "scan" / "a3").unlink()
+    assert same_in_space(read_scan(tmp_path / "scan", frame=0).image, phantom())  # that echo is whole
+    assert "lacks 1 of 10 slices" in refusal(tmp_path / "scan", frame=1)
+    (tmp_path / "scan" / "a5").unlink()
     assert "has 1 to 2 images at each of its 10 slice positions" in refusal(tmp_path / "scan", frame=0)
 
 

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from BrainIACLib.scans import read_scan
@@ -31,7 +31,7 @@ def test_damage_of_every_kind_is_noticed_where_it_can_be_and_never_filled_from_m
         assert answer_to(FORMATS[name], mutation, folder / name, truth)[1] == "", (mutation.file, mutation.said)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(name=st.sampled_from(sorted(name for name in FORMATS if FORMATS[name].covered)), data=st.data())
 def test_no_bit_under_a_check_sum_gives_other_voxels(name, data, folder):
     """Hypothesis looks for the place, and shrinks it."""

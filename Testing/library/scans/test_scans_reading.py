@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scan_phantoms import phantom, refusal, same_in_space, write_enhanced, write_nifti, write_series
 
@@ -104,7 +104,7 @@ def test_the_hash_is_that_of_the_file(tmp_path):
     assert read_scan(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     name=st.sampled_from(["scan.nii", "scan.nii.gz", "scan.nrrd", "scan.mha", "scan.dcm"]),
     changes=st.lists(st.tuples(st.integers(0, 899), st.integers(0, 255)), max_size=4),

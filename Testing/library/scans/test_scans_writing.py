@@ -22,7 +22,7 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SUFFIXES = [".nii.gz", ".nrrd", ".mha"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scan=phantoms(), suffix=st.sampled_from(SUFFIXES))
 def test_any_pose_comes_back(tmp_path_factory, scan, suffix):
     image = image_of(scan)

@@ -131,7 +131,7 @@ def test_permutation_agrees_with_scipy_and_is_uniform_under_the_null():
     assert 0.02 < np.mean(null) < 0.09
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), min_size=1, max_size=8))
 def test_small_samples_give_numbers_or_words(cases):
     truth, predicted, patients = (np.array(column) for column in zip(*cases, strict=True))

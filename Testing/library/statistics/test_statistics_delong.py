@@ -108,7 +108,7 @@ def test_perfect_separation_is_not_certain():
     assert compare_aucs([1, 1, 0], [3, 2, 1], [3, 2, 1]) == 1.0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
 def test_small_and_tied_samples_give_numbers_or_words(cases):
     labels, a, b = (np.array(column) for column in zip(*cases, strict=True))

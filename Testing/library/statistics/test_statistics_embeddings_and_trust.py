@@ -90,7 +90,7 @@ def test_reliability_against_scikit_learn():
     assert calibration_error(generator.random(20_000) < 0.3, np.full(20_000, 0.3)) < 0.01
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(probabilities)
 def test_calibration_is_always_a_number(cases):
     labels, steps = (np.array(column) for column in zip(*cases, strict=True))

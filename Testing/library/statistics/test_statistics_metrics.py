@@ -69,7 +69,7 @@ def test_a_class_that_only_the_prediction_holds_is_an_error_not_a_class():
     assert balanced_accuracy(["T1", "T1", "T2"], ["T1", "T2", "other"]) == 0.25
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(-2, 2)), min_size=1, max_size=10),
 )

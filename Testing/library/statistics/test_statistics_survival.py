@@ -44,7 +44,7 @@ def test_published_log_rank():
     assert (found.observed, found.expected) == pytest.approx((9, 19.25), abs=0.01)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(outcomes)
 def test_curve_agrees_with_scipy_and_stays_within_its_limits(cases):
     time, event, _ = columns(cases)
@@ -63,7 +63,7 @@ def test_curve_agrees_with_scipy_and_stays_within_its_limits(cases):
         assert curve.median is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(outcomes)
 def test_log_rank_agrees_with_scipy_or_says_why_not(cases):
     time, event, group = columns(cases)
@@ -117,7 +117,7 @@ def test_censored_auc_is_less_biased_than_leaving_the_censored_out():
     assert np.mean(left_out) - np.mean(truth) > 0.012
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(outcomes)
 def test_censored_auc_is_defined_or_says_why_not(cases):
     time, event, _ = columns(cases)

@@ -1,7 +1,10 @@
-"""Headers of real series as tables of facts (``public_headers.json``), and typical protocols of all vendors.
+"""Headers of real series as tables of facts, and typical protocols of all vendors. No file is copied.
 
-The facts are the acquisition attributes of DICOM files in the public repositories named in "source" (BSD-2-Clause, C.
-Rorden and contributors); "kind" is read off the description of the series by a person. No file is copied.
+``public_headers.json``: the acquisition attributes of DICOM files in the public repositories named in "source"
+(BSD-2-Clause, C. Rorden and contributors); "kind" is read off the description of the series by a person. The rules were
+made while looking at them. ``fresh_headers.json``: headers that came later, of DICOM files (kinds by their
+descriptions; diffusion by the b-value that nibabel reads) and of the JSON files of OpenNeuro data sets (CC0; kinds by
+the names of the files). Those of "set" first were mended for after they had been counted, those of second never.
 """
 
 from __future__ import annotations
@@ -12,7 +15,13 @@ from pathlib import Path
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
+from BrainIACLib.sequences import OTHER
+from BrainIACLib.studies.header_facts import facts_of
+from BrainIACLib.studies.header_rules import class_of
+from BrainIACLib.studies.sidecar import facts_beside
+
 _TABLE = Path(__file__).with_name("public_headers.json")
+_FRESH = Path(__file__).with_name("fresh_headers.json")
 _CREATORS = {
     0x0019: "SIEMENS MR HEADER",
     0x0043: "GEMS_PARM_01",
@@ -24,6 +33,31 @@ _CREATORS = {
 def public_rows() -> list[dict]:
     """All rows of the table."""
     return json.loads(_TABLE.read_text(encoding="utf-8"))
+
+
+def fresh_rows(which: str) -> list[dict]:
+    """The rows of one set of ``fresh_headers.json``."""
+    return [row for row in json.loads(_FRESH.read_text(encoding="utf-8")) if row["set"] == which]
+
+
+def is_named_right(row: dict, folder: Path) -> bool:
+    """Whether the rules name a fresh header as it is; a field map or localizer must get no name of a scan at all."""
+    if "sidecar" in row:
+        (folder / "x.json").write_text(json.dumps(row["sidecar"]), encoding="utf-8")
+        bval = folder / "x.bval"
+        bval.unlink(missing_ok=True)
+        if "b_values" in row:
+            bval.write_text(" ".join(map(str, row["b_values"])), encoding="ascii")
+        facts = facts_beside(folder / "x.nii.gz")
+    else:
+        facts = facts_of(header_of(row))[-1]
+    found = class_of(facts)
+    if row["kind"] == "dwi":
+        return found.name.startswith("DWI")
+    if row["kind"] in ("field map", "localizer"):
+        aside = facts.phase or "localizer" in facts.words or {"LOCALIZER", "SCOUT", "MPR"} & set(facts.image_type)
+        return bool(aside) or found.name in (OTHER, "")
+    return found.name == row["kind"]
 
 
 def header_of(row: dict) -> Dataset:

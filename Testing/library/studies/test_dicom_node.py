@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -82,23 +84,25 @@ def test_only_the_ae_titles_that_are_allowed_may_send(files, tmp_path):
     assert inbox.studies()[0].count() == 1
 
 
-def test_a_study_is_answered_once_it_is_quiet_and_again_only_with_more_images(files, tmp_path):
-    inbox, asked = Inbox(tmp_path / "inbox"), []
+def test_a_study_is_answered_once_it_is_quiet_and_again_only_with_more_images(files, tmp_path, monkeypatch):
+    inbox, asked, later = Inbox(tmp_path / "inbox"), [], [0.0]
+    clock = types.SimpleNamespace(time=lambda: time.time() + later[0])
+    monkeypatch.setattr("BrainIACLib.dicom_network.inbox.time", clock)
 
     def analyze(images, report, label):
         asked.append(label)
         return reported(images, report, label)
 
     _put(inbox, files[:8])
-    node = Node(inbox, NodeOptions("BRAINIAC", wait_seconds=0.4), analyze)
+    node = Node(inbox, NodeOptions("BRAINIAC", wait_seconds=300.0), analyze)
     node.look()
     assert asked == []
-    time.sleep(0.5)
+    later[0] = 400.0
     for _ in range(3):
         node.look()
     assert len(asked) == 1
     _put(inbox, files)
-    time.sleep(0.5)
+    later[0] = 800.0
     node.look()
     Node(inbox, NodeOptions("BRAINIAC", wait_seconds=0.0), analyze).look()  # as after a restart
     assert len(asked) == len(set(asked)) == 2
@@ -210,6 +214,155 @@ def test_a_killed_node_goes_on_where_it_was(files, tmp_path):
     assert "1 series, 1 set aside" in line
     assert not [word for word in IDENTITY_WORDS if word in line]
     assert (Inbox(inbox).studies()[0].report / "report.html").is_file()
+
+
+class _Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_node_that_is_killed_at_any_call_of_the_file_system_loses_nothing_and_sends_nothing_new(
+    files, tmp_path, monkeypatch
+):
+    """Every place at which a file is renamed or a line is noted, one after the other, is the place of the kill."""
+    from BrainIACLib.publishing import files as publishing_files
+    from BrainIACLib.publishing import journal
+
+    done: set[int] = set()
+    for last in range(40):
+        inbox, got, calls = Inbox(tmp_path / f"inbox{last}"), [], [0]
+        archive, port = _archive(got)
+        options = NodeOptions("BRAINIAC", 0.0, Destination("PACS", HOST, port))
+        replace, note = publishing_files.os.replace, journal.Journal.add
+
+        def die(calls=calls, last=last) -> None:
+            calls[0] += 1
+            if calls[0] > last:
+                raise _Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(publishing_files.os, "replace", lambda *a, die=die, replace=replace: (die(), replace(*a)))
+            patched.setattr(journal.Journal, "add", lambda *a, die=die, note=note: (die(), note(*a)))
+            try:
+                _put(inbox, files[:3])
+                Node(inbox, options, _published).look()
+            except _Killed:
+                pass
+            else:
+                done.add(last)
+        _put(inbox, files[:3])  # its sender heard no "success" of the last image, and sends again
+        for _ in range(2):
+            Node(inbox, options, _published).look()
+        archive.shutdown()
+        (study,) = inbox.studies()
+        assert study.count() == 3
+        assert study.analyzed_label() == study.label()
+        assert len(set(got)) == 2
+        assert {name for _, _, name in study.sent()} == {"report.dcm", "summary.dcm"}
+        if done:
+            break
+    assert done, "the kill never came after the end"
+    assert len(got) == 2
+
+
+def _published(images: Path, report: Path, label: str) -> str:
+    """As ``_two_objects``, by the publishing of the real report; the same images give the same objects."""
+    from BrainIACLib.publishing import publishing_set
+
+    first = sorted(images.glob("*.dcm"))[0]
+    with publishing_set(report, ["report.dcm", "summary.dcm", "study.json"]) as staging:
+        for number, name in enumerate(("report.dcm", "summary.dcm")):
+            made = pydicom.dcmread(first)
+            made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"2.25.{number + 1}"
+            made.save_as(staging / name)
+        (staging / "study.json").write_text(json.dumps({"label": label, "study": "x"}), encoding="utf-8")
+    return "done"
+
+
+def _full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_on_a_full_disk_an_image_is_refused_so_that_its_sender_keeps_it(files, tmp_path, monkeypatch):
+    inbox = Inbox(tmp_path / "inbox")
+    server, port = receiver(inbox)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", _full)
+        with pytest.raises(BrainIACError, match="A700"):
+            send(files[:1], Destination("BRAINIAC", HOST, port), "PACS", lambda file: None)
+    assert sum(study.count() for study in inbox.studies()) == 0
+    send(files[:1], Destination("BRAINIAC", HOST, port), "PACS", lambda file: None)
+    server.shutdown()
+    assert inbox.studies()[0].count() == 1
+
+
+def test_a_full_disk_is_no_fault_of_the_study_it_is_analyzed_once_there_is_space(files, tmp_path, monkeypatch, caplog):
+    inbox, tries = Inbox(tmp_path / "inbox"), []
+    _put(inbox, files)
+
+    def analyze(images, report, label):
+        tries.append(label)
+        if len(tries) == 1:
+            raise BrainIACError(f"'{report}' cannot be written (No space left on device); free some space.")
+        return reported(images, report, label)
+
+    node = Node(inbox, NodeOptions("BRAINIAC", 0.0), analyze)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    logging.getLogger("brainiac.node").propagate = True
+    node.look()
+    assert "tried again in 5 minutes" in caplog.text
+    assert not (inbox.studies()[0].folder / "failed.json").exists()
+    node.look()
+    assert len(tries) == 1  # not again at once
+    monkeypatch.setattr("BrainIACLib.dicom_network.node.time.monotonic", lambda: 1e9)
+    node.look()
+    assert len(tries) == 2
+    assert inbox.studies()[0].analyzed_label()
+
+
+def test_a_node_whose_notes_cannot_be_written_goes_on(files, tmp_path, monkeypatch):
+    inbox = Inbox(tmp_path / "inbox")
+    _put(inbox, files)
+
+    def analyze(images, report, label):
+        raise BrainIACError("no scan")
+
+    monkeypatch.setattr("BrainIACLib.publishing.files.os.open", _full)
+    Node(inbox, NodeOptions("BRAINIAC", 0.0), analyze).look()
+    assert not (inbox.studies()[0].folder / "failed.json").exists()
+
+
+def test_studies_are_kept_unless_told_otherwise_and_then_until_they_are_sent(files, tmp_path):
+    inbox = Inbox(tmp_path / "inbox")
+    _put(inbox, files)
+    Node(inbox, NodeOptions("BRAINIAC", 0.0), reported).look()
+    assert inbox.studies()  # default: all is kept
+    away = NodeOptions("BRAINIAC", 0.0, Destination("PACS", HOST, 9), keep_days=0.0)
+    Node(inbox, away, reported).look()
+    assert inbox.studies()  # the results are not sent yet
+    waiting = NodeOptions("BRAINIAC", 0.0, keep_days=2.0)
+    Node(inbox, waiting, reported).look()
+    assert inbox.studies()  # not old enough
+    Node(inbox, NodeOptions("BRAINIAC", 0.0, keep_days=0.0), reported).look()
+    assert inbox.studies() == []
+    assert not list((tmp_path / "inbox").iterdir())
+
+
+def test_what_was_being_removed_when_the_node_was_killed_is_removed_by_the_next_one(files, tmp_path, monkeypatch):
+    inbox = Inbox(tmp_path / "inbox")
+    _put(inbox, files)
+
+    def killed(*_, **__):
+        raise _Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(_Killed):
+            inbox.remove(inbox.studies()[0])
+    assert inbox.studies() == []
+    assert list((tmp_path / "inbox").iterdir())
+    Inbox(tmp_path / "inbox")
+    assert not list((tmp_path / "inbox").iterdir())
 
 
 def test_a_node_for_other_computers_wants_to_know_who_may_send(capsys, tmp_path):

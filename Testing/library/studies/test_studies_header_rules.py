@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
-from headers import PROTOCOLS, header_of, public_rows
+from headers import PROTOCOLS, fresh_rows, header_of, is_named_right, public_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -16,11 +18,13 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from BrainIACLib.scans.dicom_headers import frames_of
-from BrainIACLib.sequences import ALL_NAMES, OTHER
+from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_NAMES
 from BrainIACLib.studies import header_facts, identity
 from BrainIACLib.studies.b_values import b_value_of, has_direction
 from BrainIACLib.studies.header_facts import HeaderFacts, facts_of
 from BrainIACLib.studies.header_rules import class_of
+from BrainIACLib.studies.sidecar import facts_in
+from BrainIACLib.studies.siemens_csa import csa_values
 
 ONE_TIME_POINT = {"EPI_asc"}  # one file of a functional series without the number of its time points
 
@@ -40,6 +44,23 @@ def test_typical_protocols_of_every_vendor_are_named(row):
 def test_real_headers_are_named(row):
     expected = "T2*" if row["series"] in ONE_TIME_POINT else row["kind"]
     assert kind(header_of(row)) == expected
+
+
+@pytest.mark.parametrize(("which", "least"), [("first", 100), ("second", 34)])
+def test_no_more_of_the_headers_that_came_later_are_missed(which, least, tmp_path):
+    """The misses are listed by ``Testing/benchmarks/study.py``: functional series of a few time points, mostly."""
+    assert sum(is_named_right(row, tmp_path) for row in fresh_rows(which)) >= least
+
+
+def test_no_field_map_functional_or_diffusion_image_of_a_person_fills_a_slot_of_a_scan():
+    """What would do harm: an image of another kind under the name of T1, T1CE, T2 or FLAIR. Two small-animal scanners
+    (Agilent, Bruker) are left out."""
+    for row in fresh_rows("first") + fresh_rows("second"):
+        if row["kind"] in ("T1", "T2", "FLAIR") or "sidecar" not in row or "b_values" in row:
+            continue
+        facts = facts_in(row["sidecar"])
+        if not row["sidecar"].get("Manufacturer", "").startswith(("Agilent", "Bruker")) and row["kind"] != "dwi":
+            assert class_of(facts).name not in STANDARD_NAMES or facts.phase, row["series"]
 
 
 def test_every_tag_that_is_asked_for_exists():
@@ -82,6 +103,61 @@ def test_private_b_values_of_four_vendors_are_read_also_where_an_archive_made_th
     assert b_value_of([header]) == pytest.approx(b_value)
 
 
+CSA_FILES = ["csa2_b0.bin", "csa2_b1000.bin", "csa2_zero_len.bin.gz", "csa_str_valid.bin", "csa_str_1001n_items.bin"]
+
+
+@pytest.mark.parametrize("name", CSA_FILES)
+def test_siemens_private_headers_are_read_as_nibabel_reads_them(name):
+    """Real headers of nibabel's tests: the b-value, the direction, and every other text."""
+    csareader = pytest.importorskip("nibabel.nicom.csareader", reason="needs nibabel")
+    file = Path(csareader.__file__).parent / "tests" / "data" / name
+    if not file.is_file():
+        pytest.skip("this nibabel comes without the headers of its tests")
+    data = gzip.decompress(file.read_bytes()) if name.endswith(".gz") else file.read_bytes()
+    try:
+        expected = {tag: one["items"] for tag, one in csareader.read(data)["tags"].items()}
+    except csareader.CSAReadError:
+        assert csa_values(data, {"B_value"}) == {}
+        return
+    found = csa_values(data, set(expected))
+    for tag, items in expected.items():
+        kept = [item for item in items if item not in ("", None)]
+        assert [str(item).strip() for item in kept] == pytest.approx(list(found.get(tag, ()))) or [
+            float(item) for item in kept
+        ] == [float(text) for text in found[tag]]
+
+
+def csa_header(b_value: str, second: bool) -> bytes:
+    """A private header of two tags in either of its two formats."""
+    tags = [(b"NumberOfImagesInMosaic", [b"0"]), (b"B_value", [b_value.encode()])]
+    data = (b"SV10\x04\x03\x02\x01" if second else b"") + struct.pack("<II", len(tags), 77)
+    for name, texts in tags:
+        data += struct.pack("<64si4siii", name, 1, b"IS", 6, len(texts), 77)
+        for text in texts:
+            text += b"\0"
+            length = len(text) if second else len(text) + 1  # CSA1 adds the number of items of the first tag
+            data += struct.pack("<4i", length, len(text), 77, length) + text.ljust((len(text) + 3) // 4 * 4, b"\0")
+    return data
+
+
+@pytest.mark.parametrize("second", [True, False])
+@pytest.mark.parametrize("element", [0x1010, 0x1110])
+def test_a_b_value_that_only_siemens_private_header_tells_names_the_diffusion(second, element):
+    header = header_of(next(row for row in PROTOCOLS if row["kind"] == "DWI-b0"))
+    del header.DiffusionBValue
+    header.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
+    header.add_new((0x0029, element), "OB", csa_header("1000", second))
+    assert kind(header) == "DWI-trace"
+    assert b_value_of([header]) == 1000
+
+
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_no_damage_breaks_the_reader_of_the_private_header(noise, place):
+    whole = csa_header("1000", True)
+    for data in (noise, whole[:place], whole[:place] + noise, b"SV10" + noise):
+        assert csa_values(data, {"B_value"}).get("B_value", ()) in ((), ("1000",)) or noise
+
+
 def test_the_standard_b_value_wins_over_a_private_one_and_nonsense_is_none():
     header = Dataset()
     header.add_new((0x0019, 0x100C), "IS", "1000")
@@ -99,6 +175,25 @@ def test_no_private_bytes_break_the_reader(value):
     b_value = b_value_of([header])
     assert b_value is None or 0 <= b_value <= 50_000
     assert has_direction([header]) in (True, False)
+
+
+@pytest.mark.parametrize("keyword", ["SequenceName", "PulseSequenceName"])
+def test_the_magnitude_of_a_field_map_of_siemens_is_no_t1_whatever_it_is_called(keyword):
+    header = header_of(PROTOCOLS[2])  # a gradient echo with the times of a T1
+    assert kind(header) == "T1"
+    setattr(header, keyword, "*fm2d2")
+    assert kind(header) == OTHER
+
+
+@pytest.mark.parametrize(
+    ("name", "echo_time", "expected"),
+    [("*epfid2d1_64", 30, "T2*"), ("", 30, "T2*"), ("*ep_b0", 80, "DWI-b0"), ("*epse2d1_64", 40, "DWI-b0")],
+)
+def test_the_name_or_the_echo_time_tells_the_two_echo_planar_sequences_of_siemens_apart(name, echo_time, expected):
+    header = Dataset()
+    header.Modality, header.ScanningSequence, header.RepetitionTime = "MR", "EP", 2000
+    header.EchoTime, header.SequenceName = echo_time, name
+    assert kind(header) == expected
 
 
 def test_an_enhanced_header_says_the_same_as_a_classic_one():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import html.parser
 import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from fabricated_study import IDENTITY_WORDS
@@ -55,6 +57,21 @@ def test_text_from_headers_cannot_become_markup(analyzed):
     assert "<script" not in page
     assert "<img src=x" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_why_a_task_has_no_answer_stands_before_the_doubts_and_apart_from_the_notes(analyzed):
+    findings = (Finding("look here"), Finding("3 other files", (), "note"))
+    document = dataclasses.replace(analyzed.document, findings=findings, not_answered={"age": "it cannot be"})
+    page = report_page(dataclasses.replace(analyzed, document=document))
+    places = [page.index(f">{text}<") for text in ("Not answered", "Check these", "Notes")]
+    assert places == sorted(places)
+    assert places[0] < page.index("it cannot be") < places[1] < page.index("look here") < places[2]
+    assert places[2] < page.index("3 other files")
+
+
+def test_the_first_columns_say_what_a_series_is_and_what_was_done_with_it(analyzed):
+    columns = re.findall(r'<th scope="col">([^<]+)</th>', report_page(analyzed))
+    assert columns[:3] == ["Series", "Taken for", "What was done"]
 
 
 class _Outline(html.parser.HTMLParser):
@@ -110,6 +127,25 @@ def test_the_report_of_another_study_is_never_replaced(analyzed, tmp_path):
     write_report(analyzed, tmp_path)
 
 
+def test_on_a_full_disk_there_is_one_sentence_and_the_old_report_stays(analyzed, tmp_path, monkeypatch):
+    write_report(analyzed, tmp_path / "report")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "report").iterdir()}
+    write = Path.write_text
+    written = []
+
+    def full(path, *content, **more):
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        return write(path, *content, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises(BrainIACError, match="No space left on device"):
+            write_report(analyzed, tmp_path / "report", {"report.dcm": b"new"})
+    assert {file.name: file.read_bytes() for file in (tmp_path / "report").iterdir()} == before
+
+
 def test_the_identity_is_there_when_it_is_asked_for(analyzed):
     from BrainIACLib.studies.analysis import _person
 
@@ -120,7 +156,7 @@ def test_the_identity_is_there_when_it_is_asked_for(analyzed):
 def browse(*options: str) -> str:
     """What Chromium prints without any network."""
     command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=600).stdout
 
 
 @needs_browser

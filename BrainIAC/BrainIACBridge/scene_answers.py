@@ -1,0 +1,124 @@
+"""The answers and maps that a scene holds, and whether each is about what the scene shows now."""
+
+from __future__ import annotations
+
+import json
+
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from BrainIACBridge.result_nodes import STRUCTURES
+from BrainIACBridge.results import PROVENANCE, Results, findResult
+from BrainIACBridge.study import RESULT
+from BrainIACLib.answers import SEQUENCE_TASK
+from BrainIACLib.errors import BrainIACError
+
+
+class SceneAnswers:
+    """Looks into the scene; changes nothing but the one table of results.
+
+    Parameters
+    ----------
+    study : the ``Study``.
+    contents : the ``Contents`` of the volumes.
+    parameterNode : gives the parameters of the scene.
+    """
+
+    def __init__(self, study, contents, parameterNode):
+        self._study, self._contents, self._parameterNode = study, contents, parameterNode
+
+    def results(self, create=True):
+        """The results of this scene, in one table; None if there are none and none are to be made."""
+        tables = [
+            node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute(RESULT) == "table"
+        ]
+        if not tables and not create:
+            return None
+        first = tables[0] if tables else slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "BrainIAC results")
+        results = Results(first)
+        for other in tables[1:]:  # of a scene that was added to this one
+            results.absorb(Results(other))
+        parameters = self._parameterNode()
+        if parameters.resultTable is not first:
+            parameters.resultTable = first
+        return results
+
+    def records(self):
+        """All answers of the scene, oldest first."""
+        results = self.results(create=False)
+        return results.records() if results else []
+
+    def about(self, scan):
+        """The answers in which a scan took part."""
+        results = self.results(create=False)
+        return results.about(scan) if results else []
+
+    def staleness(self, record):
+        """Why an answer is not one about what the scene shows now, "" if it is."""
+        scans = self.results(create=False).scansOf(record)
+        if None in scans.values():
+            return _("The scan is no longer in the scene; load it again.")
+        for slot, node in scans.items():
+            if self._contents.of(node) != record.get("contents", {}).get(slot):
+                return _("'{name}' was changed since.").format(name=node.GetName())
+        asked, (known, _typed) = record.get("ageYears"), self._study.ageAt(list(scans.values()))
+        if record["task"] != SEQUENCE_TASK and asked != known:
+            return _("The age of the person was changed since.")
+        return ""
+
+    def main(self, scans):
+        """The current answer about ``scans`` that a person looks at first: of a study before that of one scan."""
+        results = self.results(create=False)
+        records = [
+            record
+            for record in (results.records() if results else [])
+            if set(results.scansOf(record).values()) <= set(scans) and not self.staleness(record)
+        ]
+        of_study = [record for record in records if record["task"] != SEQUENCE_TASK]
+        return (of_study or records or [None])[0]
+
+    def targetOf(self, record):
+        """slot -> volume of an answer. Raises BrainIACError if one is gone."""
+        target = self.results().scansOf(record)
+        if None in target.values():
+            raise BrainIACError(_("The scan of this answer is no longer in the scene; load it again."))
+        return target
+
+    def saliencyOf(self, scan):
+        """The saliency volume of a scan as it is now, or None."""
+        node = self.currentResult("vtkMRMLScalarVolumeNode", scan, "saliency")
+        return node if node is not None and node.GetImageData() is not None else None
+
+    def currentResult(self, className, scan, kind):
+        """The result of that kind if it was made of the scan as it is now, or None."""
+        node = findResult(className, scan, kind)
+        return node if node is not None and node.GetAttribute("BrainIAC.Content") == self._contents.of(scan) else None
+
+    def explained(self, scan):
+        """(task, label) of the answer that the map of a scan explains, None without a map."""
+        facts = self._factsOfMap(scan)
+        return (facts["task"], facts["label"]) if "task" in facts else None
+
+    def isExplained(self, record, scan):
+        """Whether the map of a scan is that of this answer of this model, with as many samples as are wanted."""
+        facts = self._factsOfMap(scan)
+        return (
+            self.explained(scan) == (record["task"], record["label"])
+            and facts.get("model") == record["provenance"]["model"]
+            and facts["saliency"].get("samples") == self._parameterNode().samples
+        )
+
+    def stepsOf(self, scan):
+        """How a scan was prepared, where its steps were loaded; else nothing."""
+        node = findResult("vtkMRMLScalarVolumeNode", scan, "image")
+        return json.loads(node.GetAttribute(PROVENANCE))["preprocessing"] if node is not None else []
+
+    def structuresOf(self, scan):
+        """(label map, found) of the brain structures of a scan as it is now; (None, None) if not measured."""
+        node = self.currentResult("vtkMRMLLabelMapVolumeNode", scan, STRUCTURES)
+        return (node, json.loads(node.GetAttribute(PROVENANCE))) if node is not None else (None, None)
+
+    def _factsOfMap(self, scan):
+        node = self.saliencyOf(scan)
+        return json.loads(node.GetAttribute(PROVENANCE) or "{}") if node is not None else {}
