@@ -1,6 +1,6 @@
 """Two looks at one anatomy: what the refinement compares, from simulated heads and from real scans.
 
-A real T1 scan becomes another contrast by a curve from its grey values to new ones: fluid bright and white matter dark
+A real T1 scan becomes another contrast by a curve from its gray values to new ones: fluid bright and white matter dark
 as in T2, fluid dark and cortex bright as in FLAIR, or any. Noise, vessels and partial volumes stay those of the scan.
 """
 
@@ -35,7 +35,7 @@ KNOTS = (
     0.58,
     0.8,
     1.0,
-)  # of grey values in a T1 scan: fluid lies at the second, white matter at the fifth
+)  # of gray values in a T1 scan: fluid lies at the second, white matter at the fifth
 CURVES = {
     "T2": (0.9, 1.0, 0.75, 0.5, 0.3, 0.2),
     "FLAIR": (0.1, 0.15, 0.6, 0.95, 0.7, 0.75),
@@ -95,7 +95,7 @@ def _outline(data: Path, person: str) -> Path:
 
 
 def recolored(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """A T1 scan under another contrast, (X, Y, Z); 0 stays 0; not normalised again."""
+    """A T1 scan under another contrast, (X, Y, Z); 0 stays 0; not normalized again."""
     image = image.float()
     inside = image != 0
     if not inside.any():
