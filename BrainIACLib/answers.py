@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from BrainIACLib.contracts import TWO_CLASS_LINKS, HeadContract
 from BrainIACLib.errors import ModelError
-from BrainIACLib.sequences import OTHER, any_of
+from BrainIACLib.sequences import unlike_the_four
 from BrainIACLib.trust.echo_planar import allow_for_echo_planar, echo_planar_doubt
 from BrainIACLib.trust.findings import Doubt, Severity
 
@@ -73,6 +73,16 @@ def probabilities_of(head: HeadContract, logits: "torch.Tensor", coarse: bool = 
     return allow_for_echo_planar(probabilities) if coarse and head.task == SEQUENCE_TASK else probabilities
 
 
+def worth_showing(probabilities: Mapping[str, float]) -> dict[str, float]:
+    """Label -> probability, largest first: the first two, and what else has a hundredth.
+
+    >>> worth_showing({"T1": 0.004, "T2": 0.98, "CT": 0.003, "PD": 0.013})
+    {'T2': 0.98, 'PD': 0.013}
+    """
+    ranked = sorted(probabilities.items(), key=lambda item: -item[1])
+    return {label: p for place, (label, p) in enumerate(ranked) if place < 2 or p >= 0.01}
+
+
 def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = False) -> Answer:
     """label, confidence, probabilities and doubts from (outputs,) logits; ``coarse`` as in ``probabilities_of``."""
     probabilities = probabilities_of(head, logits, coarse)
@@ -93,8 +103,8 @@ def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = Fa
             f"the next candidate is {second} ({probabilities[second]:.2f})."
         )
         doubts.append(Doubt(text))
-    if label == OTHER:
-        doubts.append(Doubt(f"This does not look like a {any_of()} scan of a brain."))
+    if head.task == SEQUENCE_TASK and (unlike := unlike_the_four(label)):
+        doubts.append(Doubt(f"This {unlike}."))
     if coarse and head.task == SEQUENCE_TASK:
         doubts += echo_planar_doubt(label)
     return Answer(label, confidence, probabilities, doubts=tuple(doubts))

@@ -78,6 +78,24 @@ def any_of(kinds: tuple[Sequence, ...] = STANDARD) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
+def unlike_the_four(label: str) -> str | None:
+    """What a sentence says of a scan with a label beside the paper's four; None for these and for unknown labels.
+
+    >>> unlike_the_four("CT")
+    'looks like computed tomography, not like a T1, T2, FLAIR or contrast-enhanced T1 scan of a brain'
+    >>> unlike_the_four("other")
+    'does not look like a T1, T2, FLAIR or contrast-enhanced T1 scan of a brain'
+    >>> unlike_the_four("T2"), unlike_the_four("a label of somebody's own")
+    (None, None)
+    """
+    if label == OTHER:
+        return f"does not look like a {any_of()} scan of a brain"
+    kind = next((kind for kind in WIDER if kind.name == label), None)
+    if kind is NOT_A_HEAD:
+        return "does not look like a scan of a head"
+    return f"looks like {kind.title}, not like a {any_of()} scan of a brain" if kind is not None else None
+
+
 def sequence_named(text: str) -> Sequence | None:
     """The kind with this name or synonym; None if there is none.
 

@@ -41,7 +41,7 @@ class Analysis:
 
     def __init__(self, worker, volumes, contents):
         self._worker, self._volumes, self._contents = worker, volumes, contents
-        self._prepared = None, []  # what the worker's study is made of, and the nodes of it that are ready
+        self._prepared = None, set()  # what the worker's study is made of, and the contents of it that are ready
         self._records = {}  # hash -> how the scan was prepared
 
     def prepare(self, study, onProblem, first=0.0, last=1.0):
@@ -52,10 +52,10 @@ class Analysis:
         The nodes that are ready. Nothing is asked if they all are already.
         """
         wanted = self._identity(study)
-        known, ready = self._prepared
-        if wanted == known:
-            return ready
-        self._prepared, ready, failed = (None, []), [], False
+        known, contents = self._prepared
+        if wanted == known:  # by other nodes, perhaps, since the scene was closed and opened again
+            return [node for node in study.scans if self._contents.of(node) in contents]
+        self._prepared, ready, failed = (None, set()), [], False
         mask = self._maskFile(study)
         for number, node in enumerate(study.scans):
             about = _("scan {number} of {all}").format(number=number + 1, all=len(study.scans))
@@ -74,7 +74,7 @@ class Analysis:
                 onProblem(node, "")
         if failed and ready:
             yield Ask(self._request(ready, study, mask))  # of the scans without the last one
-        self._prepared = self._identity(study), ready
+        self._prepared = self._identity(study), {self._contents.of(node) for node in ready}
         return ready
 
     def predict(self, task, model, target, ageYears, part=(0.0, 1.0)):

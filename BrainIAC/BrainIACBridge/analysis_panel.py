@@ -119,7 +119,7 @@ class AnalysisPanel(Panel):
         complete = self.setupSection.update(busy)
         self._observeScans()
         self.studySection.update(parameters)
-        self.studyTable.update()
+        self.studyTable.update(parameters.saliencyScan)
         obstacle = _("An analysis is running.") if busy else "" if complete else _("Click Set up first.")
         self.modelSection.update(busy)
         contracts = self.modelSection.contracts()

@@ -94,12 +94,18 @@ class BatchSection:
         self._ui.batchBar.setValue(round(100 * fraction))
 
     def _onFinished(self, error):
+        qt.QTimer.singleShot(0, self._end)
         if isinstance(error, Cancelled):
             self._ui.batchLabel.setText(_("Stopped. What is done is kept; Analyze folder goes on from there."))
         elif error is not None:
             self._ui.batchLabel.setText(str(error))
             slicer.util.errorDisplay(str(error), detailedText="\n".join(self.worker.log))
         self._show()
+
+    def _end(self):
+        """The process has nothing more to do; never inside its own signal."""
+        if not self.worker.busy:
+            self.worker.stop()
 
     def _stop(self):
         self._ui.batchLabel.setText(_("Stopping..."))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from BrainIACBridge.task_buttons import answerTitle
+from BrainIACLib.answers import worth_showing
 from BrainIACLib.trust.words import examined, stated
 
 MOST_DRIVERS = 2  # on a card
@@ -54,8 +55,8 @@ def stepsInWords(steps):
 
 def _uncertainty(record):
     if record["probabilities"]:
-        ordered = sorted(record["probabilities"].items(), key=lambda item: -item[1])
-        yield _("Probabilities: {list}").format(list=", ".join(f"{name} {value:.2f}" for name, value in ordered))
+        shown = worth_showing(record["probabilities"]).items()
+        yield _("Probabilities: {list}").format(list=", ".join(f"{name} {value:.2f}" for name, value in shown))
     yield from stated(record.get("trust", {}))  # scenes of earlier versions have none
 
 

@@ -13,10 +13,10 @@ import slicer.util
 
 from BrainIACBridge.patient_age import ageAt, ageInHeaders
 from BrainIACBridge.study_identity import StudyIdentity, identityOf
-from BrainIACLib.sequences import STANDARD
+from BrainIACLib.sequences import ALL_NAMES, OTHER
 
 SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, RESULT, PROBLEM, AGE, PREFERRED = (
-    "BrainIAC.Sequence",  # T1, T2, FLAIR, T1CE or other; detected, or set by the person
+    "BrainIAC.Sequence",  # one of SEQUENCES; detected, or set by the person
     "BrainIAC.SequenceConfidence",  # as text; absent where the person set the sequence
     "BrainIAC.SequenceWarnings",  # one a line; absent where there are none
     "BrainIAC.Excluded",  # "1": not part of the study
@@ -25,7 +25,7 @@ SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, RESULT, PROBLEM, AGE, PREFERRED = (
     "BrainIAC.AgeYears",  # typed by the person; absent where the headers are right
     "BrainIAC.Preferred",  # "1": the person's choice among scans of one sequence
 )
-SEQUENCES = (*(sequence.name for sequence in STANDARD), "other")
+SEQUENCES = (*ALL_NAMES, OTHER)
 
 
 class Study:

@@ -62,7 +62,7 @@ class StudyReport:
             dicom = HIGHDICOM.isInstalled()
             request = AnalyzeStudy(paths=(inbox / DICOM,), use=self._numbers(nodes), dicom=dicom, **common)
         else:
-            use = {slot: f"n{nodes.index(node) + 1}" for slot, node in self._filled().items()}
+            use = {slot: str(nodes.index(node) + 1) for slot, node in self._filled().items() if node in nodes}
             request = AnalyzeStudy(paths=tuple(_imageOf(inbox, node) for node in nodes), use=use, **common)
         return (yield Ask(request))
 
@@ -93,7 +93,7 @@ class StudyReport:
         chosen = {slot: node for slot, node in self._filled().items() if self._study.isChosenByPerson(node)}
         if len(set(known.values())) < len(known) or "" in known.values():
             return {}
-        return {slot: known[node] for slot, node in chosen.items()}
+        return {slot: known[node] for slot, node in chosen.items() if node in known}
 
     def _filled(self):
         return self._study.fillSlots(tuple(sequence.name for sequence in STANDARD))[0]

@@ -27,7 +27,7 @@ class StudyTable:
     def __init__(self, widget, study, wheelGuard, undo, onChanged, onShown):
         self._widget, self._study, self._wheelGuard, self._onChanged = widget, study, wheelGuard, onChanged
         self._undo = undo
-        self._nodes = []
+        self._nodes, self._inViews = [], None
         header = widget.horizontalHeader()
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(SEQUENCE, qt.QHeaderView.ResizeToContents)
@@ -35,8 +35,8 @@ class StudyTable:
         widget.itemChanged.connect(self._onItemChanged)
         widget.cellClicked.connect(lambda row, column: onShown(self._nodes[row]))
 
-    def update(self):
-        """Show the scans of the scene as they are now."""
+    def update(self, inViews):
+        """Show the scans of the study as they are now; the row of the scan in the views becomes current."""
         nodes = self._study.scans()
         if nodes != self._nodes:
             self._nodes = nodes
@@ -66,6 +66,9 @@ class StudyTable:
                 probability.setIcon(self._widget.style().standardIcon(qt.QStyle.SP_MessageBoxWarning))
                 probability.setToolTip(warnings)
             self._widget.setItem(row, PROBABILITY, probability)
+        if inViews is not self._inViews and inViews in nodes:
+            self._widget.setCurrentCell(nodes.index(inViews), NAME)
+        self._inViews = inViews
         self._widget.blockSignals(wasBlocked)
 
     def _sequenceChoice(self, row):

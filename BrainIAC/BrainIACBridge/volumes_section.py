@@ -57,6 +57,7 @@ class VolumesSection:
             for column, text in enumerate(row):
                 item = qt.QTableWidgetItem(text)
                 item.setFlags(qt.Qt.ItemIsEnabled)
+                item.setToolTip(text)
                 if column:
                     item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 table.setItem(number, column, item)
@@ -73,7 +74,7 @@ class VolumesSection:
                 view.SetLabelVolumeID(None)
 
     def _copy(self):
-        header = (_("Structure"), "ml", _("Left"), _("Right"), _("% of ICV"))
+        header = (_("Structure"), "ml", _("Left"), _("Right"), _("% ICV"))
         qt.QApplication.clipboard().setText("\n".join("\t".join(row) for row in [header, *self._rows]) + "\n")
 
 

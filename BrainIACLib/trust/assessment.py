@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from BrainIACLib.contracts import HeadContract
-from BrainIACLib.sequences import OTHER, STANDARD_NAMES, any_of
+from BrainIACLib.sequences import STANDARD_NAMES, unlike_the_four
 from BrainIACLib.trust.findings import Distance, Doubt, Measured, PredictionInterval, PredictionSet, Severity
 from BrainIACLib.trust.novelty import Novelty
 
@@ -81,11 +81,8 @@ def sequence_doubt(slot: str, sequence: str, confidence: float, gate: float | No
     """A warning where the sequence model is sure that the scan in ``slot`` is another one, or no brain MRI it knows."""
     if confidence < (SURE if gate is None else gate):
         return []
-    if sequence == OTHER:
-        text = (
-            f"The scan in the place of '{slot}' does not look like a {any_of()} scan of a brain: do not rely on the "
-            "answer."
-        )
+    if unlike := unlike_the_four(sequence):
+        text = f"The scan in the place of '{slot}' {unlike}: do not rely on the answer."
         return [Doubt(text, Severity.grave)]
     if slot in STANDARD_NAMES and sequence != slot:
         text = (

@@ -35,9 +35,10 @@ from pathlib import Path
 import numpy as np
 
 from BrainIACLib.batch.cases import BatchCase, cases_of
-from BrainIACLib.batch.index import read_index, update_index
+from BrainIACLib.batch.index import read_index, tell_manifest, update_index
 from BrainIACLib.batch.layout import Names, begin_dataset
 from BrainIACLib.batch.ledger import INDEX, Ledger, asked_of, token_of
+from BrainIACLib.batch.quality_page import write_page
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
 from BrainIACLib.batch.work import Work, begin
@@ -116,7 +117,16 @@ def scale(entries: int, folder: Path) -> None:
         print("  " + status_of(out).in_words().replace("\n", "; "))
     work.ledger.close()
     with timed("extend the index"):
-        update_index(out)
+        index = update_index(out)
+    with timed("give the index what the manifest says now"):
+        tell_manifest(out, work.table)
+    with timed("write the quality page"):
+        write_page(out, index)
+    with (folder / "cohort.csv").open("w", encoding="utf-8") as file:
+        file.write("scan,patient,site,age_years\n")
+        file.writelines(f"scans/{number}.nii.gz,{number // 4},A,50\n" for number in range(entries))
+    with timed("read a manifest of as many rows"):
+        cases_of(folder / "cohort.csv")
     print(f"index: {len(read_index(out))} rows, {(out / INDEX).stat().st_size / 1e6:.1f} MB")
 
 

@@ -20,7 +20,7 @@ FLOORS = {
         | worker | cli""",
     "Training": """
         tasks | synthesis data | cohorts | ssl runs | evaluation | downstream | tables | figures | report
-        | reproduction starter""",
+        | starter | reproduction""",
 }
 
 

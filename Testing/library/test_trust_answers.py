@@ -132,7 +132,10 @@ def test_an_age_outside_the_training_warns(predictor):
         ("T1", "FLAIR", 0.6, None),
         ("T1", "T1", 0.99, None),
         ("any", "T2", 0.99, None),
-        ("any", "other", 0.99, "does not look like"),
+        ("any", "other", 0.99, "does not look like a T1"),
+        ("T2", "CT", 0.99, "looks like computed tomography"),
+        ("any", "not a head", 0.99, "does not look like a scan of a head"),
+        ("any", "perfusion", 0.6, None),
     ],
 )
 def test_a_wrong_sequence_is_said(slot, sequence, confidence, said):

@@ -20,6 +20,10 @@ def head():
     return find_model("sequence").contract.head
 
 
+def _sure_of(label: str, head) -> torch.Tensor:
+    return torch.tensor([12.0 if name == label else 0.0 for name in head.labels])
+
+
 def _image(*spacing: float) -> sitk.Image:
     image = sitk.Image(4, 4, 4, sitk.sitkUInt8)
     image.SetSpacing(spacing)
@@ -47,7 +51,7 @@ def test_a_share_of_the_look_alikes_goes_to_other_and_nothing_is_lost():
 
 
 def test_a_sure_t2_of_coarse_voxels_stays_t2_but_is_uncertain(head):
-    logits = torch.tensor([0.0, 12.0, 0.0, 0.0, 0.0])
+    logits = _sure_of("T2", head)
     sure, doubted = classification(head, logits), classification(head, logits, coarse=True)
     assert sure.confidence > 0.99
     assert not sure.doubts
@@ -57,9 +61,15 @@ def test_a_sure_t2_of_coarse_voxels_stays_t2_but_is_uncertain(head):
 
 
 def test_a_t1_of_coarse_voxels_is_as_sure_as_ever(head):
-    logits = torch.tensor([12.0, 0.0, 0.0, 0.0, 0.0])
+    logits = _sure_of("T1", head)
     assert classification(head, logits, coarse=True).doubts == ()
     assert probabilities_of(head, logits, coarse=True)["T1"] == probabilities_of(head, logits)["T1"]
+
+
+def test_a_share_goes_to_the_echo_planar_kind_where_it_has_a_name():
+    plain = {"T2": 0.50, "FLAIR": 0.30, "DWI-b0": 0.05, "DWI-trace": 0.05, "CT": 0.10}
+    allowed = allow_for_echo_planar(plain)
+    assert allowed == pytest.approx({"T2": 0.30, "FLAIR": 0.18, "DWI-b0": 0.25, "DWI-trace": 0.17, "CT": 0.10})
 
 
 def test_labels_without_other_are_left_alone():

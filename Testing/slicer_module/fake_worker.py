@@ -38,7 +38,7 @@ class FakeWorker:
     def __init__(self, folder):
         self.folder, self.running, self.busy, self.cancels = folder, True, False, 0
         self.log = collections.deque()
-        self.asked = []
+        self.asked, self.stops = [], 0
         self.bad = {}  # hash of a scan -> why it cannot be prepared
         self.answers = {}  # task -> changed fields of the prediction
         self.failing = {}  # task -> why it has no answer
@@ -49,7 +49,8 @@ class FakeWorker:
         """It runs."""
 
     def stop(self):
-        """It runs on."""
+        """It runs on, and that it was to end is counted."""
+        self.stops += 1
 
     def cancel(self):
         """As a worker whose answer was under way already: the answer still comes."""

@@ -110,7 +110,7 @@ def pictureStates(scene, out: Path) -> None:
             probabilities={}, trust={"prediction_interval": interval}, warnings=())  # fmt: skip
     too_old = "The person is 62 years old and the model was trained on ages 18 to 50: do not rely on the answer."
     add(panel, "survival", after[0], label="0.41", confidence=0.41, warnings=[too_old], trust={"grave": [too_old]})
-    panel._parameterNode.studyScan = after[0]
+    panel._parameterNode.studyScan = panel._parameterNode.saliencyScan = after[0]
     panel.ui.followUpSection.setProperty("collapsed", False)
     picture("3-answered")
     panel.updatePanel()

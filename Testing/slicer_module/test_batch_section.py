@@ -9,7 +9,7 @@ pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
 from BrainIACBridge.optional_packages import OptionalPackage
 from fake_worker import FakeWorker
-from person import button
+from person import button, wait
 from PySide6 import QtCore, QtWidgets
 
 from BrainIACLib.errors import BrainIACError, Cancelled
@@ -58,6 +58,7 @@ def test_the_queue_is_asked_as_the_person_chose_and_the_end_is_said(batch, tmp_p
     assert request.retry_failed
     assert not request.options.bias_field
     assert "3 of 5 scans are done. 2 failed:\n2 × the file has 3 slices." in batch.ui.batchLabel.text()
+    wait(lambda: batch.batchSection.worker.stops, 5)  # its memory is free again
     button(batch, "batchPageButton").click()
     assert opened == [str(tmp_path / "p.html")]
 

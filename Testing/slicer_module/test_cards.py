@@ -82,6 +82,7 @@ def test_the_table_tells_the_sequences_and_one_card_that_of_the_scan_that_is_sho
         panel.logic.answers.results().add(answer(), {"any": scan}, {"any": panel.logic.contents.of(scan)})
     panel.onShowScan(scans[1])
     assert [panel.logic.answers.results().scansOf(one)["any"] for one in panel.cards.records] == [scans[1]]
+    assert panel.ui.studyTable.currentRow() == 1
     scans[0].SetOrigin(5, 5, 5)  # an answer that is not current is seen whichever scan is shown
     panel.updatePanel()
     assert len(panel.cards.records) == 2

@@ -19,6 +19,7 @@ from fake_worker import FakeWorker
 from person import button, wait
 from PySide6 import QtGui
 
+from BrainIACLib.studies.opening import open_study
 from BrainIACLib.worker.requests import AnalyzeStudy
 
 
@@ -49,7 +50,9 @@ def test_the_report_takes_the_scans_of_the_study_as_they_are_with_their_sequence
     logic.study.setAge(61.0)
     _saved, request = save(logic, tmp_path / "out")
     assert not any("Doe" in str(path) for path in request.paths)  # a name that may be a person's
-    assert request.use == {"T2": "n1", "FLAIR": "n2"}
+    with open_study(request.paths) as study:
+        files = {one.key: one.file for one in study.series}
+    assert [files[request.use[slot]] for slot in ("T2", "FLAIR")] == list(request.paths)  # as the library counts them
     assert (request.age_years, request.dicom, request.identity) == (61.0, False, False)
     image = sitk.ReadImage(str(request.paths[0]))
     assert image.GetOrigin() == pytest.approx(logic.volumes.image(first).GetOrigin())
@@ -86,7 +89,8 @@ def test_scans_of_the_dicom_database_go_as_their_files_and_come_back_as_dicom_ob
 
 
 def test_a_report_is_written_by_the_real_worker(panel, scene, shared_data, tmp_path, monkeypatch):
-    scene.load(shared_data / "scans" / "IXI012-HH-1211_T1w_2mm.nii.gz")
+    scan = scene.load(shared_data / "scans" / "IXI012-HH-1211_T1w_2mm.nii.gz")
+    panel.logic.study.setSequence(scan, "T1", 0.9)  # as after an analysis
     panel.updatePanel()
     panel.ui.biasField.setChecked(False)
     panel.ui.samples.setValue(1)

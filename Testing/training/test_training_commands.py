@@ -90,7 +90,7 @@ def test_reproduce_looks_at_the_manifest_before_it_asks_for_label_maps(capsys, t
     (tmp_path / "a.nii.gz").touch()
     manifest.write_text("scan,patient,dataset\na.nii.gz,p,d\n")
     assert training([*command, str(manifest)]) == 1
-    assert "The own pretraining (no --brainiac) needs 7 of SynthSeg's" in capsys.readouterr().err
+    assert "The own pretraining (no --brainiac) needs 3 of SynthSeg's" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
 
 

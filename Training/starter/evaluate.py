@@ -1,4 +1,4 @@
-"""The bundled sequence model on real scans, which it never saw: accuracy, calibration, bad inputs, novelty.
+"""The bundled sequence model on the open scans: accuracy, calibration, bad inputs, novelty.
 
     python -m Training.starter.evaluate --data ../shared/data --out runs/starter-evaluation
 
@@ -199,7 +199,7 @@ def report(collected: list[Answer], labels: tuple[str, ...], gate: float, warn_a
         if a.refusal:
             lines.append(f"| `{a.file}` | {a.odd} | {a.mode} | refused: {a.refusal} | | no | | |")
             continue
-        confident = "YES" if a.label != "other" and a.confidence >= gate else "no"
+        confident = "YES" if a.label in SEQUENCES and a.confidence >= gate else "no"
         known_distance = a.novelty is not None and warn_above is not None
         distance = f"{a.novelty:.2f} | {'yes' if a.novelty > warn_above else 'no'}" if known_distance else "- | -"
         lines.append(f"| `{a.file}` | {a.odd} | {a.mode} | {a.label} | {a.confidence:.2f} | {confident} | {distance} |")

@@ -34,7 +34,7 @@ from Training.synthesis.anatomy import Anatomy, Grid, Pose, build_anatomy, draw_
 from Training.synthesis.brain_masks import draw_brain_mask
 from Training.synthesis.label_maps import LabelMap
 from Training.synthesis.non_brain import draw_non_brain
-from Training.synthesis.sequences import OTHER, SEQUENCES, Contrast, draw_contrast
+from Training.synthesis.sequences import SEQUENCES, Contrast, draw_contrast
 from Training.synthesis.template_grid import template_grid
 from Training.synthesis.tissue_parameters import draw_tissues
 
@@ -42,6 +42,7 @@ LABELS = STANDARD_OR_OTHER
 INPUT_SIZE = (66, 78, 63)
 CLIP_PERCENTILES = (0.5, 99.5)
 N4_VOXEL_MM = 6.0  # half the resolution of the input: a twentieth of a second
+OTHER = ("PD", "T2*", "DWI-b0", "DWI-trace", "ADC", "CT", "MRA", "unnatural")
 OTHER_SHARES = (0.18, 0.14, 0.16, 0.12, 0.10, 0.09, 0.08, 0.13)  # in the order of OTHER
 
 
@@ -145,9 +146,9 @@ def form_image(
     if rng.random() < 0.8:  # point spread and interpolation: real scans are smoother than rendered labels
         for _ in range(int(rng.integers(1, 3))):
             image = smooth(image, tuple(rng.uniform(0, 0.33, 3)))
-    visible = mask & _field_of_view(anatomy, whole_head, rng)
+    visible = mask & field_of_view(anatomy, whole_head, rng)
     if whole_head and rng.random() < 0.2:
-        visible &= ~_face(anatomy, rng)
+        visible &= ~face(anatomy, rng)
     image.mul_(visible)
     image, filled = (F.avg_pool3d(v[None, None], 2)[0, 0] for v in (image, visible.float()))
     if contrast.echo_planar:
@@ -179,14 +180,14 @@ def form_image(
         image = (image / step).round_() * step
     if whole_head:
         if rng.random() < 0.8:  # what preprocessing does when brain extraction is switched off
-            inside &= _otsu_head(image)
+            inside &= otsu_head(image)
     elif rng.random() < 0.08:
         image = image + rng.uniform(0, 0.5)
     image = image * inside
-    return _bias_corrected(image, rng) if rng.random() < 0.65 else image
+    return bias_corrected(image, rng) if rng.random() < 0.65 else image
 
 
-def _bias_corrected(image: Tensor, rng: np.random.Generator) -> Tensor:
+def bias_corrected(image: Tensor, rng: np.random.Generator) -> Tensor:
     """The library's N4, which takes large lesions for a field; its splines span a random field of view."""
     filled = (image > 0).nonzero()
     if len(filled) == 0:
@@ -205,7 +206,7 @@ def _bias_corrected(image: Tensor, rng: np.random.Generator) -> Tensor:
     return corrected
 
 
-def _field_of_view(anatomy: Anatomy, whole_head: bool, rng: np.random.Generator) -> Tensor:
+def field_of_view(anatomy: Anatomy, whole_head: bool, rng: np.random.Generator) -> Tensor:
     """bool (X, Y, Z): everything, or a slab along one slightly oblique axis that keeps at least 30 % of the brain."""
     x, y, z = anatomy.grid.axes()
     view = torch.ones(anatomy.grid.size, dtype=torch.bool)
@@ -223,19 +224,19 @@ def _field_of_view(anatomy: Anatomy, whole_head: bool, rng: np.random.Generator)
     return view
 
 
-def _otsu_head(image: Tensor) -> Tensor:
+def otsu_head(image: Tensor) -> Tensor:
     """bool (X, Y, Z): the largest part above Otsu's threshold, its holes filled."""
     bright = sitk.OtsuThreshold(sitk.GetImageFromArray(image.numpy()), 0, 1, 128)
     parts = sitk.RelabelComponent(sitk.ConnectedComponent(bright), sortByObjectSize=True)
     return torch.from_numpy(sitk.GetArrayFromImage(sitk.BinaryFillhole(parts == 1))) > 0
 
 
-def _face(anatomy: Anatomy, rng: np.random.Generator) -> Tensor:
+def face(anatomy: Anatomy, rng: np.random.Generator) -> Tensor:
     _, y, z = anatomy.grid.axes()
     return (y - rng.uniform(0.3, 1.2) * z > rng.uniform(30, 75)) & (anatomy.hull < -rng.uniform(4, 14))
 
 
-def _small_box(grid: Grid, rng: np.random.Generator) -> Tensor:
+def small_box(grid: Grid, rng: np.random.Generator) -> Tensor:
     """bool (X, Y, Z): a field of view of 3 to 10 cm, somewhere in the middle, slightly rotated."""
     x, y, z = grid.axes()
     angle, centre, half = rng.normal(0, 0.2), rng.normal((0, -18, 18), 12), rng.uniform(15, 50, 3)
@@ -254,13 +255,13 @@ def _nonsense(anatomy: Anatomy, rng: np.random.Generator, generator: torch.Gener
     elif rng.random() < 0.6:
         volume = rician_noise(volume, rng.uniform(0, 0.15), generator) if volume.min() >= 0 else volume
     if rng.random() < 0.3:
-        volume = volume * _small_box(MODEL_GRID, rng)
+        volume = volume * small_box(MODEL_GRID, rng)
     chance = rng.random()
     if chance < 0.35:
         volume = volume * (F.avg_pool3d(anatomy.brain_mask[None, None].float(), 2)[0, 0] > 0.5)
     elif chance < 0.55:
         volume = volume * (smooth_noise(MODEL_GRID, 45, generator) > rng.uniform(-0.3, 0.8))
-    return _bias_corrected(volume, rng) if rng.random() < 0.5 else volume, "other", kind
+    return bias_corrected(volume, rng) if rng.random() < 0.5 else volume, "other", kind
 
 
 def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generator: torch.Generator):
@@ -284,7 +285,7 @@ def _away_from_the_brain(label_map: LabelMap, rng: np.random.Generator, generato
         elif chance < 0.5:
             radii = rng.uniform(45, 80, 3)
             mask = (x / radii[0]) ** 2 + ((y + 18) / radii[1]) ** 2 + ((z - 18) / radii[2]) ** 2 < 1
-        visible = mask & cut & _small_box(FINE_GRID, rng) if rng.random() < 0.35 else mask & cut
+        visible = mask & cut & small_box(FINE_GRID, rng) if rng.random() < 0.35 else mask & cut
         volume = form_image(anatomy, contrast, visible, bool(mask.all()), rng, generator)
         drawn.append((volume, "other", f"away from the brain, {contrast.sequence}"))
     return drawn

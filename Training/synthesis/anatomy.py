@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from Training.synthesis.label_maps import LabelMap
@@ -49,7 +50,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Tumour:
-    """A tumor of one of ``TUMOUR_KINDS``; lengths in mm, ``halo`` is the width of its edema."""
+    """A tumor of one of ``TUMOUR_KINDS`` or "infiltrating"; lengths in mm, ``halo`` is the width of its edema."""
 
     kind: str
     radius: float
@@ -217,6 +218,31 @@ def _add_white_matter_lesions(tissue: Tensor, grid: Grid, rng: np.random.Generat
         tissue[(tissue == white) & (noise > rng.uniform(1.9, 2.6))] = lesion
 
 
+def add_plaques(tissue: Tensor, grid: Grid, rng: np.random.Generator) -> None:
+    """Multiple sclerosis: 4 to 60 ovoid lesions, most of them at the ventricles, a few of which enhance."""
+    white, fluid = tissue == CLASS["white_matter"], tissue == CLASS["ventricular_csf"]
+    reach = [2 * round(rng.uniform(4, 10) / step / 4) + 1 for step in grid.spacing]  # of every second voxel, odd
+    near = F.max_pool3d(fluid[None, None, ::2, ::2, ::2].float(), reach, 1, [n // 2 for n in reach])
+    at_ventricles = F.interpolate(near, size=grid.size)[0, 0] > 0
+    places = [(white & at_ventricles).nonzero(), white.nonzero()]
+    for _ in range(int(np.exp(rng.uniform(np.log(4), np.log(60))))):
+        candidates = places[0] if len(places[0]) and rng.random() < 0.65 else places[1]
+        if not len(candidates):
+            return
+        middle = candidates[int(rng.integers(len(candidates)))].tolist()
+        radii = np.exp(rng.uniform(np.log(1.5), np.log(6))) * rng.uniform(0.7, 1.3, 3)
+        box, distance = [], torch.zeros(())
+        for axis, (centre, radius) in enumerate(zip(middle, radii, strict=True)):
+            half = int(np.ceil(radius / grid.spacing[axis]))
+            part = slice(max(0, centre - half), min(grid.size[axis], centre + half + 1))
+            offset = (torch.arange(part.start, part.stop) - centre) * grid.spacing[axis] / float(radius)
+            distance = distance + offset.reshape([-1 if i == axis else 1 for i in range(3)]) ** 2
+            box.append(part)
+        kind = "tumour_solid" if rng.random() < 0.08 else "white_matter_lesion"
+        around = tissue[tuple(box)]
+        around[(distance < 1) & (around == CLASS["white_matter"])] = CLASS[kind]
+
+
 def _add_tumour(
     tissue: Tensor,
     hull: Tensor,
@@ -252,7 +278,12 @@ def _add_tumour(
         "cavity": ("cavity", "tumour_rim" if rng.random() < 0.5 else "cavity"),
         "bleed": ("haemorrhage", "haemorrhage" if rng.random() < 0.5 else "tumour_rim"),
         "meningioma": ("tumour_solid", "tumour_solid"),
+        "infiltrating": ("tumour_non_enhancing", "tumour_non_enhancing"),
     }[tumour.kind]
+    if tumour.kind == "infiltrating":  # the brain keeps its shape: white matter, and cortex and nuclei in patches
+        white = (tissue == CLASS["white_matter"]) | (tissue == CLASS["brainstem"])
+        gray = (tissue == CLASS["cortex"]) | (tissue == CLASS["thalamus"]) | (tissue == CLASS["putamen"])
+        inner &= white | (gray & (rough > 0))
     tissue[inner] = CLASS[core]
     tissue[inner & shell] = CLASS[rim]
     if tumour.kind in ("solid", "non-enhancing") and rng.random() < 0.4:  # a small dead center

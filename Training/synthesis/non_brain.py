@@ -118,6 +118,27 @@ def _cloud(grid: Grid, rng: np.random.Generator, generator: torch.Generator) -> 
     return smooth_noise(grid, rng.uniform(15, 80), generator) + rng.uniform(0, 3)
 
 
+def draw_fruit(grid: Grid, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    """Skin, flesh in layers or segments about an axis, a core and seeds: fruit and vegetables on a scanner's table."""
+    order = rng.permutation(3)
+    centre = np.array([0, -18, 20]) + rng.normal(0, 8, 3)
+    axes = [grid.axes()[i] - float(centre[i]) for i in order]
+    size = rng.uniform(40, 95, 3)
+    u, v, w = (axis / float(s) for axis, s in zip(axes, size, strict=True))
+    angle = torch.atan2(v + 0 * u, u + 0 * v)
+    lobes = 1 + rng.uniform(0, 0.15) * torch.cos(int(rng.integers(2, 12)) * angle)
+    radius = (u**2 + v**2 + w**2).sqrt() / lobes + smooth_noise(grid, 30, generator) * rng.uniform(0, 0.08)
+    flesh = rng.uniform(0.3, 1) * (1 + rng.uniform(-0.6, 0.6) * radius)
+    flesh = flesh * (1 + rng.uniform(0, 0.4) * torch.cos(radius * rng.uniform(5, 60)))
+    flesh = flesh * (1 - rng.uniform(0, 0.7) * (torch.cos(int(rng.integers(2, 7)) * angle).abs() < 0.15))
+    core = radius < rng.uniform(0.1, 0.5)
+    seeds = smooth_noise(grid, rng.uniform(5, 10), generator) > rng.uniform(1.0, 2.2)
+    volume = torch.where(core, rng.uniform(0, 1.3) * torch.ones(()), flesh)
+    volume = torch.where(core & seeds, rng.uniform(0, 1.5) * torch.ones(()), volume)
+    volume = volume * (1 + rng.uniform(0, 0.25) * smooth_noise(grid, rng.uniform(3, 15), generator))
+    return volume.clamp_min(0) * (radius < 1) + 0.01 * torch.rand(grid.size, generator=generator)
+
+
 def _few_slices(grid: Grid, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
     volume = torch.zeros(grid.size)
     axis, count = int(rng.integers(3)), int(rng.integers(1, 5))

@@ -15,7 +15,8 @@ from Training.synthesis import signal_equations as equations
 from Training.synthesis.tissue_parameters import CLASS, NAMES, Tissues
 
 SEQUENCES = STANDARD_NAMES
-OTHER = ("PD", "T2*", "DWI-b0", "DWI-trace", "ADC", "CT", "MRA", "unnatural")
+OTHER = ("PD", "T2*", "DWI-b0", "DWI-trace", "ADC", "perfusion", "MRA", "CT", "unnatural")
+ECHO_PLANAR = ("DWI-b0", "DWI-trace", "ADC", "perfusion")
 _VESSELS = [CLASS["artery"], CLASS["vein"], CLASS["small_vessel"]]
 
 
@@ -42,7 +43,7 @@ def draw_contrast(sequence: str, tissues: Tissues, rng: np.random.Generator) -> 
     else:
         raise ValueError(f"unknown sequence '{sequence}'; known: {', '.join(SEQUENCES + OTHER)}")
     signal = signal / max(abs(signal[CLASS["white_matter"]]), abs(signal[CLASS["cortex"]]), 1e-6)
-    return Contrast(sequence, parameters, signal.astype(np.float32), echo_planar=sequence.startswith(("DWI", "ADC")))
+    return Contrast(sequence, parameters, signal.astype(np.float32), echo_planar=sequence in ECHO_PLANAR)
 
 
 def _t1_weighted(tissues: Tissues, rng: np.random.Generator, enhanced: bool):
@@ -144,7 +145,7 @@ def _diffusion_b0(tissues: Tissues, rng: np.random.Generator):
 
 def _diffusion_trace(tissues: Tissues, rng: np.random.Generator):
     parameters, signal = _diffusion_b0(tissues, rng)
-    parameters["b"] = rng.uniform(700, 1500)
+    parameters["b"] = rng.uniform(700, 1500) if rng.random() < 0.8 else rng.uniform(1500, 3000)
     return parameters, signal * np.exp(-parameters["b"] / 1000 * tissues.diffusion)
 
 
@@ -152,6 +153,29 @@ def _apparent_diffusion(tissues: Tissues, rng: np.random.Generator):
     signal = tissues.diffusion.copy()
     signal[[CLASS["cortical_bone"], CLASS["fat"], CLASS["marrow"]]] *= rng.uniform(0, 1)
     return {}, signal
+
+
+def _perfusion(tissues: Tissues, rng: np.random.Generator):
+    """A volume of a functional, a dynamic susceptibility or a spin labeling series, or a map of blood flow."""
+    kind = str(rng.choice(["gradient echo", "spin labeling", "flow map"], p=[0.7, 0.18, 0.12]))
+    if kind == "flow map":  # gray matter two to four times white matter (Calamante et al. 1999), none in CSF
+        signal = np.full(len(NAMES), 0.05)
+        gray, white = 1.0, rng.uniform(0.25, 0.5)
+        for name in ("cortex", "cerebellar_cortex", "caudate", "putamen", "thalamus", "hippocampus", "pallidum"):
+            signal[CLASS[name]] = gray * np.exp(rng.normal(0, 0.12))
+        for name in ("white_matter", "cerebellar_white_matter", "brainstem"):
+            signal[CLASS[name]] = white * np.exp(rng.normal(0, 0.12))
+        signal[[CLASS[name] for name in ("tumour_rim", "tumour_solid")]] = rng.uniform(0.3, 2)
+        signal[_VESSELS] = rng.uniform(0.5, 2.5, 3)
+        return {"kind": kind}, signal
+    if kind == "gradient echo":
+        parameters = {"TR": rng.uniform(700, 3200), "TE": rng.uniform(18, 50), "flip": rng.uniform(45, 90)}
+    else:
+        parameters = {"TR": rng.uniform(2500, 5000), "TE": rng.uniform(9, 25), "flip": 90.0}
+    signal = equations.spoiled_gradient_echo(tissues.proton_density, tissues.t1, tissues.t2_star, *parameters.values())
+    _suppress_fat(signal, rng, 1.0)
+    signal[CLASS["vein"]] *= rng.uniform(0.3, 1)
+    return {"kind": kind, **parameters}, signal
 
 
 def _computed_tomography(tissues: Tissues, rng: np.random.Generator):
@@ -163,7 +187,12 @@ def _computed_tomography(tissues: Tissues, rng: np.random.Generator):
 def _angiography(tissues: Tissues, rng: np.random.Generator):
     parameters = {"TR": rng.uniform(18, 30), "TE": rng.uniform(3, 7), "flip": rng.uniform(15, 25)}
     signal = equations.spoiled_gradient_echo(tissues.proton_density, tissues.t1, tissues.t2_star, *parameters.values())
-    signal[_VESSELS] *= np.array([rng.uniform(4, 9), rng.uniform(0.5, 2), rng.uniform(1, 4)])
+    if rng.random() < 0.25:  # after contrast agent, or by phase: still tissue is nearly dark, veins show too
+        signal *= rng.uniform(0.1, 0.5)
+        signal[_VESSELS] *= np.array([rng.uniform(8, 30), rng.uniform(4, 30), rng.uniform(4, 20)])
+    else:
+        signal[_VESSELS] *= np.array([rng.uniform(4, 9), rng.uniform(0.5, 2), rng.uniform(1, 4)])
+        _suppress_fat(signal, rng, 0.3)
     return parameters, signal
 
 
@@ -190,8 +219,9 @@ _OTHER_CONTRASTS = {
     "DWI-b0": _diffusion_b0,
     "DWI-trace": _diffusion_trace,
     "ADC": _apparent_diffusion,
-    "CT": _computed_tomography,
+    "perfusion": _perfusion,
     "MRA": _angiography,
+    "CT": _computed_tomography,
     "unnatural": _unnatural,
 }
 

@@ -66,6 +66,9 @@ NEWBORN = {
     "brainstem": (1400, 1650, 120, 0.86),
 }
 
+# Myelination runs from below upwards (Barkovich 1988): how far these are ahead of the white matter of the cerebrum.
+EARLY = {"brainstem": 0.6, "cerebellar_white_matter": 0.5, "thalamus": 0.5, "pallidum": 0.4, "cerebellar_cortex": 0.3}
+
 BRAIN_TISSUES = tuple(
     CLASS[name]
     for name in NAMES
@@ -109,11 +112,12 @@ def draw_tissues(rng: np.random.Generator, field_tesla: float = 3.0, maturity: f
     )
     for name, (new_low, new_high, new_t2, new_density) in NEWBORN.items():
         i = CLASS[name]
-        t1_low[i] = _between(new_low, t1_low[i], maturity)
-        t1_high[i] = _between(new_high, t1_high[i], maturity)
-        t2_star[i] *= _between(new_t2, t2[i], maturity) / t2[i]
-        t2[i] = _between(new_t2, t2[i], maturity)
-        density[i] = _between(new_density, density[i], maturity)
+        own = min(1.0, maturity + EARLY.get(name, 0.0) * min(maturity, 1 - maturity))
+        t1_low[i] = _between(new_low, t1_low[i], own)
+        t1_high[i] = _between(new_high, t1_high[i], own)
+        t2_star[i] *= _between(new_t2, t2[i], own) / t2[i]
+        t2[i] = _between(new_t2, t2[i], own)
+        density[i] = _between(new_density, density[i], own)
     t1 = t1_low + (t1_high - t1_low) * (field_tesla - 1.5) / 1.5
     spread = np.ones(len(rows))
     spread[list(LESIONS)] = 2.5  # lesions differ more from person to person than tissues do

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 
+from BrainIACLib.answers import worth_showing
+
 
 def text(value: object) -> str:
     """Any value as text that a browser shows as it is."""
@@ -26,12 +28,11 @@ def warnings(sentences: Iterable[str]) -> str:
 
 
 def bars(probabilities: Mapping[str, float]) -> str:
-    """Probabilities as bars with their numbers, largest first."""
-    rows = sorted(probabilities.items(), key=lambda row: -row[1])
+    """Probabilities as bars with their numbers, largest first, without the smallest."""
     cells = "".join(
         f'<div>{text(name)}</div><div aria-hidden="true"><div class="bar" style="width:{100 * value:.1f}%"></div></div>'
         f"<div>{value:.2f}</div>"
-        for name, value in rows
+        for name, value in worth_showing(probabilities).items()
     )
     return f'<div class="bars">{cells}</div>' if cells else ""
 

@@ -87,7 +87,7 @@ def _draw_contrast(maturity: float, rng: np.random.Generator) -> Contrast:
         return draw_random_contrast(rng)
     tissues = draw_tissues(rng, rng.uniform(1, 3), maturity)
     if rng.random() < 0.12:
-        return draw_contrast(str(rng.choice([name for name in OTHER if name != "CT"])), tissues, rng)
+        return draw_contrast(str(rng.choice([name for name in OTHER if name not in ("CT", "perfusion")])), tissues, rng)
     return draw_contrast(str(rng.choice(STANDARD_NAMES, p=[0.34, 0.2, 0.23, 0.23])), tissues, rng)
 
 

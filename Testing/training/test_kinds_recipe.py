@@ -1,0 +1,163 @@
+"""The recipe of the sequence model: what it draws, what it learns from, and how its gate is chosen."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_OR_OTHER
+from Training.starter.kinds import calibration, real_scans
+from Training.starter.kinds.calibration import Judged, calibrated
+from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, scanned_anew
+from Training.starter.kinds.samples import LABELS, UNNAMED, surely_named
+from Training.starter.kinds.training import Recipe, expected_loss, new_net, widened
+from Training.starter.samples import INPUT_SIZE, MODEL_GRID
+from Training.synthesis.anatomy import Grid, add_plaques
+from Training.synthesis.non_brain import draw_fruit
+from Training.synthesis.sequences import draw_contrast
+from Training.synthesis.tissue_parameters import CLASS, draw_tissues
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def ball(radius: float = 60.0) -> torch.Tensor:
+    x, y, z = MODEL_GRID.axes()
+    distance = (x**2 + (y + 18) ** 2 + (z - 18) ** 2).sqrt()
+    return (100 - distance / 2) * (distance < radius)
+
+
+def test_a_new_name_starts_as_its_share_of_other():
+    """The probabilities of the four are those of the earlier head, and the new ones together those of "other"."""
+    recipe = Recipe()
+    earlier = torch.nn.Linear(128, len(STANDARD_OR_OTHER)).requires_grad_(False)
+    net = new_net(recipe)
+    names = list(net.head.state_dict())
+    head = {name: earlier.weight.data if "weight" in name else earlier.bias.data for name in names}
+    with torch.no_grad():
+        earlier.weight[STANDARD_OR_OTHER.index(OTHER)].zero_()
+    wide = widened(net, net.encoder.state_dict(), head).requires_grad_(False)
+    embedding = torch.zeros(1, 128)
+    before, after = earlier(embedding).softmax(1)[0], wide.head.eval()(embedding).softmax(1)[0]
+    assert torch.allclose(after[:4], before[:4], atol=1e-5)
+    assert after[4:].sum() == pytest.approx(float(before[4]), abs=1e-5)
+
+
+def test_the_loss_is_cross_entropy_where_one_can_be_sure_and_asks_for_doubt_elsewhere():
+    logits = torch.randn(3, len(LABELS), generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([0, 5, 12])
+    sure = expected_loss(logits, labels, torch.ones(3), 0.0)
+    assert sure == pytest.approx(float(F.cross_entropy(logits, labels)))
+    unnamed = torch.full((3,), len(LABELS))
+    uniform = -logits.log_softmax(1).mean(1).mean()
+    assert expected_loss(logits, unnamed, torch.ones(3), 0.03) == pytest.approx(float(uniform), rel=1e-5)
+    assert UNNAMED not in LABELS
+    assert (surely_named(0.0), surely_named(1.0)) == (0.5, 1.0)
+    assert surely_named(0.4) < surely_named(0.7)
+
+
+@pytest.mark.parametrize("label", ["T1", "T2", "FLAIR", "T1CE", "CT"])
+def test_a_scan_that_is_shown_anew_stays_a_head_of_its_size(label, rng, generator):
+    image = ball()
+    for _ in range(3):
+        shown = scanned_anew(image, label, rng, generator)
+        assert shown.shape == INPUT_SIZE
+        assert torch.isfinite(shown).all()
+        assert (shown >= 0).all()
+        assert 0.2 < (shown > 0).sum() / (image > 0).sum() < 1.5
+
+
+def test_an_empty_scan_stays_empty(rng, generator):
+    assert not scanned_anew(torch.zeros(INPUT_SIZE), "T1", rng, generator).any()
+
+
+def test_rare_sequences_are_drawn_as_often_as_common_ones(generator):
+    scans = [RealScan(f"{i}", f"{i}", "a", "T1", "auto", ball().half()) for i in range(5)]
+    scans.append(RealScan("x", "x", "b", "T2", "auto", ball().half()))
+    contract = calibration.encoder_contract(0.25)
+    _, labels = RealDraws(scans, contract).draw(24, np.random.default_rng(0), generator)
+    assert 6 <= int((labels == LABELS.index("T2")).sum()) <= 18
+
+
+def test_a_study_is_left_out_with_all_its_scans():
+    assert fold_of("BraTS2021") == fold_of("UPENN-GBM") == "gliomas"
+    assert fold_of("never heard of") == list(FOLDS)[-1]
+    assert fold_of("IXI") == fold_of("ds002748") == NEVER_LEARNED
+
+
+def test_the_table_of_public_series_names_each_file_once_with_source_and_licence():
+    with (Path(real_scans.__file__).parent / "public_series.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len({row["sha256"] for row in rows}) == len(rows) > 0
+    assert all(row["sequence"] in ALL_NAMES and "@" in row["source"] and row["licence"] for row in rows)
+
+
+def test_the_gate_holds_back_every_wrong_answer_about_a_left_out_scan():
+    """Five hundred sure and right answers, ten wrong ones of a confidence that the gate must lie above."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (500,), generator=generator)
+    simulated = 6.0 * F.one_hot(labels, len(LABELS)).float()
+    real_labels = torch.randint(0, 4, (100,), generator=generator)
+    real = 7.0 * F.one_hot(real_labels, len(LABELS)).float()
+    real[:10] = 4.5 * F.one_hot((real_labels[:10] + 1) % 4, len(LABELS)).float()
+    found = calibrated(Judged(simulated, labels, real, real_labels))
+    wrong = (real[:10] / found.temperature).softmax(1).amax()
+    assert found.gate > wrong
+    assert (found.wrong, found.passing) == (0, 1.0)
+
+
+def test_plaques_lie_in_white_matter_alone(rng):
+    grid = Grid((40, 40, 40), (1.5, 1.5, 1.5), (0.0, 0.0, 0.0))
+    tissue = torch.full(grid.size, CLASS["cortex"], dtype=torch.uint8)
+    tissue[8:32, 8:32, 8:32] = CLASS["white_matter"]
+    tissue[17:23, 17:23, 17:23] = CLASS["ventricular_csf"]
+    before = tissue.clone()
+    add_plaques(tissue, grid, rng)
+    changed = tissue != before
+    assert changed.any()
+    assert (before[changed] == CLASS["white_matter"]).all()
+    assert set(tissue[changed].tolist()) <= {CLASS["white_matter_lesion"], CLASS["tumour_solid"]}
+
+
+def test_a_fruit_has_an_inside_and_an_outside(rng, generator):
+    volume = draw_fruit(MODEL_GRID, rng, generator)
+    assert torch.isfinite(volume).all()
+    assert 0.02 < (volume > 0.05).float().mean() < 0.9
+
+
+def test_most_perfusion_images_show_gray_matter_brighter_than_white():
+    """Not all: a short repetition time at a large flip angle weights by T1."""
+    rng = np.random.default_rng(3)
+    shown = [draw_contrast("perfusion", draw_tissues(rng), rng) for _ in range(40)]
+    assert all(one.echo_planar for one in shown)
+    assert np.mean([one.signal[CLASS["cortex"]] > one.signal[CLASS["white_matter"]] for one in shown]) > 0.7
+
+
+def test_what_myelinates_early_is_ahead_of_the_cerebrum():
+    """At half maturity the brainstem's T1 is nearer to the adult's than the white matter's, in shares of the way."""
+    rng = [np.random.default_rng(5) for _ in range(3)]
+    newborn, half, adult = (draw_tissues(r, 3.0, maturity).t1 for r, maturity in zip(rng, (0.0, 0.5, 1.0), strict=True))
+    way = {
+        name: np.log(newborn[CLASS[name]] / half[CLASS[name]]) / np.log(newborn[CLASS[name]] / adult[CLASS[name]])
+        for name in ("white_matter", "brainstem")
+    }
+    assert way["brainstem"] > way["white_matter"] + 0.2
+
+
+def test_the_shares_of_a_batch_are_shares():
+    recipe = Recipe()
+    for stage in (recipe.simulated, recipe.named, recipe.mixed, recipe.longer):
+        assert sum(stage.shares) == pytest.approx(1)
+        assert len(stage.shares) == len(LABELS) + 1

@@ -1,0 +1,144 @@
+"""Reproduce the bundled model ``sequence-starter``: generate, train, judge by left-out studies, calibrate, export.
+
+    python -m Training.starter.kinds.train --data ../shared/data --start SEQUENCE-STARTER-1.2 --out FOLDER
+
+One process draws the simulated heads while another trains: first on them alone, from the weights of version 1.2, then
+with the open scans in the mix, once with all (shipped) and once without each fold of studies (judged). ``--work`` keeps
+the samples, the standardized scans, every stage and the answers: the same command goes on with what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load
+
+from BrainIACLib.errors import BrainIACError
+from BrainIACLib.models.heads import EncoderWithHead
+from Training.starter.export import encoder_contract
+from Training.starter.kinds.calibration import calibrated, judged
+from Training.starter.kinds.export import export_model
+from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, real_scans
+from Training.starter.kinds.shards import ShardReader, write_shards
+from Training.starter.kinds.training import Recipe, Stage, blended, new_net, train, widened
+from Training.synthesis.label_maps import label_map_files, load_label_map
+
+HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv and labelmaps")
+    parser.add_argument("--public", type=Path, help="folder with the files of public_series.csv")
+    parser.add_argument("--start", type=Path, required=True, help="model folder of version 1.2")
+    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
+    parser.add_argument("--work", type=Path, default=Path("runs/kinds"), help="samples, scans and checkpoints (4 GB)")
+    parser.add_argument("--cache", type=Path, help="standardized scans (default: in the work folder)")
+    arguments = parser.parse_args()
+    recipe, work = Recipe(), arguments.work
+    torch.set_num_threads(1)
+    start = started_from(arguments.start, recipe)
+
+    painter = multiprocessing.get_context("spawn").Process(
+        target=_generate, args=(arguments.data / "labelmaps", work, recipe), daemon=True
+    )
+    painter.start()
+
+    def check() -> None:
+        if not painter.is_alive() and painter.exitcode != 0:
+            raise RuntimeError("The process that draws the samples has stopped; its error stands above.")
+
+    scans = real_scans(arguments.data, arguments.cache or work / "standardised", arguments.public)
+    final, folds = stages(recipe, scans, start, work, check)
+    validation = ShardReader(work, recipe.validation_seed, check)
+    validation.grow(recipe.validation_shards)
+    answers = judged(final, folds, scans, validation)
+    facts = {
+        "label_maps": {
+            label_map.name: label_map.sha256
+            for label_map in (load_label_map(path, work / "labelmaps") for path in _files(arguments.data))
+        },
+        "held_out": HELD_OUT,
+        "real_scans": len({scan.file for scan in scans if fold_of(scan.study) != NEVER_LEARNED}),
+    }
+    export_model(final, arguments.out, recipe, calibrated(answers), facts)
+    painter.join()
+
+
+def started_from(folder: Path, recipe: Recipe) -> EncoderWithHead:
+    """The net with the weights of version 1.2, whose files must be those of the recipe."""
+    parts = []
+    for name, sha256 in (("encoder", recipe.start_encoder), ("head", recipe.start_head)):
+        content = (folder / f"{name}.safetensors").read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise BrainIACError(f"'{folder}' holds another {name} than version 1.2 of the sequence model.")
+        parts.append(load(content))
+    return widened(new_net(recipe), *parts)
+
+
+def stages(
+    recipe: Recipe, scans: list[RealScan], start: EncoderWithHead, work: Path, check: Callable[[], None]
+) -> tuple[EncoderWithHead, dict[str, EncoderWithHead]]:
+    """The net after simulated heads and then all scans, and one net per fold that did not see its studies."""
+    contract = encoder_contract(recipe.width)
+    reader = ShardReader(work, recipe.seed, check)
+
+    def stage(name: str, net: EncoderWithHead, what: Stage, number: int, left_out: str = "") -> EncoderWithHead:
+        done = work / f"{name}.pt"
+        if not done.is_file():
+            chosen = [scan for scan in scans if fold_of(scan.study) not in (left_out, NEVER_LEARNED)]
+            real = RealDraws(chosen, contract) if what.real_share else None
+            trained = train(net, recipe, what, number, reader, real, work / f"{name}.last", _growing(recipe, number))
+            torch.save(trained.state_dict(), done)
+        net = new_net(recipe)
+        net.load_state_dict(torch.load(done, weights_only=True))
+        return net.eval()
+
+    base = stage("named", stage("simulated", _copy(start, recipe), recipe.simulated, 0), recipe.named, 1)
+
+    def mixed(name: str, number: int, left_out: str = "") -> EncoderWithHead:
+        once = stage(name, _copy(base, recipe), recipe.mixed, number, left_out)
+        last = stage(f"{name}, longer", once, recipe.longer, number + 10, left_out)
+        return blended(last, start, recipe.kept).half().float()  # what is shipped is judged
+
+    final = mixed("all", 2)
+    return final, {name: mixed(f"without {name}", 3 + i, name) for i, name in enumerate(FOLDS)}
+
+
+def _copy(net: EncoderWithHead, recipe: Recipe) -> EncoderWithHead:
+    copy = new_net(recipe)
+    copy.load_state_dict(net.state_dict())
+    return copy
+
+
+def _growing(recipe: Recipe, number: int) -> Callable[[float], int]:
+    """Training and drawing overlap: the first stage begins with a part of the shards."""
+    if number:
+        return lambda share: recipe.shards
+    return lambda share: min(recipe.shards, int(recipe.shards * (recipe.at_start + share)) + 1)
+
+
+def _files(data: Path) -> list[Path]:
+    return label_map_files(data / "labelmaps")
+
+
+def _generate(labelmaps: Path, work: Path, recipe: Recipe) -> None:
+    if hasattr(os, "nice"):  # training goes first
+        os.nice(10)
+    torch.set_num_threads(1)
+    maps = [load_label_map(path, work / "labelmaps") for path in label_map_files(labelmaps)]
+    contract = encoder_contract(recipe.width)
+    held_out = [label_map for label_map in maps if label_map.name in HELD_OUT]
+    training = [label_map for label_map in maps if label_map.name not in HELD_OUT]
+    write_shards(work, recipe.seed, range(recipe.shards), training, contract)
+    write_shards(work, recipe.validation_seed, range(recipe.validation_shards), held_out, contract)
+
+
+if __name__ == "__main__":
+    main()
