@@ -29,7 +29,8 @@ def measure(request: MeasureVolumes, session: Session, job: Job) -> dict[str, An
     from BrainIACLib.reports.volume_files import write_volumes
 
     def on(predictor: Predictor) -> Measurement:
-        found = session.volume_meter(predictor.device).measure(predictor.study.standardised[request.scan])
+        meter, scan = session.volume_meter(predictor.device), predictor.study.standardised[request.scan]
+        found = meter.measure(scan, request.age)
         about_scan = predictor.study.scans[request.scan].warnings
         warnings = (*about_scan, *found.warnings, *_other_sequence(predictor, request.scan))
         return dataclasses.replace(found, warnings=tuple(dict.fromkeys(warnings)))
