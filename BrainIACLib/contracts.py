@@ -28,6 +28,7 @@ ARCHITECTURES = ("resnet10", "resnet18", "resnet50", "vit_b", "anatomy_unet")
 GENERATIONS = ("own", "v1", "v2", "medicalnet")
 EMBEDDINGS = ("gap", "token0", "token_mean", "volumes")
 EMBEDDINGS_OF = {"vit_b": ("token0", "token_mean"), "anatomy_unet": ("volumes",)}  # of the others: "gap"
+DECODERS = ("unetr",)
 RESIZE_MODES = ("area", "area-inside", "trilinear")
 NORMALISATIONS = ("minmax", "nonzero-zscore")
 AS_STORED = "as-stored"
@@ -181,6 +182,28 @@ class HeadContract:
 
 
 @dataclass(frozen=True)
+class MaskContract:
+    """A decoder that reads the encoder's hidden states and says of each voxel whether it belongs to a structure.
+
+    It answers on the encoder's input grid; the sigmoid of its output above ``threshold`` is inside.
+    """
+
+    decoder: str  # of DECODERS
+    label: str  # what is inside
+    slots: tuple[str, ...]  # the scan that it was made for
+    threshold: float
+    valid_range: str  # in words
+    weights: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _one_of("mask.decoder", self.decoder, DECODERS)
+        _within("mask.threshold", self.threshold, 0, 1)
+        if len(self.slots) != 1:
+            raise ModelError("mask.slots must name one scan")
+
+
+@dataclass(frozen=True)
 class SourceContract:
     """The file that a model was converted from, and what was done to it (PROTOCOL 3.3)."""
 
@@ -228,10 +251,15 @@ class ModelContract:
         default=None, metadata=ADDED_LATER
     )  # the installed model that holds the encoder; None: it lies here
     run: RunContract | None = field(default=None, metadata=ADDED_LATER)  # of a head that a person trained
+    mask: MaskContract | None = field(default=None, metadata=ADDED_LATER)  # a decoder beside the encoder
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", self.id):  # it becomes the name of a folder
             raise ModelError(f"id '{self.id[:100]}' must consist of a-z, 0-9, '.', '_' and '-'")
+        if self.mask is not None and self.encoder.architecture != "vit_b":
+            raise ModelError(
+                f"mask.decoder '{self.mask.decoder}' does not fit an encoder of {self.encoder.architecture}"
+            )
 
     def files(self) -> dict[str, str]:
         """The files that must lie beside the contract: name -> sha256."""
@@ -240,6 +268,8 @@ class ModelContract:
             files[self.head.weights] = self.head.sha256
             if self.head.ood_stats is not None:
                 files[self.head.ood_stats] = self.head.ood_sha256 or ""  # unsaid: no file fits
+        if self.mask is not None:
+            files[self.mask.weights] = self.mask.sha256
         return files
 
 
@@ -267,7 +297,7 @@ def read_contract(folder: Path) -> ModelContract:
         raise ModelError(f"'{path}' has another schema version than {SCHEMA_VERSION}; update BrainIAC or the model.")
     try:
         contract = _parse(ModelContract, document, "")
-        for where, part in (("encoder", contract.encoder), ("head", contract.head)):
+        for where, part in (("encoder", contract.encoder), ("head", contract.head), ("mask", contract.mask)):
             if part is not None:
                 _check_file(f"{where}.weights", part.weights, f"{where}.sha256", part.sha256)
         if contract.head is not None and contract.head.ood_stats is not None:

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from BrainIACLib.checkpoints.conversion import MEMORY_BASE, MEMORY_PER_BYTE, TIME_LIMIT
-from BrainIACLib.checkpoints.installed import InstalledModel, load_model
+from BrainIACLib.checkpoints.installed import InstalledModel, load_mask_net, load_model
 from BrainIACLib.checkpoints.model_card import model_card
 from BrainIACLib.checkpoints.official_contracts import official_contract
 from BrainIACLib.checkpoints.reading import Checkpoint, read_checkpoint
@@ -30,6 +30,8 @@ from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.foreign_text import printable
 from BrainIACLib.models.encoders import empty_encoder
 from BrainIACLib.models.heads import EncoderWithHead, empty_head
+from BrainIACLib.models.unetr import Unetr, empty_decoder
+from BrainIACLib.models.vit import ViT
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,7 +88,11 @@ def convert(path: Path, task: str, accepted: str, out: Path) -> str:
         raise ModelError(
             f"'{path.name}' is a {recognised.title}; it can be for {', '.join(recognised.tasks)}, not for '{task}'."
         )
-    parts = {"encoder": _encoder_tensors(recognised, checkpoint), "head": _head_tensors(recognised, checkpoint)}
+    parts = {
+        "encoder": _encoder_tensors(recognised, checkpoint),
+        "head": _tensors(recognised.head_keys, checkpoint),
+        "decoder": _tensors(recognised.decoder_keys, checkpoint),
+    }
     _check_values(parts, checkpoint, recognised, path.name)
     sha256 = {name: _write_tensors(tensors, out / f"{name}.safetensors") for name, tensors in parts.items() if tensors}
     source = SourceContract(
@@ -130,8 +136,8 @@ def _encoder_tensors(recognised: Recognised, checkpoint: Checkpoint) -> dict[str
     }
 
 
-def _head_tensors(recognised: Recognised, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    return {key: checkpoint.tensors[source].contiguous() for key, source in recognised.head_keys.items()}
+def _tensors(keys: Mapping[str, str], checkpoint: Checkpoint) -> dict[str, Tensor]:
+    return {key: checkpoint.tensors[source].contiguous() for key, source in keys.items()}
 
 
 def _check_values(parts: Mapping[str, Any], checkpoint: Checkpoint, recognised: Recognised, name: str) -> None:
@@ -188,6 +194,17 @@ def _compare_outputs(parts: Mapping[str, dict[str, Tensor]], model: InstalledMod
         before, after = EncoderWithHead(original, head).eval()(image), installed(image)
     if not torch.equal(before, after) or not after.isfinite().all():
         raise ModelError("The converted model computes other or no finite numbers; the file cannot be used.")
+    if contract.mask is not None:
+        _compare_masks(original, parts["decoder"], model, image)
+
+
+def _compare_masks(encoder: torch.nn.Module, tensors: dict[str, Tensor], model: InstalledModel, image: Tensor) -> None:
+    decoder, installed = empty_decoder(model.contract.encoder.embedding_size), load_mask_net(model)
+    decoder.load_state_dict({key: _as_float32(tensor) for key, tensor in tensors.items()}, assign=True)
+    with torch.inference_mode():
+        before, after = Unetr(cast(ViT, encoder), decoder).eval()(image), installed(image)
+    if not torch.equal(before, after) or not after.isfinite().all():
+        raise ModelError("The converted decoder computes other or no finite numbers; the file cannot be used.")
 
 
 def _as_float32(tensor: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ if typing.TYPE_CHECKING:
     from torch import nn
 
     from BrainIACLib.models.heads import EncoderWithHead
+    from BrainIACLib.models.unetr import Unetr
+    from BrainIACLib.models.vit import ViT
 
 Folders = Path | Sequence[Path] | None
 
@@ -179,6 +181,26 @@ def load_model(model: InstalledModel, folders: Folders = None, encoder: "nn.Modu
         _check_layout(net, tensors, path)
         net.load_state_dict(tensors, strict=True, assign=True)
     return EncoderWithHead(encoder, head).eval().requires_grad_(False)
+
+
+def load_mask_net(model: InstalledModel, folders: Folders = None) -> "Unetr":
+    """Encoder and decoder of a model with a mask, in evaluation mode, float32, on the CPU.
+
+    Raises
+    ------
+    ModelError : as ``load_model``.
+    """
+    from BrainIACLib.models.unetr import Unetr, empty_decoder
+
+    mask = model.contract.mask
+    if mask is None:
+        raise ModelError(f"The model '{model.contract.id}' makes no mask.")
+    encoder = typing.cast("ViT", load_model(model, folders).encoder)
+    decoder, path = empty_decoder(model.contract.encoder.embedding_size), model.folder / mask.weights
+    tensors = _verified_tensors(path, mask.sha256)
+    _check_layout(decoder, tensors, path)
+    decoder.load_state_dict(tensors, strict=True, assign=True)
+    return Unetr(encoder, decoder).eval().requires_grad_(False)
 
 
 def verify_model(model: InstalledModel) -> None:

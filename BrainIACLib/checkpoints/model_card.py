@@ -25,6 +25,8 @@ def model_card(contract: ModelContract) -> str:
             facts["Classes"] = ", ".join(f"{index}: {label}" for index, label in enumerate(head.labels))
         if head.display_unit:
             facts["Unit"] = f"{head.display_unit} (the network gives {head.unit})"
+    if contract.mask is not None:
+        facts["Mask"] = f"{contract.mask.label}, of a {contract.mask.slots[0]} scan. {contract.mask.valid_range}"
     if source is not None and source.layout == MODEL_FOLDER:
         facts |= {"Imported from": f"the folder {source.name}", "Terms accepted": source.terms_accepted}
     elif source is not None:

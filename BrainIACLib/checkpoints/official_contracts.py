@@ -10,7 +10,14 @@ from typing import Any, TypedDict
 
 from BrainIACLib.checkpoints.official_files import model_id, official_file
 from BrainIACLib.checkpoints.recognition import Recognised
-from BrainIACLib.contracts import EMBEDDING_TASK, EncoderContract, HeadContract, ModelContract, SourceContract
+from BrainIACLib.contracts import (
+    EMBEDDING_TASK,
+    EncoderContract,
+    HeadContract,
+    MaskContract,
+    ModelContract,
+    SourceContract,
+)
 
 CITATION = (
     "Tak et al., A generalizable foundation model for analysis of human brain MRI, Nature Neuroscience 2026, "
@@ -142,7 +149,8 @@ def official_contract(
 ) -> ModelContract:
     """The contract of an official file that was recognized and is to be used for ``task``.
 
-    ``sha256`` holds those of the converted ``encoder.safetensors`` and, with a head, ``head.safetensors``.
+    ``sha256`` holds those of the converted ``encoder.safetensors`` and, where there are such parts, of
+    ``head.safetensors`` and ``decoder.safetensors``.
     """
     generation = recognised.generation
     orientation = _ORIENTATION.get(task, "RAS")
@@ -165,6 +173,8 @@ def official_contract(
     head = None if task == EMBEDDING_TASK else _head_contract(generation, task, sha256["head"])
     file = official_file(generation, task)
     unverified = [ARRAY_ORDER.format(orientation)]
+    if recognised.decoder_keys:
+        unverified.append("that the mask is of a tumor and made for FLAIR is known from upstream's documents only")
     if recognised.embedding == "token_mean":
         unverified.append("features are averaged over the patches, as nidl does; upstream reads the first patch alone")
     if generation == "medicalnet":
@@ -183,8 +193,21 @@ def official_contract(
         intended_use="Research only, under the license of its authors. Not for diagnosis or treatment decisions.",
         encoder=encoder,
         head=head,
+        mask=_mask_contract(sha256["decoder"]) if recognised.decoder_keys else None,
         unverified=(*(_meaning(generation, task).get("unverified", ()) if head else ()), *unverified),
         source=source,
+    )
+
+
+def _mask_contract(sha256: str) -> MaskContract:
+    return MaskContract(
+        decoder="unetr",
+        label="tumor",
+        slots=("FLAIR",),
+        threshold=0.5,
+        valid_range=RESEARCH_POPULATION + "One skull-stripped FLAIR scan of an adult with a glioma.",
+        weights="decoder.safetensors",
+        sha256=sha256,
     )
 
 

@@ -15,6 +15,7 @@ from BrainIACLib.contracts import EMBEDDING_TASK
 from BrainIACLib.errors import ModelError
 from BrainIACLib.models.encoders import empty_encoder
 from BrainIACLib.models.resnet import STAGE_BLOCKS
+from BrainIACLib.models.unetr import empty_decoder
 from BrainIACLib.models.vit import HEADS as VIT_HEADS
 from BrainIACLib.models.vit import HIDDEN
 
@@ -35,6 +36,7 @@ class Layout:
     twin_head: str | None = None
     dropped: str | None = None
     embedding: str | None = None  # of contracts.EMBEDDINGS, where the makers of this form read another one
+    decoder: str | None = None  # what begins like this, and does not belong to the encoder, is a UNETR's
 
 
 NIDL = "<nidl>."  # put before the keys of an encoder in nidl's form, once they are translated to MONAI's
@@ -46,7 +48,7 @@ NIDL_KEYS = (  # nidl's names are timm's
 )
 # In the order in which they are tried: a longer prefix comes before a shorter one that it contains.
 LAYOUTS = (
-    Layout("segmentation file", "model.unetr.vit.", dropped=r"model\.unetr\.(?!vit\.)|model\.vit\."),
+    Layout("segmentation file", "model.unetr.vit.", dropped=r"model\.vit\.", decoder="model.unetr."),
     Layout("task file", "model.backbone.backbone.", "model.classifier.fc.", "backbone.backbone.", "classifier.fc."),
     Layout("task file", "backbone.backbone.", "classifier.fc.", dropped=r"bilinear_pooling\."),
     Layout("backbone", "backbone.", dropped=r"(?!backbone\.|classifier\.)"),  # the rest: projector of the pretraining
@@ -62,8 +64,8 @@ LAYOUTS = (
 class Recognised:
     """What a file is, and which of its tensors go where.
 
-    ``encoder_keys`` and ``head_keys`` map the keys of our nets to keys of the file; ``twins`` pairs keys that must hold
-    equal values; ``zero_keys`` are absent and become zeros.
+    ``encoder_keys``, ``head_keys`` and ``decoder_keys`` map the keys of our nets to keys of the file; ``twins`` pairs
+    keys that must hold equal values; ``zero_keys`` are absent and become zeros.
     """
 
     title: str
@@ -79,6 +81,7 @@ class Recognised:
     dropped_keys: tuple[str, ...]
     zero_keys: tuple[str, ...]
     embedding: str | None = None  # None: the one of upstream
+    decoder_keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def recognise(shapes: Shapes) -> Recognised:
@@ -94,6 +97,7 @@ def recognise(shapes: Shapes) -> Recognised:
         found,
         encoder_keys={ours: names[name] for ours, name in found.encoder_keys.items()},
         head_keys={ours: names[name] for ours, name in found.head_keys.items()},
+        decoder_keys={ours: names[name] for ours, name in found.decoder_keys.items()},
         twins={names[twin]: names[original] for twin, original in found.twins.items()},
         dropped_keys=tuple(names[name] for name in found.dropped_keys),
     )
@@ -148,6 +152,9 @@ def _recognise(shapes: Shapes) -> Recognised:
     head_keys, head_reasons = _head(shapes, layout.head, net.embedding_size)
     reasons += head_reasons
     used |= set(head_keys.values())
+    decoder_keys, decoder_reasons = _decoder(shapes, layout, net.embedding_size)
+    reasons += decoder_reasons
+    used |= set(decoder_keys.values())
 
     twins: dict[str, str] = {}
     for prefix, twin in ((layout.encoder, layout.twin_encoder), (layout.head, layout.twin_head)):
@@ -186,6 +193,7 @@ def _recognise(shapes: Shapes) -> Recognised:
         dropped_keys=(*dropped, *(layout.encoder + key for key in needless)),
         zero_keys=zero_keys,
         embedding=layout.embedding,
+        decoder_keys=decoder_keys,
     )
 
 
@@ -245,6 +253,15 @@ def _head(shapes: Shapes, prefix: str | None, embedding_size: int) -> tuple[dict
         expected |= {"hidden.weight": (embedding_size, embedding_size), "hidden.bias": (embedding_size,)}
     keys = {(key if inner else f"fc.{key}"): prefix + key for key in expected}
     return keys, _differences(expected, found, prefix, set())
+
+
+def _decoder(shapes: Shapes, layout: Layout, hidden: int) -> tuple[dict[str, str], list[str]]:
+    if layout.decoder is None:
+        return {}, []
+    found = {key: shape for key, shape in _under(shapes, layout.decoder).items() if not key.startswith("vit.")}
+    expected = {key: tuple(value.shape) for key, value in empty_decoder(hidden).state_dict().items()}
+    keys = {key: layout.decoder + key for key in expected if key in found}
+    return keys, _differences(expected, found, layout.decoder, set())
 
 
 def _differences(expected: Shapes, found: Shapes, prefix: str, ignored: set[str]) -> list[str]:

@@ -73,7 +73,7 @@ def _write_nowhere(*streams: TextIO) -> None:
 
 def command_line() -> argparse.ArgumentParser:
     """The parser of ``brainiac`` with all of its commands."""
-    from BrainIACLib.cli import analysis, batch, embed, models, node, serve, study, train_head, volumes
+    from BrainIACLib.cli import analysis, batch, embed, models, node, segment, serve, study, train_head, volumes
 
     parser = _Parser(prog="brainiac", description="Brain MRI analysis with BrainIAC.")
     parser.add_argument("--version", action="version", version=f"brainiac {BrainIACLib.__version__}")
@@ -85,6 +85,7 @@ def command_line() -> argparse.ArgumentParser:
     train_head.add_commands(commands)
     models.add_commands(commands)
     volumes.add_commands(commands)
+    segment.add_commands(commands)
     serve.add_commands(commands)
     node.add_commands(commands)
     return parser

@@ -38,16 +38,24 @@ class UNet(nn.Module):
         self.distance = nn.Conv3d(channels, 8 * outputs, 1)  # named for the first thing that was learned
 
     def forward(self, scan: torch.Tensor) -> torch.Tensor:
+        return self.decode(self.encode(scan))
+
+    def encode(self, scan: torch.Tensor) -> list[torch.Tensor]:
+        """(B, 1, X, Y, Z) -> the maps of each resolution, (B, width, X/2, Y/2, Z/2) first."""
         x = space_to_channels(scan)  # (B, 8, X/2, Y/2, Z/2)
-        skips = []
+        levels = []
         for level, block in enumerate(self.encoder):
             x = block(x if level == 0 else F.max_pool3d(x, 2))
-            skips.append(x)
-        skips.pop()
+            levels.append(x)
+        return levels
+
+    def decode(self, levels: list[torch.Tensor]) -> torch.Tensor:
+        """The maps of ``encode`` -> (B, outputs, X, Y, Z)."""
+        *skips, x = levels
         for block in self.decoder:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat([x, skips.pop()], 1))
-        return channels_to_space(self.distance(x))  # (B, outputs, X, Y, Z)
+        return channels_to_space(self.distance(x))
 
 
 def _two_convolutions(inputs: int, outputs: int) -> nn.Sequential:

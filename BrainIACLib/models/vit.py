@@ -96,10 +96,17 @@ class ViT(nn.Module):
 
     def tokens(self, x: Tensor) -> Tensor:
         """The last hidden state, (B, 216, embedding_size); token 36 i + 6 j + k is the patch (i, j, k)."""
+        return self.states(x, ())[1]
+
+    def states(self, x: Tensor, depths: tuple[int, ...]) -> tuple[list[Tensor], Tensor]:
+        """What some blocks give, counted from 0, not normalized, and the last hidden state; each (B, 216, hidden)."""
         x = self.patch_embedding(x)
-        for block in self.blocks:
+        found = []
+        for depth, block in enumerate(self.blocks):
             x = block(x)
-        return self.norm(x)
+            if depth in depths:
+                found.append(x)
+        return found, self.norm(x)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.tokens(x)

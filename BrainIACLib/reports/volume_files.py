@@ -17,11 +17,12 @@ def table_of(found: Measurement) -> str:
     """The measurement as CSV text: one row a structure."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["structure", "ml", "left_ml", "right_ml", "share_of_intracranial"])
-    writer.writerow(["intracranial", f"{found.intracranial_ml:.2f}", "", "", "1"])
+    writer.writerow(["structure", "ml", "left_ml", "right_ml", "share_of_intracranial", "percentile_for_age"])
+    writer.writerow(["intracranial", f"{found.intracranial_ml:.2f}", "", "", "1", ""])
     for volume in found.volumes:
         sides = ["" if side is None else f"{side:.2f}" for side in (volume.left_ml, volume.right_ml)]
-        writer.writerow([volume.structure, f"{volume.ml:.2f}", *sides, f"{volume.share:.5f}"])
+        rank = "" if volume.percentile is None else f"{volume.percentile:.1f}"
+        writer.writerow([volume.structure, f"{volume.ml:.2f}", *sides, f"{volume.share:.5f}", rank])
     return text.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from BrainIACLib.models.anatomy import VOXEL_ML, certainty_of
 from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
 from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
+from BrainIACLib.volumes.percentiles import read_norms
 
 if typing.TYPE_CHECKING:
     import torch
@@ -29,7 +31,10 @@ SUMS = {"grey_matter": GREY_MATTER, "white_matter_with_brainstem": WHITE_MATTER,
 
 @dataclass(frozen=True)
 class Volume:
-    """Of one structure: ml, of both sides and of each (None in the midline), and its share of the intracranial one."""
+    """Of one structure: ml, of both sides and of each (None in the midline), and its share of the intracranial one.
+
+    ``percentile``: of the share among healthy adults of one age, 0 to 100; None if no age was given or none is known.
+    """
 
     structure: str
     title: str
@@ -37,6 +42,7 @@ class Volume:
     left_ml: float | None
     right_ml: float | None
     share: float
+    percentile: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Measurement:
     quality: Mapping[str, float]
     warnings: tuple[str, ...]
     provenance: Mapping[str, str]
+    percentiles: str | None = None  # what they are of: persons, ages, source and license
     notice: str = RESEARCH_USE_ONLY
 
     def to_json(self) -> dict[str, Any]:
@@ -63,9 +70,11 @@ class Measurement:
                     "left_ml": None if volume.left_ml is None else round(volume.left_ml, 2),
                     "right_ml": None if volume.right_ml is None else round(volume.right_ml, 2),
                     "share_of_intracranial": round(volume.share, 5),
+                    "percentile_for_age": None if volume.percentile is None else round(volume.percentile, 1),
                 }
                 for volume in self.volumes
             ],
+            "percentiles": self.percentiles,
             "quality": dict(self.quality),
             "warnings": list(self.warnings),
             "provenance": dict(self.provenance),
@@ -88,12 +97,17 @@ class VolumeMeter:
 
     def __init__(self, device: str = "cpu", folders: Folders = None):
         self.model: InstalledModel = find_encoder(folders, MODEL)
+        self._norms = read_norms(self.model.folder, self.model.contract.encoder.sha256)
         self._device = device
         encoder: Any = load_model(self.model, folders).encoder.to(device)  # an AnatomyEncoder
         self._encoder = encoder
 
-    def measure(self, standardised: Standardised) -> Measurement:
+    def measure(self, standardised: Standardised, age: float | None = None) -> Measurement:
         """Volumes and label map of one scan of any sequence; made for adults, whole brains and T1 best.
+
+        Parameters
+        ----------
+        age : years at the scan; gives each share its percentile among healthy adults of that age, if there are curves.
 
         Raises
         ------
@@ -116,12 +130,23 @@ class VolumeMeter:
             "brain_mask_ml": round(mask_ml, 1),
             "brain_mask_of_intracranial": round(mask_ml / intracranial, 3),
         }
+        volumes, doubts = _volumes(shares, intracranial), _doubts(intracranial, quality)
+        norms = self._norms if age is not None else None
+        if norms is not None and age is not None:
+            volumes = tuple(
+                dataclasses.replace(volume, percentile=norms.percentile(volume.structure, volume.share, age))
+                for volume in volumes
+            )
+            low, high = norms.ages
+            if not low <= age <= high:
+                doubts.append(f"Percentiles are known from {low:.0f} to {high:.0f} years, not for {age:g}.")
         return Measurement(
-            volumes=_volumes(shares, intracranial),
+            volumes=volumes,
             intracranial_ml=intracranial,
             labels=_label_map(shares, standardised, contract.orientation),
             quality=quality,
-            warnings=(*standardised.warnings, *_doubts(intracranial, quality)),
+            warnings=(*standardised.warnings, *doubts),
+            percentiles=None if norms is None else norms.caption,
             provenance={
                 "model": self.model.contract.id,
                 "version": self.model.contract.version,

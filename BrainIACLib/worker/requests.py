@@ -166,7 +166,17 @@ class MeasureVolumes(Request):
 
     scan: str
     folder: Path | None = None  # gets what ``reports.volume_files`` lists
+    age: float | None = None  # years at the scan, for percentiles
     labels: bool = False  # also the label map, as a path
+
+
+@dataclass(frozen=True)
+class MakeMask(Request):
+    """The mask of a structure in a scan of the study; answered by ``Mask``, result (the file), note."""
+
+    scan: str
+    folder: Path | None = None  # gets the mask
+    model: str | None = None  # its id, where several make masks
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,16 @@ DOCUMENT = {
     "source": None,
     "encoder_model": None,
     "run": None,
+    "mask": None,
+}
+MASK = {
+    "decoder": "unetr",
+    "label": "tumor",
+    "slots": ["FLAIR"],
+    "threshold": 0.5,
+    "valid_range": "gliomas",
+    "weights": "decoder.safetensors",
+    "sha256": "ab" * 32,
 }
 RUN = {
     "trained": "2026-01-01T00:00:00+00:00",
@@ -113,7 +123,7 @@ SOURCE = {
 MONTHS = {"link": "identity", "labels": None, "unit": "months", "outputs": 1}
 PARTS = ((None, ModelContract), ("encoder", EncoderContract), ("head", HeadContract))
 FIELDS = [(part, field.name) for part, contract in PARTS for field in dataclasses.fields(contract)]
-ADDED_LATER = {"conformal_coverage", "conformal_measured", "ood_sha256", "encoder_model", "run"}
+ADDED_LATER = {"conformal_coverage", "conformal_measured", "ood_sha256", "encoder_model", "run", "mask"}
 
 
 def changed(part: str | None, **fields: object) -> dict:
@@ -125,6 +135,11 @@ def changed(part: str | None, **fields: object) -> dict:
 def read(folder, document: object) -> ModelContract:
     (folder / "contract.json").write_text(json.dumps(document), encoding="utf-8")
     return read_contract(folder)
+
+
+def with_mask(**fields: object) -> dict:
+    document = changed("encoder", architecture="vit_b", embedding="token0")
+    return {**document, "head": None, "mask": {**MASK, **fields}}
 
 
 def test_reads_every_field_with_its_type(tmp_path):
@@ -149,6 +164,7 @@ def test_reads_every_field_with_its_type(tmp_path):
         changed(None, head=None),
         changed(None, source=SOURCE),
         changed(None, run=RUN, encoder_model="sequence-starter"),
+        with_mask(),
         changed("head", conformal=0.8, conformal_coverage=0.9, conformal_measured=0.91),
         changed("head", ood_stats="ood.safetensors", ood_sha256="12" * 32),
         changed("head", link="cloglog", labels=["alive", "dead"], outputs=1, endpoint="12 months"),
@@ -161,6 +177,24 @@ def test_round_trip(tmp_path, document):
     assert json.loads(text) == document
     (tmp_path / "contract.json").write_text(text, encoding="utf-8")
     assert read_contract(tmp_path) == contract
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"decoder": "unet"}, "mask.decoder"),
+        ({"threshold": 1.5}, "mask.threshold"),
+        ({"slots": ["FLAIR", "T1"]}, "mask.slots"),
+        ({"weights": "../decoder.safetensors"}, "mask.weights"),
+        ({"sha256": "no"}, "mask.sha256"),
+    ],
+)
+def test_a_wrong_value_of_a_mask_is_refused_and_named(tmp_path, fields, named):
+    assert read(tmp_path, with_mask()).files()["decoder.safetensors"] == "ab" * 32
+    with pytest.raises(ModelError, match=named):
+        read(tmp_path, with_mask(**fields))
+    with pytest.raises(ModelError, match=r"mask\.decoder"):
+        read(tmp_path, changed(None, mask=MASK))  # its encoder is no transformer
 
 
 def test_a_contract_cannot_be_changed(tmp_path):

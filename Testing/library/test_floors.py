@@ -14,13 +14,13 @@ FLOORS = {
         | file_hash job device publishing sequences structures typed_json
         | private_folder contracts
         | manifests
-        | scans | models | preprocessing | checkpoints | saliency statistics volumes | trust
+        | scans | models | preprocessing | checkpoints | saliency statistics volumes masks | trust
         | answers predictions prepared_study loaded_models | provenance trusting | predictor
         | examination | embeddings | head_training | exports | reports | studies | dicom_objects | dicom_network | batch
         | worker | cli""",
     "Training": """
         tasks | synthesis data | cohorts | ssl runs | evaluation | downstream | tables | figures | report
-        | reproduction starter""",
+        | starter | reproduction""",
 }
 
 

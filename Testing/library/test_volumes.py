@@ -21,6 +21,7 @@ from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.reports.volume_files import table_of
 from BrainIACLib.structures import INDEX, STRUCTURES
 from BrainIACLib.volumes.measurement import MODEL, VolumeMeter
+from BrainIACLib.volumes.percentiles import AgeNorms, Curve
 
 SIZE = (80, 96, 80)
 
@@ -150,6 +151,21 @@ def test_the_table_has_a_row_for_each_structure(meter):
     rows = list(csv.DictReader(table_of(meter.measure(oblique_study())).splitlines()))
     assert [row["structure"] for row in rows[:3]] == ["intracranial", "lateral_ventricles", "third_ventricle"]
     assert float(rows[0]["ml"]) == pytest.approx(40 * 60 * 50 * VOXEL_ML, abs=0.01)
+
+
+def test_an_age_ranks_each_share_that_has_a_curve(meter):
+    meter._norms = AgeNorms("a cohort", "CC0", 90, (20.0, 80.0), "", {"hippocampus": Curve((-6.0, 0.0, 0.0), 0.5)})
+    study = oblique_study()
+    assert {volume.percentile for volume in meter.measure(study).volumes} == {None}
+    found = meter.measure(study, age=50)
+    ranks = {volume.structure: volume.percentile for volume in found.volumes}
+    assert {name for name, rank in ranks.items() if rank is not None} == {"hippocampus"}
+    assert 0 < ranks["hippocampus"] < 100
+    assert "90 healthy adults" in found.percentiles
+    (row,) = [row for row in csv.DictReader(table_of(found).splitlines()) if row["structure"] == "hippocampus"]
+    assert float(row["percentile_for_age"]) == pytest.approx(ranks["hippocampus"], abs=0.05)
+    old = meter.measure(study, age=90)
+    assert any("from 20 to 80 years, not for 90" in text for text in old.warnings)
 
 
 def test_the_command_names_a_file_that_cannot_be_read(tmp_path, capsys, monkeypatch):

@@ -20,6 +20,7 @@ from Training.starter.anatomy.growth import ventricle_displacement
 from Training.starter.anatomy.heads import FINE, HeadStore, draw_head
 from Training.starter.anatomy.labelled import STRIDE, StructuredLabelMap
 from Training.starter.anatomy.reference import COLUMNS, structures_of
+from Training.starter.anatomy.refinement import SMALL_REFINEMENT
 from Training.starter.anatomy.rendering import render
 from Training.starter.anatomy.training import SMALL, shares_loss, train
 from Training.synthesis.anatomy import Pose, build_anatomy
@@ -139,7 +140,7 @@ def test_what_is_exported_loads_and_says_what_was_done(toy, tmp_path):
     from BrainIACLib.models.anatomy import EMBEDDING_NAMES, AnatomyEncoder
 
     net = AnatomyEncoder(SMALL.width)
-    export(net, tmp_path / "model", SMALL, {"label_maps": {"toy": toy.sha256}})
+    export(net, tmp_path / "model", SMALL, SMALL_REFINEMENT, {"label_maps": {"toy": toy.sha256}})
     contract = read_contract(tmp_path / "model")
     assert contract.encoder.embedding_size == len(EMBEDDING_NAMES)
     loaded = load_model(InstalledModel(tmp_path / "model", contract))

@@ -14,6 +14,7 @@ from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
 from BrainIACLib.structures import LOOSE, STRUCTURES
 from BrainIACLib.volumes.measurement import VolumeMeter
+from BrainIACLib.volumes.percentiles import read_norms
 from Training.starter.anatomy.contract import anatomy_encoder_contract
 from Training.starter.anatomy.real_scans import LABELLED_HELD_OUT, is_trained_on
 from Training.starter.anatomy.reference import dlmuse_volumes
@@ -38,6 +39,18 @@ def test_no_person_of_the_evaluation_was_trained_on():
     seen = {*record["real_scans_with_volumes"], *record["real_scans_with_label_maps"]}
     assert all(is_trained_on(person) for person in seen)
     assert not any(person in seen for person in LABELLED_HELD_OUT)
+
+
+def test_the_percentiles_belong_to_the_network_and_rise_with_its_shares():
+    norms = read_norms(VOLUMES, read_contract(VOLUMES).encoder.sha256)
+    assert "CC BY-SA" in norms.licence
+    rows = (VOLUMES / "percentiles.md").read_text(encoding="utf-8").splitlines()
+    given = {row.split("|")[1].strip() for row in rows if "| yes |" in row}
+    assert set(norms.curves) == given
+    small, large = (norms.percentile("ventricles", share, 70.0) for share in (0.01, 0.06))
+    assert 0 <= small < 20 < 80 < large <= 100  # 1 and 6 % of the intracranial volume, at 70 years
+    young, old = (norms.percentile("ventricles", 0.025, age) for age in (30.0, 75.0))
+    assert young > old  # ventricles grow with age
 
 
 def test_the_head_of_age_reads_the_encoder_that_is_shipped():

@@ -8,8 +8,7 @@ from BrainIACLib.errors import ManifestError, TrainingError
 from Training.downstream.plan import Workbench
 from Training.downstream.recipe import load_recipe
 from Training.downstream.studies import studies
-from Training.runs.cell import PAPER, Cell
-from Training.tables.table import percent
+from Training.runs.cell import PAPER, Cell, percent
 from Training.tasks import TASKS
 
 

@@ -12,9 +12,9 @@ from BrainIACLib.statistics.survival import KaplanMeier, at_risk
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.risk_groups import RiskGroups, risk_groups
 from Training.figures.style import HIGH_RISK, LOW_RISK, WaitsFor, drawing, key_below
-from Training.runs.cell import INITIALISATIONS
+from Training.runs.cell import INITIALISATIONS, percent
 from Training.runs.reading import Run
-from Training.tables.table import p_text, percent
+from Training.tables.table import p_text
 from Training.tasks import SURVIVAL
 
 HIGH, LOW = "high risk", "low risk"

@@ -7,8 +7,8 @@ from matplotlib.patches import Rectangle
 
 from Training.evaluation.evaluation import Evaluation
 from Training.figures.style import COLOURS, WaitsFor, drawing
+from Training.runs.cell import percent
 from Training.runs.reading import Run
-from Training.tables.table import percent
 from Training.tasks import TASKS
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
 from Training.figures.style import Drawn
-from Training.runs.cell import FRACTIONS, PAPER
+from Training.runs.cell import FRACTIONS, PAPER, percent
 from Training.runs.reading import Run
 from Training.tables.published import COHORTS
-from Training.tables.table import Table, percent
+from Training.tables.table import Table
 from Training.tasks import AGE, IDH, SEQUENCE, SURVIVAL, TASKS
 
 

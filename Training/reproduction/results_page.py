@@ -16,9 +16,9 @@ from BrainIACLib.errors import BrainIACError, ResultsError
 from BrainIACLib.publishing import write_text
 from Training.evaluation.evaluation import Evaluation, evaluate
 from Training.reproduction.designs import OPEN_DESIGNS
-from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, TRIVIAL
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, TRIVIAL, percent
 from Training.tables.performance import LEAST_SEEDS, no_verdict
-from Training.tables.table import interval_text, p_text, percent
+from Training.tables.table import interval_text, p_text
 from Training.tasks import TASKS
 
 BEGIN, END = "<!-- written by results_page: begin -->", "<!-- written by results_page: end -->"

@@ -76,3 +76,8 @@ def paper_grid(seeds: Iterable[int] = (0,), modes: Iterable[str] = ("finetune",)
         for initialisation in PAPER
         for fraction in FRACTIONS
     ]
+
+
+def percent(fraction: float) -> str:
+    """A share of the training data as text: ``0.1`` as ``10 %``."""
+    return f"{round(fraction * 100)} %"

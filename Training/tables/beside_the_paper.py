@@ -9,10 +9,10 @@ from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.feature_clusters import feature_clusters
 from Training.evaluation.risk_groups import risk_groups
-from Training.runs.cell import PAPER
+from Training.runs.cell import PAPER, percent
 from Training.runs.reading import Run
 from Training.tables.published import COHORTS, LOG_RANK, PUBLISHED, Published, Value
-from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
+from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text
 from Training.tasks import SURVIVAL, TASKS
 
 NO_RUN, NO_SET = "no run", "no such set"

@@ -15,10 +15,10 @@ from BrainIACLib.statistics.survival import auc_at
 from Training.evaluation.evaluation import Evaluation, constant_answers
 from Training.evaluation.feature_clusters import feature_clusters
 from Training.evaluation.risk_groups import risk_groups
-from Training.runs.cell import HELD_OUT, INITIALISATIONS
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, percent
 from Training.runs.layout import UNPERTURBED_LEVEL
 from Training.runs.reading import Run
-from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
+from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text
 from Training.tasks import AGE, SURVIVAL, TASKS
 
 _CONSTANT = "MAE of a constant answer (years)"

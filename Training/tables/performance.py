@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation, constant_value
-from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, VARIANTS
-from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text, percent
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, VARIANTS, percent
+from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text
 from Training.tasks import TASKS
 from Training.tasks.measure import Measure
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
-from Training.runs.cell import SPLITS
-from Training.tables.table import NOTHING, Table, percent
+from Training.runs.cell import SPLITS, percent
+from Training.tables.table import NOTHING, Table
 from Training.tasks import TASKS
 
 _NOT_OF_THE_RECIPE = ("name", "learning_rate")  # the rate in use depends on the start

@@ -84,11 +84,6 @@ class Table:
             write_text(text, folder / f"{self.name}{suffix}{kind}")
 
 
-def percent(fraction: float) -> str:
-    """``0.1`` as ``10 %``."""
-    return f"{round(fraction * 100)} %"
-
-
 def interval_text(value: float, low: float, high: float, factor: float, digits: int) -> str:
     """``0.76 (0.61-0.90)``, or only the number where there is no interval, or a dash."""
     if not np.isfinite(value):

@@ -23,7 +23,7 @@ from BrainIACLib.scans import read_scan
 from BrainIACLib.structures import INDEX, STRUCTURES
 from Training.starter.anatomy.contract import anatomy_encoder_contract
 from Training.starter.anatomy.heads import GRID, SIZE
-from Training.starter.anatomy.reference import dlmuse_volumes, person_of, structures_of
+from Training.starter.anatomy.reference import dlmuse_volumes, person_of, sides_of, structures_of
 from Training.starter.open_scans import OpenScan, open_scans, prepared
 from Training.synthesis.acquisition import bias_field, rician_noise, smooth
 
@@ -40,11 +40,13 @@ LEAST_ML = 0.3  # added to both volumes before their ratio is taken: a third ven
 
 @dataclass(frozen=True)
 class MeasuredScan:
-    """``image``: float16 (X, Y, Z), normalized. ``ml``: (structures,), NaN where nothing is taken over."""
+    """``image``: float16 (X, Y, Z), normalized. ``ml``: (structures,), ``sides``: (2, structures), left and right; NaN
+    where nothing is taken over."""
 
     person: str
     image: Tensor
     ml: Tensor
+    sides: Tensor
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,19 @@ def ixi_scans(data: Path) -> list[OpenScan]:
 
 def measured_scans(data: Path, cache: Path) -> list[MeasuredScan]:
     """The persons that are trained on by their volumes."""
-    volumes, contract, found = dlmuse_volumes(data), anatomy_encoder_contract(), []
+    volumes, sided, contract, found = dlmuse_volumes(data), sides_of(data), anatomy_encoder_contract(), []
     for scan in ixi_scans(data):
         person = person_of(scan.file)
         if person not in volumes or not is_trained_on(person):
             continue
         ml = torch.full((len(STRUCTURES),), float("nan"))
+        sides = torch.full((2, len(STRUCTURES)), float("nan"))
         for name in TAKEN_OVER:
             ml[INDEX[name]] = volumes[person][name]
+            if name in sided[person]:
+                sides[:, INDEX[name]] = torch.tensor(sided[person][name])
         image = model_input(prepared(scan, cache).image, contract)[0, 0]
-        found.append(MeasuredScan(person, image.half(), ml))
+        found.append(MeasuredScan(person, image.half(), ml, sides))
     return found
 
 

@@ -7,6 +7,7 @@ of their own here and count with the white matter; the accumbens counts with the
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -60,12 +61,73 @@ NUMBERS = {  # structure: DLMUSE's numbers in the label maps; cortex is 100 and 
 }
 
 
+SUM_NUMBERS = {"intracranial": (702,), "gray matter": (601,), "white matter": (604,), "ventricles": (509,)}
+
+
+@dataclass(frozen=True)
+class TablePerson:
+    """Of whom volumes are known, whether or not there is a scan. ``site``: HH, Guys or IOP; ``ml``: as COLUMNS."""
+
+    person: str
+    site: str
+    age: float
+    sex: str
+    ml: dict[str, float]
+
+
+def three_sites(data: Path) -> list[TablePerson]:
+    """Persons of 40 to 86 years on three scanners, measured by DLMUSE at the scans' full resolution."""
+    numbers = {name: SUM_NUMBERS.get(name) or NUMBERS[name] for name in COLUMNS}
+    with (data / THREE_SITES).open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["Age"]]
+    return [
+        TablePerson(
+            person=(person := row["ID"].removesuffix("-T1")),
+            site=person.split("-")[1],
+            age=float(row["Age"]),
+            sex=row["Sex"],
+            ml={name: sum(float(row[str(number)]) for number in group) / 1000 for name, group in numbers.items()},
+        )
+        for row in rows
+    ]
+
+
+def two_millimetres(data: Path) -> list[TablePerson]:
+    """Persons of 20 to 82 years on one of these scanners, measured on the scans of 2 mm that lie beside the table."""
+    volumes = dlmuse_volumes(data)
+    with (data / VOLUMES).open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["Age"]]
+    return [
+        TablePerson(row["MRID"], row["MRID"].split("-")[1], float(row["Age"]), row["Sex"], volumes[row["MRID"]])
+        for row in rows
+    ]
+
+
 def dlmuse_volumes(data: Path) -> dict[str, dict[str, float]]:
     """IXI person -> structure or sum -> ml."""
     with (data / VOLUMES).open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     return {
         row["MRID"]: {name: sum(float(row[column]) for column in columns) / 1000 for name, columns in COLUMNS.items()}
+        for row in rows
+    }
+
+
+def sides_of(data: Path) -> dict[str, dict[str, tuple[float, float]]]:
+    """IXI person -> structure of both sides -> (left, right) in ml."""
+    with (data / VOLUMES).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    pairs = {
+        name: columns for name, columns in COLUMNS.items() if all(column[-2:] in ("_L", "_R") for column in columns)
+    }
+    return {
+        row["MRID"]: {
+            name: (
+                sum(float(row[column]) for column in columns if column.endswith("_L")) / 1000,
+                sum(float(row[column]) for column in columns if column.endswith("_R")) / 1000,
+            )
+            for name, columns in pairs.items()
+        }
         for row in rows
     }
 

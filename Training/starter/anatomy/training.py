@@ -107,7 +107,7 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path, real: RealScans = 
             lately = np.mean(losses[-STEPS_BETWEEN_CHECKPOINTS:])
             print(f"{step + 1}: loss {lately:.3f}, {time.monotonic() - started:.0f} s", flush=True)
             state = {name: part.state_dict() for name, part in parts.items()}
-            with replacing(checkpoint) as partial:
+            with replacing(checkpoint, ".pt") as partial:
                 torch.save({"step": step + 1, "recipe": dataclasses.asdict(recipe), **state}, partial)
     return average.eval()
 

@@ -40,13 +40,13 @@ FOLDS = {  # who is left out together; every other study is in the last
     "multiple sclerosis": ("openms cross-sectional", "openms longitudinal"),
     "all others": (),
 }
-UNSEEN = ("IXI", "ds002748")  # of the shipped net too: IXI's licence (share alike) would bind the weights
+UNSEEN = ("IXI", "ds002748")  # of the shipped net too: IXI's license (share alike) would bind the weights
 SHARES = {**dict.fromkeys(STANDARD_NAMES, 0.19)}  # of the labels; the others share what is left
 
 
 @dataclass(frozen=True)
 class RealScan:
-    """``image``: float16 (X, Y, Z) on the model grid, 0 outside, not normalised. ``mode``: of the brain extraction."""
+    """``image``: float16 (X, Y, Z) on the model grid, 0 outside, not normalized. ``mode``: of the brain extraction."""
 
     file: str
     subject: str
@@ -64,7 +64,7 @@ def fold_of(study: str) -> str:
 
 
 def real_scans(data: Path, cache: Path, public: Path | None = None) -> list[RealScan]:
-    """All that can be standardised, from MANIFEST.csv in ``data`` and, if given, the table in ``public``."""
+    """All that can be standardized, from MANIFEST.csv in ``data`` and, if given, the table in ``public``."""
     scans = [scan for scan in open_scans(data, FOLDERS) if _label(scan) and _is_taken(scan)]
     scans += public_scans(public) if public else []
     found = []
@@ -128,7 +128,7 @@ class RealDraws:
         self._shares = shares / shares.sum()
 
     def draw(self, count: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """float32 (count, 1, X, Y, Z), normalised, and int64 (count,)."""
+        """float32 (count, 1, X, Y, Z), normalized, and int64 (count,)."""
         volumes, labels = [], []
         for label in rng.choice(self._labels, count, p=self._shares):
             studies = self._by[str(label)]
@@ -204,7 +204,7 @@ def _slab(rng: np.random.Generator) -> Tensor:
 
 
 def _with_lesion(look: Tensor, inside: Tensor, label: str, rng: np.random.Generator, generator: torch.Generator):
-    """A tumour or stroke painted over: core, rim and surroundings as the sequence would show them."""
+    """A tumor or stroke painted over: core, rim and surroundings as the sequence would show them."""
     if label not in STANDARD_NAMES:
         return look
     places = inside.nonzero()

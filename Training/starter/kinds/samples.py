@@ -1,8 +1,8 @@
-"""Training samples of thirteen kinds: from (seed, index) to normalised volumes on the model grid with their labels.
+"""Training samples of thirteen kinds: from (seed, index) to normalized volumes on the model grid with their labels.
 
 One index is one head (or one region away from the brain) that is rendered under several protocols, each with its own
 brain mask and image formation. What preprocessing does to real scans is imitated at its end: zero outside the mask,
-area resize over the voxels inside, the library's own N4, then its clipping and normalisation.
+area resize over the voxels inside, the library's own N4, then its clipping and normalization.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ OTHERS_A_HEAD, FOUR_A_HEAD = 7, 3  # renderings of one head: of the others toget
 
 @dataclass(frozen=True)
 class Sample:
-    """``volume`` is uint8 (X, Y, Z): 0 outside, else the normalised value (see ``decode``).
+    """``volume`` is uint8 (X, Y, Z): 0 outside, else the normalized value (see ``decode``).
 
     label : one of ``LABELS``, or ``UNNAMED``. sureness : how sure an answer ought to be, 0 to 1.
     """
@@ -141,7 +141,7 @@ def form_image(
     rng: np.random.Generator,
     generator: torch.Generator,
 ) -> Tensor:
-    """From tissue signals to the image on the model grid, before normalisation: float32 (X, Y, Z)."""
+    """From tissue signals to the image on the model grid, before normalization: float32 (X, Y, Z)."""
     image = signal_image(anatomy, contrast)
     texture = smooth_noise(anatomy.grid, rng.uniform(4, 12), generator)
     image.mul_(texture.mul_(rng.uniform(0.0, 0.06)).add_(1))

@@ -6,7 +6,6 @@ the order of events on a busy machine changes nothing.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +14,12 @@ import numpy as np
 import torch
 
 from BrainIACLib.contracts import EncoderContract
+from BrainIACLib.publishing import replacing
 from Training.starter.kinds.samples import LABELS, UNNAMED, draw_samples
+from Training.starter.shards import shard_path
 from Training.synthesis.label_maps import LabelMap
 
 HEADS_PER_SHARD = 4
-
-
-def shard_path(folder: Path, seed: int, shard: int) -> Path:
-    """Where a shard's volumes lie; its labels lie beside them as ``.labels.npy``."""
-    return Path(folder) / f"seed{seed}_{shard:04d}.npy"
 
 
 def write_shards(folder: Path, seed: int, shards: range, label_maps: list[LabelMap], contract: EncoderContract) -> None:
@@ -39,9 +35,8 @@ def write_shards(folder: Path, seed: int, shards: range, label_maps: list[LabelM
         np.save(path.with_suffix(".labels.npy"), np.array([names.index(sample.label) for sample in samples]))
         np.save(path.with_suffix(".sureness.npy"), np.array([sample.sureness for sample in samples], np.float32))
         np.save(path.with_suffix(".details.npy"), np.array([sample.detail for sample in samples]))
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, torch.stack([sample.volume for sample in samples]).numpy())
-        os.replace(partial, path)
+        with replacing(path, ".npy") as partial:
+            np.save(partial, torch.stack([sample.volume for sample in samples]).numpy())
 
 
 class ShardReader:

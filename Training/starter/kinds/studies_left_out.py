@@ -43,7 +43,7 @@ class Said:
 
 
 def histograms(scans: list[RealScan], recipe: Recipe) -> np.ndarray:
-    """(n, 32) shares of the normalised values between -3 and 3."""
+    """(n, 32) shares of the normalized values between -3 and 3."""
     contract, rows = encoder_contract(recipe.width), []
     for scan in scans:
         volume = normalise(scan.image.float()[None, None], contract)

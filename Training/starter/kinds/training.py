@@ -1,4 +1,4 @@
-"""The optimisation: a compact residual net, tuned further from the weights of version 1.2, first on simulated heads,
+"""The optimization: a compact residual net, tuned further from the weights of version 1.2, first on simulated heads,
 then with real scans in the mix; weights averaged, calibrated on heads and studies that were left out."""
 
 from __future__ import annotations
