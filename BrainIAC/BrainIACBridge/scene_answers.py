@@ -35,6 +35,8 @@ class SceneAnswers:
         ]
         if not tables and not create:
             return None
+        if len(tables) == 1 and not create:
+            return Results(tables[0])
         first = tables[0] if tables else slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "BrainIAC results")
         results = Results(first)
         for other in tables[1:]:  # of a scene that was added to this one
