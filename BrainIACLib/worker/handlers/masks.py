@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from typing import Any
 
@@ -10,6 +11,7 @@ from BrainIACLib.predictor import Predictor
 from BrainIACLib.publishing import publishing_set
 from BrainIACLib.scans import write_image
 from BrainIACLib.worker.answering import answer
+from BrainIACLib.worker.handlers.volumes import other_sequence
 from BrainIACLib.worker.requests import MakeMask
 from BrainIACLib.worker.session import Session
 
@@ -24,7 +26,10 @@ def make_mask(request: MakeMask, session: Session, job: Job) -> dict[str, Any]:
 
     def on(predictor: Predictor) -> Mask:
         maker = MaskMaker(predictor.device, session.models, request.model)
-        return maker.mask(predictor.study.standardised[request.scan])
+        found = maker.mask(predictor.study.standardised[request.scan])
+        doubts = (*predictor.study.scans[request.scan].warnings, *found.warnings)
+        doubts += tuple(other_sequence(predictor, request.scan, found.slot))
+        return dataclasses.replace(found, warnings=tuple(dict.fromkeys(doubts)))
 
     found = session.with_study(on, job)
     result = None

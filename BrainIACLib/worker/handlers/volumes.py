@@ -32,7 +32,7 @@ def measure(request: MeasureVolumes, session: Session, job: Job) -> dict[str, An
         meter, scan = session.volume_meter(predictor.device), predictor.study.standardised[request.scan]
         found = meter.measure(scan, request.age)
         about_scan = predictor.study.scans[request.scan].warnings
-        warnings = (*about_scan, *found.warnings, *_other_sequence(predictor, request.scan))
+        warnings = (*about_scan, *found.warnings, *other_sequence(predictor, request.scan, "T1"))
         return dataclasses.replace(found, warnings=tuple(dict.fromkeys(warnings)))
 
     found = session.with_study(on, job)
@@ -44,12 +44,12 @@ def measure(request: MeasureVolumes, session: Session, job: Job) -> dict[str, An
     return {**found.to_json(), "loose": list(LOOSE), **files, "note": session.note}
 
 
-def _other_sequence(predictor: Predictor, scan: str) -> list[str]:
-    """A doubt where the bundled sequence model is sure that the scan is no T1."""
+def other_sequence(predictor: Predictor, scan: str, expected: str) -> list[str]:
+    """A doubt where the bundled sequence model is sure that the scan is not of the sequence that is expected."""
     try:
         answered = predictor.predict(SEQUENCE_TASK, scan)
         head = find_model(SEQUENCE_TASK, predictor.models_folder).contract.head
-    except ModelError as error:  # the check must not cost the volumes
+    except ModelError as error:  # the check must not cost the answer
         return [f"The sequence of the scan could not be checked: {error}"]
     gate = head.confidence_gate if head else None
-    return [doubt.text for doubt in sequence_doubt("T1", answered.label, answered.confidence or 0.0, gate)]
+    return [doubt.text for doubt in sequence_doubt(expected, answered.label, answered.confidence or 0.0, gate)]
