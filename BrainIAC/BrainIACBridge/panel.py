@@ -135,7 +135,7 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateSoon()
 
     def _onSceneStartClose(self, caller=None, event=None):
-        self.logic.worker.cancel()  # the process stays, with its models and what it has prepared
+        self.logic.worker.cancel(byForce=False)  # the process stays, with its models and what it has prepared
         self._setParameterNode(None)
 
     def _onSceneEnd(self, caller=None, event=None):

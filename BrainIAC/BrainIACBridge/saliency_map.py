@@ -88,7 +88,9 @@ class SaliencyMap:
 
     def makeSegment(self, saliency, scan, threshold):
         """A segmentation with one segment, the voxels above the threshold, on the grid of the scan."""
-        labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+        labels = slicer.vtkMRMLLabelMapVolumeNode()
+        labels.SetHideFromEditors(True)  # it is gone in a moment, and has no place in the data tree
+        slicer.mrmlScene.AddNode(labels)
         labels.CopyOrientation(saliency)
         labels.SetAndObserveTransformNodeID(saliency.GetTransformNodeID())
         array = slicer.util.arrayFromVolume(saliency) >= max(threshold, 1e-6)

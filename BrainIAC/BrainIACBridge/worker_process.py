@@ -79,12 +79,18 @@ class WorkerProcess:
         self._silenceTimer.start()
         self._conversation.request(request, Reply(done, failed, progress))
 
-    def cancel(self):
-        """Stop what is running or waiting: politely first, by force if the worker does not obey in time."""
+    def cancel(self, byForce=True):
+        """Stop what is running or waiting.
+
+        Parameters
+        ----------
+        byForce : end the process if it does not obey in time; else its models and what it prepared stay in any case.
+        """
         if self.busy:
             self.cancels += 1
             self._conversation.cancel()
-            self._graceTimer.start()
+            if byForce:
+                self._graceTimer.start()
 
     def stop(self):
         """End the process at once and remove its folder; requests under way fail as canceled."""

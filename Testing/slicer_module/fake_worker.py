@@ -52,7 +52,7 @@ class FakeWorker:
         """It runs on, and that it was to end is counted."""
         self.stops += 1
 
-    def cancel(self):
+    def cancel(self, byForce=True):
         """As a worker whose answer was under way already: the answer still comes."""
         self.cancels += 1
 

@@ -142,7 +142,7 @@ def pictureStates(scene, out: Path) -> None:
     picture("5-stale")
     panel.begin("Analyzing the study").progress("scan 2 of 4, brain extraction", 0.4)
     panel.logic.worker = types.SimpleNamespace(
-        busy=True, running=True, cancels=0, stop=lambda: None, cancel=lambda: None
+        busy=True, running=True, cancels=0, stop=lambda: None, cancel=lambda byForce: None
     )
     picture("6-busy")
     panel.cleanup()
