@@ -38,8 +38,8 @@ class UnetrDecoder(nn.Module):
         for part, state in zip((self.encoder2, self.encoder3, self.encoder4), states, strict=True):
             skips.append(part(_as_volume(state)))
         decoded = _as_volume(last)
-        for part in (self.decoder5, self.decoder4, self.decoder3, self.decoder2):
-            decoded = part(decoded, skips.pop())
+        for up in (self.decoder5, self.decoder4, self.decoder3, self.decoder2):
+            decoded = up(decoded, skips.pop())
         logits: Tensor = self.out(decoded)
         return logits
 

@@ -26,7 +26,7 @@ def coverage(found: Measured) -> str:
 
 def age_gap(found: AgeGap) -> str:
     """Age at the scan and brain age."""
-    text = f"Age at the scan {found.age_years:.1f} years: brain age is {found.gap_years:+.1f} years"
+    text = f"Age at the scan {found.age_years:.1f} years, brain age gap {found.gap_years:+.1f} years"
     if found.low is None:
         return text
     return f"{text} ({found.coverage:.0%} interval {found.low:+.1f} to {found.high:+.1f})"

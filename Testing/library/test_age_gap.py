@@ -17,7 +17,7 @@ def answer(**changes):
 def test_the_gap_is_said_with_its_interval():
     gap = age_gap_of(answer(trust=INTERVAL), 60.0)
     assert (gap.gap_years, gap.low, gap.high) == (4.0, -2.0, 10.0)
-    assert age_gap(gap) == "Age at the scan 60.0 years: brain age is +4.0 years (90% interval -2.0 to +10.0)"
+    assert age_gap(gap) == "Age at the scan 60.0 years, brain age gap +4.0 years (90% interval -2.0 to +10.0)"
     assert age_gap(age_gap_of(answer(), 60.0)).endswith("+4.0 years")
 
 

@@ -104,7 +104,7 @@ def test_the_answer_of_the_study_stands_before_those_of_single_scans(answered):
     panel, _scan = answered
     first, second = panel.cards.cards
     assert (first.value.text(), second.value.text()) == ("64.0 years", "T1")
-    assert first.more.text().startswith("Age at the scan 60.0 years: brain age is +4.0 years (90% interval")
+    assert first.more.text().startswith("Age at the scan 60.0 years, brain age gap +4.0 years (90% interval")
     assert first.bar.isHidden()
     assert second.bar.value() == 90
     assert "✓" in first.light.text()
