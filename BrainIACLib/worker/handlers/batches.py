@@ -17,13 +17,13 @@ from BrainIACLib.worker.session import Session
 def run_batch(request: RunBatch, session: Session, job: Job) -> dict[str, Any]:
     """Begin or continue; the tables and the quality page at the end."""
     from BrainIACLib.batch.cases import cases_of
-    from BrainIACLib.batch.index import update_index, write_embeddings, write_failures
+    from BrainIACLib.batch.index import write_embeddings, write_failures
     from BrainIACLib.batch.layout import begin_dataset
     from BrainIACLib.batch.local_engine import LocalPool, fitting_jobs
     from BrainIACLib.batch.quality_page import write_page
     from BrainIACLib.batch.settings import Settings
     from BrainIACLib.batch.status import status_of
-    from BrainIACLib.batch.work import Outcome, Work, begin
+    from BrainIACLib.batch.work import Outcome, Work, begin, current_index
     from BrainIACLib.embeddings.files import check_format
 
     check_format(Path("index.parquet"))  # before anything else is done
@@ -65,7 +65,7 @@ def run_batch(request: RunBatch, session: Session, job: Job) -> dict[str, Any]:
     job.report(f"{known} of {len(cases)} scans", known / len(cases))
     jobs = request.jobs or max(1, fitting_jobs() - 1)
     LocalPool(work, run, min(jobs, max(1, len(numbers))), request.retry_failed).go(numbers, told)
-    index = update_index(request.out)
+    index = current_index(request.out)
     write_embeddings(request.out, index)
     write_failures(request.out, index)
     page = write_page(request.out, index)
