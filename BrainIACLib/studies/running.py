@@ -34,12 +34,14 @@ def report_study(
     options: StudyOptions | None = None,
     more_files: MoreFiles | None = None,
     job: Job = UNATTENDED,
+    replace: bool = False,
 ) -> ReportedStudy:
     """Analyze the study in ``paths`` and publish its report in the folder ``out``.
 
     Parameters
     ----------
     more_files : what else is to be published with it, such as ``dicom_objects.files.object_files``.
+    replace : the report of another study that ``out`` may hold.
 
     Raises
     ------
@@ -55,5 +57,5 @@ def report_study(
     findings = (*analyzed.document.findings, *(Finding(note, (), "note") for note in notes))
     analyzed = dataclasses.replace(analyzed, document=dataclasses.replace(analyzed.document, findings=findings))
     job.report("writing", 0.97)
-    page = write_report(analyzed, out, more)
+    page = write_report(analyzed, out, more, replace)
     return ReportedStudy(analyzed.document, page, tuple(out / name for name in more))

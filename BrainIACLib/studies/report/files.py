@@ -26,8 +26,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write_report(study: AnalyzedStudy, out: Path, more: dict[str, bytes] | None = None) -> Path:
+def write_report(study: AnalyzedStudy, out: Path, more: dict[str, bytes] | None = None, replace: bool = False) -> Path:
     """Write ``FILES``, and ``more`` (name -> content), into ``out``; returns the path of the page.
+
+    Parameters
+    ----------
+    replace : the report of another study, instead of refusing.
 
     Raises
     ------
@@ -35,7 +39,8 @@ def write_report(study: AnalyzedStudy, out: Path, more: dict[str, bytes] | None 
     """
     more = more or {}
     with publishing_set(out, [*more, *FILES]) as staging:
-        _refuse_another(study.document, out)
+        if not replace:
+            _refuse_another(study.document, out)
         for name, content in more.items():
             (staging / name).write_bytes(content)
         (staging / PAGE).write_text(report_page(study), encoding="utf-8")
