@@ -148,6 +148,26 @@ def test_a_scan_that_left_its_study_takes_its_derivatives_with_it(cohort):
         (folder / "cohort.csv").write_text(text)
 
 
+def test_a_study_is_done_again_when_a_file_beside_its_image_changed_and_a_scan_is_not(tmp_path):
+    for name in ("t1.nii.gz", "dwi.nii.gz"):
+        (tmp_path / name).touch()
+    (tmp_path / "cohort.csv").write_text("scan,patient\nt1.nii.gz,p1\ndwi.nii.gz,p1\n")
+    for studies, again in ((True, [0]), (False, [])):
+        out = tmp_path / f"out-{studies}"
+        found = (studies_of if studies else cases_of)(tmp_path / "cohort.csv")
+        work = Work(out, begin(out, found, Settings((), studies)), lambda case: {})
+        for number in list(work.left()):
+            work.one(number)
+        assert list(work.left()) == []
+        for text in ("0", "0 1000"):
+            (tmp_path / "dwi.bval").write_text(text)
+            assert list(work.left()) == again
+            for number in again:
+                work.one(number)
+        work.ledger.close()
+        (tmp_path / "dwi.bval").unlink()
+
+
 def test_one_output_holds_scans_or_studies(cohort):
     folder, settings = cohort
     go(folder, settings)
