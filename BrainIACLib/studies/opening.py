@@ -152,7 +152,8 @@ def _one_study(found: Sequence[Series], seen: _Seen, wanted: str | None) -> tupl
         others = ", ".join(one.pseudonym for uid, one in identities.items() if uid != chosen)
         said.append(
             f"There are {len(groups)} studies of {people} {'person' if people == 1 else 'people'} in it. Only "
-            f"{identities[chosen].pseudonym} is analyzed here; choose another with --study: {others}."
+            f"{identities[chosen].pseudonym} is analyzed here; the others need a report of their own (on the command "
+            f"line with --study): {others}."
         )
     aged = next((seen.identities[one.uid] for one in groups[chosen] if seen.identities[one.uid].age_years), None)
     return aged or identities[chosen], groups[chosen], said
