@@ -124,7 +124,9 @@ class CaseWorker:
         write_bytes(thumbnail(standardised), staging / names.thumbnail)
         for task, path in names.saliency.items():
             label = answers[task].label
-            explained = self._predictor.explain(task, "scan", label, samples=self._settings.samples, job=job)
+            explained = self._predictor.explain(
+                task, "scan", label, model_id=self._models[task].contract.id, samples=self._settings.samples, job=job
+            )
             write_image(explained.map, staging / path)
 
 

@@ -29,6 +29,7 @@ from BrainIACLib.batch.statuses import DONE_CODE, FAILED_CODE, UNKNOWN
 from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence, is_for_the_caller
 from BrainIACLib.publishing import write_bytes, write_text
 from BrainIACLib.scans.input_state import input_state
+from BrainIACLib.studies.sidecar import state_beside
 
 if typing.TYPE_CHECKING:
     import pyarrow
@@ -204,7 +205,7 @@ class Work:
     def _tokens(self, numbers: np.ndarray) -> np.ndarray:
         rows = self.table.select(["asked", "path", "others"]).take(numbers)
         columns = (rows[name].to_pylist() for name in ("asked", "path", "others"))
-        tokens = (token_of(asked, _state(path, others)) for asked, path, others in zip(*columns, strict=True))
+        tokens = (token_of(asked, self._state(path, others)) for asked, path, others in zip(*columns, strict=True))
         return np.fromiter(tokens, np.int64, len(numbers))
 
     def one(self, number: int, retry_failed: bool = False) -> Outcome:
@@ -249,7 +250,17 @@ class Work:
             fold(self.out)
 
     def _token(self, case: BatchCase) -> int:
-        return token_of(_asked(case, self.key), _state(case.path, case.others))
+        return token_of(_asked(case, self.key), self._state(case.path, case.others))
+
+    def _state(self, path: str, others: Sequence[str]) -> str:
+        """Of all files that are read; of a study also those beside its images."""
+        try:
+            states = [input_state(one) for one in (path, *others)]
+        except OSError:
+            return "absent"
+        if self.settings.studies:
+            states = [state + state_beside(Path(one)) for state, one in zip(states, (path, *others), strict=True)]
+        return "|".join(states)
 
     def _processor(self) -> Process:
         if self._process is None:
@@ -267,10 +278,3 @@ class Work:
 def _asked(case: BatchCase, key: str) -> int:
     named = case.facts["files"] if case.suffix == STUDY else ""  # which sequence each file of a study is called
     return asked_of(case.id, key + named, case.facts.get("age_years", ""))
-
-
-def _state(path: str, others: Sequence[str]) -> str:
-    try:
-        return "|".join(map(input_state, (path, *others)))
-    except OSError:
-        return "absent"

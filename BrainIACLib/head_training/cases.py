@@ -283,8 +283,8 @@ def _check_size(target: Target, groups: np.ndarray) -> None:
         count = len(set(groups[target.values == number]))
         if count < LEAST_PER_CLASS:
             raise BrainIACError(
-                f"The class '{name}' has {count} patients; at least {LEAST_PER_CLASS} are needed in each class. It "
-                "can be left out with --leave-out."
+                f"The class '{name}' has {count} patients; at least {LEAST_PER_CLASS} are needed in each class. "
+                "Label more of them, or leave the class out (on the command line with --leave-out)."
             )
 
 

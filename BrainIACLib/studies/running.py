@@ -12,7 +12,7 @@ from BrainIACLib.predictor import Predictor
 from BrainIACLib.studies.analysis import AnalyzedStudy, StudyOptions, analyze_open_study
 from BrainIACLib.studies.document import Finding, StudyDocument
 from BrainIACLib.studies.opening import open_study
-from BrainIACLib.studies.report import write_report
+from BrainIACLib.studies.report import refuse_another, write_report
 
 MoreFiles = Callable[[AnalyzedStudy, Job], tuple[dict[str, bytes], tuple[str, ...]]]
 """Makes further files of a study while its own are still open: name -> content, and sentences for the report."""
@@ -51,6 +51,8 @@ def report_study(
     more: dict[str, bytes] = {}
     notes: tuple[str, ...] = ()
     with open_study(paths, options.study, job.part(0.0, 0.05)) as study:
+        if not replace:
+            refuse_another(study.identity.pseudonym, out)  # before the minutes of analysis
         analyzed = analyze_open_study(study, predictor, options, job.part(0.05, 0.9))
         if more_files is not None:
             more, notes = more_files(analyzed, job.part(0.9, 0.97))

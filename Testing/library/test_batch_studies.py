@@ -219,12 +219,33 @@ def test_maps_lie_beside_the_scans_that_they_are_of_and_go_with_their_answers(co
         with pytest.raises(BrainIACError, match=f"on purpose in {PREFIX}"):
             StudyWorker(out, settings).process(case)
     assert (place / "study.json").read_bytes() == before
+    (place / "study.json").write_text('{"study": "another"}')
     StudyWorker(out, settings).process(case)
     assert list(place.glob("*_saliency.nii.gz")) == []
 
 
 def _broken(_, path):
     raise BrainIACError(f"on purpose in {path.parent.parent.name}")
+
+
+def test_a_study_is_done_again_when_a_file_beside_its_image_changed_and_a_scan_is_not(tmp_path):
+    for name in ("t1.nii.gz", "dwi.nii.gz"):
+        (tmp_path / name).touch()
+    (tmp_path / "cohort.csv").write_text("scan,patient\nt1.nii.gz,p1\ndwi.nii.gz,p1\n")
+    for studies, again in ((True, [0]), (False, [])):
+        out = tmp_path / f"out-{studies}"
+        found = (studies_of if studies else cases_of)(tmp_path / "cohort.csv")
+        work = Work(out, begin(out, found, Settings((), studies)), lambda case: {})
+        for number in list(work.left()):
+            work.one(number)
+        assert list(work.left()) == []
+        for text in ("0", "0 1000"):
+            (tmp_path / "dwi.bval").write_text(text)
+            assert list(work.left()) == again
+            for number in again:
+                work.one(number)
+        work.ledger.close()
+        (tmp_path / "dwi.bval").unlink()
 
 
 def test_one_output_holds_scans_or_studies(cohort):
