@@ -19,7 +19,7 @@ pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 
 from BrainIACLib.batch import one_case
 from BrainIACLib.batch.cases import BatchCase, cases_of
-from BrainIACLib.batch.index import DECISIONS, EMBEDDINGS, update_index, write_embeddings, write_failures
+from BrainIACLib.batch.index import DECISIONS, EMBEDDINGS, read_index, update_index, write_embeddings, write_failures
 from BrainIACLib.batch.layout import Names, begin_dataset
 from BrainIACLib.batch.quality_page import MOST_PICTURES, write_page
 from BrainIACLib.batch.settings import Settings
@@ -235,6 +235,10 @@ def test_the_bids_app_takes_a_data_set_and_labels(tmp_path, capsys, batch):
     assert not (out / "report.html").exists()
     assert main([str(tmp_path / "ds"), str(out), "group"]) == 0
     assert (out / "report.html").is_file()
+    (tmp_path / "ds" / "participants.tsv").write_text("participant_id\tsite\nsub-02\tC\n")
+    assert run() == 0
+    assert main([str(tmp_path / "ds"), str(out), "group"]) == 0
+    assert read_index(out)["site"].to_pylist() == ["C"]
     capsys.readouterr()
     assert main([str(tmp_path / "ds"), str(out), "participant", "--participant-label", "03", *options]) == 1
     assert "holds no T1w, T2w or FLAIR image of sub-03" in capsys.readouterr().err

@@ -220,7 +220,8 @@ def test_maps_lie_beside_the_scans_that_they_are_of_and_go_with_their_answers(co
             StudyWorker(out, settings).process(case)
     assert (place / "study.json").read_bytes() == before
     (place / "study.json").write_text('{"study": "another"}')
-    StudyWorker(out, settings).process(case)
+    monkeypatch.setattr("BrainIACLib.batch.one_study._named", lambda case: ({"T1": "1"}, ("Files of 2 people.",)))
+    assert "Files of 2 people." in StudyWorker(out, settings).process(case)["warnings"]  # also what is but a note
     assert list(place.glob("*_saliency.nii.gz")) == []
 
 
