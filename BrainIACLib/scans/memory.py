@@ -58,6 +58,8 @@ def _number(file: Path) -> int | None:
 
 
 def _free_on_windows() -> int | None:
+    assert sys.platform == "win32"
+
     class MemoryStatus(ctypes.Structure):  # MEMORYSTATUSEX
         _fields_ = (
             ("length", ctypes.c_ulong),
@@ -68,5 +70,5 @@ def _free_on_windows() -> int | None:
         )
 
     status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
-    told = ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]
+    told = ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
     return int(status.free) if told else None
