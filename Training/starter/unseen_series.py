@@ -75,6 +75,7 @@ def write_series(rows: list[dict[str, str]], repositories: Path, out: Path) -> N
                 "sequence": row["sequence"],
                 "subject": row["subject"],
                 "age_years": "",
+                "sex": "",
                 "skull_stripped": "no",
                 "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
             }
