@@ -41,41 +41,58 @@ class Analysis:
 
     def __init__(self, worker, volumes, contents):
         self._worker, self._volumes, self._contents = worker, volumes, contents
-        self._prepared = None, set()  # what the worker's study is made of, and the contents of it that are ready
+        # what the worker's study is made of, None where that is in doubt; and the contents of it that are ready
+        self._prepared = None, set()
         self._records = {}  # hash -> how the scan was prepared
 
-    def prepare(self, study, onProblem, first=0.0, last=1.0):
+    def prepare(self, study, needed, onProblem, first=0.0, last=1.0):
         """Flow: prepare every scan; one that fails is told to ``onProblem(node, text)``, the others go on.
+
+        Parameters
+        ----------
+        needed : the nodes that are asked about; one that failed before is tried again for its own sake only.
 
         Returns
         -------
-        The nodes that are ready. Nothing is asked if they all are already.
+        The nodes that are ready as they are now: one that was edited after it was handed over is not. Nothing is asked
+        if those that are needed are ready already.
         """
-        wanted = self._identity(study)
         known, contents = self._prepared
-        if wanted == known:  # by other nodes, perhaps, since the scene was closed and opened again
-            return [node for node in study.scans if self._contents.of(node) in contents]
-        self._prepared, ready, failed = (None, set()), [], False
+        if self._identity(study) == known:  # by other nodes, perhaps, since the scene was closed and opened again
+            ready = [node for node in study.scans if self._contents.of(node) in contents]
+            if all(node in ready for node in needed):
+                return ready
+        self._prepared, ready, failed, contents = (None, set()), [], False, set()
         mask = self._maskFile(study)
+        masked = _stateOfMask(study.mask)
         for number, node in enumerate(study.scans):
             about = _("scan {number} of {all}").format(number=number + 1, all=len(study.scans))
             part = [first + (last - first) * (number + end) / len(study.scans) for end in (0, 1)]
             try:
-                value = yield Ask(self._request([*ready, node], study, mask), about, *part)
+                request = self._request([*ready, node], study, mask)
+                value = yield Ask(request, about, *part)
             except (Cancelled, WorkerError):
                 raise
             except BrainIACError as error:
                 failed = True
                 onProblem(node, self._named(str(error), node))
             else:
-                failed = False
+                failed, contents = False, set(request.scans)
                 ready.append(node)
                 self._records.update({name: found["record"] for name, found in value["scans"].items()})
                 onProblem(node, "")
         if failed and ready:
-            yield Ask(self._request(ready, study, mask))  # of the scans without the last one
-        self._prepared = self._identity(study), {self._contents.of(node) for node in ready}
-        return ready
+            request = self._request(ready, study, mask)  # of the scans without the last one
+            yield Ask(request)
+            contents = set(request.scans)
+        unchanged = [node for node in ready if self._contents.of(node) in contents]
+        asIs = unchanged == ready and masked == _stateOfMask(study.mask)
+        self._prepared = self._identity(study) if asIs else None, contents
+        return unchanged
+
+    def isReady(self, node):
+        """Whether the worker knows a scan as it is now."""
+        return self._contents.of(node) in self._prepared[1]
 
     def predict(self, task, model, target, ageYears, part=(0.0, 1.0)):
         """Flow: the answer for ``target``, slot -> node; the fields of a prediction with the names of the nodes."""
@@ -101,12 +118,13 @@ class Analysis:
 
     def steps(self, scan):
         """Flow: (images, transform, record): what the model saw of ``scan``, and how it was made."""
-        paths = yield Ask(Steps(self._contents.of(scan)))
+        content = self._contents.of(scan)
+        paths = yield Ask(Steps(content))
         images = {name: sitk.ReadImage(path) for name, path in paths.items() if name != "transform"}
         transform = sitk.ReadTransform(paths["transform"])
         for path in paths.values():
             Path(path).unlink()
-        return images, transform, self._records.get(self._contents.of(scan), [])
+        return images, transform, self._records.get(content, [])
 
     def volumes(self, scan):
         """Flow: (label map, found): brain structures of ``scan`` and their volumes."""
@@ -128,10 +146,8 @@ class Analysis:
 
     def _identity(self, study):
         folder = self._worker.folder if self._worker.running else object()
-        mask = stateOf(study.mask) if study.mask is not None and study.mask.IsA("vtkMRMLVolumeNode") else study.mask
-        if study.mask is not None and not study.mask.IsA("vtkMRMLVolumeNode"):
-            mask = (study.mask, study.mask.GetSegmentation().GetMTime())
-        return folder, [self._contents.of(node) for node in study.scans], study.options, study.device, mask
+        contents = [self._contents.of(node) for node in study.scans]
+        return folder, contents, study.options, study.device, _stateOfMask(study.mask)
 
     def _request(self, nodes, study, mask):
         files = {self._contents.of(node): self._handOver(node) for node in nodes}
@@ -166,3 +182,10 @@ class Analysis:
             if len(known) > 8:
                 text = text.replace(known, node.GetName())
         return text
+
+
+def _stateOfMask(mask):
+    """Changes whenever a mask does."""
+    if mask is None or mask.IsA("vtkMRMLVolumeNode"):
+        return None if mask is None else stateOf(mask)
+    return mask, mask.GetSegmentation().GetMTime()

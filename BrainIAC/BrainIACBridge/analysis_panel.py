@@ -39,11 +39,11 @@ class AnalysisPanel(Panel):
         """Make the parts of the panel."""
         ui, logic, study = self.ui, self.logic, self.logic.study
         self._question = None  # kept while it is open
-        self._asksAgain = False
+        self._asksAbout = None  # a study that was analyzed, some scans of which are of one sequence
         self.undo = Undo(ui.undoButton, self.updatePanel)
         self.deviceChoice = DeviceChoice(ui.device)
         self.setupSection = SetupSection(ui, self.updatePanel)
-        self.studySection = StudySection(ui, study, self.updatePanel)
+        self.studySection = StudySection(ui, study, self.updatePanel, self.onShowScan)
         self.studyTable = StudyTable(
             ui.studyTable, study, self.wheelGuard, self.undo, self.updatePanel, self.onShowScan
         )
@@ -119,6 +119,7 @@ class AnalysisPanel(Panel):
         complete = self.setupSection.update(busy)
         self._observeScans()
         self.studySection.update(parameters)
+        self._keepToStudy(parameters)
         self.studyTable.update(parameters.saliencyScan)
         obstacle = _("An analysis is running.") if busy else "" if complete else _("Click Set up first.")
         self.modelSection.update(busy)
@@ -138,6 +139,12 @@ class AnalysisPanel(Panel):
         for name in ("progressBar", "cancelButton"):
             getattr(ui, name).setVisible(busy)
         ui.cancelButton.setEnabled(busy)
+
+    def _keepToStudy(self, parameters):
+        """The chosen scan is one of the study whose name stands above, whichever way the study was changed."""
+        scans = self.logic.study.scans()
+        if parameters.saliencyScan not in scans:
+            parameters.saliencyScan = scans[0] if scans else None
 
     def _observeScans(self):
         """An edit, another frame, another place: answers about the earlier state are then shown as such."""
@@ -163,10 +170,16 @@ class AnalysisPanel(Panel):
     def onAnalyze(self):
         """The whole study; asks first which scan to take where several are of one sequence."""
         contracts = self.modelSection.contracts()
-        choices = self._choices()
+        choices = self._choices(self.logic.study)
 
         def analyze():
-            self.logic.analyze(contracts, self._onAnalyzed, self.begin(_("Analyzing the study")))
+            study = self.logic.study.heldTo(self.logic.study.scans())  # the person may choose another one meanwhile
+
+            def told(*outcome):
+                self.say(outcomeInWords(*outcome))
+                self._asksAbout = study  # the sequences are known now
+
+            self.logic.analyze(contracts, told, self.begin(_("Analyzing the study")))
             self.updatePanel()
 
         def chosen(nodes):
@@ -182,7 +195,7 @@ class AnalysisPanel(Panel):
 
     def analyzeStudyOf(self, scan):
         """The study of a scan, and no other, as chosen in the data tree or in the DICOM database."""
-        self._parameterNode.studyScan = scan
+        self._parameterNode.studyScan = self._parameterNode.saliencyScan = scan
         self._parameterNode.combineStudies = False
         self.updatePanel()
         if self.ui.analyzeButton.property("enabled"):
@@ -240,19 +253,16 @@ class AnalysisPanel(Panel):
         self.ui.statusLabel.setText(_("Memory freed."))
         self.updatePanel()
 
-    def _onAnalyzed(self, seconds, failed, unasked):
-        self.say(outcomeInWords(seconds, failed, unasked))
-        self._asksAgain = bool(self._choices())  # the sequences are known now, and several scans may be of one
-
     def _onFinished(self, error):
         super()._onFinished(error)
-        if self._asksAgain:
-            self._asksAgain = False
-            self.onAnalyze()
+        study, self._asksAbout = self._asksAbout, None
+        if study is not None and study.scans() == self.logic.study.scans() and self._choices(study):
+            self.onAnalyze()  # of another study nothing is asked; the status line has said what is to be chosen
 
-    def _choices(self):
+    def _choices(self, study):
+        """slot -> scans of one sequence, among which the person must choose."""
         contracts = self.modelSection.contracts().values()
-        return self.logic.study.choices(sorted({slot for contract in contracts for slot in contract.head.slots}))
+        return study.choices(sorted({slot for contract in contracts for slot in contract.head.slots}))
 
     def _ask(self, act, *arguments, begun):
         act(*arguments, begun)
@@ -261,6 +271,7 @@ class AnalysisPanel(Panel):
     def _scanOf(self, record):
         """Which scan of an answer to show: the one that is shown already, else the first that is there."""
         scans = [node for node in self.logic.answers.results().scansOf(record).values() if node is not None]
+        scans.sort(key=lambda node: node not in self.logic.study.scans())  # those of the study that is shown first
         shown = self._parameterNode.saliencyScan
         return shown if shown in scans else scans[0] if scans else None
 

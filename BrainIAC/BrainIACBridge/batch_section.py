@@ -30,7 +30,7 @@ class BatchSection:
     def __init__(self, ui):
         self._ui, self.worker = ui, WorkerProcess()
         self._parameters, self._obstacle = None, ""
-        self._tasks, self._offered = {}, set()  # task -> its check box; those whose model is there
+        self._tasks, self._models = {}, {}  # task -> its check box, and the id of its model if it is there
         self._page = ""
         ui.batchButton.clicked.connect(lambda *unused: self.run())
         ui.batchStopButton.clicked.connect(lambda *unused: self._stop())
@@ -43,16 +43,17 @@ class BatchSection:
 
         Parameters
         ----------
-        contracts : task -> contract; the batch takes the first model of a task, whichever is chosen for a study.
+        contracts : task -> contract of the model that the batch takes, whichever is chosen for a study.
         obstacle : why nothing can run, or "".
         """
         self._parameters, self._obstacle = parameters, obstacle
-        for task, contract in contracts.items():
-            if task not in self._tasks and len(contract.head.slots) == 1:
-                self._tasks[task] = self._newTask(task, contract)
-        self._offered = {task for task in self._tasks if task in contracts}
+        self._models = {task: one.id for task, one in contracts.items() if len(one.head.slots) == 1}
+        for task in self._models:
+            if task not in self._tasks:
+                self._tasks[task] = self._newTask(task)
+            self._tasks[task].setToolTip(_aboutModel(contracts[task]))
         for task, box in self._tasks.items():
-            box.setVisible(task in self._offered)
+            box.setVisible(task in self._models)
         self._show()
 
     def run(self):
@@ -61,11 +62,12 @@ class BatchSection:
             return
         for path in (self._ui.batchSource, self._ui.batchOut):
             path.addCurrentPathToHistory()
-        chosen = [task for task in self._tasks if task in self._offered and self._tasks[task].property("checked")]
+        chosen = [task for task in self._tasks if task in self._models and self._tasks[task].property("checked")]
         request = RunBatch(
             source=Path(self._path("batchSource")),
             out=Path(self._path("batchOut")),
             tasks=tuple(chosen),
+            models={task: self._models[task] for task in chosen},
             retry_failed=self._ui.batchRetry.property("checked"),
             options=optionsOf(self._parameters),
             device=settings.device(),
@@ -135,16 +137,19 @@ class BatchSection:
     def _path(self, name):
         return (getattr(self._ui, name).property("currentPath") or "").strip()
 
-    def _newTask(self, task, contract):
+    def _newTask(self, task):
         box = qt.QCheckBox(answerTitle(task))
         box.setChecked(task == SEQUENCE_TASK)
         box.setObjectName(task + "BatchBox")
-        (slot,) = contract.head.slots
-        tip = (
-            _("For every scan.")
-            if slot == "any"
-            else _("Made for {slot} scans: answers about others are marked as doubtful.").format(slot=slot)
-        )
-        box.setToolTip(tip + "\n" + _("Model: {title}").format(title=contract.title))
         self._ui.batchTasksBox.layout().addWidget(box)
         return box
+
+
+def _aboutModel(contract):
+    (slot,) = contract.head.slots
+    tip = (
+        _("For every scan.")
+        if slot == "any"
+        else _("Made for {slot} scans: answers about others are marked as doubtful.").format(slot=slot)
+    )
+    return tip + "\n" + _("Model: {title}").format(title=contract.title)

@@ -55,9 +55,8 @@ class CardsSection:
         self.records = [record for record in self._ordered() if self._hasCard(record, shown)]
         while len(self.cards) < len(self.records):
             self._add(len(self.cards))
-        age, _typed = self._logic.study.age()
         for card, record in zip(self.cards, self.records, strict=False):
-            card.show(self._face(record, age, obstacle))
+            card.show(self._face(record, obstacle))
         for card in self.cards[len(self.records) :]:
             card.hide()
 
@@ -87,7 +86,7 @@ class CardsSection:
         (node,) = self._logic.answers.results(create=False).scansOf(record).values()
         return node is shown or bool(self._logic.answers.staleness(record))
 
-    def _face(self, record, age, obstacle):
+    def _face(self, record, obstacle):
         scans = self._logic.answers.results(create=False).scansOf(record)
         names = [
             self._logic.study.titleOf(node)
@@ -95,7 +94,7 @@ class CardsSection:
             else _("{name} (deleted)").format(name=record["scans"][slot])
             for slot, node in scans.items()
         ]
-        gap = age_gap_of(record, age)
+        gap = age_gap_of(record, record.get("ageYears"))  # of these scans: studies may be taken together
         drivers = driversInShort(record)
         return Face(
             title=answerTitle(record["task"]),

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from BrainIACLib.errors import BrainIACError
 
-MODALITY, SERIES_NUMBER = "0008,0060", "0020,0011"
+MODALITY, SERIES_NUMBER, STUDY_UID = "0008,0060", "0020,0011", "0020,000D"
 
 
 def database():
@@ -35,8 +35,12 @@ def filesOf(node):
 
 def seriesNumberOf(node):
     """Of the series that a volume was loaded from; "" if it has none."""
-    known, uids = database(), instanceUids(node)
-    return (known.instanceValue(uids[0], SERIES_NUMBER) or "").strip() if known is not None and uids else ""
+    return _valueOf(node, SERIES_NUMBER)
+
+
+def studyUidOf(node):
+    """Of the study that a volume was loaded from; "" if it has none."""
+    return _valueOf(node, STUDY_UID)
 
 
 def add(files):
@@ -78,6 +82,11 @@ def loadScans(seriesUids):
     if not volumes:
         raise BrainIACError(_("Slicer's DICOM module could load none of the selected series."))
     return volumes
+
+
+def _valueOf(node, tag):
+    known, uids = database(), instanceUids(node)
+    return (known.instanceValue(uids[0], tag) or "").strip() if known is not None and uids else ""
 
 
 def _modality(known, series):

@@ -31,7 +31,7 @@ class PreparationSection:
         self._ui.stepsLabel.setVisible(bool(steps))
         self._ui.brainExtraction.setEnabled(not masked)
         self._ui.brainExtraction.setToolTip(_("Not needed: the brain mask below is used.") if masked else self._help)
-        reason = obstacle or (_("Choose a scan under Map.") if scan is None else "")
+        reason = obstacle or (_("Load a scan first.") if scan is None else "")
         name = scan.GetName() if scan is not None else ""
         tip = _("Loads what the model saw of {name}: brain, masks, transform, and lists each step.").format(name=name)
         self._ui.stepsButton.setEnabled(not reason)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import qt
 from slicer.i18n import tr as _
 
@@ -46,10 +48,21 @@ class ReportSection:
     def _saved(self, page, objects):
         said = _("Saved {page}.").format(page=page)
         if objects:
-            added = dicom_database.add(objects)
-            where = _("they are in Slicer's DICOM database and") if added else _("they")
-            said += " " + _("{number} DICOM objects name the patient; {where} lie beside it.").format(
-                number=len(objects), where=where
-            )
+            said += " " + self._addToDatabase(objects)
         self._say(said)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(page))
+
+    def _addToDatabase(self, objects):
+        """Put DICOM objects into Slicer's database, in words; the report is saved whether that succeeds or not."""
+        try:
+            added = dicom_database.add(objects)
+        except Exception:  # of Slicer's indexer, of a database that another program holds
+            logging.exception("BrainIAC: the DICOM objects were not added to the database")
+            added = 0
+        if added == len(objects):
+            text = _("{number} DICOM objects name the patient; they lie beside it and are in Slicer's DICOM database.")
+        else:
+            text = _(
+                "{number} DICOM objects name the patient; they lie beside it. Not added to the DICOM database: {lost}."
+            )
+        return text.format(number=len(objects), lost=len(objects) - added)

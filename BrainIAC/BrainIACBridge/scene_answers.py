@@ -8,7 +8,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
-from BrainIACBridge.result_nodes import STRUCTURES
+from BrainIACBridge.result_nodes import CONTENT, STRUCTURES
 from BrainIACBridge.results import PROVENANCE, Results, findResult
 from BrainIACBridge.study import RESULT
 from BrainIACLib.answers import SEQUENCE_TASK
@@ -95,7 +95,7 @@ class SceneAnswers:
     def currentResult(self, className, scan, kind):
         """The result of that kind if it was made of the scan as it is now, or None."""
         node = findResult(className, scan, kind)
-        return node if node is not None and node.GetAttribute("BrainIAC.Content") == self._contents.of(scan) else None
+        return node if node is not None and node.GetAttribute(CONTENT) == self._contents.of(scan) else None
 
     def explained(self, scan):
         """(task, label) of the answer that the map of a scan explains, None without a map."""
@@ -112,8 +112,8 @@ class SceneAnswers:
         )
 
     def stepsOf(self, scan):
-        """How a scan was prepared, where its steps were loaded; else nothing."""
-        node = findResult("vtkMRMLScalarVolumeNode", scan, "image")
+        """How a scan as it is now was prepared, where its steps were loaded; else nothing."""
+        node = self.currentResult("vtkMRMLScalarVolumeNode", scan, "image")
         return json.loads(node.GetAttribute(PROVENANCE))["preprocessing"] if node is not None else []
 
     def structuresOf(self, scan):

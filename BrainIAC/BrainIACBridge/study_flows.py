@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from BrainIACBridge import settings
 from BrainIACBridge.analysis import Preparation
 from BrainIACBridge.preprocessing_options import optionsOf
-from BrainIACBridge.study_identity import identityOf
+from BrainIACBridge.study_identity import identityOf, mixedInWords
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.errors import BrainIACError, Cancelled
 from BrainIACLib.worker.conversation import WorkerError
@@ -47,7 +47,7 @@ class StudyFlows:
         scans = self._study.included()
         ready = yield from self._prepare(scans, 0.0, PREPARING)
         if not ready:
-            raise BrainIACError(self._study.problem(scans[0]) if scans else _("Load a scan first."))
+            raise BrainIACError(self._whyNot(scans[0]) if scans else _("Load a scan first."))
         study = self._study.heldTo(ready)  # the person may choose another one meanwhile
         questions = []
         if SEQUENCE_TASK in contracts:
@@ -55,9 +55,11 @@ class StudyFlows:
             unnamed = [node for node in ready if not self._study.isSetByPerson(node)]
             questions = [(SEQUENCE_TASK, model, {"any": node}) for node in unnamed]
         middle = (PREPARING + ANSWERING) / 2
-        failed = yield from self._answer(questions, ready, PREPARING, middle)
+        lost = [node for node in scans if node not in ready and not self._study.problem(node)]  # of no row
+        failed = [BrainIACError(self._whyNot(node)) for node in lost]
+        failed += yield from self._answer(questions, PREPARING, middle)
         questions, unasked = _questions(contracts, study)
-        failed += yield from self._answer(questions, ready, middle, ANSWERING)
+        failed += yield from self._answer(questions, middle, ANSWERING)
         record = self._answers.main(study.included())
         if record is not None:
             scan = self._mainScan(record)
@@ -69,9 +71,8 @@ class StudyFlows:
 
     def predict(self, task, model, targets):
         """An answer for each of ``targets``, slot -> volume node. Raises the reason if none can be answered."""
-        scans = self._withStudy([node for target in targets for node in target.values()])
-        ready = yield from self._prepare(scans, 0.0, ANSWERING)
-        failed = yield from self._answer([(task, model, target) for target in targets], ready, ANSWERING, 1.0)
+        yield from self._prepare([node for target in targets for node in target.values()], 0.0, ANSWERING)
+        failed = yield from self._answer([(task, model, target) for target in targets], ANSWERING, 1.0)
         if len(targets) == len(failed):
             raise failed[0]
 
@@ -82,28 +83,31 @@ class StudyFlows:
 
     def explain(self, record, scan):
         """The map for an answer of the table over one of its scans."""
-        target = self._answers.targetOf(record)
-        yield from self._prepare(self._withStudy(target.values()), 0.0, 0.3)
+        yield from self._readied(self._answers.targetOf(record).values(), 0.3)
+        self._checkCurrent(record)
         yield from self._explain(record, scan, (0.3, 1.0))
 
     def examine(self, record, scan):
         """What small changes do to an answer of the table; the findings become part of it."""
         target = self._answers.targetOf(record)
-        yield from self._prepare(self._withStudy(target.values()), 0.0, 0.3)
+        yield from self._readied(target.values(), 0.3)
+        self._checkCurrent(record)
         found = yield from self._analysis.examine(record, target, scan, 0)
         self._answers.results().extend(record, "trust", found)
 
     def steps(self, scan):
         """What the model saw of a scan, as nodes."""
-        yield from self._readied(scan, 0.9)
+        yield from self._readied([scan], 0.9)
+        content = self._contents.of(scan)
         images, transform, record = yield from self._analysis.steps(scan)
-        self._nodes.storeSteps(images, transform, scan, record)
+        self._nodes.storeSteps(images, transform, scan, content, record)
 
     def volumes(self, scan):
         """Volumes of the brain structures of a scan, and their label map, as a node."""
-        yield from self._readied(scan, 0.8)
+        yield from self._readied([scan], 0.8)
+        content = self._contents.of(scan)
         labels, found = yield from self._analysis.volumes(scan)
-        self._nodes.storeStructures(labels, scan, found)
+        self._nodes.storeStructures(labels, scan, content, found)
 
     def preparation(self, scans):
         """How ``scans`` are prepared, as the person set it."""
@@ -112,30 +116,39 @@ class StudyFlows:
 
     # Parts
 
-    def _prepare(self, scans, first, last):
-        return self._analysis.prepare(self.preparation(scans), self._study.setProblem, first, last)
-
-    def _readied(self, scan, last):
-        ready = yield from self._prepare(self._withStudy([scan]), 0.0, last)
-        if scan not in ready:
-            raise BrainIACError(self._study.problem(scan))
-
-    def _withStudy(self, needed):
+    def _prepare(self, needed, first, last):
         """All included scans, so that they are prepared once, and those that are needed in any case."""
         included = self._study.included()
-        return included + [node for node in needed if node not in included]
+        preparation = self.preparation(included + [node for node in needed if node not in included])
+        return self._analysis.prepare(preparation, needed, self._study.setProblem, first, last)
 
-    def _answer(self, questions, ready, first, last):
+    def _readied(self, scans, last):
+        scans = list(scans)
+        ready = yield from self._prepare(scans, 0.0, last)
+        for scan in scans:
+            if scan not in ready:
+                raise BrainIACError(self._whyNot(scan))
+
+    def _whyNot(self, scan):
+        """Why a scan is not among those that are ready; one that has no problem was edited after it was handed over."""
+        changed = _("'{name}' was changed in the meantime; run again.").format(name=scan.GetName())
+        return self._study.problem(scan) or changed
+
+    def _checkCurrent(self, record):
+        """Raises BrainIACError where the scan was edited since: what is found now is not about that answer."""
+        if reason := self._answers.staleness(record):
+            raise BrainIACError(reason)
+
+    def _answer(self, questions, first, last):
         """Ask (task, model, target) one after the other, store the answers. Returns the errors of the others."""
         failed = []
         for number, (task, model, target) in enumerate(questions):
             years, _typed = self._study.ageAt(list(target.values()))
             part = [first + (last - first) * (number + end) / len(questions) for end in (0, 1)]
             try:
-                missing = [node for node in target.values() if node not in ready]
+                missing = [node for node in target.values() if not self._analysis.isReady(node)]
                 if missing:
-                    reason = _("'{name}' was not prepared; analyze the study again.").format(name=missing[0].GetName())
-                    raise BrainIACError(self._study.problem(missing[0]) or reason)
+                    raise BrainIACError(self._whyNot(missing[0]))
                 contents = {slot: self._contents.of(node) for slot, node in target.items()}
                 record = yield from self._analysis.predict(task, model, target, years, part)
             except (Cancelled, WorkerError):
@@ -150,10 +163,7 @@ class StudyFlows:
     def _store(self, record, target, contents):
         identities = {identityOf(node).key for node in target.values()}
         if len(identities) > 1:
-            mixed = _(
-                "Scans of different patients or dates were taken together, as you asked; check that this is meant."
-            )
-            record = {**record, "warnings": [mixed, *record["warnings"]]}
+            record = {**record, "warnings": [mixedInWords(), *record["warnings"]]}
         time = datetime.now().astimezone().isoformat(timespec="seconds")
         self._answers.results().add({**record, "time": time}, target, contents)
         if record["task"] == SEQUENCE_TASK:
@@ -161,12 +171,15 @@ class StudyFlows:
 
     def _explain(self, record, scan, part):
         samples, target = self._parameterNode().samples, self._answers.targetOf(record)
+        content = self._contents.of(scan)
         image, parameters = yield from self._analysis.explain(record, target, scan, samples, 0, part)
         about = {"task": record["task"], "label": record["label"], "saliency": parameters}
-        if self._nodes.storeMap(image, scan, {**record["provenance"], **about}) is not None:
+        if self._nodes.storeMap(image, scan, content, {**record["provenance"], **about}) is not None:
             self._showMap(scan)
 
     def _showMap(self, scan):
+        if scan not in self._study.scans():
+            return  # the person has chosen another study meanwhile, and sees that one
         parameters, saliency = self._parameterNode(), self._answers.saliencyOf(scan)
         parameters.saliencyScan = scan
         parameters.showSaliency = True

@@ -49,6 +49,11 @@ def identityOf(node):
     )
 
 
+def mixedInWords():
+    """The warning of an answer or a report about scans of several identities."""
+    return _("Scans of different patients or dates were taken together, as you asked; check that this is meant.")
+
+
 def _known(hierarchy, item):
     """By its UID from DICOM, so that what was loaded twice is one; else by itself."""
     if not item:

@@ -8,9 +8,10 @@ from pathlib import Path
 import SimpleITK as sitk
 from slicer.i18n import tr as _
 
-from BrainIACBridge.dicom_database import filesOf, seriesNumberOf
+from BrainIACBridge.dicom_database import filesOf, seriesNumberOf, studyUidOf
 from BrainIACBridge.flow import Ask
 from BrainIACBridge.optional_packages import HIGHDICOM
+from BrainIACBridge.study_identity import identityOf, mixedInWords
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.sequences import STANDARD
 from BrainIACLib.worker.requests import AnalyzeStudy, CompareImages
@@ -32,15 +33,15 @@ class StudyReport:
         self._worker, self._volumes, self._study = worker, volumes, study
 
     def isFromDicom(self):
-        """Whether every scan came from the DICOM database: then DICOM objects can be written."""
-        nodes = self._nodes()
-        return bool(nodes) and all(map(filesOf, nodes))
+        """Whether every scan came from one study of the DICOM database: then DICOM objects can be written."""
+        return _isOneStudy(self._nodes())
 
     def flow(self, folder, options, device, samples):
         """Flow: the worker's value of a report into ``folder``.
 
-        DICOM objects are part of it where every scan came from the DICOM database and still shows its files, and the
-        package for them is there; else the scans go as they are shown.
+        DICOM objects are part of it where every scan came from one study of the DICOM database and still shows its
+        files, the choices of the person can be told by series number, and the package for them is there; else the scans
+        go as they are shown. The report is about the study that is analyzed now, whichever is chosen meanwhile.
 
         Raises
         ------
@@ -53,16 +54,25 @@ class StudyReport:
         nodes = [node for node in self._nodes() if self._handOver(node, inbox)]
         if not nodes:
             raise BrainIACError(_("No scan of the study can be analyzed."))
-        years, _typed = self._study.age()
+        study = self._study.heldTo(nodes)
+        filled = study.fillSlots(tuple(sequence.name for sequence in STANDARD))[0]
+        numbers = _numbers({slot: node for slot, node in filled.items() if study.isChosenByPerson(node)}, nodes)
+        mixed = len({identityOf(node).key for node in nodes}) > 1
+        ages = {study.ageAt([node])[0] for node in nodes} if mixed else {study.age()[0]}
         common = {
-            "out": Path(folder), "samples": samples, "age_years": years, "options": options, "device": device
-        }  # fmt: skip
-        unchanged = self.isFromDicom() and (yield from self._areUnchanged(nodes, inbox))
-        if unchanged:
+            "out": Path(folder),
+            "samples": samples,
+            "age_years": ages.pop() if len(ages) == 1 else None,  # one of several ages would be wrong for the others
+            "notes": (mixedInWords(),) if mixed else (),
+            "options": options,
+            "device": device,
+        }
+        asFiles = _isOneStudy(nodes) and not mixed and numbers is not None
+        if asFiles and (yield from self._areUnchanged(nodes, inbox)):
             dicom = HIGHDICOM.isInstalled()
-            request = AnalyzeStudy(paths=(inbox / DICOM,), use=self._numbers(nodes), dicom=dicom, **common)
+            request = AnalyzeStudy(paths=(inbox / DICOM,), use=numbers, dicom=dicom, **common)
         else:
-            use = {slot: str(nodes.index(node) + 1) for slot, node in self._filled().items() if node in nodes}
+            use = {slot: str(nodes.index(node) + 1) for slot, node in filled.items()}
             request = AnalyzeStudy(paths=tuple(_imageOf(inbox, node) for node in nodes), use=use, **common)
         return (yield Ask(request))
 
@@ -87,19 +97,20 @@ class StudyReport:
                 return False
         return True
 
-    def _numbers(self, nodes):
-        """slot -> series number, for scans that the person named or chose; none where numbers are not unique."""
-        known = {node: seriesNumberOf(node) for node in nodes}
-        chosen = {slot: node for slot, node in self._filled().items() if self._study.isChosenByPerson(node)}
-        if len(set(known.values())) < len(known) or "" in known.values():
-            return {}
-        return {slot: known[node] for slot, node in chosen.items() if node in known}
-
-    def _filled(self):
-        return self._study.fillSlots(tuple(sequence.name for sequence in STANDARD))[0]
-
     def _nodes(self):
         return [node for node in self._study.included() if not self._study.problem(node)]
+
+
+def _isOneStudy(nodes):
+    """Whether all came from one study of the DICOM database; of several studies, the library reads one only."""
+    return bool(nodes) and all(map(filesOf, nodes)) and len(set(map(studyUidOf, nodes))) == 1
+
+
+def _numbers(chosen, nodes):
+    """slot -> series number of the scans that the person named or chose; None where a number does not tell them."""
+    numbers = [seriesNumberOf(node) for node in nodes]
+    found = {slot: seriesNumberOf(node) for slot, node in chosen.items()}
+    return found if all(number and numbers.count(number) == 1 for number in found.values()) else None
 
 
 def _imageOf(inbox, node):

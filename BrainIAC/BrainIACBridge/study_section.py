@@ -14,10 +14,11 @@ class StudySection:
     ui : the widgets of the panel.
     study : the ``Study``.
     onChanged : called after the person changed something.
+    onShown : called with the first scan of a study that was chosen.
     """
 
-    def __init__(self, ui, study, onChanged):
-        self._ui, self._study, self._onChanged = ui, study, onChanged
+    def __init__(self, ui, study, onChanged, onShown):
+        self._ui, self._study, self._onChanged, self._onShown = ui, study, onChanged, onShown
         self._nodes = []  # one volume of each study that can be chosen
         self._parameters = None
         ui.studyChoice.activated.connect(lambda *unused: self._onStudyChosen())
@@ -58,8 +59,11 @@ class StudySection:
         self._ui.ageHintLabel.setText("" if years is None else _("typed by you") if typed else _("from DICOM"))
 
     def _onStudyChosen(self):
-        self._parameters.studyScan = self._nodes[self._ui.studyChoice.property("currentIndex")]
-        self._onChanged()
+        first = self._nodes[self._ui.studyChoice.property("currentIndex")]
+        if first in self._study.scans():  # it was chosen before
+            return
+        self._parameters.studyScan = first
+        self._onShown(first)  # never the views, the map and the volumes of another person under this one's name
 
     def _onAge(self, value):
         self._study.setAge(value or None)

@@ -35,7 +35,7 @@ class VolumesSection:
         """Show the volumes of the chosen scan as it is now."""
         self._scan = parameters.saliencyScan
         node, found = self._answers.structuresOf(self._scan) if self._scan is not None else (None, None)
-        reason = obstacle or (_("Choose a scan under Study.") if self._scan is None else "")
+        reason = obstacle or (_("Load a scan first.") if self._scan is None else "")
         tip = _("Measures the brain structures of {name}.").format(name=self._scan.GetName() if self._scan else "")
         self._ui.volumesButton.setEnabled(not reason)
         self._ui.volumesButton.setToolTip(reason or tip)

@@ -19,6 +19,7 @@ from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, suffix
 from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
 
 STUDY = "study"  # end of the id of a study
+LONG = 12  # digits of a hash that alone tells the studies of a large cohort apart
 UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
 SUFFIX_OF = {T1.name: "T1w", T2.name: "T2w", FLAIR.name: "FLAIR", T1CE.name: "T1w"}
 
@@ -64,19 +65,22 @@ def cases_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
 
     Raises
     ------
-    ManifestError : a manifest with rows that contradict each other, or nothing that could be a scan.
+    ManifestError : a manifest with rows that contradict each other, two cases of one name, or nothing that could be a
+        scan.
     """
     if source.is_dir() and (is_bids(source) or labels):
-        return [
+        cases = [
             BatchCase(_without_end(row.facts["scan"]), str(row.path), row.facts) for row in bids_scans(source, labels)
         ]
-    rows = _some(source, _rows_of_folder(source)) if source.is_dir() else read_manifest(source)
-    return [BatchCase(_id(row.facts), os.path.abspath(row.path), row.facts) for row in rows]
+    else:
+        rows = _some(source, _rows_of_folder(source)) if source.is_dir() else read_manifest(source)
+        cases = [BatchCase(_id(row.facts), os.path.abspath(row.path), row.facts) for row in rows]
+    return _named_apart(source, cases)
 
 
 def studies_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
-    """The studies of a manifest (rows of one patient and session), of a BIDS data set (the anatomical images of a
-    session), or of any other folder (each folder, zip or image file directly in it). Arguments as ``cases_of``.
+    """The studies of a manifest (rows of one dataset, patient and session), of a BIDS data set (the anatomical images
+    of a session), or of another folder (each folder, zip or image file directly in it). Arguments as ``cases_of``.
 
     ``facts`` are what the rows of a study agree in; ``files`` in it, as JSON, lists name and sequence of each file.
 
@@ -84,24 +88,38 @@ def studies_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
     ------
     ManifestError : as ``cases_of``.
     """
-    if source.is_dir() and (is_bids(source) or labels):
+    of_bids = source.is_dir() and (is_bids(source) or bool(labels))
+    if of_bids:
         rows = bids_scans(source, labels)
     else:
         rows = _some(source, _rows_directly_in(source)) if source.is_dir() else read_manifest(source)
-    groups: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str, str], list[Row]] = {}
     for number, row in enumerate(rows):
-        patient = row.facts.get("patient", "")
-        groups.setdefault((patient, row.facts.get("session", "") if patient else str(number)), []).append(row)
-    return [_study(group) for group in groups.values()]
+        dataset, patient, session = (row.facts.get(name, "") for name in ("dataset", "patient", "session"))
+        groups.setdefault((dataset, patient, session) if patient else ("", "", str(number)), []).append(row)
+    return _named_apart(source, [_study(group, of_bids) for group in groups.values()])
 
 
-def _study(rows: list[Row]) -> BatchCase:
+def _named_apart(source: Path, cases: list[BatchCase]) -> list[BatchCase]:
+    """Results of one case would take the place of the other's."""
+    first: dict[str, BatchCase] = {}
+    for case in cases:
+        other = first.setdefault(case.id, case)
+        if other is not case:
+            raise ManifestError(
+                f"'{other.path}' and '{case.path}' of '{source}' would both be called '{case.id}'; spell patient and "
+                "session of one person in one way, or remove one of them."
+            )
+    return cases
+
+
+def _study(rows: list[Row], of_bids: bool) -> BatchCase:
     names = dict.fromkeys(name for row in rows for name in row.facts)
     facts = {}
     for name in names:
         said = {row.facts[name] for row in rows if row.facts.get(name)}
         facts[name] = said.pop() if len(said) == 1 else ""
-    subject, visit = _subject(rows[0].facts)
+    subject, visit = _subject({**rows[0].facts, "dataset": ""} if of_bids else rows[0].facts)  # BIDS: one data set
     facts["scan"] = rows[0].facts["scan"] if len(rows) == 1 else "_".join([subject, *visit])
     facts["files"] = json.dumps([[row.facts["scan"], row.facts.get("sequence", "")] for row in rows])
     first, *others = (os.path.abspath(row.path) for row in rows)
@@ -159,9 +177,11 @@ def _storable(text: str) -> str:
 
 
 def _subject(facts: dict[str, str]) -> tuple[str, list[str]]:
-    """``sub-01`` and, where there is one, ``ses-1``."""
-    scan, patient, session = facts["scan"], facts.get("patient", ""), facts.get("session", "")
-    subject = f"sub-{_label(patient.removeprefix('sub-')) if patient else 'x' + _hash(scan)}"
+    """``sub-01`` and, where there is one, ``ses-1``; a patient is one person within a dataset only."""
+    dataset, patient, session = (facts.get(name, "") for name in ("dataset", "patient", "session"))
+    name = patient.removeprefix("sub-")
+    label = _label(f"{dataset} {name}" if dataset else name) if patient else f"x{_hash(facts['scan'], LONG)}"
+    subject = f"sub-{label}"
     return subject, [f"ses-{_label(session.removeprefix('ses-'))}"] if session else []
 
 
@@ -182,8 +202,8 @@ def _label(text: str) -> str:
     return plain if plain == text else plain + _hash(text)
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:6]
+def _hash(text: str, digits: int = 6) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:digits]
 
 
 def _without_end(scan: str) -> str:

@@ -68,7 +68,8 @@ def update_index(out: Path, wait: float = SECONDS_TO_WAIT) -> "pyarrow.Table":
         if rows:
             _write(table, out / INDEX)
         for journal in finished:
-            journal.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another process reads it: the next one removes it
+                journal.unlink(missing_ok=True)
     return table
 
 
@@ -185,21 +186,24 @@ def _found_columns(index: "pyarrow.Table") -> set[str]:
 
 def tell_manifest(out: Path, cases: "pyarrow.Table") -> "pyarrow.Table":
     """Give the rows of the index what the manifest says now, and return it: a label that was corrected, or a new
-    column, needs no computing.
+    column, needs no computing. The row of a scan that now is another case's goes: its patient, session or sequence was
+    corrected, and its results have another name.
 
     Parameters
     ----------
-    cases : of a run (``id``, and ``facts`` as JSON).
+    cases : of a run (``id``, ``path``, ``others``, and ``facts`` as JSON), or of several, the newest first.
     """
     import pyarrow
+    import pyarrow.compute
 
     busy = f"Another process is writing '{out / INDEX}'; wait for it."
     with locked(out / ROOM / "index.lock", busy, SECONDS_TO_WAIT):
-        index = read_index(out)
+        whole = read_index(out)
+        index = whole.filter(pyarrow.compute.invert(_renamed(whole, cases)))
         said = dict(zip(cases["id"].to_pylist(), cases["facts"].to_pylist(), strict=True))
         facts = [json.loads(said[case_id]) if case_id in said else None for case_id in index["id"].to_pylist()]
         names = dict.fromkeys(name for one in facts if one for name in one)
-        changed = False
+        changed = len(index) < len(whole)
         for name in [name for name in names if name not in OWN and name not in _found_columns(index)]:
             there = name in index.column_names
             before = index[name].cast(pyarrow.string()).to_pylist() if there else [None] * len(index)
@@ -211,6 +215,24 @@ def tell_manifest(out: Path, cases: "pyarrow.Table") -> "pyarrow.Table":
         if changed:
             _write(index, out / INDEX)
     return index
+
+
+def _renamed(index: "pyarrow.Table", cases: "pyarrow.Table") -> "pyarrow.ChunkedArray":
+    """(n,) of the index: whether the first case that is read from the same file has another name."""
+    import pyarrow
+    import pyarrow.compute
+
+    cases = cases.select(["id", "path", "others"]).combine_chunks()
+    others = pyarrow.compute.list_flatten(cases["others"])
+    parents = pyarrow.compute.list_parent_indices(cases["others"])
+    owners = cases["id"].take(parents)
+    order = np.concatenate([np.arange(len(cases)), parents.to_numpy()])  # of which case each path is
+    paths = pyarrow.chunked_array([*cases["path"].chunks, *others.chunks], pyarrow.string()).combine_chunks()
+    names = pyarrow.chunked_array([*cases["id"].chunks, *owners.chunks], pyarrow.string()).combine_chunks()
+    first = pyarrow.array(np.argsort(order, kind="stable"))
+    paths, names = paths.take(first), names.take(first)
+    now = names.take(pyarrow.compute.index_in(index["path"], value_set=paths))
+    return pyarrow.compute.fill_null(pyarrow.compute.not_equal(now, index["id"]), False)
 
 
 def _kind(rows: Iterable[dict[str, object]], name: str, old: "pyarrow.Table") -> "pyarrow.DataType":

@@ -5,6 +5,7 @@ What BIDS has no name for yet (embeddings, answers, transforms, thumbnails) ends
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,8 +43,13 @@ class Names:
         self.embedding = f"{start}_desc-{end}_embedding.npy"
         self.thumbnail = f"{start}_desc-{end}_thumbnail.webp"
         letters = {task: "".join(letter for letter in task if letter.isalnum()) for task in mapped}
+        self._maps = f"{glob.escape(start)}_desc-{end}*_saliency.nii.gz"
         self.saliency = {task: f"{start}_desc-{end}{letters[task]}_saliency.nii.gz" for task in mapped}
         self.document = f"{start}_desc-{end}_answers.json"
+
+    def maps_in(self, folder: Path) -> list[str]:
+        """The saliency maps of the case that lie there, of whatever task."""
+        return sorted(path.name for path in folder.glob(self._maps))
 
     @property
     def all(self) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from BrainIACLib.publishing import Busy, Journal, locked
 from BrainIACLib.publishing.files import not_written
 from BrainIACLib.publishing.lock import try_lock
 from BrainIACLib.publishing.processes import is_gone, this_process
+from BrainIACLib.publishing.sets import is_own
 
 ROOM = ".brainiac"
 INDEX = "index.parquet"
@@ -173,12 +174,17 @@ class Ledger:
         return [Pace(row["count"], float(row["elapsed"]), owner in goes_on) for owner, row in last.items()]
 
     def finished_journals(self) -> list[Path]:
-        """Those that are full, and those of processes that ended or are gone."""
+        """Those that are full, and those of processes that ended or are gone; another user's are not read, so not
+        finished with."""
         return [
             path
             for path in sorted(self._journals.glob("*.jsonl*"))
-            if path.name.endswith((FULL, CLOSED)) or is_gone(path.name.rsplit("-", 1)[0])
+            if (path.name.endswith((FULL, CLOSED)) or is_gone(path.name.rsplit("-", 1)[0])) and not _is_foreign(path)
         ]
+
+    def foreign_journals(self) -> list[Path]:
+        """Those of other users, which are not read."""
+        return [path for path in sorted(self._journals.glob("*.jsonl*")) if _is_foreign(path)]
 
     def _states(self) -> Iterator[tuple[int, Path, int]]:
         for path in self._journals.glob("*.jsonl*"):
@@ -206,6 +212,7 @@ class Ledger:
     def _read_index(self) -> None:
         state = self._state_of_index()
         if state is None or state == self._index_state:
+            self._index_state = state  # None where somebody took the index away
             return
         import pyarrow.compute
         import pyarrow.parquet
@@ -216,3 +223,10 @@ class Ledger:
         for statuses, name in ((self.tokens, "token"), (self.asked, "asked")):
             statuses.set_base(pyarrow.compute.fill_null(table[name], 0).to_numpy(), codes)
         self._index_state = state
+
+
+def _is_foreign(journal: Path) -> bool:
+    try:
+        return not is_own(journal)
+    except FileNotFoundError:  # renamed this moment
+        return False

@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ class LocalPool:
                 waiting, later = list(later), deque[int]()
                 self._each(iter(waiting), later, alone, self.jobs, threads, told)
                 if later:
-                    wait([], timeout=SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN)
+                    time.sleep(SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN)
             self._end()
             for number in alone:
                 died: deque[int] = deque()

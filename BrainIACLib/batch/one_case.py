@@ -95,7 +95,8 @@ class CaseWorker:
             "record": [vars(step) for step in standardised.record],
             "predictions": {task: answer.to_json() for task, answer in answers.items()},
         }
-        with publishing_set(folder, names.all) as staging:
+        former = [name for name in names.maps_in(folder) if name not in names.all]  # of tasks that are not asked now
+        with publishing_set(folder, [*former, *names.all]) as staging:
             self._write(staging, names, case, standardised, np.array(vector, np.float32), answers, job)
             write_text(json.dumps(document, indent=1) + "\n", staging / names.document)
         return {**facts, "seconds": round(time.monotonic() - began, 3), "prepared_anew": known is None}
@@ -123,7 +124,9 @@ class CaseWorker:
         write_bytes(thumbnail(standardised), staging / names.thumbnail)
         for task, path in names.saliency.items():
             label = answers[task].label
-            explained = self._predictor.explain(task, "scan", label, samples=self._settings.samples, job=job)
+            explained = self._predictor.explain(
+                task, "scan", label, model_id=self._models[task].contract.id, samples=self._settings.samples, job=job
+            )
             write_image(explained.map, staging / path)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 import time
 from pathlib import Path
 
@@ -21,12 +20,13 @@ from BrainIACLib.embeddings.image_measures import measures_of
 from BrainIACLib.errors import BrainIACError, ScanError
 from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.predictor import Predictor
+from BrainIACLib.private_folder import temporary_folder
 from BrainIACLib.publishing import recover_sets
 from BrainIACLib.scans import read_scan, write_image, write_transform
 from BrainIACLib.scans.formats import IMAGE_SUFFIXES, suffix
 from BrainIACLib.sequences import STANDARD_NAMES, T1CE
 from BrainIACLib.studies.analysis import AnalyzedStudy, StudyOptions
-from BrainIACLib.studies.report.files import DOCUMENT
+from BrainIACLib.studies.answering import OF_SERIES
 from BrainIACLib.studies.running import report_study
 
 WORST_FIRST = "registration_overlap"
@@ -56,7 +56,6 @@ class StudyWorker:
         began = time.monotonic()
         folder = self._out / case.folder
         recover_sets(folder)
-        (folder / DOCUMENT).unlink(missing_ok=True)  # of what the study was before, which may be another one
         facts: dict[str, object] = {}
 
         def derivatives(study: AnalyzedStudy, job: Job) -> tuple[dict[str, bytes], tuple[str, ...]]:
@@ -64,21 +63,24 @@ class StudyWorker:
             facts.update(found)
             return files, ()
 
+        use, notes = _named(case)
         options = StudyOptions(
-            use=_named(case),
+            use=use,
+            notes=notes,
             tasks=self._settings.tasks,
             samples=self._settings.samples if self._settings.saliency else 0,
             age_years=known_age(case.facts),
-            label=case.facts["scan"],
+            label=case.entities,  # no name of a folder, which may be a person's
             preprocessing=self._settings.preprocessing,
         )
-        done = report_study([Path(path) for path in case.paths], folder, self._predictor, options, derivatives, job)
-        document = done.document
-        used = {slot.slot for slot in document.slots}
-        for slot in set(STANDARD_NAMES) - used:  # of an earlier run
-            for name in Names(_of_slot(case, slot), self._tasks).all:
+        paths = [Path(path) for path in case.paths]
+        done = report_study(paths, folder, self._predictor, options, derivatives, job, replace=True)
+        document, written = done.document, {path.name for path in done.more}
+        for slot in STANDARD_NAMES:  # of an earlier run
+            names = Names(_of_slot(case, slot))
+            for name in {*names.all, *names.maps_in(folder)} - written:
                 (folder / name).unlink(missing_ok=True)
-        if not used:
+        if not document.slots:
             raise ScanError(
                 f"No series of this study is one of {', '.join(STANDARD_NAMES)}; '{done.page}' says why for each."
             )
@@ -88,15 +90,16 @@ class StudyWorker:
                 if answer.confidence is not None:
                     facts[f"found_{answer.task}_confidence"] = answer.confidence
         not_answered = "; ".join(f"{task}: {why}" for task, why in document.not_answered.items())
-        found = [finding.text for finding in document.findings if finding.level == "warning"]
-        doubts = dict.fromkeys(text for answer in document.answers for text in answer.warnings)
+        found = [finding.text for finding in document.findings]
+        found += [text for row in document.series if row.used_as for text in row.warnings]
+        doubts = dict.fromkeys(text for answer in document.answers for text in answer.warnings if text not in found)
         return {
             **facts,
             "study": document.study,
             "series": len(document.series),
             "slots": " ".join(slot.slot for slot in document.slots),
             "not_answered": not_answered,
-            "warnings": " ".join(found),
+            "warnings": " ".join(dict.fromkeys(found)),
             "doubts": " ".join(doubts),
             "seconds": round(time.monotonic() - began, 3),
         }
@@ -106,7 +109,7 @@ class StudyWorker:
         files: dict[str, bytes] = {}
         embedded: list[dict[str, str]] = []
         worst: tuple[float, dict[str, object], bytes] | None = None
-        with tempfile.TemporaryDirectory() as place:
+        with temporary_folder() as place:
             for slot in study.document.slots:
                 of_slot, prepared = _of_slot(case, slot.slot), study.prepared[slot.series]
                 names, source = Names(of_slot), _source(case, study, slot.series)
@@ -122,9 +125,11 @@ class StudyWorker:
                 ):
                     write_image(image, Path(place, name))
                 write_transform(prepared.transform, Path(place, names.transform))
-                for task, maps in study.maps.items():
-                    if task in self._tasks and slot.slot in maps:
-                        write_image(maps[slot.slot].map, Path(place, Names(of_slot, [task]).saliency[task]))
+                for answer in study.document.answers:
+                    task = answer.task.partition(OF_SERIES)[0]
+                    for taken_as, one in study.maps[answer.task].items():  # "any", or the name of a sequence
+                        if answer.series.get(taken_as) == slot.series:
+                            write_image(one.map, Path(place, Names(of_slot, [task]).saliency[task]))
                 with_source = BatchCase(of_slot.id, case.path, {"scan": source})
                 files[names.brain_sidecar] = sidecar(with_source, "brain").encode()
                 files[names.mask_sidecar] = sidecar(with_source, "mask").encode()
@@ -156,13 +161,16 @@ class StudyWorker:
         return files, facts
 
 
-def _named(case: BatchCase) -> dict[str, str]:
-    """slot -> key of the image file, where the manifest names a sequence of one file alone, and that can be read."""
-    if any(suffix(Path(path)) not in IMAGE_SUFFIXES for path in case.paths):
-        return {}
+def _named(case: BatchCase) -> tuple[dict[str, str], tuple[str, ...]]:
+    """slot -> key of the image file, where the manifest names a sequence of one file alone, and that can be read; and
+    a sentence where names are not used, since the series of DICOM files have other keys."""
     named = [name for _, name in json.loads(case.facts["files"])]
+    if any(suffix(Path(path)) not in IMAGE_SUFFIXES for path in case.paths):
+        said = ", ".join(dict.fromkeys(filter(None, named)))
+        why = f"The sequences that the manifest names ({said}) were not used: not all of its scans are image files."
+        return {}, (why,) if said else ()
     found = {name: named.index(name) for name in STANDARD_NAMES if named.count(name) == 1}
-    return {name: str(place + 1) for name, place in found.items() if _is_readable(case.paths[place])}
+    return {name: str(place + 1) for name, place in found.items() if _is_readable(case.paths[place])}, ()
 
 
 def _is_readable(path: str) -> bool:

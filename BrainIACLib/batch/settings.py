@@ -23,6 +23,7 @@ class Settings:
     """``tasks`` of which each takes one scan; ``saliency``: also a map for each task.
 
     ``studies``: the cases are studies of several scans, and ``tasks`` may take several; none named asks all.
+    ``answered_by``: task -> id of its model, where the cases are scans; a task that is not named must have a clear one.
     """
 
     tasks: tuple[str, ...] = ("sequence",)
@@ -33,6 +34,7 @@ class Settings:
     device: str = "auto"
     models_dir: str | None = None
     encoder: str | None = None  # id of the model whose encoder embeds
+    answered_by: dict[str, str] = field(default_factory=dict)
 
     @property
     def folders(self) -> list[Path]:
@@ -51,7 +53,7 @@ class Settings:
         if self.studies and not tasks:
             tasks = tuple(sorted({model.task for model in installed_models(self.folders)} - {EMBEDDING_TASK}))
         for task in tasks:
-            model = find_model(task, self.folders)
+            model = find_model(task, self.folders, self.answered_by.get(task))
             if not self.studies and (model.contract.head is None or len(model.contract.head.slots) > 1):
                 raise BrainIACError(
                     f"The task '{task}' needs several scans of one person: answer it by study, with --studies."

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from BrainIACLib.batch.ledger import ROOM, Ledger
 from BrainIACLib.batch.local_engine import LocalPool
 from BrainIACLib.batch.work import KNOWN, Outcome, Work
@@ -63,6 +65,9 @@ def run_on_slurm(
     shared = {"cpus_per_task": int(wanted.pop("cpus_per_task")), "mem_gb": int(wanted.pop("mem_gb"))}
     shared["timeout_min"] = int(wanted.pop("time"))
     by_id = {work.case(number).id: number for number in numbers}
+    watched = Ledger(work.out, read=False)
+    for _ in watched.new_rows():  # of before
+        pass
     for _ in range(MOST_ROUNDS):
         try:
             executor = submitit.AutoExecutor(folder=work.out / ROOM / "slurm", cluster=cluster)
@@ -72,9 +77,6 @@ def run_on_slurm(
                 jobs = [executor.submit(take_part, part, *arguments) for part in range(tasks)]
         except (RuntimeError, NameError, OSError) as error:
             raise BrainIACError(f"SLURM took no array ({str(error).splitlines()[0]}); check --slurm {text}.") from None
-        watched = Ledger(work.out, read=False)
-        for _ in watched.new_rows():  # of before
-            pass
         while True:
             over = all(job.done() for job in jobs)
             for row in watched.new_rows():
@@ -83,8 +85,7 @@ def run_on_slurm(
             if over:
                 break
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        work.ledger.refresh()
-        if not len(work.unrecorded()):
+        if not _left(work, sorted(by_id.values()), retry_failed):
             for number in by_id.values():  # went into the index before it was seen here; failures.csv says why
                 told(Outcome(number, KNOWN))
             return
@@ -92,6 +93,15 @@ def run_on_slurm(
         f"The tasks of the array ended {MOST_ROUNDS} times before all was done (time, memory?); what they did is kept. "
         f"Look into '{work.out / ROOM / 'slurm'}', and run the command again with more."
     )
+
+
+def _left(work: Work, numbers: list[int], retry_failed: bool) -> bool:
+    """Whether some of the cases, of which no outcome was seen, have no answer as their scans are now; a failure that
+    was to be tried again counts as none."""
+    asked = np.array(numbers, np.int64)
+    work.ledger.refresh()
+    failed = retry_failed and bool(np.isin(asked, work.failed()).any())
+    return failed or any(True for _ in work.changed(asked))
 
 
 def take_part(

@@ -57,21 +57,22 @@ def status_of(out: Path) -> Status:
         running=running,
         left=left,
         an_hour=sum(3600 * pace.cases / pace.seconds for pace in paces) if paces and running else None,
-        sentences=tuple(Counter(_sentences(out)).most_common()),
+        sentences=tuple(Counter(_sentences(work)).most_common()),
     )
 
 
-def _sentences(out: Path) -> list[str]:
-    """Each failure's, without what names its file, so that equal causes are one."""
+def _sentences(work: Work) -> list[str]:
+    """Of each failure of the run, without what names its file, so that equal causes are one."""
+    out, asked = work.out, set(work.table["asked"].to_numpy()[work.failed()].tolist())
     found = {}
     if (out / INDEX).is_file():
         import pyarrow.parquet
 
-        columns, failed = ["id", "path", "failure"], [("status", "=", FAILED)]
+        columns, failed = ["asked", "path", "failure"], [("status", "=", FAILED)]
         rows = pyarrow.parquet.read_table(out / INDEX, columns=columns, filters=failed).to_pylist()
-        found = {row["id"]: (row["path"], row["failure"]) for row in rows}
+        found = {row["asked"]: (row["path"], row["failure"]) for row in rows}
     for row in Ledger(out, read=False).new_rows():
-        found.pop(row["id"], None)
         if row["status"] == FAILED:
-            found[row["id"]] = row["path"], str(row["facts"]["failure"])
-    return [(sentence or "").replace(f"'{path}'", "the file") for path, sentence in found.values()]
+            found[row["asked"]] = row["path"], str(row["facts"]["failure"])
+    kept = [told for number, told in found.items() if number in asked]
+    return [(sentence or "").replace(f"'{path}'", "the file") for path, sentence in kept]

@@ -21,14 +21,15 @@ from pathlib import Path
 
 import numpy as np
 
-from BrainIACLib.batch.cases import BatchCase
-from BrainIACLib.batch.index import fold
+from BrainIACLib.batch.cases import STUDY, BatchCase
+from BrainIACLib.batch.index import fold, tell_manifest, update_index
 from BrainIACLib.batch.ledger import DONE, FAILED, ROOM, Ledger, asked_of, token_of
 from BrainIACLib.batch.settings import Settings, settings_from_json
 from BrainIACLib.batch.statuses import DONE_CODE, FAILED_CODE, UNKNOWN
 from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence, is_for_the_caller
 from BrainIACLib.publishing import write_bytes, write_text
 from BrainIACLib.scans.input_state import input_state
+from BrainIACLib.studies.sidecar import state_beside
 
 if typing.TYPE_CHECKING:
     import pyarrow
@@ -93,10 +94,38 @@ def _refuse_mixture(out: Path, settings: Settings) -> None:
 
 def last_run(out: Path) -> str:
     """The run that was begun last. Raises BrainIACError where there is none."""
-    found = sorted((out / ROOM / "runs").glob("*/settings.json"), key=lambda path: path.stat().st_mtime_ns)
+    found = _runs(out)
     if not found:
         raise BrainIACError(f"'{out}' holds no batch; begin one with 'brainiac batch --manifest … --out {out}'.")
-    return found[-1].parent.name
+    return found[0].name
+
+
+def current_index(out: Path) -> pyarrow.Table:
+    """The index of all that is done, brought up to date with journals and manifests. Raises as ``update_index``."""
+    update_index(out)
+    return tell_manifest(out, cases_of_runs(out))
+
+
+def cases_of_runs(out: Path) -> pyarrow.Table:
+    """The cases of all runs (``id``, ``path``, ``others``, ``facts``), each as the newest run says it, newest first."""
+    import pyarrow
+    import pyarrow.compute
+
+    columns = ["id", "path", "others", "facts"]
+    texts, files = pyarrow.string(), pyarrow.list_(pyarrow.string())
+    found = pyarrow.schema(zip(columns, (texts, texts, files, texts), strict=True)).empty_table()
+    for folder in _runs(out):
+        with contextlib.suppress(OSError, ValueError, LookupError):  # of a run that cannot be read any more
+            table = pyarrow.ipc.open_file(pyarrow.memory_map(str(folder / CASES))).read_all().select(columns)
+            known = pyarrow.compute.is_in(table["id"], value_set=found["id"].combine_chunks())
+            found = pyarrow.concat_tables([found, table.filter(pyarrow.compute.invert(known))])
+    return found
+
+
+def _runs(out: Path) -> list[Path]:
+    """Their folders, of the run that was begun last first."""
+    found = sorted((out / ROOM / "runs").glob("*/settings.json"), key=lambda path: -path.stat().st_mtime_ns)
+    return [path.parent for path in found]
 
 
 class Work:
@@ -166,13 +195,17 @@ class Work:
         codes = self._codes()
         return int((codes == FAILED_CODE).sum()), int((codes == UNKNOWN).sum())
 
+    def failed(self) -> np.ndarray:
+        """The numbers of the cases that are recorded as failed under these settings."""
+        return np.flatnonzero(self._codes() == FAILED_CODE)
+
     def _codes(self) -> np.ndarray:
         return self.ledger.asked.of(self.table["asked"].to_numpy())
 
     def _tokens(self, numbers: np.ndarray) -> np.ndarray:
         rows = self.table.select(["asked", "path", "others"]).take(numbers)
         columns = (rows[name].to_pylist() for name in ("asked", "path", "others"))
-        tokens = (token_of(asked, _state(path, others)) for asked, path, others in zip(*columns, strict=True))
+        tokens = (token_of(asked, self._state(path, others)) for asked, path, others in zip(*columns, strict=True))
         return np.fromiter(tokens, np.int64, len(numbers))
 
     def one(self, number: int, retry_failed: bool = False) -> Outcome:
@@ -217,7 +250,17 @@ class Work:
             fold(self.out)
 
     def _token(self, case: BatchCase) -> int:
-        return token_of(_asked(case, self.key), _state(case.path, case.others))
+        return token_of(_asked(case, self.key), self._state(case.path, case.others))
+
+    def _state(self, path: str, others: Sequence[str]) -> str:
+        """Of all files that are read; of a study also those beside its images."""
+        try:
+            states = [input_state(one) for one in (path, *others)]
+        except OSError:
+            return "absent"
+        if self.settings.studies:
+            states = [state + state_beside(Path(one)) for state, one in zip(states, (path, *others), strict=True)]
+        return "|".join(states)
 
     def _processor(self) -> Process:
         if self._process is None:
@@ -233,11 +276,5 @@ class Work:
 
 
 def _asked(case: BatchCase, key: str) -> int:
-    return asked_of(case.id, key, case.facts.get("age_years", ""))
-
-
-def _state(path: str, others: Sequence[str]) -> str:
-    try:
-        return "|".join(map(input_state, (path, *others)))
-    except OSError:
-        return "absent"
+    named = case.facts["files"] if case.suffix == STUDY else ""  # which sequence each file of a study is called
+    return asked_of(case.id, key + named, case.facts.get("age_years", ""))

@@ -96,7 +96,7 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
     grouped : bring tables and page up to date at the end.
     """
     from BrainIACLib.batch.cases import cases_of, studies_of
-    from BrainIACLib.batch.index import fold, tell_manifest, update_index
+    from BrainIACLib.batch.index import fold
     from BrainIACLib.batch.layout import begin_dataset
     from BrainIACLib.batch.settings import Settings
     from BrainIACLib.batch.work import Work, begin
@@ -128,12 +128,10 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
         progress.known(len(cases) - len(fresh))
         numbers = itertools.chain(fresh.tolist(), map(progress.again, work.changed(work.others(fresh))))
         _answer(options, work, run, numbers, progress.told)
+    work.ledger.close()
     if grouped:
-        update_index(out)
-        tell_manifest(out, work.table)
         group(out)
     else:
-        work.ledger.close()
         fold(out)
     failed, left = work.counts()
     return 1 if failed or left else 0
@@ -141,13 +139,18 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
 
 def group(out: Path) -> None:
     """The tables and the quality page of what is done."""
-    from BrainIACLib.batch.index import update_index, write_embeddings, write_failures
+    from BrainIACLib.batch.index import write_embeddings, write_failures
+    from BrainIACLib.batch.ledger import Ledger
     from BrainIACLib.batch.quality_page import write_page
+    from BrainIACLib.batch.work import current_index
 
-    index = update_index(out)
+    index = current_index(out)
     write_embeddings(out, index)
     failed = write_failures(out, index)
     page = write_page(out, index)
+    if foreign := Ledger(out, read=False).foreign_journals():
+        whose = f"{len(foreign)} journals in '{foreign[0].parent}' are of another user"
+        print(f"{whose} and were not read: run this as the user who computed them.", file=sys.stderr)
     done = len(index) - failed
     print(f"{done} scans done, {failed} failed; look at {page}", file=sys.stderr)
 

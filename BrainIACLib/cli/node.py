@@ -47,7 +47,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         type=_days,
         metavar="DAYS",
         help="remove a study, images and report, so many days after its last image, once it is answered and its "
-        "results are sent (default: everything is kept until you remove it)",
+        "results are sent; one that failed stays (default: everything is kept until you remove it)",
     )
     node.add_argument("--send-tls", action="store_true", help="use TLS when sending")
     node.add_argument(

@@ -15,9 +15,11 @@ import contextlib
 import hashlib
 import json
 import shutil
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +103,8 @@ class Inbox:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._lock = threading.Lock()  # of the next
+        self._arriving: Counter[str] = Counter()  # images that are being written, by the pseudonym of their study
         for left in folder.glob(f"{REMOVED}*"):  # by a process that was killed while it removed a study
             shutil.rmtree(left, ignore_errors=True)
 
@@ -113,27 +117,50 @@ class Inbox:
         """
         name = Identity(study_uid=study_uid).pseudonym
         images = self.folder / name / IMAGES
-        try:
-            images.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise not_written(images, error) from None
-        file = images / f"{hashlib.sha256(instance_uid.encode()).hexdigest()[:32]}.dcm"
-        with replacing(file) as temporary:
-            temporary.write_bytes(content)
+        with self._arrival(name):
+            try:
+                images.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise not_written(images, error) from None
+            file = images / f"{hashlib.sha256(instance_uid.encode()).hexdigest()[:32]}.dcm"
+            with replacing(file) as temporary:
+                temporary.write_bytes(content)
         return name
 
-    def remove(self, study: ReceivedStudy) -> None:
+    @contextlib.contextmanager
+    def _arrival(self, name: str) -> Iterator[None]:
+        with self._lock:
+            self._arriving[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._arriving -= Counter((name,))
+
+    def remove(self, study: ReceivedStudy, is_over: Callable[[], bool]) -> bool:
         """Remove a study with everything in it: out of sight at once, so that a kill leaves no half of it in the queue.
 
-        An image that arrives meanwhile is refused, or begins the study anew.
+        A study of which an image is arriving stays. An image that begins to arrive later begins the study anew.
+
+        Parameters
+        ----------
+        is_over : asked while no image can arrive; the study stays unless it says yes.
+
+        Returns
+        -------
+        Whether it was removed.
 
         Raises
         ------
         OSError : it cannot be removed.
         """
         away = self.folder / f"{REMOVED}{uuid.uuid4().hex}"
-        study.folder.rename(away)
+        with self._lock:
+            if self._arriving[study.name] or not is_over():
+                return False
+            study.folder.rename(away)
         shutil.rmtree(away)
+        return True
 
     def studies(self) -> list[ReceivedStudy]:
         """All studies, the one that waits longest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 import threading
@@ -29,7 +30,8 @@ class NodeOptions:
     Attributes
     ----------
     wait_seconds : without a further image, after which a study counts as complete.
-    keep_days : after which a study that is done with is removed from the inbox, images and report; None keeps all.
+    keep_days : after which a study that is answered, and sent where it is to be sent, is removed from the inbox, images
+        and report; None keeps all.
     """
 
     ae_title: str
@@ -105,25 +107,29 @@ class Node:
         return True
 
     def _remove_old(self, days: float) -> None:
-        """Studies whose answer is given, and sent where it is to be sent, after ``days`` without an image."""
         for study in self._inbox.studies():
-            if study.quiet_seconds() < days * 86400 or not self._is_done(study):
-                continue
             try:
-                self._inbox.remove(study)
+                is_removed = self._inbox.remove(study, functools.partial(self._is_over, study, days))
             except OSError as error:
                 log.error("%s: not removed (%s)", study.name, error.strerror)
                 continue
-            log.info("%s: removed after %g days", study.name, days)
+            if is_removed:
+                log.info("%s: removed after %g days", study.name, days)
 
-    def _is_done(self, study: ReceivedStudy) -> bool:
-        label = study.label()
-        if study.failed_label() == label:
-            return True
+    def _is_over(self, study: ReceivedStudy, days: float) -> bool:
+        """``days`` without an image, the answer given, and sent where it is to be sent.
+
+        What failed, and what has nothing to send, stays: nobody else has its answer.
+        """
+        if study.quiet_seconds() < days * 86400:
+            return False
+        label, to = study.label(), self._options.destination
         if study.analyzed_label() != label:
             return False
-        to = self._options.destination
-        return to is None or {(str(to), label, file.name) for file in study.objects()} <= study.sent()
+        if to is None:
+            return True
+        results = {(str(to), label, file.name) for file in study.objects()}
+        return bool(results) and results <= study.sent()
 
     def _deliver(self, study: ReceivedStudy, to: Destination) -> None:
         label = study.analyzed_label()

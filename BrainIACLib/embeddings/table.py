@@ -5,7 +5,7 @@ Columns that are always there (text; empty where unknown):
 | column | what |
 |---|---|
 | ``scan`` | path of the scan, as the manifest or the person gave it |
-| ``patient``, ``session`` | whose scan, and which visit; scans without a patient are taken for different people |
+| ``patient``, ``session`` | whose scan, which visit; without a patient, each study or scan is another person's |
 | ``sequence`` | a name of ``BrainIACLib.sequences`` |
 | ``sha256`` | of the voxels and the grid that were read (``Scan.identity``) |
 | ``preprocessing_sha256`` | of the preprocessing asked for, its code, versions and template, and the encoder's input |

@@ -89,7 +89,7 @@ def design(cases: Cases, names: Sequence[str], notes: list[str]) -> np.ndarray:
         known = is_known(texts)
         if not known.any():
             raise BrainIACError(
-                f"The covariate '{name}' is empty in every case; fill it in, or leave it out of --covariates."
+                f"The covariate '{name}' is empty in every case; fill it in, or leave it out of the covariates."
             )
         if not known.all():
             notes.append(f"The covariate '{name}' is missing in {np.count_nonzero(~known)} of {len(texts)} cases.")
@@ -103,7 +103,7 @@ def design(cases: Cases, names: Sequence[str], notes: list[str]) -> np.ndarray:
         if len(levels) > MOST_LEVELS:
             raise BrainIACError(
                 f"The covariate '{name}' holds {len(levels)} different words; at most {MOST_LEVELS} can be used. "
-                "Leave it out of --covariates, or group its words."
+                "Leave it out of the covariates, or group its words."
             )
         parts.append((texts[:, None] == levels).astype(float))
     return np.hstack(parts)

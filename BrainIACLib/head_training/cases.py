@@ -14,7 +14,7 @@ from BrainIACLib.embeddings.image_measures import MEASURES, measured_numbers
 from BrainIACLib.embeddings.table import EmbeddingTable
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.labels import is_known, missing_named, refuse_missing_numbers
-from BrainIACLib.head_training.patients import near_duplicates, people_of, same_name
+from BrainIACLib.head_training.patients import names_of, near_duplicates, people_of, same_name
 from BrainIACLib.head_training.report import NearDuplicate
 from BrainIACLib.head_training.targets import LEAST_PATIENTS, LEAST_PER_CLASS, Target, one_spelling, read_target
 from BrainIACLib.sequences import STUDY_ORDER
@@ -233,10 +233,10 @@ def _joined(
     """The rows of each case, the slots, and whether every case has them all."""
     sequences = table.columns["sequence"]
     sessions: dict[tuple[Any, ...], list[int]] = {}
-    known = is_known(table.columns["patient"])
-    for row in range(len(table)):
-        patient = same_name(table.columns["patient"][row]) if known[row] else f"scan {row}"
-        sessions.setdefault((patient, same_name(table.columns["session"][row])), []).append(row)
+    people = names_of(table, is_known(table.columns["patient"]))
+    datasets = table.columns.get("dataset", np.full(len(table), ""))  # within which a patient is one person
+    for row, patient in enumerate(people):
+        sessions.setdefault((datasets[row], patient, same_name(table.columns["session"][row])), []).append(row)
     joinable = (sequences != "").all() and all(
         len(set(sequences[rows])) == len(rows) and len(set(labels[rows])) == 1 for rows in sessions.values()
     )
@@ -283,8 +283,8 @@ def _check_size(target: Target, groups: np.ndarray) -> None:
         count = len(set(groups[target.values == number]))
         if count < LEAST_PER_CLASS:
             raise BrainIACError(
-                f"The class '{name}' has {count} patients; at least {LEAST_PER_CLASS} are needed in each class. It "
-                "can be left out with --leave-out."
+                f"The class '{name}' has {count} patients; at least {LEAST_PER_CLASS} are needed in each class. "
+                "Label more of them, or leave the class out (on the command line with --leave-out)."
             )
 
 

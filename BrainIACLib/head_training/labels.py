@@ -75,7 +75,10 @@ def missing_named(column: str, texts: np.ndarray, known: np.ndarray) -> str | No
     if not said:
         return None
     named = ", ".join(f"'{code}' {count} times" for code, count in said.most_common())
-    return f"Cells of '{column}' that count as missing: {named}; other codes are named with --missing."
+    return (
+        f"Cells of '{column}' that count as missing: {named}; other codes can be named, too (on the command line with "
+        "--missing)."
+    )
 
 
 def refuse_missing_numbers(column: str, texts: Sequence[str]) -> None:
@@ -94,6 +97,7 @@ def refuse_missing_numbers(column: str, texts: Sequence[str]) -> None:
         if alone and (far or (code < 0 and at.sum() > 1)):
             raise BrainIACError(
                 f"The column '{column}' holds {code} in {int(at.sum())} of {len(values)} cells, which looks like a "
-                f"code for a missing value. Empty these cells, or leave them out with --missing={code}; to keep them, "
-                "say --missing= and nothing behind it."
+                f"code for a missing value. Empty these cells, or say that {code} is not a value (on the "
+                f"command line with --missing={code}). Only the command line can keep them as values (with --missing= "
+                "and nothing behind it)."
             )

@@ -9,6 +9,7 @@ import numpy as np
 
 from BrainIACLib.embeddings.table import EmbeddingTable
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.head_training.decisions import STUDY
 from BrainIACLib.head_training.report import NearDuplicate
 from BrainIACLib.statistics.principal_space import space_of
 
@@ -41,10 +42,11 @@ def people_of(table: EmbeddingTable, labels: np.ndarray, known: np.ndarray, note
     notes : gets what was found.
     """
     names = np.array([same_name(text) if there else "" for text, there in zip(_patients(table), known, strict=True)])
-    patients = np.array([name or f"scan {row}" for row, name in enumerate(names)])
+    patients = np.array(names_of(table, known))
     if (names == "").any():
         notes.append(
-            "Scans without a patient are taken for different people; if they are not, the figures are too good."
+            "Scans without a patient are taken for different people, those of one study for one; if they are not, the "
+            "figures are too good."
         )
     spellings: dict[str, set[str]] = {}
     for name, text in zip(names, _patients(table), strict=True):
@@ -74,6 +76,14 @@ def people_of(table: EmbeddingTable, labels: np.ndarray, known: np.ndarray, note
         if merged:
             notes.append(f"{merged} scans have the same {what} as one of another patient: both count as one patient.")
     return numbers
+
+
+def names_of(table: EmbeddingTable, known: np.ndarray) -> list[str]:
+    """Of each row's person, in one spelling; without a patient (``known``), the scans of one study are one person's."""
+    studies = table.columns.get(STUDY, np.full(len(table), ""))
+    without = [f"study {study}" if study else f"scan {row}" for row, study in enumerate(studies)]
+    rows = zip(_patients(table), known, without, strict=True)
+    return [same_name(text) if there else instead for text, there, instead in rows]
 
 
 def _patients(table: EmbeddingTable) -> list[str]:

@@ -74,7 +74,8 @@ def check_rows(rows: Sequence[Row], needed: Sequence[str] = ("scan",)) -> list[t
             if first != row.line:
                 problems.append((row.line, f"the scan '{row.facts['scan']}' stands in line {first} already"))
         if patient := row.facts.get("patient"):
-            name = f"{row.facts.get('dataset', '')} {unicodedata.normalize('NFC', patient).casefold()}"
+            plain = unicodedata.normalize("NFC", patient).casefold().removeprefix("sub-")
+            name = f"{row.facts.get('dataset', '')} {plain}"
             spelled, first = people.setdefault(name, (patient, row.line))
             if spelled != patient:
                 problems.append((row.line, f"the patient '{patient}' is spelled '{spelled}' in line {first}"))

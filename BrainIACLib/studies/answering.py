@@ -23,6 +23,7 @@ if typing.TYPE_CHECKING:
     from BrainIACLib.studies.analysis import StudyOptions
 
 ANY = "any"
+OF_SERIES = " of series "  # behind the task of an answer that belongs to one scan
 _FOR_ANY = (sequences.T1.name, sequences.T1CE.name, sequences.T2.name, sequences.FLAIR.name)  # in order of preference
 
 
@@ -71,7 +72,7 @@ def _questions(predictor: Predictor, task: str, slots: Mapping[str, str]) -> lis
     """(name of the answer, task, slot -> key). Raises BrainIACError where the study lacks a scan."""
     head = find_model(task, predictor.models_folder).head
     if task == SEQUENCE_TASK:
-        return [(f"{task} of series {key}", task, {head.slots[0]: key}) for key in slots.values()]
+        return [(f"{task}{OF_SERIES}{key}", task, {head.slots[0]: key}) for key in slots.values()]
     return [(task, task, _taken(head, slots))]
 
 

@@ -25,7 +25,7 @@ from BrainIACLib.studies.identity import Identity, identity_of
 from BrainIACLib.studies.parts import Part, parts_of
 from BrainIACLib.studies.series import FoundSeries
 from BrainIACLib.studies.setting_aside import is_derived, reason_to_set_aside
-from BrainIACLib.studies.sidecar import facts_beside
+from BrainIACLib.studies.sidecar import facts_beside, files_beside
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -152,7 +152,8 @@ def _one_study(found: Sequence[Series], seen: _Seen, wanted: str | None) -> tupl
         others = ", ".join(one.pseudonym for uid, one in identities.items() if uid != chosen)
         said.append(
             f"There are {len(groups)} studies of {people} {'person' if people == 1 else 'people'} in it. Only "
-            f"{identities[chosen].pseudonym} is analyzed here; choose another with --study: {others}."
+            f"{identities[chosen].pseudonym} is analyzed here; the others need a report of their own (on the command "
+            f"line with --study): {others}."
         )
     aged = next((seen.identities[one.uid] for one in groups[chosen] if seen.identities[one.uid].age_years), None)
     return aged or identities[chosen], groups[chosen], said
@@ -236,7 +237,10 @@ def _known(file: Path) -> bool:
 
 
 def _other_files(files: Sequence[Path], found: Sequence[Series], rows: Sequence[FoundSeries]) -> list[str]:
-    used = {file for series in found for file in series.files} | {row.file for row in rows}
+    used = {file for series in found for file in series.files}
+    for row in rows:
+        if row.file:
+            used.update((row.file, *files_beside(row.file)) if row.facts else (row.file,))
     images = sum(suffix(file) in IMAGE_SUFFIXES for file in files if file not in used)
     said = []
     if found and images:

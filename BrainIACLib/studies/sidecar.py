@@ -1,45 +1,68 @@
 """The facts of a NIfTI file from the files beside it, as dcm2niix and BIDS write them: JSON, times in seconds, and for
-diffusion the b-values of its volumes, of which the first is read here.
+diffusion the b-values of its volumes, of which the first is read here. Either file may be missing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from BrainIACLib.scans.formats import suffix
+from BrainIACLib.scans.formats import IMAGE_SUFFIXES, suffix
 from BrainIACLib.studies.header_facts import DESCRIPTIONS, HeaderFacts, known_words
 from BrainIACLib.studies.header_rules import LEAST_WEIGHTING
 
 LONGEST = 1_000_000  # bytes
 
 
-def facts_beside(file: Path) -> HeaderFacts | None:
-    """What the sidecar of ``file`` says; None where there is none or it cannot be read."""
+def files_beside(file: Path) -> tuple[Path, Path]:
+    """Where the JSON and the b-values of the image ``file`` lie, if there are any."""
     stem = file.name[: len(file.name) - len(suffix(file))]
-    sidecar = file.with_name(f"{stem}.json")
-    try:
-        if sidecar.stat().st_size > LONGEST:
-            return None
-        found = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(found, dict):
-        return None
-    return _with_b_values(facts_in(found), file.with_name(f"{stem}.bval"))
+    return file.with_name(f"{stem}.json"), file.with_name(f"{stem}.bval")
 
 
-def _with_b_values(facts: HeaderFacts, file: Path) -> HeaderFacts:
-    try:
-        values = [float(text) for text in file.read_text(encoding="ascii")[:LONGEST].split()]
-    except (OSError, ValueError):
-        return facts
+def state_beside(file: Path) -> str:
+    """What changes whenever a file changes that ``facts_beside`` reads: sizes and times; empty where there is none."""
+    if suffix(file) not in IMAGE_SUFFIXES:
+        return ""
+    states = []
+    for beside in files_beside(file):
+        with contextlib.suppress(OSError):
+            state = beside.stat()
+            states.append(f"{beside.suffix}|{state.st_size}|{state.st_mtime_ns}")
+    return "|".join(states)
+
+
+def facts_beside(file: Path) -> HeaderFacts | None:
+    """What the files beside ``file`` say; None where there are none or they cannot be read."""
+    sidecar, b_values = files_beside(file)
+    found, values = _object_of(sidecar), _numbers_of(b_values)
+    if found is None and not values:
+        return None
+    facts = facts_in(found or {})
     if not values:
         return facts
     weighted = any(value >= LEAST_WEIGHTING for value in values)
     return dataclasses.replace(facts, b_value=values[0], in_diffusion_series=weighted)
+
+
+def _object_of(file: Path) -> dict[str, Any] | None:
+    try:
+        if file.stat().st_size > LONGEST:
+            return None
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _numbers_of(file: Path) -> list[float]:
+    try:
+        return [float(text) for text in file.read_text(encoding="ascii")[:LONGEST].split()]
+    except (OSError, ValueError):
+        return []
 
 
 def facts_in(found: dict[str, Any]) -> HeaderFacts:

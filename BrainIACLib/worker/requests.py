@@ -271,6 +271,7 @@ class RunBatch(Request):
     source: Path
     out: Path
     tasks: tuple[str, ...] = ("sequence",)
+    models: Mapping[str, str] = field(default_factory=dict)  # task -> id of its model, where there are several
     saliency: bool = False
     samples: int = 10  # of each map
     jobs: int | None = None  # processes; what fits, less one that is left to the person

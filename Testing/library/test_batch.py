@@ -27,7 +27,7 @@ from BrainIACLib.batch.ledger import Ledger, asked_of, token_of
 from BrainIACLib.batch.local_engine import LocalPool
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
-from BrainIACLib.batch.work import Work, begin
+from BrainIACLib.batch.work import Work, begin, current_index
 from BrainIACLib.errors import BrainIACError, ManifestError, NotWritten
 from BrainIACLib.scans.input_state import input_state
 
@@ -108,6 +108,95 @@ def test_a_manifest_that_is_edited_between_runs_changes_labels_without_computing
     assert go(cohort, out) == {"done": 12}
     cohort.write_text(text.replace("T1,B,70", "T1,B,71"))
     assert go(cohort, out) == {"done": 1}
+
+
+def test_a_corrected_patient_or_sequence_takes_the_row_of_the_wrong_name_away(cohort, tmp_path):
+    out = tmp_path / "out"
+    go(cohort, out)
+    assert len(current_index(out)) == 12
+    text = cohort.read_text()
+    cohort.write_text(text.replace("0.nii,p0,T1,A", "0.nii,p7,FLAIR,A"))
+    assert go(cohort, out) == {"done": 1}
+    rows = [row for row in current_index(out).to_pylist() if row["scan"] == "0.nii"]
+    assert [(row["patient"], row["sequence"]) for row in rows] == [("p7", "FLAIR")]
+    cohort.write_text(text)
+    assert go(cohort, out) == {"done": 1}
+    assert [row["patient"] for row in current_index(out).to_pylist() if row["scan"] == "0.nii"] == ["p0"]
+    assert len(current_index(out)) == 12
+
+
+def test_labels_of_a_run_that_brought_no_tables_up_to_date_are_told_later(cohort, tmp_path):
+    out = tmp_path / "out"
+    go(cohort, out)
+    cohort.write_text(cohort.read_text().replace("0.nii,p0,T1,A", "0.nii,p0,T1,C"))
+    assert go(cohort, out) == {}
+    assert {row["scan"]: row["site"] for row in current_index(out).to_pylist()}["0.nii"] == "C"
+
+
+def test_the_journal_of_another_user_is_neither_read_nor_removed(cohort, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    go(cohort, out)
+    (journal,) = (out / ".brainiac" / "journals").iterdir()
+    monkeypatch.setattr("BrainIACLib.publishing.journal.is_own", lambda path: False)
+    monkeypatch.setattr("BrainIACLib.batch.ledger.is_own", lambda path: False)
+    assert len(update_index(out)) == 0
+    assert Ledger(out).foreign_journals() == [journal]
+    monkeypatch.undo()
+    assert len(update_index(out)) == 12
+
+
+def test_a_journal_that_cannot_be_removed_costs_nothing(cohort, tmp_path, monkeypatch):
+    """As on Windows, while another process reads it."""
+    out = tmp_path / "out"
+    go(cohort, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", _refused(Path.unlink))
+        assert len(update_index(out)) == 12
+    assert len(update_index(out)) == 12
+    assert not list((out / ".brainiac" / "journals").iterdir())
+
+
+def _refused(unlink):
+    def refused(path, missing_ok=False):
+        if ".jsonl" in path.name:
+            raise PermissionError(13, "used by another process")
+        unlink(path, missing_ok)
+
+    return refused
+
+
+def test_cases_that_others_are_at_are_asked_again_after_a_pause(monkeypatch):
+    pauses = []
+
+    def each(self, todo, later, *_):
+        later.extend(number for number in todo if not pauses)
+
+    monkeypatch.setattr(LocalPool, "_each", each)
+    monkeypatch.setattr("BrainIACLib.batch.local_engine.time.sleep", pauses.append)
+    LocalPool(None, "", 1).go([0], print)
+    assert pauses == [2.0]
+
+
+def test_an_index_that_is_taken_away_stops_no_process(cohort, tmp_path):
+    out = tmp_path / "out"
+    go(cohort, out)
+    update_index(out)
+    reader = Ledger(out)
+    (out / "index.parquet").unlink()
+    looks = iter(range(5))
+    state = reader._state_of_index
+    reader._state_of_index = lambda: (next(looks), state())[1]
+    reader.refresh()
+
+
+def test_failures_under_other_settings_are_not_those_of_this_run(cohort, tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "4.nii").write_bytes(b"bad")
+    go(cohort, out)
+    (tmp_path / "4.nii").write_bytes(b"mended")
+    cohort.write_text("\n".join(line for line in cohort.read_text().splitlines() if "4.nii" not in line) + "\n")
+    go(cohort, out)
+    assert (status_of(out).failed, status_of(out).sentences) == (0, ())
 
 
 def test_status_looks_at_no_scan_and_a_run_begins_with_what_has_no_record(cohort, tmp_path):
@@ -344,8 +433,8 @@ def test_names_are_stable_unique_and_valid(cohort, tmp_path):
 
 
 def test_a_manifest_that_contradicts_itself_is_refused_with_its_lines(tmp_path):
-    (tmp_path / "bad.csv").write_text("scan,patient\na.nii,sub-1\nb.nii,SUB-1\n./a.nii,p2\n,p3\n")
-    with pytest.raises(ManifestError, match=r"line 3: the patient 'SUB-1'.*line 4: the scan.*line 5: scan is empty"):
+    (tmp_path / "bad.csv").write_text("scan,patient\na.nii,sub-1\nb.nii,1\n./a.nii,p2\n,p3\n")
+    with pytest.raises(ManifestError, match=r"line 3: the patient '1'.*line 4: the scan.*line 5: scan is empty"):
         cases_of(tmp_path / "bad.csv")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 from batch_cases import COUNTED, counting, dying, waiting
 
 from BrainIACLib.batch.cases import cases_of
+from BrainIACLib.batch.index import update_index
 from BrainIACLib.batch.layout import begin_dataset
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
@@ -58,6 +61,42 @@ def test_on_submitit(batch):
     numbers = list(work.left())
     run_on_slurm(work, run, numbers, outcomes.append, "cluster=local,jobs=2,mem_gb=1", process=counting)
     check(out, run, outcomes)
+
+
+@pytest.mark.parametrize("what", ["changed", "failed"])
+def test_an_array_that_ends_before_a_changed_scan_or_a_second_try_is_followed_by_another(batch, monkeypatch, what):
+    from BrainIACLib.batch import slurm_engine
+
+    out, run = batch
+    first = Work(out, run, counting)
+    assert [first.one(number).status for number in list(first.left())].count("done") == 7
+    first.ledger.close()
+    update_index(out)
+    if what == "changed":
+        (out.parent / "3.nii").write_bytes(b"another scan")
+    rounds = []
+
+    class Executor:  # whose first array ends at once
+        def __init__(self, **_):
+            rounds.append(len(rounds))
+
+        update_parameters = staticmethod(lambda **_: None)
+        batch = staticmethod(contextlib.nullcontext)
+
+        def submit(self, *_):
+            if rounds[-1]:
+                again = Work(out, run, counting)
+                for number in list(again.left(what == "failed")):
+                    again.one(number, what == "failed")
+                again.ledger.close()
+            return types.SimpleNamespace(done=lambda: True)
+
+    monkeypatch.setitem(sys.modules, "submitit", types.SimpleNamespace(AutoExecutor=Executor))
+    work, outcomes = Work(out, run), []
+    numbers = list(work.left(what == "failed"))
+    slurm_engine.run_on_slurm(work, run, numbers, outcomes.append, "jobs=1", what == "failed")
+    assert rounds == [0, 1]
+    assert len(outcomes) == 1
 
 
 @pytest.mark.parametrize("text", ["jobs", "jobs=none", "=3", "jobs=0"])

@@ -97,8 +97,11 @@ def test_another_model_takes_the_prepared_brain_and_another_preprocessing_does_n
     case = cases_of(tmp_path / "copy" / "cohort.csv")[0]
     worker = one_case.CaseWorker(tmp_path / "copy" / "out", settings)
     before = np.load(tmp_path / "copy" / "out" / case.folder / Names(case).embedding)
+    former = tmp_path / "copy" / "out" / case.folder / Names(case, ["former"]).saliency["former"]
+    former.touch()
     assert worker.process(case)["prepared_anew"] is False
     assert prepared == []
+    assert not former.exists()  # the map of an answer that is not given any more
     assert np.array_equal(np.load(tmp_path / "copy" / "out" / case.folder / Names(case).embedding), before)
     other = dataclasses.replace(settings, preprocessing=dataclasses.replace(OFFICIAL, seed=1))
     assert one_case.CaseWorker(tmp_path / "copy" / "out", other).process(case)["prepared_anew"] is True

@@ -43,6 +43,32 @@ def test_patients_who_are_called_missing_are_not_one_person():
     assert any("without a patient" in note for note in cases.notes)
 
 
+def test_scans_of_one_study_are_one_person_also_where_nobody_named_it():
+    table = changed(
+        cohort(40),
+        patient=[""] * 40,
+        session=[""] * 40,
+        of_study=[f"folder{i // 2}" for i in range(40)],
+        sequence=["T1", "FLAIR"] * 20,
+        age=[str(30 + i // 2) for i in range(40)],
+    )
+    cases = make_cases(table, "age", "regression")
+    assert [len(scans) for scans in cases.scans] == [2] * 20
+    apart = make_cases(changed(table, sequence=["T1"] * 40), "age", "regression")
+    assert apart.groups[::2].tolist() == apart.groups[1::2].tolist()
+
+
+def test_people_of_one_name_in_two_datasets_are_not_joined():
+    table = changed(
+        cohort(40),
+        patient=[f"{i // 2}" for i in range(40)],
+        dataset=["A", "B"] * 20,
+        sequence=["T1", "FLAIR"] * 20,
+        age=[str(30 + i // 2) for i in range(40)],
+    )
+    assert {len(scans) for scans in make_cases(table, "age", "regression").scans} == {1}
+
+
 def test_labels_are_joined_whatever_the_spelling_of_the_patient(tmp_path):
     table = changed(cohort(12), patient=[f"sub-{i:02d}" for i in range(12)])
     rows = "".join(f"SUB_{i:02d},{i}\n" for i in range(12))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,11 +10,13 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="needs the 'parquet' extra")
 
-from BrainIACLib.batch import local_engine
+from BrainIACLib.batch import cases, index, local_engine
 from BrainIACLib.batch.status import status_of
 from BrainIACLib.batch.work import Work, last_run
+from BrainIACLib.checkpoints.installed import find_model
 from BrainIACLib.errors import BrainIACError, Cancelled, ManifestError, ScanError
 from BrainIACLib.job import UNATTENDED, Job
+from BrainIACLib.worker.handlers import batches
 from BrainIACLib.worker.requests import Request, RunBatch
 from BrainIACLib.worker.service import Service
 
@@ -93,6 +96,28 @@ def test_a_failed_scan_is_tried_again_where_that_is_wanted(ask, tmp_path):
     assert ask()["failed"] == 1
     (tmp_path / "scans" / "scan1.nii.gz").write_bytes(b"mended")
     assert ask(retry_failed=True)["failed"] == 0
+
+
+def test_the_models_that_the_client_chose_answer(ask, tmp_path):
+    """The panel offers the first model of a task; without its id, two imported ones would be refused."""
+    with pytest.raises(BrainIACError, match="No model 'imported-second' for the task 'sequence'"):
+        ask(models={"sequence": "imported-second"})
+    ask(models={"sequence": find_model("sequence").contract.id})
+
+
+def test_a_walk_and_tables_that_take_long_are_no_silence(ask, monkeypatch):
+    """The panel ends a worker that says nothing for long."""
+
+    def slow(act):
+        return lambda *arguments: (time.sleep(0.1), act(*arguments))[1]
+
+    monkeypatch.setattr(cases, "cases_of", slow(cases.cases_of))
+    monkeypatch.setattr(index, "update_index", slow(index.update_index))
+    monkeypatch.setattr(batches, "SECONDS_BETWEEN_SIGNS", 0.01)
+    told = []
+    ask(Job(lambda step, fraction: told.append(step)))
+    assert "looking for scans for a minute" in told
+    assert told[-1] == "writing the tables and the quality page for a minute"
 
 
 def test_an_empty_folder_is_said(ask, tmp_path):

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from test_results import prediction
 
 from BrainIACLib.errors import BrainIACError, PreprocessingError
-from BrainIACLib.worker.requests import CompareImages, Explain, MeasureVolumes, Predict, PrepareStudy, Request
+from BrainIACLib.worker.requests import CompareImages, Explain, MeasureVolumes, Predict, PrepareStudy, Request, Steps
 
 VOLUMES = {
     "intracranial_ml": 1500.0,
@@ -23,6 +23,7 @@ VOLUMES = {
     "loose": ["hippocampus"],
     "warnings": ["The scan in the place of T1 looks like T2."],
 }  # fmt: skip
+STEPS = [{"name": "registration", "seconds": 1.0, "quality": {}, "warnings": []}]
 
 
 class FakeWorker:
@@ -74,12 +75,18 @@ class FakeWorker:
             for name, path in request.scans.items():
                 if name in self.bad:
                     raise PreprocessingError(f"'{path}': {self.bad[name]}")
-            return {"reused": False, "scans": {name: {"warnings": [], "record": []} for name in request.scans}}
+            return {"reused": False, "scans": {name: {"warnings": [], "record": STEPS} for name in request.scans}}
         if isinstance(request, Predict):
             if request.task in self.failing:
                 raise BrainIACError(self.failing[request.task])
             answer = prediction(task=request.task, scans=dict(request.scans), **self.answers.get(request.task, {}))
             return {**answer, "provenance": {**answer["provenance"], "preprocessing": []}}
+        if isinstance(request, Steps):
+            paths = {name: str(self.folder / f"{name}.mha") for name in ("image", "mask", "native_mask")}
+            for path in paths.values():
+                sitk.WriteImage(self.scan(request), path)
+            sitk.WriteTransform(sitk.Euler3DTransform(), str(self.folder / "to.tfm"))
+            return {**paths, "transform": str(self.folder / "to.tfm")}
         if isinstance(request, CompareImages):
             return {"same": self.same}
         if isinstance(request, MeasureVolumes):

@@ -174,7 +174,9 @@ def measured(panel, node) -> None:
     ]
     labels = sitk.Image(node.GetImageData().GetDimensions(), sitk.sitkUInt8)
     found = {"intracranial_ml": 1482.0, "volumes": volumes, "loose": list(LOOSE), "warnings": []}
-    ResultNodes(panel.logic.volumes, panel.logic.contents).storeStructures(labels, node, found)
+    ResultNodes(panel.logic.volumes, panel.logic.contents).storeStructures(
+        labels, node, panel.logic.contents.of(node), found
+    )
 
 
 def made_up_study(scene) -> dict:

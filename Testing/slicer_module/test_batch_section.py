@@ -55,6 +55,7 @@ def test_the_queue_is_asked_as_the_person_chose_and_the_end_is_said(batch, tmp_p
     assert isinstance(request, RunBatch)
     assert (request.source, request.out) == (tmp_path / "scans", tmp_path / "results")
     assert request.tasks == ("sequence",)
+    assert request.models == {"sequence": batch.logic.contracts()["sequence"].id}  # what the tooltip names
     assert request.retry_failed
     assert not request.options.bias_field
     assert "3 of 5 scans are done. 2 failed:\n2 × the file has 3 slices." in batch.ui.batchLabel.text()

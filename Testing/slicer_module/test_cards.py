@@ -111,6 +111,21 @@ def test_the_answer_of_the_study_stands_before_those_of_single_scans(answered):
     assert first.scans.text() == "scan"
 
 
+def test_the_age_gap_of_a_card_is_that_of_its_own_person(answered, scene, oblique):
+    """Studies may be taken together; the first scan is then another person's or of another date."""
+    panel, _scan = answered
+    other = scene.load(oblique, "other")
+    other.SetOrigin(1, 0, 0)
+    contents = {"any": panel.logic.contents.of(other)}
+    panel.logic.answers.results().add(age(30.0, 25.0, 35.0, asked=28.0), {"any": other}, contents)
+    panel.updatePanel()
+    gaps = [card.more.text()[:51] for card in panel.cards.cards if "gap" in card.more.text()]
+    assert gaps == [
+        "Age at the scan 60.0 years, brain age gap +4.0 year",
+        "Age at the scan 28.0 years, brain age gap +2.0 year",
+    ]
+
+
 def test_why_trust_this_unfolds_everything(answered):
     card = answered[0].cards.cards[0]
     assert card.details.isHidden()

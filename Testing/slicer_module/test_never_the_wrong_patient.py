@@ -19,7 +19,7 @@ from BrainIACBridge.study_identity import identityOf
 from fake_worker import FakeWorker
 from test_results import prediction
 
-from BrainIACLib.worker.requests import Predict, PrepareStudy
+from BrainIACLib.worker.requests import Explain, MeasureVolumes, Predict, PrepareStudy, Steps
 
 
 @pytest.fixture
@@ -281,6 +281,106 @@ def test_a_warm_click_asks_for_nothing_but_the_answer(scene, oblique, logic):
     assert logic.worker.kinds() == ["PrepareStudy", "Predict", "Predict"]
 
 
+def during(logic, kind, act):
+    """Let ``act`` happen once, while a request of that kind is under way."""
+    answer, waiting = logic.worker.answer, [act]
+
+    def answered(request):
+        value = answer(request)
+        if isinstance(request, kind) and waiting:
+            waiting.pop()()
+        return value
+
+    logic.worker.answer = answered
+
+
+@pytest.mark.parametrize("kind", [MeasureVolumes, Explain, Steps])
+def test_what_was_found_in_the_voxels_before_an_edit_is_never_shown_as_of_the_scan(kind, scene, oblique, logic):
+    scan = scene.load(oblique, "scan")
+    ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+    during(logic, kind, lambda: brighten(scan))
+    if kind is MeasureVolumes:
+        error = ask(logic, logic.measureVolumes, scan)
+    elif kind is Explain:
+        error = ask(logic, logic.explain, logic.answers.records()[0], scan)
+    else:
+        error = ask(logic, logic.loadSteps, scan)
+    assert "'scan' was changed in the meantime" in str(error)
+    assert logic.answers.structuresOf(scan) == (None, None)
+    assert logic.answers.saliencyOf(scan) is None
+    assert logic.answers.stepsOf(scan) == []
+    assert [node for node in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if node is not scan] == []
+
+
+def test_steps_of_an_earlier_state_are_not_listed(scene, oblique, logic):
+    scan = scene.load(oblique, "scan")
+    assert ask(logic, logic.loadSteps, scan) is None
+    assert [step["name"] for step in logic.answers.stepsOf(scan)] == ["registration"]
+    brighten(scan)
+    assert logic.answers.stepsOf(scan) == []
+
+
+@pytest.mark.parametrize("act", ["predict", "analyze", "explain", "measure"])
+def test_a_scan_edited_while_it_is_prepared_is_said_to_be_and_the_next_click_prepares_it_again(
+    act, scene, oblique, logic
+):
+    """The worker knows the voxels that it was handed; a name that it lacks would break it, and again at each click."""
+    scan = scene.load(oblique, "scan")
+    if act == "explain":
+        ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+        logic.worker.folder.joinpath("again").mkdir()
+        logic.worker.folder = logic.worker.folder / "again"  # another worker: nothing is prepared
+    during(logic, PrepareStudy, lambda: brighten(scan))
+    known = set()
+    answer = logic.worker.answer
+
+    def strict(request):
+        if isinstance(request, PrepareStudy):
+            known.clear()
+            known.update(request.scans)
+        else:
+            assert {*getattr(request, "scans", {}).values(), getattr(request, "scan", None)} <= {*known, None}
+        return answer(request)
+
+    logic.worker.answer = strict
+
+    def click():
+        if act == "predict":
+            return ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+        if act == "explain":
+            return ask(logic, logic.explain, logic.answers.records()[0], scan)
+        if act == "measure":
+            return ask(logic, logic.measureVolumes, scan)
+        return ask(logic, logic.analyze, {"sequence": logic.contracts()["sequence"]}, lambda *what: None)
+
+    assert "'scan' was changed in the meantime" in str(click())
+    assert logic.study.problem(scan) == ""
+    if act == "explain":
+        assert "was changed since" in str(click())  # that answer is about other voxels
+    else:
+        assert click() is None
+
+
+@pytest.mark.parametrize("kind", [PrepareStudy, Predict])
+def test_one_of_two_scans_edited_meanwhile_is_named_beside_the_answers_of_the_other(kind, scene, oblique, logic):
+    scans = [scene.load(oblique, name) for name in ("still", "edited")]
+    scans[1].SetOrigin(1, 0, 0)
+    edits = [lambda: brighten(scans[1])] if kind is Predict else [lambda: brighten(scans[1]), lambda: None]
+    answer, told = logic.worker.answer, []
+
+    def answered(request):
+        value = answer(request)
+        if isinstance(request, kind) and edits:
+            edits.pop()()
+        return value
+
+    logic.worker.answer = answered
+    contracts = {"sequence": logic.contracts()["sequence"]}
+    assert ask(logic, logic.analyze, contracts, lambda *what: told.append(what)) is None
+    assert told[0][1] == ["'edited' was changed in the meantime; run again."]
+    assert (len(logic.answers.about(scans[0])), logic.answers.about(scans[1])) == (1, [])
+
+
 # Whose age
 
 
@@ -332,10 +432,76 @@ def test_another_study_chosen_during_an_analysis_changes_nothing_of_it(place, lo
         return answer(request)
 
     logic.worker.answer = andChooseTheOther
+    shown = logic.getParameterNode().saliencyScan
     ask(logic, logic.analyze, contracts, lambda *what: None)
     assert {record["task"] for record in logic.answers.about(scans[0])} == {"sequence", "age"}
     assert logic.answers.about(scans[1]) == []
     assert logic.answers.saliencyOf(scans[0]) is not None
+    assert logic.getParameterNode().saliencyScan is shown  # and not the scan of the one before the cards of the other
+    assert logic.map.foreground() is None
+
+
+def test_a_study_that_is_chosen_is_the_one_in_views_map_and_volumes(panel, place, scene):
+    view = scene.addSliceView("Red", "Axial").GetSliceCompositeNode()
+    mine, other, second = (
+        place("mine", "A", "20200101"),
+        place("other", "B", "20200101"),
+        place("second", "B", "20200101"),
+    )
+    for scan in (other, second):
+        panel.logic.answers.results().add(prediction(), {"any": scan}, {"any": panel.logic.contents.of(scan)})
+    panel.updatePanel()
+    panel.onShowScan(mine)
+    choice = panel.ui.studyChoice
+    choice.setCurrentIndex(1)
+    choice.activated.emit(1)
+    assert panel._parameterNode.saliencyScan is other
+    assert view.GetBackgroundVolumeID() == other.GetID()
+    assert "other" in panel.ui.volumesLabel.text()
+    assert [panel.logic.answers.results().scansOf(record)["any"] for record in panel.cards.records] == [other]
+    panel._parameterNode.studyScan = mine  # by whatever way
+    panel.updatePanel()
+    assert panel._parameterNode.saliencyScan is mine
+    panel._parameterNode.combineStudies = True
+    panel.updatePanel()
+    panel.onShowScan(second)
+    panel._parameterNode.combineStudies = False
+    panel.updatePanel()
+    assert panel._parameterNode.saliencyScan is mine
+
+
+def test_after_an_analysis_nothing_is_asked_about_another_study_that_was_chosen_meanwhile(panel, place, monkeypatch):
+    nodes = [place(name, patient, "20200101") for patient in "AB" for name in (f"{patient} 1", f"{patient} 2")]
+    head = type("Head", (), {"slots": ("T1",), "missing_policy": "refuse", "valid_range": ""})
+    contract = type("Contract", (), {"head": head, "id": "m", "title": ""})
+    monkeypatch.setattr(panel.modelSection, "contracts", lambda: {"age": contract})
+    panel._parameterNode.studyScan = nodes[0]
+    panel.updatePanel()
+    meanwhile, opened = [nodes[2], nodes[0]], []
+
+    def analyze(contracts, told, listener):
+        panel._parameterNode.studyScan = meanwhile.pop(0)
+        panel.updatePanel()
+        for node in nodes:
+            panel.logic.study.setSequence(node, "T1", 0.9)
+        told(1.0, [], {})
+        listener.finished(None)
+
+    monkeypatch.setattr(panel.logic, "analyze", analyze)
+    dialog = type("Dialog", (), {"open": lambda self: None})
+    monkeypatch.setattr(
+        "BrainIACBridge.analysis_panel.ChoiceDialog",
+        lambda window, choices, study, chosen: opened.append(choices) or dialog(),
+    )
+    panel.onAnalyze()
+    assert opened == []
+    for node in nodes:
+        panel.logic.study.setSequence(node, "")
+    panel._parameterNode.studyScan = nodes[0]
+    panel.updatePanel()
+    panel.onAnalyze()
+    assert opened == [{"T1": nodes[:2]}]
+    panel._question = None
 
 
 def test_clearing_is_undone_with_the_volumes(scene, oblique, logic):

@@ -105,6 +105,42 @@ def test_a_row_that_failed_and_was_mended_is_answered(scene, oblique, logic, con
     assert logic.study.problem(node) == ""
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_scan_that_failed_is_tried_again_at_each_click_and_its_reason_told(alone, scene, oblique, logic, contracts):
+    """Also as another node, when the scene was closed and the same file loaded again."""
+    node = scene.load(oblique, "scan")
+    logic.worker.bad[logic.contents.of(node)] = "a thin slab."
+    if not alone:
+        scene.load(oblique, "good").SetOrigin(1, 0, 0)
+    analyze(logic, contracts)
+    scene.mrml.Clear(0)
+    node = scene.load(oblique, "again")
+    if not alone:
+        scene.load(oblique, "good").SetOrigin(1, 0, 0)
+    error, _told, _steps = analyze(logic, contracts)
+    assert "slab" in logic.study.problem(node)
+    assert ("slab" in str(error)) == alone
+    ended = []
+    logic.loadSteps(node, Listener(lambda step, fraction: None, ended.append))
+    assert "slab" in str(ended[0])
+    logic.worker.bad.clear()  # as where memory was short
+    assert analyze(logic, contracts)[0] is None
+    assert logic.study.problem(node) == ""
+    assert len(logic.answers.about(node)) == 1
+
+
+def test_a_scan_that_failed_costs_nothing_where_another_one_is_asked_about(scene, oblique, logic, contracts):
+    bad, good = scene.load(oblique, "bad"), scene.load(oblique, "good")
+    good.SetOrigin(1, 0, 0)
+    logic.worker.bad[logic.contents.of(bad)] = "a thin slab."
+    analyze(logic, contracts)
+    before = len(logic.worker.asked)
+    ended = []
+    logic.measureVolumes(good, Listener(lambda step, fraction: None, ended.append))
+    assert ended == [None]
+    assert logic.worker.kinds()[before:] == ["MeasureVolumes"]
+
+
 def test_progress_names_scan_and_step_and_never_falls(scene, oblique, logic, contracts):
     for number in range(4):
         scene.load(oblique, f"scan {number}").SetOrigin(number, 0, 0)

@@ -12,6 +12,7 @@ import types
 
 import SimpleITK as sitk
 import slicer
+from BrainIACBridge import dicom_database
 from BrainIACBridge.brainiac_logic import BrainIACLogic
 from BrainIACBridge.flow import Listener
 from BrainIACBridge.optional_packages import OptionalPackage
@@ -65,7 +66,7 @@ def test_scans_of_the_dicom_database_go_as_their_files_and_come_back_as_dicom_ob
     node.SetAttribute("DICOM.instanceUIDs", "1.2.1 1.2.2")
     for uid in ("1.2.1", "1.2.2"):
         (tmp_path / uid).write_bytes(uid.encode())
-    values = {"0010,1010": "070Y", "0020,0011": "7 "}
+    values = {"0010,1010": "070Y", "0020,0011": "7 ", "0020,000D": "1.2"}
     database = types.SimpleNamespace(
         isOpen=True,
         fileForInstance=lambda uid: str(tmp_path / uid),
@@ -86,6 +87,99 @@ def test_scans_of_the_dicom_database_go_as_their_files_and_come_back_as_dicom_ob
     logic.worker.same = True
     node.SetAndObserveTransformNodeID(scene.mrml.AddNewNodeByClass("vtkMRMLTransformNode").GetID())
     assert not save(logic, tmp_path / "out")[1].dicom  # what is shown is no longer what the files hold
+
+
+@pytest.fixture
+def loaded(scene, oblique, tmp_path, monkeypatch):
+    """Loads a scan as from the DICOM database: its UID, and the values of tags that differ from the others."""
+    values = {}
+
+    def value(uid, tag):
+        return values[uid].get(tag, {"0010,1010": "070Y", "0020,000D": "1.2"}.get(tag, ""))
+
+    database = types.SimpleNamespace(isOpen=True, fileForInstance=lambda uid: str(tmp_path / uid), instanceValue=value)
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    monkeypatch.setattr(OptionalPackage, "isInstalled", lambda self: True)
+
+    def loaded(uid, name="scan", **changed):
+        node = scene.load(oblique, name)
+        node.SetAttribute("DICOM.instanceUIDs", uid)
+        (tmp_path / uid).write_bytes(uid.encode())
+        values[uid] = {
+            {"number": "0020,0011", "study": "0020,000D", "age": "0010,1010"}[k]: v for k, v in changed.items()
+        }
+        return node
+
+    return loaded
+
+
+def test_one_exam_under_two_study_uids_is_reported_whole(logic, loaded, tmp_path):
+    """Of a folder, the library reports the larger study alone."""
+    nodes = [loaded("1.2.1", number="1", study="1.2"), loaded("1.3.1", number="1", study="1.3")]
+    logic.study.setSequence(nodes[1], "FLAIR")
+    _saved, request = save(logic, tmp_path / "out")
+    assert (len(request.paths), request.dicom, request.use) == (2, False, {"FLAIR": "2"})
+    assert (request.age_years, request.notes) == (70.0, ())
+    assert not logic.report.isFromDicom()  # no package for DICOM objects is offered
+
+
+def test_scans_of_two_people_are_reported_without_an_age_and_with_a_warning(scene, logic, loaded, tmp_path):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.mrml)
+    for patient, age in (("A", "070Y"), ("B", "030Y")):
+        item = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), patient)
+        hierarchy.CreateItem(item, loaded(f"1.2.{age[1]}", patient, age=age))
+    logic.study.combined = True
+    _saved, request = save(logic, tmp_path / "out")
+    assert (len(request.paths), request.age_years, request.dicom) == (2, None, False)
+    assert "different patients" in request.notes[0]
+
+
+def test_a_choice_that_no_series_number_tells_is_kept(logic, loaded, tmp_path):
+    first, second = loaded("1.2.1", number="7"), loaded("1.2.2", number="7")  # one series, split by echo
+    assert save(logic, tmp_path / "out")[1].dicom
+    logic.study.setSequence(second, "T2")
+    _saved, request = save(logic, tmp_path / "out")
+    assert (len(request.paths), request.use, request.dicom) == (2, {"T2": "2"}, False)
+    logic.study.setSequence(second, "")
+    loaded("1.2.3", number="8")
+    logic.study.setSequence(logic.study.scans()[2], "T1")
+    _saved, request = save(logic, tmp_path / "out")
+    assert (request.use, request.dicom) == ({"T1": "8"}, True)
+    assert first in logic.study.scans()
+
+
+def test_a_report_is_about_the_study_that_was_chosen_when_it_was_asked_for(scene, logic, loaded, tmp_path):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.mrml)
+    nodes = {}
+    for patient in "AB":
+        item = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), patient)
+        nodes[patient] = loaded(f"1.{ord(patient)}", patient, number="7", study=patient)
+        hierarchy.CreateItem(item, nodes[patient])
+    logic.study.scan = nodes["A"]
+    logic.study.setSequence(nodes["A"], "T2")
+    answer = logic.worker.answer
+
+    def meanwhile(request):
+        logic.study.scan = nodes["B"]
+        return answer(request)
+
+    logic.worker.answer = meanwhile
+    _saved, request = save(logic, tmp_path / "out")
+    assert (request.dicom, request.use) == (True, {"T2": "7"})
+    assert [file.read_bytes() for file in request.paths[0].rglob("*.dcm")] == [f"1.{ord('A')}".encode()]
+
+
+def test_a_database_that_refuses_the_objects_costs_neither_page_nor_message(panel, monkeypatch):
+    def refuse(files):
+        raise RuntimeError("locked")
+
+    monkeypatch.setattr(dicom_database, "add", refuse)
+    opened = []
+    monkeypatch.setattr(QtGui.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    panel.report._saved("/out/report.html", ["/out/one.dcm"])
+    assert opened == ["/out/report.html"]
+    assert "Saved /out/report.html" in panel._said
+    assert "Not added to the DICOM database: 1." in panel._said
 
 
 def test_a_report_is_written_by_the_real_worker(panel, scene, shared_data, tmp_path, monkeypatch):

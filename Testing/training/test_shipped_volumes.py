@@ -15,6 +15,7 @@ from BrainIACLib.scans import read_scan
 from BrainIACLib.structures import LOOSE, STRUCTURES
 from BrainIACLib.volumes.measurement import VolumeMeter
 from BrainIACLib.volumes.percentiles import read_norms
+from Training.starter.age_norms import LEAST_R
 from Training.starter.anatomy.contract import anatomy_encoder_contract
 from Training.starter.anatomy.real_scans import LABELLED_HELD_OUT, is_trained_on
 from Training.starter.anatomy.reference import dlmuse_volumes
@@ -47,6 +48,11 @@ def test_the_percentiles_belong_to_the_network_and_rise_with_its_shares():
     rows = (VOLUMES / "percentiles.md").read_text(encoding="utf-8").splitlines()
     given = {row.split("|")[1].strip() for row in rows if "| yes |" in row}
     assert set(norms.curves) == given
+    assert norms.ages[1] <= 80  # two persons are older
+    rows = (VOLUMES / "evaluation.md").read_text(encoding="utf-8").split("## Against DLMUSE's label maps")[0]
+    cells = [line.split("|") for line in rows.splitlines() if line.startswith("| ")]
+    followed = {row[1].strip() for row in cells if row[3].strip()[:1] == "0" and float(row[3]) >= LEAST_R}
+    assert given <= followed  # r of shares of persons that were not trained on
     small, large = (norms.percentile("ventricles", share, 70.0) for share in (0.01, 0.06))
     assert 0 <= small < 20 < 80 < large <= 100  # 1 and 6 % of the intracranial volume, at 70 years
     young, old = (norms.percentile("ventricles", 0.025, age) for age in (30.0, 75.0))

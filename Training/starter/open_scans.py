@@ -37,7 +37,7 @@ BRIGHTEST = 1000.0  # the 99.5th percentile in the kept file, so that half preci
 
 @dataclass(frozen=True)
 class OpenScan:
-    """One row of the manifest. ``age``: years or None; ``path``: the file."""
+    """One row of the manifest. ``age``: years or None; ``path``: the file; ``note``: also a study's group."""
 
     path: Path
     file: str
@@ -49,6 +49,7 @@ class OpenScan:
     sex: str
     whole_head: bool
     sha256: str
+    note: str = ""
 
 
 def open_scans(
@@ -76,6 +77,7 @@ def open_scans(
                 sex=row["sex"],
                 whole_head=row["skull_stripped"] != "yes",
                 sha256=row["sha256"],
+                note=row.get("note") or "",
             ),
         )
     return list(scans.values())

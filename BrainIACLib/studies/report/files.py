@@ -26,8 +26,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write_report(study: AnalyzedStudy, out: Path, more: dict[str, bytes] | None = None) -> Path:
+def write_report(study: AnalyzedStudy, out: Path, more: dict[str, bytes] | None = None, replace: bool = False) -> Path:
     """Write ``FILES``, and ``more`` (name -> content), into ``out``; returns the path of the page.
+
+    Parameters
+    ----------
+    replace : the report of another study, instead of refusing.
 
     Raises
     ------
@@ -35,7 +39,8 @@ def write_report(study: AnalyzedStudy, out: Path, more: dict[str, bytes] | None 
     """
     more = more or {}
     with publishing_set(out, [*more, *FILES]) as staging:
-        _refuse_another(study.document, out)
+        if not replace:
+            refuse_another(study.document.study, out)
         for name, content in more.items():
             (staging / name).write_bytes(content)
         (staging / PAGE).write_text(report_page(study), encoding="utf-8")
@@ -61,7 +66,8 @@ def _cells(row: SeriesRow) -> list[object]:
     ]  # fmt: skip
 
 
-def _refuse_another(document: StudyDocument, out: Path) -> None:
+def refuse_another(study: str, out: Path) -> None:
+    """Raises BrainIACError where ``out`` holds the report of another study than that of this pseudonym."""
     try:
         known = json.loads((out / DOCUMENT).read_text(encoding="utf-8"))["study"]
     except FileNotFoundError:
@@ -70,5 +76,5 @@ def _refuse_another(document: StudyDocument, out: Path) -> None:
         raise BrainIACError(
             f"The folder '{out}' holds a {DOCUMENT} that is not BrainIAC's or cannot be read; choose another folder."
         ) from None
-    if known != document.study:
-        raise BrainIACError(f"The folder '{out}' holds the report of '{known}'; choose another --out folder.")
+    if known != study:
+        raise BrainIACError(f"The folder '{out}' holds the report of '{known}'; choose another folder.")

@@ -130,8 +130,8 @@ def _series(document: StudyDocument) -> str:
         for slot in document.slots
     ]
     table = (
-        '<p class="soft" id="series-note">Every series of the study. Another one is chosen with '
-        "<code>--use T1=SERIES</code>.</p>"
+        '<p class="soft" id="series-note">Every series of the study. Another one is chosen in the panel by its '
+        "sequence in the table of scans, on the command line with <code>--use T1=SERIES</code>.</p>"
         '<div class="scroll" tabindex="0" role="region" aria-label="Series table" aria-describedby="series-note">'
         "<table>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

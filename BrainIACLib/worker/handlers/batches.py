@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +15,20 @@ from BrainIACLib.worker.answering import answer
 from BrainIACLib.worker.requests import RunBatch
 from BrainIACLib.worker.session import Session
 
+SECONDS_BETWEEN_SIGNS = 60.0  # of life; the panel takes a worker for hung that says nothing for fifteen minutes
+
 
 @answer.register
 def run_batch(request: RunBatch, session: Session, job: Job) -> dict[str, Any]:
     """Begin or continue; the tables and the quality page at the end."""
     from BrainIACLib.batch.cases import cases_of
-    from BrainIACLib.batch.index import update_index, write_embeddings, write_failures
+    from BrainIACLib.batch.index import write_embeddings, write_failures
     from BrainIACLib.batch.layout import begin_dataset
     from BrainIACLib.batch.local_engine import LocalPool, fitting_jobs
     from BrainIACLib.batch.quality_page import write_page
     from BrainIACLib.batch.settings import Settings
     from BrainIACLib.batch.status import status_of
-    from BrainIACLib.batch.work import Outcome, Work, begin
+    from BrainIACLib.batch.work import Outcome, Work, begin, current_index
     from BrainIACLib.embeddings.files import check_format
 
     check_format(Path("index.parquet"))  # before anything else is done
@@ -34,6 +39,7 @@ def run_batch(request: RunBatch, session: Session, job: Job) -> dict[str, Any]:
         )
     settings = Settings(
         tasks=request.tasks,
+        answered_by=dict(request.models),
         saliency=request.saliency,
         samples=request.samples,
         preprocessing=request.options,
@@ -41,16 +47,17 @@ def run_batch(request: RunBatch, session: Session, job: Job) -> dict[str, Any]:
         models_dir=str(session.models[-1]) if session.models else None,
     )
     job.report("looking for scans", 0.0)
-    cases = cases_of(request.source)
-    try:
-        begin_dataset(request.out, request.source)
-        run = begin(request.out, cases, settings)
-        work = Work(request.out, run)
-    except OSError as error:
-        raise BrainIACError(
-            f"'{request.out}' cannot be written ({error.strerror}); choose another folder for the results."
-        ) from None
-    numbers = list(work.left(request.retry_failed))
+    with _signs_of_life(job, "looking for scans", 0.0):
+        cases = cases_of(request.source)
+        try:
+            begin_dataset(request.out, request.source)
+            run = begin(request.out, cases, settings)
+            work = Work(request.out, run)
+        except OSError as error:
+            raise BrainIACError(
+                f"'{request.out}' cannot be written ({error.strerror}); choose another folder for the results."
+            ) from None
+        numbers = list(work.left(request.retry_failed))
     known, began, new, failed = len(cases) - len(numbers), time.monotonic(), 0, 0
 
     def told(outcome: Outcome) -> None:
@@ -65,11 +72,12 @@ def run_batch(request: RunBatch, session: Session, job: Job) -> dict[str, Any]:
     job.report(f"{known} of {len(cases)} scans", known / len(cases))
     jobs = request.jobs or max(1, fitting_jobs() - 1)
     LocalPool(work, run, min(jobs, max(1, len(numbers))), request.retry_failed).go(numbers, told)
-    index = update_index(request.out)
-    write_embeddings(request.out, index)
-    write_failures(request.out, index)
-    page = write_page(request.out, index)
-    status = status_of(request.out)
+    with _signs_of_life(job, "writing the tables and the quality page", 1.0):
+        index = current_index(request.out)
+        write_embeddings(request.out, index)
+        write_failures(request.out, index)
+        page = write_page(request.out, index)
+        status = status_of(request.out)
     return {
         "scans": status.cases,
         "done": status.done,
@@ -77,6 +85,24 @@ def run_batch(request: RunBatch, session: Session, job: Job) -> dict[str, Any]:
         "failures": [list(sentence) for sentence in status.sentences],
         "page": str(page),
     }
+
+
+@contextlib.contextmanager
+def _signs_of_life(job: Job, step: str, fraction: float) -> Iterator[None]:
+    """Report now and then while a step goes on that reports nothing: a large share takes long to walk."""
+    began, over = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not over.wait(SECONDS_BETWEEN_SIGNS):
+            job.progress(f"{step} for {_in_words(time.monotonic() - began)}", fraction)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
 
 
 def _in_words(seconds: float) -> str:

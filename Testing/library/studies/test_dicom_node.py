@@ -348,6 +348,60 @@ def test_studies_are_kept_unless_told_otherwise_and_then_until_they_are_sent(fil
     assert not list((tmp_path / "inbox").iterdir())
 
 
+def test_what_has_no_answer_or_nothing_to_send_is_not_removed(files, tmp_path):
+    def fails(images, report, label):
+        raise BrainIACError("no scan")
+
+    def without_objects(images, report, label):
+        said = reported(images, report, label)
+        for file in report.glob("*.dcm"):
+            file.unlink()
+        return said
+
+    for number, (analyze, to) in enumerate(((fails, None), (without_objects, Destination("PACS", HOST, 9)))):
+        inbox = Inbox(tmp_path / f"inbox{number}")
+        _put(inbox, files[:1])
+        for _ in range(2):
+            Node(inbox, NodeOptions("BRAINIAC", 0.0, to, keep_days=0.0), analyze).look()
+        (study,) = inbox.studies()
+        assert study.label() in (study.failed_label(), study.analyzed_label())
+
+
+def test_an_image_that_begins_to_arrive_while_its_study_is_removed_begins_the_study_anew(files, tmp_path, monkeypatch):
+    """Between the question whether the study is over and the rename."""
+    inbox = Inbox(tmp_path / "inbox")
+    _put(inbox, files[:3])
+    Node(inbox, NodeOptions("BRAINIAC", 0.0), reported).look()
+    sender, rename = threading.Thread(target=_put, args=(inbox, files[3:4])), Path.rename
+
+    def late(path, target):
+        sender.start()
+        sender.join(0.3)  # it would be done by now, if nothing held it up
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    Node(inbox, NodeOptions("BRAINIAC", 0.0, keep_days=0.0), reported).look()
+    sender.join()
+    (study,) = inbox.studies()
+    assert study.count() == 1
+    assert study.analyzed_label() == ""
+
+
+def test_a_study_of_which_an_image_is_being_written_is_not_removed(files, tmp_path, monkeypatch):
+    """The same image again leaves the label as it was, so that the study still looks done with."""
+    inbox = Inbox(tmp_path / "inbox")
+    _put(inbox, files[:3])
+    Node(inbox, NodeOptions("BRAINIAC", 0.0), reported).look()
+    removing = Node(inbox, NodeOptions("BRAINIAC", 0.0, keep_days=0.0), reported)
+    with monkeypatch.context() as patched:
+        patched.setattr("BrainIACLib.publishing.files.sync_folder", lambda folder: removing.look())
+        _put(inbox, files[:1])
+    (study,) = inbox.studies()
+    assert study.count() == 3
+    Node(inbox, NodeOptions("BRAINIAC", 0.0, keep_days=0.0), reported).look()
+    assert inbox.studies() == []
+
+
 def test_what_was_being_removed_when_the_node_was_killed_is_removed_by_the_next_one(files, tmp_path, monkeypatch):
     inbox = Inbox(tmp_path / "inbox")
     _put(inbox, files)
@@ -358,7 +412,7 @@ def test_what_was_being_removed_when_the_node_was_killed_is_removed_by_the_next_
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "rmtree", killed)
         with pytest.raises(_Killed):
-            inbox.remove(inbox.studies()[0])
+            inbox.remove(inbox.studies()[0], lambda: True)
     assert inbox.studies() == []
     assert list((tmp_path / "inbox").iterdir())
     Inbox(tmp_path / "inbox")

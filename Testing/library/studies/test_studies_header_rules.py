@@ -23,7 +23,7 @@ from BrainIACLib.studies import header_facts, identity
 from BrainIACLib.studies.b_values import b_value_of, has_direction
 from BrainIACLib.studies.header_facts import HeaderFacts, facts_of
 from BrainIACLib.studies.header_rules import class_of
-from BrainIACLib.studies.sidecar import facts_in
+from BrainIACLib.studies.sidecar import facts_beside, facts_in, state_beside
 from BrainIACLib.studies.siemens_csa import csa_values
 
 ONE_TIME_POINT = {"EPI_asc"}  # one file of a functional series without the number of its time points
@@ -50,6 +50,25 @@ def test_real_headers_are_named(row):
 def test_no_more_of_the_headers_that_came_later_are_missed(which, least, tmp_path):
     """The misses are listed by ``Testing/benchmarks/study.py``: functional series of a few time points, mostly."""
     assert sum(is_named_right(row, tmp_path) for row in fresh_rows(which)) >= least
+
+
+@pytest.mark.parametrize(("b_values", "expected"), [("0 1000 1000", "DWI-b0"), ("1000", "DWI-trace"), ("0", "")])
+def test_b_values_beside_an_image_are_read_without_a_json_file_as_well(b_values, expected, tmp_path):
+    image = tmp_path / "dwi.nii.gz"
+    assert facts_beside(image) is None
+    (tmp_path / "dwi.bval").write_text(b_values, encoding="ascii")
+    assert class_of(facts_beside(image)).name == expected
+
+
+def test_every_change_of_the_files_beside_an_image_changes_their_state(tmp_path):
+    image = tmp_path / "dwi.nii.gz"
+    states = [state_beside(image)]
+    for name, text in (("dwi.bval", "0"), ("dwi.json", "{}"), ("dwi.bval", "0 1000")):
+        (tmp_path / name).write_text(text, encoding="ascii")
+        states.append(state_beside(image))
+    assert states[0] == ""
+    assert len(set(states)) == 4
+    assert state_beside(tmp_path / "dwi") == ""  # of a folder all files count anyway
 
 
 def test_no_field_map_functional_or_diffusion_image_of_a_person_fills_a_slot_of_a_scan():

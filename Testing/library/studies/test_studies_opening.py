@@ -177,6 +177,7 @@ def test_nifti_files_of_one_person_take_their_facts_from_the_json_beside_them(tm
     found = rows(tmp_path)
     assert found["1"].header.name == "FLAIR"
     assert found["2"].header is None
+    assert "1 other files are no images" in notes(tmp_path)  # the JSON that cannot be read
 
 
 def test_nothing_to_read_is_one_sentence(tmp_path):

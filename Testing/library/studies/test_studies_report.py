@@ -125,6 +125,8 @@ def test_the_report_of_another_study_is_never_replaced(analyzed, tmp_path):
         write_report(other, tmp_path)
     assert (tmp_path / "report.html").read_bytes() == before
     write_report(analyzed, tmp_path)
+    write_report(other, tmp_path, replace=True)
+    assert json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))["study"] == "study-other"
 
 
 def test_on_a_full_disk_there_is_one_sentence_and_the_old_report_stays(analyzed, tmp_path, monkeypatch):
