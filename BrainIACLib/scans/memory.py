@@ -36,7 +36,7 @@ def check_disk(needed: int, folder: Path) -> None:
 def free_memory() -> int | None:
     """Bytes of memory that this process could still take without swapping; None where the system does not tell."""
     if sys.platform == "win32":
-        return _free_on_windows()
+        return _free_on_windows(ctypes.windll.kernel32)
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
@@ -57,7 +57,7 @@ def _number(file: Path) -> int | None:
         return None
 
 
-def _free_on_windows() -> int | None:
+def _free_on_windows(kernel: ctypes.CDLL) -> int | None:
     class MemoryStatus(ctypes.Structure):  # MEMORYSTATUSEX
         _fields_ = (
             ("length", ctypes.c_ulong),
@@ -68,5 +68,5 @@ def _free_on_windows() -> int | None:
         )
 
     status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
-    told = ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]
+    told = kernel.GlobalMemoryStatusEx(ctypes.byref(status))
     return int(status.free) if told else None

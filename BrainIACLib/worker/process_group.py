@@ -13,7 +13,7 @@ LONGEST_KILL = 10.0  # seconds
 
 def lead_own_group() -> None:
     """Called by the worker first: its children, and nothing else, share its group."""
-    if os.name == "posix":
+    if sys.platform != "win32":
         with contextlib.suppress(PermissionError):  # it leads one already
             os.setsid()
 

@@ -17,7 +17,6 @@ from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
-from Training.starter import evaluate
 from Training.starter.evaluate import Answer, answers, report
 from Training.starter.novelty_report import novelty_section, oddness
 
@@ -98,9 +97,8 @@ def brain(path: Path, seed: int) -> None:
 
 
 @pytest.fixture
-def data(tmp_path, monkeypatch):
+def data(tmp_path):
     """Two scans of one name in two folders, and a file that is none."""
-    monkeypatch.setattr(evaluate, "MODES", ("none",))
     brain(tmp_path / "scans" / "a.nii", 0)
     brain(tmp_path / "age" / "a.nii", 1)
     (tmp_path / "bad").mkdir()
@@ -117,7 +115,7 @@ def data(tmp_path, monkeypatch):
 def test_its_numbers_are_the_predictors_and_are_computed_once(data, tmp_path):
     model = InstalledModel(MODEL, read_contract(MODEL))
     folders = ["scans", "age", "bad"]
-    found = {a.file: a for a in answers(data, model, folders, tmp_path / "inputs")}
+    found = {a.file: a for a in answers(data, model, folders, tmp_path / "inputs", ["none"])}
     predictor = Predictor("cpu", [MODEL.parent])
     predictor.set_study({"scan": read_scan(data / "age" / "a.nii")}, PreprocessingOptions(brain_extraction="none"))
     prediction = predictor.predict("sequence", "scan")
@@ -129,5 +127,5 @@ def test_its_numbers_are_the_predictors_and_are_computed_once(data, tmp_path):
     assert str(data) not in found["bad/letter.nii"].refusal
     for file in ("scans/a.nii", "age/a.nii"):
         (data / file).unlink()
-    again = {a.file: a for a in answers(data, model, folders, tmp_path / "inputs")}
+    again = {a.file: a for a in answers(data, model, folders, tmp_path / "inputs", ["none"])}
     assert again == found

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +67,16 @@ class Answer:
         return max(self.probabilities.values())
 
 
-def answers(data: Path, model: InstalledModel, folders: list[str], cache: Path) -> Iterator[Answer]:
-    """The model's answers to the inputs of MANIFEST.csv in ``folders``; model inputs are kept in ``cache``."""
+def answers(
+    data: Path, model: InstalledModel, folders: list[str], cache: Path, modes: Sequence[str] = MODES
+) -> Iterator[Answer]:
+    """The model's answers to the inputs of MANIFEST.csv in ``folders``; model inputs are kept in ``cache``.
+
+    ``modes``: of the brain extraction.
+    """
     net, novelty = load_model(model), novelty_of_model(model)
     head, encoder = model.contract.head, model.contract.encoder
-    options = {mode: PreprocessingOptions(brain_extraction=mode) for mode in MODES}
+    options = {mode: PreprocessingOptions(brain_extraction=mode) for mode in modes}
     recipes = {mode: preprocessing_sha256(asked, encoder) for mode, asked in options.items()}
     network = network_of_auto().name
     with (data / "MANIFEST.csv").open(encoding="utf-8", newline="") as stream:
@@ -80,7 +85,7 @@ def answers(data: Path, model: InstalledModel, folders: list[str], cache: Path) 
         if (odd := oddness(row)) is None:
             continue
         truth = row["sequence"] if row["sequence"] in SEQUENCES else ""
-        for mode in MODES:
+        for mode in modes:
             if mode == "none" and row["skull_stripped"] == "yes":
                 continue  # without a skull there is nothing to switch off
             facts = (row["file"], row["subject"], row["skull_stripped"] != "yes", mode, truth, odd)
@@ -212,10 +217,11 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=resource("Models", "sequence-starter"), help="model folder")
     parser.add_argument("--out", type=Path, default=Path("runs/starter-evaluation"), help="folder for the report")
     parser.add_argument("--folders", nargs="+", default=["scans", "multiseq", "age", "dicom", "bad", "atlas"])
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES, help="of the brain extraction")
     arguments = parser.parse_args()
     model = InstalledModel(arguments.model, read_contract(arguments.model))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    collected = list(answers(arguments.data, model, arguments.folders, arguments.out / "inputs"))
+    collected = list(answers(arguments.data, model, arguments.folders, arguments.out / "inputs", arguments.modes))
     labels, gate = model.contract.head.labels, model.contract.head.confidence_gate or 0.0
     with (arguments.out / "answers.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)

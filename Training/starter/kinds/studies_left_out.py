@@ -3,7 +3,7 @@
     python -m Training.starter.kinds.studies_left_out --data ../shared/data --start SEQUENCE-STARTER-1.2 --model FOLDER
 
 Reads what the training left in ``--work``; writes ``studies.md`` there. Version 1.2 saw no real scan, but its
- recipe was adjusted to errors on the same scans; the histogram is a multinomial regression on 32 bins, fitted on the
+recipe was adjusted to errors on the same scans; the histogram is a multinomial regression on 32 bins, fitted on the
 other folds.
 """
 
@@ -117,7 +117,8 @@ def report(scans: list[RealScan], said: Said, gate: float) -> str:
     lines += [
         "",
         f"Above the gate of {gate:.2f}: {passing} of {of_all} right answers about the four "
-        f"({passing / max(1, of_all):.0%}), {(sure & ~right).sum()} wrong ones.",
+        f"({passing / max(1, of_all):.0%}), {(sure & ~right).sum()} wrong ones. Temperature and gate were chosen on "
+        "these same answers, so that no wrong one passes: this describes the choice and tests nothing.",
         "",
         "Wrong answers:",
         "",

@@ -1,10 +1,10 @@
-"""Reproduce the bundled model ``sequence-starter``: generate, train, judge by left-out studies, calibrate, export.
+"""A sequence model with thirteen names (not shipped): generate, train, judge by left-out studies, calibrate, export.
 
     python -m Training.starter.kinds.train --data ../shared/data --start SEQUENCE-STARTER-1.2 --out FOLDER
 
 One process draws the simulated heads while another trains: first on them alone, from the weights of version 1.2, then
-with the open scans in the mix, once with all (shipped) and once without each fold of studies (judged). ``--work`` keeps
-the samples, the standardized scans, every stage and the answers: the same command goes on with what is there.
+with the open scans in the mix, once with all (exported) and once without each fold of studies (judged). ``--work``
+keeps the samples, the standardized scans, every stage and the answers: the same command goes on with what is there.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def stages(
     def mixed(name: str, number: int, left_out: str = "") -> EncoderWithHead:
         once = stage(name, _copy(base, recipe), recipe.mixed, number, left_out)
         last = stage(f"{name}, longer", once, recipe.longer, number + 10, left_out)
-        return blended(last, start, recipe.kept).half().float()  # what is shipped is judged
+        return blended(last, start, recipe.kept).half().float()  # what is exported is judged
 
     final = mixed("all", 2)
     return final, {name: mixed(f"without {name}", 3 + i, name) for i, name in enumerate(FOLDS)}

@@ -54,7 +54,7 @@ class Recipe:
     named: Stage = Stage(380, 2e-3, 0.0, EVEN)  # the new names were still unlearned
     longer: Stage = Stage(200, 8e-4, 0.375, EVEN)  # as the next, again
     mixed: Stage = Stage(150, 8e-4, 0.375, EVEN)  # once without each fold, and once with all
-    kept: float = 0.3  # of the first weights, in the mean of them and the last that is shipped
+    kept: float = 0.3  # of the first weights, in the mean of them and the last that is exported
     batch_size: int = 16
     weight_decay: float = 0.02
     label_smoothing: float = 0.03
