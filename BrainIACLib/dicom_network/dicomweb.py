@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 SECONDS = 60.0  # without an answer
+ATTEMPTS = 3  # of a request that a busy or restarting server does not take; a person waits before the screen
+FIRST_WAIT_MS = 1000  # before the second attempt; it doubles
 NOT_IMAGES = ("SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "DOC", "AU", "ECG", "PLAN", "REG", "SEG")
 OBJECTS_AT_ONCE = 1  # in one message of STOW; maps are of some megabytes
 
@@ -113,7 +115,9 @@ def _client(url: str) -> DICOMwebClient:
     session = create_session()
     session.request = _with_timeout(session.request)  # type: ignore[method-assign]  # on this session alone
     try:
-        return DICOMwebClient(url=url.rstrip("/"), session=session)
+        client = DICOMwebClient(url=url.rstrip("/"), session=session)
+        client.set_http_retry_params(max_attempts=ATTEMPTS, wait_exponential_multiplier=FIRST_WAIT_MS // 2)
+        return client
     except ValueError as error:
         raise BrainIACError(
             f"'{url}' is not the address of a DICOM server ({error}); give it like this: http://host:8042/dicom-web."

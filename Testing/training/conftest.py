@@ -1,5 +1,6 @@
 """Shared fixtures of the training rooms' tests: one held-out label map and one head, prepared once."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 pytest.importorskip("scipy", reason="needs the 'training' extra")
 
+from BrainIACLib.publishing.lock import locked
 from Training.starter.samples import FINE_GRID
 from Training.synthesis.anatomy import Anatomy, Pose, Tumour, build_anatomy
 from Training.synthesis.label_maps import LabelMap, load_label_map
@@ -16,12 +18,22 @@ HELD_OUT = "synthseg_training_seg_11.nii.gz"
 
 
 @pytest.fixture(scope="session")
-def label_map(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> LabelMap:
+def prepared_label_maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where they are kept: one folder for all processes of a run, since preparing one takes most of a minute."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "labelmaps"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def label_map(shared_data: Path, prepared_label_maps: Path) -> LabelMap:
     """A prepared label map that the starter was not trained on."""
     path = shared_data / "labelmaps" / HELD_OUT
     if not path.is_file():
         pytest.skip(f"needs the label map {HELD_OUT}, which is not here")
-    return load_label_map(path, tmp_path_factory.mktemp("labelmaps"))
+    with locked(prepared_label_maps / "lock", "another process of the tests prepares it", wait=600):
+        return load_label_map(path, prepared_label_maps)
 
 
 @pytest.fixture(scope="session")

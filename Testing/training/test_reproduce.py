@@ -1,4 +1,4 @@
-"""The whole chain at its smallest: draw, pretrain, probe, finetune, perturb, report (issue: ``reproduce``)."""
+"""The whole chain at its smallest: draw, pretrain, probe, finetune, perturb, report."""
 
 import json
 import shutil
@@ -19,16 +19,15 @@ from Training.runs.layout import read_grid
 from Training.runs.reading import read_runs
 
 
-def test_ci_preset_from_label_map_to_report(label_map, tmp_path, tmp_path_factory, shared_data, monkeypatch, capsys):
+def test_ci_preset_from_label_map_to_report(label_map, prepared_label_maps, tmp_path, shared_data, monkeypatch, capsys):
     """Every number is marked simulated, and the own pretraining is named as such."""
     maps = tmp_path / "maps"
     maps.mkdir()
     (maps / f"{label_map.name}.nii.gz").write_bytes(
         (shared_data / "labelmaps" / f"{label_map.name}.nii.gz").read_bytes()
     )
-    prepared = next(tmp_path_factory.getbasetemp().glob(f"labelmaps*/{label_map.name}_*.npz")).parent
     command = ["--cohort", "synthetic", "--preset", "ci", "--out", str(tmp_path / "report"), "--processes", "1"]
-    command += ["--labelmaps", str(maps), "--prepared-labelmaps", str(prepared)]
+    command += ["--labelmaps", str(maps), "--prepared-labelmaps", str(prepared_label_maps)]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert reproduce.main(command) == 0
     assert "no MedicalNet runs" in capsys.readouterr().out
