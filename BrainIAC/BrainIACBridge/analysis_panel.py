@@ -12,6 +12,7 @@ from BrainIACBridge.batch_section import BatchSection
 from BrainIACBridge.brainiac_logic import BrainIACLogic
 from BrainIACBridge.cards_section import CardsSection
 from BrainIACBridge.choice_dialog import ChoiceDialog
+from BrainIACBridge.chosen_scan import ChosenScan
 from BrainIACBridge.follow_up_section import FollowUpSection
 from BrainIACBridge.in_words import outcomeInWords
 from BrainIACBridge.map_section import MapSection
@@ -40,6 +41,7 @@ class AnalysisPanel(Panel):
         ui, logic, study = self.ui, self.logic, self.logic.study
         self._question = None  # kept while it is open
         self._asksAbout = None  # a study that was analyzed, some scans of which are of one sequence
+        self.scan = ChosenScan(study, logic.map, self.updateSoon)
         self.undo = Undo(ui.undoButton, self.updatePanel)
         self.deviceChoice = DeviceChoice(ui.device)
         self.setupSection = SetupSection(ui, self.updatePanel)
@@ -93,33 +95,35 @@ class AnalysisPanel(Panel):
     def cleanup(self):
         """Called when Slicer closes or the module is reloaded."""
         self.batchSection.worker.stop()
+        self.scan.stop()
         super().cleanup()
 
     def parametersShown(self):
-        """A scan to begin with; another scene has nothing to be undone, and a question about the last one is over."""
-        self.undo.forget()
+        """What the views show is what the panel is about; a question about what was shown before is over."""
+        self.scan.follow()
         if self._question is not None:
             self._question.dialog.reject()
-        volumes = self.logic.study.volumes()
-        if self._parameterNode.saliencyScan is None and volumes:
-            self._parameterNode.saliencyScan = volumes[0]
+
+    def sceneEnded(self):
+        """Another scene has nothing to be undone."""
+        self.undo.forget()
 
     def parametersChanged(self):
         """The map follows a slider while it moves."""
-        self.mapSection.apply(self._parameterNode)
+        self.logic.map.apply(self._parameterNode)
 
     def updatePanel(self):
         """Bring every widget in line with scene, installation and worker."""
         if self._parameterNode is not None:
             with self.logic.study.still():
+                self.scan.takeOver(self._parameterNode)
                 self._show()
 
     def _show(self):
         ui, parameters, busy = self.ui, self._parameterNode, self.logic.worker.busy
         complete = self.setupSection.update(busy)
-        self._observeScans()
         self.studySection.update(parameters)
-        self._keepToStudy(parameters)
+        self.scan.keepToStudy(parameters)
         self.studyTable.update(parameters.saliencyScan)
         obstacle = _("An analysis is running.") if busy else "" if complete else _("Click Set up first.")
         self.modelSection.update(busy)
@@ -139,23 +143,6 @@ class AnalysisPanel(Panel):
         for name in ("progressBar", "cancelButton"):
             getattr(ui, name).setVisible(busy)
         ui.cancelButton.setEnabled(busy)
-
-    def _keepToStudy(self, parameters):
-        """The chosen scan is one of the study whose name stands above, whichever way the study was changed."""
-        scans = self.logic.study.scans()
-        if parameters.saliencyScan not in scans:
-            parameters.saliencyScan = scans[0] if scans else None
-
-    def _observeScans(self):
-        """An edit, another frame, another place: answers about the earlier state are then shown as such."""
-        node = slicer.vtkMRMLVolumeNode
-        for volume in self.logic.study.volumes():
-            for event in (node.ImageDataModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent):
-                if not self.hasObserver(volume, event, self._onScanChanged):
-                    self.addObserver(volume, event, self._onScanChanged)
-
-    def _onScanChanged(self, caller=None, event=None):
-        self.updateSoon()
 
     def _plan(self, contracts):
         tasks = ", ".join(taskTitle(task) for task in contracts)

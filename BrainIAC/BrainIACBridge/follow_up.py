@@ -82,9 +82,8 @@ class FollowUp:
                 continue
             node.SetOrientation("Axial")
             composite.SetBackgroundVolumeID(scan.GetID())
-            saliency = self._logic.answers.saliencyOf(scan)
-            composite.SetForegroundVolumeID(saliency.GetID() if saliency is not None else None)
             composite.SetLinkedControl(1)
+        self._logic.map.apply(self._logic.getParameterNode())
         return scans
 
     def _answersOf(self, identity):

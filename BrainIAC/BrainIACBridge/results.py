@@ -20,6 +20,7 @@ from BrainIACLib.publishing import write_text
 from BrainIACLib.trust.words import uncertainty
 
 RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions with their provenance, as JSON
+RESULT = "BrainIAC.Result"  # marks what this module made, with its kind; never an input
 PROVENANCE = "BrainIAC.Provenance"
 INPUT_VOLUME = "BrainIAC.InputVolume"
 INNER = ("id", "contents", "ageYears")  # of a record: what only the scene needs
@@ -34,7 +35,7 @@ class Results:
 
     def __init__(self, tableNode):
         self.node = tableNode
-        self.node.SetAttribute("BrainIAC.Result", "table")
+        self.node.SetAttribute(RESULT, "table")
 
     def records(self):
         """All predictions, oldest first."""
@@ -207,7 +208,7 @@ def _role(record, slot):
 
 def markResult(node, scan, kind, provenance):
     """Make a node known as a result: where it comes from, how it was made, and its place beside the scan."""
-    node.SetAttribute("BrainIAC.Result", kind)
+    node.SetAttribute(RESULT, kind)
     node.SetAttribute(PROVENANCE, json.dumps(provenance))
     node.SetNodeReferenceID(INPUT_VOLUME, scan.GetID())
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
@@ -219,7 +220,7 @@ def markResult(node, scan, kind, provenance):
 def findResult(className, scan, kind):
     """The result of that kind for a scan, or None."""
     for node in slicer.util.getNodesByClass(className):
-        if node.GetAttribute("BrainIAC.Result") == kind and node.GetNodeReferenceID(INPUT_VOLUME) == scan.GetID():
+        if node.GetAttribute(RESULT) == kind and node.GetNodeReferenceID(INPUT_VOLUME) == scan.GetID():
             return node
     return None
 

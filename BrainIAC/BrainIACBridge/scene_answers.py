@@ -9,8 +9,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from BrainIACBridge.result_nodes import CONTENT, STRUCTURES
-from BrainIACBridge.results import PROVENANCE, Results, findResult
-from BrainIACBridge.study import RESULT
+from BrainIACBridge.results import PROVENANCE, RESULT, Results, findResult
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.errors import BrainIACError
 

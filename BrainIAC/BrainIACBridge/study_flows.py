@@ -180,11 +180,12 @@ class StudyFlows:
     def _showMap(self, scan):
         if scan not in self._study.scans():
             return  # the person has chosen another study meanwhile, and sees that one
-        parameters, saliency = self._parameterNode(), self._answers.saliencyOf(scan)
+        parameters = self._parameterNode()
+        self._map.showScan(scan)
         parameters.saliencyScan = scan
         parameters.showSaliency = True
-        self._map.apply(parameters, saliency, scan)
-        self._map.goToMaximum(saliency)
+        self._map.apply(parameters, force=True)
+        self._map.goToMaximum(self._answers.saliencyOf(scan))
 
     def _mainScan(self, record):
         """Which scan of an answer is explained: the one that is shown, else the first."""

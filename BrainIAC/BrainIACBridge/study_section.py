@@ -55,8 +55,11 @@ class StudySection:
         box.blockSignals(wasBlocked)
         for name in ("ageLabel", "age", "ageHintLabel"):
             getattr(self._ui, name).setVisible(bool(self._nodes))
-        self._ui.ageFromHeaderButton.setVisible(typed)
-        self._ui.ageHintLabel.setText("" if years is None else _("typed by you") if typed else _("from DICOM"))
+        mixed = self._study.isMixed()
+        box.setEnabled(not mixed)
+        self._ui.ageFromHeaderButton.setVisible(typed and not mixed)
+        hint = "" if years is None else _("typed by you") if typed else _("from DICOM")
+        self._ui.ageHintLabel.setText(_("of several people or dates") if mixed else hint)
 
     def _onStudyChosen(self):
         first = self._nodes[self._ui.studyChoice.property("currentIndex")]

@@ -245,6 +245,8 @@ def test_both_dates_lie_side_by_side_in_linked_views(twoDates, scene):
     panel, earlier, later = twoDates
     views = [scene.addSliceView(name, "Sagittal") for name in ("Red", "Yellow")]
     button(panel, "followUpButton").click()
+    panel.updatePanel()  # and what comes after it leaves them there
+    panel.ui.opacity.setValue(0.4)
     assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView
     for view, scan in zip(views, (earlier, later), strict=True):
         assert view.GetSliceCompositeNode().GetBackgroundVolumeID() == scan.GetID()

@@ -470,6 +470,42 @@ def test_a_study_that_is_chosen_is_the_one_in_views_map_and_volumes(panel, place
     assert panel._parameterNode.saliencyScan is mine
 
 
+def test_the_study_that_came_into_the_views_last_is_the_one_that_a_click_analyzes(panel, place, scene):
+    """A second patient is loaded: the views show that one, and so does the panel."""
+    views = [scene.addSliceView(name, "Axial").GetSliceCompositeNode() for name in ("Red", "Yellow")]
+    mine, other = place("mine", "A", "20200101"), place("other", "B", "20200101")
+    panel.onShowScan(mine)
+    assert panel.ui.studyChoice.currentText() == "A, 2020-01-01"
+    views[0].SetBackgroundVolumeID(other.GetID())  # one view alone changes nothing: both are seen
+    panel.updatePanel()
+    assert panel.ui.studyChoice.currentText() == "A, 2020-01-01"
+    views[1].SetBackgroundVolumeID(other.GetID())
+    panel.updatePanel()
+    assert panel.ui.studyChoice.currentText() == "B, 2020-01-01"
+    assert panel._parameterNode.saliencyScan is other
+    panel.exit()  # the DICOM module loads, and shows what it loaded
+    for view in views:
+        view.SetBackgroundVolumeID(mine.GetID())
+    panel.enter()
+    assert panel.logic.study.included() == [mine]
+
+
+def test_a_typed_age_is_that_of_one_person(panel, place):
+    mine, other = place("mine", "A", "20200101", "19600101"), place("other", "B", "20200101", "19500101")
+    panel._parameterNode.combineStudies = True
+    panel.updatePanel()
+    assert panel.logic.study.age() == (None, False)  # 60 and 70
+    assert not panel.ui.age.isEnabled()
+    panel.logic.study.setAge(33.0)
+    panel._parameterNode.combineStudies = False
+    panel._parameterNode.studyScan = other
+    panel.updatePanel()
+    panel.ui.age.setValue(71.0)
+    assert panel.logic.study.ageAt([other]) == (71.0, True)
+    assert panel.logic.study.ageAt([mine]) == (60.0, False)
+    assert panel.logic.study.ageAt([mine, other]) == (None, False)
+
+
 def test_after_an_analysis_nothing_is_asked_about_another_study_that_was_chosen_meanwhile(panel, place, monkeypatch):
     nodes = [place(name, patient, "20200101") for patient in "AB" for name in (f"{patient} 1", f"{patient} 2")]
     head = type("Head", (), {"slots": ("T1",), "missing_policy": "refuse", "valid_range": ""})
