@@ -101,6 +101,8 @@ class FollowUp:
 
 def difference(before, after):
     """The change in words, with the interval that both intervals leave."""
+    if before["provenance"]["model"] != after["provenance"]["model"]:
+        return _("by different models: not compared")
     if before["value"] is None or after["value"] is None:
         if before["label"] == after["label"]:
             return _("the same")

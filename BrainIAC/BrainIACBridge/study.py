@@ -89,6 +89,10 @@ class Study:
         chosen = [identity for identity, nodes in studies.items() if self.scan in nodes]
         return (chosen or list(studies) or [StudyIdentity()])[0]
 
+    def marks(self):
+        """What stands for the study that is analyzed, or for all where they are combined (``StudyIdentity.mark``)."""
+        return {identity.mark for identity in (self.studies() if self.combined else [self.current()])}
+
     def scans(self):
         """The volumes of the study that is analyzed, or of all where they are combined."""
         if self._held is not None:

@@ -161,11 +161,15 @@ class StudyFlows:
         return failed
 
     def _store(self, record, target, contents):
-        identities = {identityOf(node).key for node in target.values()}
-        if len(identities) > 1:
+        studies = {identityOf(node).mark for node in target.values()}
+        if len(studies) > 1:
             record = {**record, "warnings": [mixedInWords(), *record["warnings"]]}
-        time = datetime.now().astimezone().isoformat(timespec="seconds")
-        self._answers.results().add({**record, "time": time}, target, contents)
+        inner = {
+            "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "studies": sorted(studies),
+            "sequences": {slot: self._study.sequence(node)[0] for slot, node in target.items() if slot != "any"},
+        }
+        self._answers.results().add({**record, **inner}, target, contents)
         if record["task"] == SEQUENCE_TASK:
             self._study.setSequence(target["any"], record["label"], record["confidence"], record["warnings"])
 

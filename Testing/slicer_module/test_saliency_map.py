@@ -76,7 +76,7 @@ def test_a_map_lies_over_its_own_scan_alone_in_whichever_view(withMap, scene):
 
 
 def test_the_box_follows_a_person_who_takes_the_map_off_by_the_controls_of_the_views(withMap):
-    panel, first, second, saliency, view = withMap
+    panel, _first, second, saliency, view = withMap
     view.GetSliceCompositeNode().SetForegroundVolumeID(None)
     panel.updatePanel()
     assert foreground(view) is None
