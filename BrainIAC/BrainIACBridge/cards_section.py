@@ -105,6 +105,6 @@ class CardsSection:
             probability=record["confidence"],
             more="\n".join(text for text in (age_gap(gap, translated) if gap is not None else "", drivers) if text),
             light=lightOf(record, self._logic.answers.staleness(record)),
-            details=answerInWords({**record, "scans": dict(zip(scans, names, strict=True))}),
+            details=answerInWords(record),
             obstacle=obstacle,
         )

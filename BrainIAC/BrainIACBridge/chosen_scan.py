@@ -77,7 +77,7 @@ class ChosenScan(VTKObservationMixin):
     def _onViewsChanged(self, caller=None, event=None):
         """At once, whichever module is open: no map and no structures over another scan."""
         shown = slice_views.shown()
-        if self._map.isLaying or shown == self._seen:
+        if self._map.isLaying or shown == self._seen or slicer.mrmlScene.IsBatchProcessing():
             return
         self._seen = shown
         self._map.takeOffOthers()

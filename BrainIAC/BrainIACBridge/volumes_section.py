@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 
 from BrainIACBridge import slice_views
 from BrainIACBridge.result_nodes import STRUCTURES
+from BrainIACBridge.table_fit import wrapRows
 
 OPACITY = 0.4  # of the structures over the scan
 
@@ -28,6 +29,7 @@ class VolumesSection:
         ui.volumesCopyButton.clicked.connect(lambda *unused: self._copy())
         ui.showStructures.toggled.connect(lambda *unused: self._showStructures(force=True))
         ui.volumesTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        wrapRows(ui.volumesTable)
 
     def update(self, parameters, obstacle):
         """Show the volumes of the chosen scan as it is now."""
