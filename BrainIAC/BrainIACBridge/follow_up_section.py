@@ -6,7 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from BrainIACBridge.follow_up import FollowUp
-from BrainIACBridge.table_fit import fit, wrapRows
+from BrainIACBridge.table_fit import fit, keepFitted
 
 DIFFERENCE = 3  # the column
 MOST_SEEN = 8  # tasks that are seen without scrolling
@@ -27,7 +27,7 @@ class FollowUpSection:
         header = ui.followUpTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(DIFFERENCE, qt.QHeaderView.Stretch)
-        wrapRows(ui.followUpTable)
+        keepFitted(ui.followUpTable, MOST_SEEN)
 
     def update(self):
         """Show both answers of each task and their difference."""

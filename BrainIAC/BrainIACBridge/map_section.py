@@ -7,7 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from BrainIACBridge.saliency_map import MOST_SPOTS
-from BrainIACBridge.table_fit import fit, wrapRows
+from BrainIACBridge.table_fit import fit, keepFitted
 from BrainIACBridge.task_buttons import answerTitle
 
 SHOWN_WITH_A_MAP = (
@@ -46,7 +46,7 @@ class MapSection:
         ui.segmentButton.clicked.connect(lambda *unused: self._makeSegment())
         ui.hotSpotTable.cellClicked.connect(lambda row, column: self._goTo(self._spots[row].ras))
         ui.hotSpotTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        wrapRows(ui.hotSpotTable)
+        keepFitted(ui.hotSpotTable, MOST_SPOTS)
 
     def update(self, parameters, obstacle):
         """Show the state of things; the slice views follow."""

@@ -6,7 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from BrainIACBridge.study import SEQUENCES
-from BrainIACBridge.table_fit import fit, wrapRows
+from BrainIACBridge.table_fit import fit, keepFitted
 
 NAME, SEQUENCE, PROBABILITY = range(3)
 MOST_SEEN = 6  # scans that are seen without scrolling
@@ -33,7 +33,7 @@ class StudyTable:
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(SEQUENCE, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(PROBABILITY, qt.QHeaderView.ResizeToContents)
-        wrapRows(widget)
+        keepFitted(widget, MOST_SEEN)
         widget.itemChanged.connect(self._onItemChanged)
         widget.cellClicked.connect(lambda row, column: onShown(self._nodes[row]))
 

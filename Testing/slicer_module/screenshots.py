@@ -306,7 +306,7 @@ def together(panel, views, legend) -> QtGui.QImage:
 
 def grab(widget, width: int, height: int) -> QtGui.QImage:
     """The widget at a size of its own, upper part."""
-    for _ in range(2):  # rows grow when the width is known, and the panel with them
+    for _ in range(6):  # rows grow when the width is known, and the panel with them
         widget.resize(width, max(height, widget.sizeHint().height()))
         widget.show()
         QtCore.QCoreApplication.processEvents()

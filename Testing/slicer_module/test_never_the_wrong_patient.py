@@ -634,6 +634,18 @@ def test_the_study_that_came_into_the_views_last_is_the_one_that_a_click_analyze
     assert panel.logic.study.included() == [mine]
 
 
+def test_a_scan_that_is_moved_to_another_person_takes_the_panel_with_it(panel, place, scene, hierarchy):
+    view = scene.addSliceView("Red", "Axial").GetSliceCompositeNode()
+    mine, other = place("mine", "A", "20200101"), place("other", "B", "20200101")
+    panel.onShowScan(mine)
+    hierarchy.SetItemParent(
+        hierarchy.GetItemByDataNode(mine), hierarchy.GetItemParent(hierarchy.GetItemByDataNode(other))
+    )
+    wait(lambda: panel.ui.studyChoice.isHidden(), 10)  # one study is left
+    assert panel.logic.study.current().title == "B, 2020-01-01"
+    assert (view.GetBackgroundVolumeID(), panel._parameterNode.saliencyScan) == (mine.GetID(), mine)
+
+
 def test_a_typed_age_is_that_of_one_person(panel, place):
     mine, other = place("mine", "A", "20200101", "19600101"), place("other", "B", "20200101", "19500101")
     panel._parameterNode.combineStudies = True
