@@ -35,7 +35,6 @@ def run_on_dask(
     numbers: Iterable[int],
     told: Callable[[Outcome], None],
     address: str,
-    retry_failed: bool = False,
     process: Callable[..., Any] | None = None,
 ) -> None:
     """Answer the cases on the workers of the scheduler at ``address``.
@@ -55,7 +54,7 @@ def run_on_dask(
             f"The Dask scheduler '{address}' cannot be reached ({in_short(error)}); check the address and that it runs."
         ) from None
     with client:
-        arguments = (str(work.out), run, retry_failed, process)
+        arguments = (str(work.out), run, process)
         room = AHEAD * max(1, sum(client.nthreads().values()))
         suspects: list[int] = []
         busy: list[int] = []
@@ -128,12 +127,12 @@ def _wait_for_scheduler(client: Any) -> None:
         time.sleep(0.2)
 
 
-def answer(number: int, out: str, run: str, retry_failed: bool, process: Callable[..., Any] | None = None) -> Outcome:
+def answer(number: int, out: str, run: str, process: Callable[..., Any] | None = None) -> Outcome:
     """In a worker."""
     with _one_at_a_time:
         if (out, run) not in _works:
             _works[out, run] = Work(Path(out), run, process)
-        return _works[out, run].one(number, retry_failed)
+        return _works[out, run].one(number)
 
 
 def in_short(error: Exception) -> str:

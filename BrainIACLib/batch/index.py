@@ -15,7 +15,7 @@ import numpy as np
 
 from BrainIACLib.batch.cases import BatchCase
 from BrainIACLib.batch.layout import Names
-from BrainIACLib.batch.ledger import DONE, FAILED, INDEX, ROOM, ROWS_OF_A_JOURNAL, Ledger
+from BrainIACLib.batch.ledger import DONE, INDEX, ROOM, ROWS_OF_A_JOURNAL, Ledger, code_of
 from BrainIACLib.embeddings.files import write_table
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.foreign_text import spreadsheet_row
@@ -27,7 +27,7 @@ if typing.TYPE_CHECKING:
 
 EMBEDDINGS, FAILURES, DECISIONS = "embeddings.parquet", "failures.csv", "decisions.csv"
 # of no use in other tables
-OWN = "id path asked token status identity embedded files doubts not_answered".split()
+OWN = "id path asked token attempt status identity embedded files doubts not_answered".split()
 FOUND = b"found"  # in the index's metadata: which columns no manifest said
 MOST_EMBEDDINGS = 200_000  # of one table: 1.6 GB of numbers
 SECONDS_TO_WAIT = 600.0  # for another run that writes the index
@@ -61,7 +61,7 @@ def update_index(out: Path, wait: float = SECONDS_TO_WAIT) -> "pyarrow.Table":
         rows: dict[str, dict[str, Any]] = {}
         for row in ledger.new_rows():
             before = rows.get(row["id"])
-            if before is None or before["token"] != row["token"] or row["status"] == DONE:
+            if before is None or before["token"] != row["token"] or code_of(row) >= code_of(before):
                 rows[row["id"]] = row
         found = {name for row in rows.values() for name in row.get("facts", {})}
         table = _merged(out / INDEX, [_flat(row) for row in rows.values()], found)
@@ -121,7 +121,7 @@ def write_failures(out: Path, index: "pyarrow.Table") -> int:
     """``failures.csv``: which scans have no results, and why; how many."""
     import pyarrow.compute
 
-    failed = index.filter(pyarrow.compute.equal(index["status"], FAILED))
+    failed = index.filter(pyarrow.compute.not_equal(index["status"], DONE))
     rows = failed.select(["scan", "path", "failure"]).to_pylist()
     if not rows:
         (out / FAILURES).unlink(missing_ok=True)
@@ -139,7 +139,7 @@ def _base() -> dict[str, Any]:
     import pyarrow
 
     texts = ("id", "scan", "path", "patient", "session", "sequence", "dataset", "site", "status", "failure")
-    return {**{name: pyarrow.string() for name in texts}, "asked": pyarrow.int64(), "token": pyarrow.int64()}
+    return {**{name: pyarrow.string() for name in texts}, **dict.fromkeys(("asked", "token", "attempt"), pyarrow.int64())}
 
 
 def _flat(row: dict[str, Any]) -> dict[str, object]:
@@ -150,7 +150,7 @@ def _flat(row: dict[str, Any]) -> dict[str, object]:
         for name, value in row.get("facts", {}).items()
     }
     own: dict[str, object] = {"id": row["id"], "path": row["path"], "status": row["status"]}
-    own |= {"asked": int(row["asked"]), "token": int(row["token"])}
+    own |= {"asked": int(row["asked"]), "token": int(row["token"]), "attempt": int(row.get("attempt", 1))}
     return {**manifest, **found, **own}
 
 

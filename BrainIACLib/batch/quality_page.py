@@ -21,7 +21,7 @@ import BrainIACLib
 from BrainIACLib.batch.cases import BatchCase
 from BrainIACLib.batch.index import embedded_scans
 from BrainIACLib.batch.layout import Names
-from BrainIACLib.batch.ledger import DONE, FAILED
+from BrainIACLib.batch.ledger import DONE
 from BrainIACLib.batch.site_check import check_sites
 from BrainIACLib.publishing import write_text
 
@@ -47,7 +47,8 @@ def write_page(out: Path, index: "pyarrow.Table") -> Path:
     """Write the page of an index; its path."""
     import pyarrow.compute
 
-    done, failed = (index.filter(pyarrow.compute.equal(index["status"], status)) for status in (DONE, FAILED))
+    done = index.filter(pyarrow.compute.equal(index["status"], DONE))
+    failed = index.filter(pyarrow.compute.not_equal(index["status"], DONE))
     columns = [name for name in QUALITY if name in index.column_names]
     figures = {name: done[name].cast(pyarrow.float64()).to_numpy() for name in columns}  # NaN where there is none
     worst, why = _worst_first(figures, len(done))

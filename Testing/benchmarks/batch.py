@@ -92,6 +92,7 @@ def scale(entries: int, folder: Path) -> None:
             "patient": [case.facts["patient"] for case in done],
             "site": [case.facts["site"] for case in done],
             "status": ["done"] * len(done),
+            "attempt": pyarrow.array([1] * len(done), pyarrow.int64()),
             "failure": pyarrow.nulls(len(done), pyarrow.string()),
             "asked": pyarrow.array([asked_of(case.id, key) for case in done], pyarrow.int64()),
             "token": pyarrow.array(

@@ -58,7 +58,9 @@ def go(cohort, out, process=counting, settings=None, retry_failed=False):
     """As one process of an engine does it."""
     _, run = prepared(cohort, out, settings)
     work = Work(out, run, process)
-    found = Counter(work.one(number, retry_failed).status for number in list(work.left(retry_failed)))
+    if retry_failed:
+        work.try_failed_again()
+    found = Counter(work.one(number).status for number in list(work.left()))
     work.ledger.close()
     return found
 
@@ -66,7 +68,7 @@ def go(cohort, out, process=counting, settings=None, retry_failed=False):
 def go_in_processes(cohort, out, process, jobs=2):
     work, run = prepared(cohort, out)
     outcomes = []
-    LocalPool(work, run, jobs, False, process).go(list(work.left()), outcomes.append)
+    LocalPool(work, run, jobs, process).go(list(work.left()), outcomes.append)
     work.ledger.close()
     return Counter(outcome.status for outcome in outcomes)
 
@@ -358,7 +360,7 @@ from BrainIACLib.batch.work import Work
 if __name__ == "__main__":
     out, run, process = Path(sys.argv[1]), sys.argv[2], getattr(batch_cases, sys.argv[3])
     work = Work(out, run)
-    LocalPool(work, run, 2, False, process).go(list(work.left()), lambda outcome: print(outcome.status, flush=True))
+    LocalPool(work, run, 2, process).go(list(work.left()), lambda outcome: print(outcome.status, flush=True))
     work.ledger.close()
 """
 
