@@ -139,7 +139,10 @@ def _base() -> dict[str, Any]:
     import pyarrow
 
     texts = ("id", "scan", "path", "patient", "session", "sequence", "dataset", "site", "status", "failure")
-    return {**{name: pyarrow.string() for name in texts}, **dict.fromkeys(("asked", "token", "attempt"), pyarrow.int64())}
+    return {
+        **{name: pyarrow.string() for name in texts},
+        **dict.fromkeys(("asked", "token", "attempt"), pyarrow.int64()),
+    }
 
 
 def _flat(row: dict[str, Any]) -> dict[str, object]:

@@ -100,9 +100,7 @@ def _left(work: Work, numbers: list[int]) -> bool:
     return any(True for _ in work.changed(np.array(numbers, np.int64)))
 
 
-def take_part(
-    part: int, out: str, run: str, parts: int, jobs: int, process: Callable[..., Any] | None = None
-) -> int:
+def take_part(part: int, out: str, run: str, parts: int, jobs: int, process: Callable[..., Any] | None = None) -> int:
     """One task of the array: its share, then what others have left; how many cases it answered.
 
     Shares are told by the numbers of the cases alone, so that they are apart whenever a task begins.

@@ -1,7 +1,7 @@
 """How it stands with each of millions of numbers: sorted arrays of the index, and what came since.
 
-A code says it: nothing known, failed in the n-th attempt, to be tried again after it, done. Codes of one input only grow,
-so the order in which journals are read does not matter.
+A code says it: nothing known, failed in the n-th attempt, to be tried again after it, done. Codes of one input only
+grow, so the order in which journals are read does not matter.
 """
 
 from __future__ import annotations
