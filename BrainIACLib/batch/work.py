@@ -23,9 +23,19 @@ import numpy as np
 
 from BrainIACLib.batch.cases import STUDY, BatchCase
 from BrainIACLib.batch.index import fold, tell_manifest, update_index
-from BrainIACLib.batch.ledger import AGAIN, DONE, FAILED, ROOM, ROWS_OF_A_JOURNAL, Ledger, asked_of, token_of
+from BrainIACLib.batch.ledger import (
+    AGAIN,
+    DONE,
+    FAILED,
+    ROOM,
+    ROWS_OF_A_JOURNAL,
+    Ledger,
+    asked_of,
+    case_number,
+    token_of,
+)
+from BrainIACLib.batch.outcomes import UNKNOWN, is_done, is_failed, is_open, next_turn
 from BrainIACLib.batch.settings import Settings, settings_from_json
-from BrainIACLib.batch.statuses import DONE_CODE, is_failed, is_open, next_attempt
 from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence, is_for_the_caller
 from BrainIACLib.publishing import write_bytes, write_text
 from BrainIACLib.scans.input_state import input_state
@@ -68,6 +78,7 @@ def begin(out: Path, cases: Sequence[BatchCase], settings: Settings) -> str:
             "path": [case.path for case in cases],
             "others": pyarrow.array([case.others for case in cases], pyarrow.list_(pyarrow.string())),
             "facts": [json.dumps(case.facts) for case in cases],
+            "case": pyarrow.array([case_number(case.id) for case in cases], pyarrow.int64()),
             "asked": pyarrow.array([_asked(case, key) for case in cases], pyarrow.int64()),
         }
     )
@@ -144,6 +155,7 @@ class Work:
         try:
             document = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
             self.table: pyarrow.Table = pyarrow.ipc.open_file(pyarrow.memory_map(str(folder / CASES))).read_all()
+            self._numbers, self._asked = (self.table[name].to_numpy() for name in ("case", "asked"))
             self.settings, self.key = settings_from_json(document["settings"]), str(document["key"])
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise BrainIACError(f"The batch in '{out}' cannot be read ({error}); begin it again.") from None
@@ -182,9 +194,9 @@ class Work:
         for start in range(0, len(failed), ROWS_OF_A_JOURNAL):
             numbers = failed[start : start + ROWS_OF_A_JOURNAL]
             tokens = self._tokens(numbers)
-            codes = self.ledger.tokens.of(tokens)
+            codes = self.ledger.outcomes.by_token(self._numbers[numbers], tokens)
             rows = [
-                self._row(self.case(number), token, AGAIN, {"failure": TO_BE_TRIED_AGAIN}, code // 2)
+                self._row(self.case(number), token, AGAIN, {"failure": TO_BE_TRIED_AGAIN}, next_turn(code) - 1)
                 for number, token, code in zip(numbers.tolist(), tokens.tolist(), codes.tolist(), strict=True)
                 if is_failed(code)  # else its scan changed
             ]
@@ -201,7 +213,7 @@ class Work:
         try:
             parts = [numbers[start : start + LOOKED_AT] for start in range(0, len(numbers), LOOKED_AT)]
             for part, tokens in zip(parts, pool.map(self._tokens, parts), strict=True):
-                yield from part[is_open(self.ledger.tokens.of(tokens))].tolist()
+                yield from part[is_open(self.ledger.outcomes.by_token(self._numbers[part], tokens))].tolist()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -216,7 +228,7 @@ class Work:
         return np.flatnonzero(is_failed(self._codes()))
 
     def _codes(self) -> np.ndarray:
-        return self.ledger.asked.of(self.table["asked"].to_numpy())
+        return self.ledger.outcomes.by_asked(self._numbers, self._asked)
 
     def _tokens(self, numbers: np.ndarray) -> np.ndarray:
         rows = self.table.select(["asked", "path", "others"]).take(numbers)
@@ -237,7 +249,7 @@ class Work:
                 return Outcome(number, BUSY)
             self.ledger.refresh()
             token = self._token(case)
-            if not is_open(self.ledger.tokens.of_one(token)):
+            if not is_open(self._code(case, token)):
                 return Outcome(number, KNOWN)
             try:
                 facts = self._processor()(case)
@@ -247,7 +259,7 @@ class Work:
                 if is_for_the_caller(error, self.settings.device) or isinstance(error, MemoryError):
                     raise
                 return self._failed(number, case, token, in_a_sentence(error))
-            self._record(self._row(case, token, DONE, facts, self._attempt(token)))
+            self._record(self._row(case, token, DONE, facts, self._turn(case)))
         return Outcome(number, DONE)
 
     def give_up(self, number: int, sentence: str) -> Outcome:
@@ -255,22 +267,24 @@ class Work:
         case = self.case(number)
         token = self._token(case)
         self.ledger.refresh()
-        if self.ledger.tokens.of_one(token) == DONE_CODE:  # it died after that
+        if is_done(self._code(case, token)):  # it died after that
             return Outcome(number, KNOWN)
         return self._failed(number, case, token, sentence)
 
     def _failed(self, number: int, case: BatchCase, token: int, sentence: str) -> Outcome:
-        self._record(self._row(case, token, FAILED, {"failure": sentence}, self._attempt(token)))
+        self._record(self._row(case, token, FAILED, {"failure": sentence}, self._turn(case)))
         return Outcome(number, FAILED, sentence)
 
-    def _attempt(self, token: int) -> int:
-        return next_attempt(self.ledger.tokens.of_one(token))
+    def _code(self, case: BatchCase, token: int) -> int:
+        latest = self.ledger.outcomes.of_one(case_number(case.id))
+        return latest.code if latest.token == token else UNKNOWN
 
-    def _row(
-        self, case: BatchCase, token: int, status: str, facts: dict[str, object], attempt: int
-    ) -> dict[str, object]:
+    def _turn(self, case: BatchCase) -> int:
+        return next_turn(self.ledger.outcomes.of_one(case_number(case.id)).code)
+
+    def _row(self, case: BatchCase, token: int, status: str, facts: dict[str, object], turn: int) -> dict[str, object]:
         of_case = {"id": case.id, "path": case.path, "manifest": case.facts, "asked": _asked(case, self.key)}
-        return {**of_case, "token": token, "status": status, "attempt": attempt, "facts": facts}
+        return {**of_case, "token": token, "status": status, "turn": turn, "facts": facts}
 
     def _record(self, row: dict[str, object]) -> None:
         if self.ledger.add(row):

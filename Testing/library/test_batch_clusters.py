@@ -117,7 +117,7 @@ def test_a_task_that_begins_late_tries_no_failure_a_second_time(failures, folded
     assert tries(out) == ONCE_EACH
     assert work.counts() == (2, 0)
     rows = update_index(out).to_pylist()
-    assert Counter((row["status"], row["attempt"]) for row in rows) == {("done", 2): 6, ("failed", 2): 2}
+    assert Counter((row["status"], row["turn"]) for row in rows) == {("done", 2): 6, ("failed", 2): 2}
     work.try_failed_again()  # and once more, where that is asked for
     again = Work(out, run, trying)
     assert [again.one(number).status for number in again.left()] == ["failed", "failed"]
