@@ -7,6 +7,8 @@ scheduler that comes back at its address is asked again for what it has forgotte
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import itertools
 import threading
 import time
@@ -99,10 +101,10 @@ def _ask(
     for future in futures:
         _wait_for_scheduler(client)
         number = asked.pop(future)
-        if future.status == "finished":
-            told(future.result())
-        elif future.status == "error":
-            reason = future.exception()
+        outcome, reason = _said(future)
+        if outcome is not None:
+            told(outcome)
+        elif reason is not None:
             if isinstance(reason, NotWritten):
                 raise NotWritten(f"{reason} What is done is kept; run the command again to go on.")
             if type(reason).__name__ in ("KilledWorker", "MemoryError"):
@@ -116,6 +118,21 @@ def _ask(
             futures.add(future)
             continue
         ask(1)
+
+
+def _said(future: Any) -> tuple[Outcome | None, Exception | None]:
+    """The outcome, or what the worker raised; neither where there is none any more.
+
+    The worker that holds an outcome may die before it is fetched; then the case is asked anew, and that may fail.
+    """
+    if future.status not in ("finished", "error"):
+        return None, None
+    try:
+        return future.result(), None
+    except (asyncio.CancelledError, concurrent.futures.CancelledError):
+        return None, None
+    except Exception as reason:
+        return None, reason
 
 
 def _wait_for_scheduler(client: Any) -> None:

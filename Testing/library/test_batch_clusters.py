@@ -13,6 +13,7 @@ import threading
 import time
 import types
 from collections import Counter
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,24 @@ def test_a_case_that_kills_dask_workers_is_recorded(batch, cluster):
     assert len(outcomes) == 8
     assert status_of(out).failed == 2
     assert any("Dask workers died" in outcome.sentence for outcome in outcomes)
+
+
+def test_an_outcome_that_is_lost_before_it_is_fetched_ends_no_run():
+    from BrainIACLib.batch.dask_engine import _said
+
+    class KilledWorker(Exception):
+        pass
+
+    def future(status, error):
+        def result():
+            raise error
+
+        return types.SimpleNamespace(status=status, result=result)
+
+    died = KilledWorker("a worker died")
+    assert _said(future("finished", died)) == (None, died)
+    assert _said(future("finished", CancelledError())) == (None, None)
+    assert _said(future("lost", died)) == (None, None)
 
 
 def dask_process(kind, *arguments):

@@ -163,7 +163,7 @@ def test_a_page_goes_on_from_earlier_decisions_and_loses_none_of_scans_that_it_d
 def test_sites_stand_beside_each_other_with_the_medians_of_their_figures(tmp_path):
     import pyarrow
 
-    done = pyarrow.table({"id": ["1", "2", "3"], "path": ["1", "2", "3"], "site": ["A", "A", "<b>"]})
+    done = pyarrow.table({"id": ["a/1_T1w", "a/2_T1w", "a/3_T1w"], "path": ["1", "2", "3"], "site": ["A", "A", "<b>"]})
     failed = pyarrow.table({"site": ["A", None]})
     text = sites_told(tmp_path, done, failed, {"volume (ml)": np.array([1000.0, 1301, np.nan])})
     rows = re.findall(r"<tr>(.*?)</tr>", text)
