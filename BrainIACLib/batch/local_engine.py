@@ -22,7 +22,7 @@ from BrainIACLib.errors import BrainIACError, NotWritten
 
 GIB_A_PROCESS = 2.5  # of memory, of a process that prepares a scan of 256 voxels a side with the bundled models
 SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN = 2.0
-DIED = "Its process was killed twice, perhaps because memory ran out; try it on a computer with more (--retry-failed)."
+DIED = "Its process was killed twice, perhaps because memory ran out; try it on a computer with more."
 
 
 def fitting_jobs() -> int:

@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ModelError as error:
         text = str(error)  # what tensors are said to be is said without the file that they came from
         answer = {"error": text if options.path.name in text else f"'{options.path.name}': {text}"}
+        answer["command"] = error.command
     except MemoryError:
         answer = {"error": f"'{options.path.name}' needs more memory than a file of its size should."}
     except OSError as error:

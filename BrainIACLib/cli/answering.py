@@ -15,7 +15,7 @@ from typing import Any
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.cli.questions import Question, questions_of
 from BrainIACLib.cli.scan_options import preprocessing_options, print_json
-from BrainIACLib.cli.words import answer_in_lines
+from BrainIACLib.cli.words import answer_in_lines, error_in_words
 from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.worker.client import Client
@@ -73,7 +73,7 @@ def ask_each(
         nonlocal failed
         failed += 1
         if options.json:
-            print_json(**said_of_failures, **question.to_json(), error=str(error))
+            print_json(**said_of_failures, **question.to_json(), error=error_in_words(error))
         else:
             print(f"brainiac: {_naming_the_scan(question, error)}", file=sys.stderr)
 
@@ -175,7 +175,7 @@ def _model_folders(options: argparse.Namespace) -> list[Path]:
 
 
 def _naming_the_scan(question: Question, error: BrainIACError) -> str:
-    text = str(error)
+    text = error_in_words(error)
     if any(path.name in text for path in question.paths.values()):
         return text
     return f"{', '.join(repr(str(path)) for path in question.paths.values())}: {text}"

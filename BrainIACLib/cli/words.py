@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from BrainIACLib.errors import BrainIACError
 from BrainIACLib.trust.words import examined, stated
 
 
@@ -17,6 +18,18 @@ def answer_in_lines(title: str, answer: Mapping[str, Any]) -> list[str]:
     lines += [f"  {preprocessing_in_words(record)}" for record in answer["preparation"].values()]
     folders = ", ".join(str(Path(result).parent) for result in answer["results"].values())
     return [*lines, f"  results in {folders}"] if folders else lines
+
+
+def error_in_words(error: BrainIACError) -> str:
+    """The sentence, and how the command line does what it advises.
+
+    >>> error_in_words(BrainIACError("'a.nii' holds 3 volumes; choose one.", "--frame N"))
+    "'a.nii' holds 3 volumes; choose one. Use: --frame N"
+    """
+    if not error.command:
+        return str(error)
+    lines = "\n" in str(error)  # a list of what there is to choose from
+    return str(error) + ("\n" if lines else " ") + f"Use: {error.command}"
 
 
 def preprocessing_in_words(record: Sequence[Mapping[str, Any]]) -> str:

@@ -98,8 +98,8 @@ def _choose(found: Sequence[Series], series_uid: str | None) -> Series:
         return matching[0]
     listing = "".join(f"\n  {series.summary()}" for series in found)
     if series_uid is not None:
-        raise Refused(f"holds no series {series_uid}; choose one of these with --series UID:{listing}")
-    raise Refused(f"holds {len(matching)} series; choose one with --series UID:{listing}")
+        raise Refused(f"holds no series {series_uid}; choose one of these:{listing}", "--series UID")
+    raise Refused(f"holds {len(matching)} series; choose one:{listing}", "--series UID")
 
 
 def _check_is_mr_volume(series: Series) -> None:

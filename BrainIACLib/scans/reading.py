@@ -91,7 +91,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except Refused as reason:
-        raise ScanError(f"'{path}' {reason}") from None
+        raise ScanError(f"'{path}' {reason}", reason.command) from None
     except FileNotFoundError:
         raise ScanError(f"'{path}' does not exist; check the spelling of the path.") from None
     except OSError as error:
@@ -113,7 +113,7 @@ def _read(path: Path, series_uid: str | None, frame: int | None) -> tuple[Volume
     if kind == "DICOM":
         return _hashed(_read_series_of(path, series_uid, frame))
     if series_uid is not None:
-        raise Refused(f"is a {kind} file and has no DICOM series; leave --series out.")
+        raise Refused(f"is a {kind} file and has no DICOM series to choose.")
     return _hashed(_read_image(path, kind, frame, beside(path)))
 
 
@@ -146,7 +146,7 @@ def _read_unpacked(members: Mapping[str, Path], series_uid: str | None, frame: i
     (name,) = images
     kind = recognise(members[name])
     if series_uid is not None:
-        raise Refused(f"holds a {kind} file and no DICOM series; leave --series out.")
+        raise Refused(f"holds a {kind} file and no DICOM series to choose.")
     if kind not in ("NIfTI", "NRRD", "MetaImage", "MGH"):
         raise Refused("holds an archive inside; unpack it and give what is in it.")
     if kind == "NIfTI" and suffix(members[name]).startswith(".hdr"):

@@ -137,7 +137,7 @@ def _one_study(found: Sequence[Series], seen: _Seen, wanted: str | None) -> tupl
         fitting = [uid for uid, one in identities.items() if wanted in (uid, one.pseudonym)]
         if not fitting:
             names = ", ".join(one.pseudonym for one in identities.values())
-            raise Refused(f"holds no study {wanted}; choose one of these with --study: {names}.")
+            raise Refused(f"holds no study {wanted}; choose one of these: {names}.", "--study NAME")
         chosen = fitting[0]
     else:
         chosen = max(

@@ -252,5 +252,5 @@ def test_a_study_is_done_again_when_a_file_beside_its_image_changed_and_a_scan_i
 def test_one_output_holds_scans_or_studies(cohort):
     folder, settings = cohort
     go(folder, settings)
-    with pytest.raises(BrainIACError, match="holds a batch of studies; choose another --out for scans"):
+    with pytest.raises(BrainIACError, match="holds a batch of studies; choose another folder for scans"):
         begin(folder / "out", cases_of(folder / "cohort.csv"), Settings((), models_dir=settings.models_dir))
