@@ -65,10 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def limit_resources(file_size: int) -> None:
     """Bound what this process may take from now on, where the system can."""
-    try:
-        import resource
-    except ImportError:  # Windows: the parent's time limit remains
+    if sys.platform == "win32":  # which knows no such limits: the parent's time limit remains
         return
+    import resource
+
     limits = [(resource.RLIMIT_CPU, 2 * TIME_LIMIT), (resource.RLIMIT_FSIZE, 2 * file_size + (1 << 20))]
     statistics = Path("/proc/self/statm")
     if statistics.exists():  # Linux alone counts and bounds private memory
