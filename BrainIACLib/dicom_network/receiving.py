@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from BrainIACLib.dicom_network.inbox import Inbox
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.scans.dicom_headers import quiet_pydicom
+from BrainIACLib.scans.dicom_values import quiet_pydicom
 
 if TYPE_CHECKING:
     from pynetdicom.transport import ThreadedAssociationServer

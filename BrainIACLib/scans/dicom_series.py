@@ -14,8 +14,9 @@ import SimpleITK as sitk
 
 from BrainIACLib.scans.dcm2niix_fallback import converted_to_nifti
 from BrainIACLib.scans.dicom_arrangement import arrange, filled_in, stack_matrix
-from BrainIACLib.scans.dicom_headers import Series, find_series
+from BrainIACLib.scans.dicom_headers import find_series
 from BrainIACLib.scans.dicom_pixels import check_frames_are_whole, read_pixels
+from BrainIACLib.scans.dicom_slices import Series
 from BrainIACLib.scans.dicom_stored import Undecodable
 from BrainIACLib.scans.fill_values import set_aside
 from BrainIACLib.scans.grid import Grid, corners_of, fit_grid

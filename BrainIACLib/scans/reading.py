@@ -14,8 +14,9 @@ from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.scans.archives import unpacked
 from BrainIACLib.scans.companions import Companions, beside, members_of
-from BrainIACLib.scans.dicom_headers import Series, find_series, is_directory
+from BrainIACLib.scans.dicom_headers import find_series, is_directory
 from BrainIACLib.scans.dicom_series import read_series, summarise_series, volume_of
+from BrainIACLib.scans.dicom_slices import Series
 from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, is_marked_dicom, recognise, suffix
 from BrainIACLib.scans.metaimage import read_metaimage
 from BrainIACLib.scans.mgh import read_mgh

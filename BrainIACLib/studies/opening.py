@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from BrainIACLib.job import Job
 from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.scans.archives import unpacked
-from BrainIACLib.scans.dicom_headers import Series, find_series, number_of
+from BrainIACLib.scans.dicom_headers import find_series
+from BrainIACLib.scans.dicom_slices import Series
+from BrainIACLib.scans.dicom_values import number_of
 from BrainIACLib.scans.formats import IMAGE_SUFFIXES, recognise, suffix
 from BrainIACLib.scans.reading import explained, files_below
 from BrainIACLib.scans.scan import Refused
