@@ -14,11 +14,12 @@ from BrainIACLib.head_training.baselines import baselines, beside_covariates, de
 from BrainIACLib.head_training.cases import make_cases
 from BrainIACLib.head_training.cross_validation import cross_validate
 from BrainIACLib.head_training.labels import with_labels
+from BrainIACLib.head_training.many_two_layer_heads import EPOCHS_LOOKED_AT, outputs_of_many
 from BrainIACLib.head_training.patients import near_duplicates, same_name
 from BrainIACLib.head_training.permutation import chance_of
 from BrainIACLib.head_training.sites import harmonised, site_of, sites_left_out, within_sites
 from BrainIACLib.head_training.training import train_head
-from BrainIACLib.head_training.two_layer_head import EPOCHS_LOOKED_AT, fit_two_layer_head, outputs_of_many
+from BrainIACLib.head_training.two_layer_head import fit_two_layer_head
 from BrainIACLib.head_training.words import doubts, sections, unverified
 from BrainIACLib.statistics.metrics import auc
 
