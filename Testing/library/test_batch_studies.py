@@ -215,7 +215,7 @@ def test_maps_lie_beside_the_scans_that_they_are_of_and_go_with_their_answers(co
     ]
     before = (place / "study.json").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("BrainIACLib.batch.one_study.write_transform", _broken)
+        patch.setattr("BrainIACLib.batch.derivatives.write_transform", _broken)
         with pytest.raises(BrainIACError, match=f"on purpose in {PREFIX}"):
             StudyWorker(out, settings).process(case)
     assert (place / "study.json").read_bytes() == before
