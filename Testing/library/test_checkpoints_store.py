@@ -208,7 +208,7 @@ def test_another_model_with_a_known_id_is_refused_and_the_same_one_is_known(age_
 def test_a_contract_that_could_change_what_a_terminal_shows_is_refused(age_model, tmp_path, text):
     for field in ("licence", "title", "training_data"):
         folder = copied(age_model.folder, tmp_path / field, **{field: text})
-        with pytest.raises(ModelError, match=f"{field} holds control characters") as refused:
+        with pytest.raises(ModelError, match=f"field '{field}' holds control characters") as refused:
             import_folder(folder, tmp_path / "store")
         assert str(refused.value).isprintable()
 

@@ -301,7 +301,11 @@ def test_parity_that_compares_nothing_has_not_succeeded(brainiac, tmp_path):
     [
         ("nope.pt", None, "does not exist; check the spelling"),
         ("empty.pt", b"", "is empty (0 bytes)"),
-        ("other.pt", {"layer.weight": torch.zeros(3)}, "'brainiac models list' names the files that can be imported"),
+        (
+            "other.pt",
+            {"layer.weight": torch.zeros(3)},
+            "the files that can be imported. Use: brainiac models list",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_imported_is_named_with_what_to_do(name, content, said, brainiac, tmp_path):

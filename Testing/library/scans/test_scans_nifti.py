@@ -284,7 +284,7 @@ def test_one_frame_of_four_dimensions(tmp_path, name):
     for frame in range(3):
         assert np.array_equal(values_of(read_scan(path, frame=frame).image), frames[..., frame])
     for frame in (3, -1):
-        assert "number from 0 to 2" in refusal(path, frame=frame)
+        assert "choose one, 0 to 2" in refusal(path, frame=frame)
 
 
 def test_a_single_frame_needs_no_choice(tmp_path):
