@@ -292,7 +292,7 @@ def judge(features: Features, data: Path) -> tuple[dict, Cases]:
 
 
 def by_scanner(cases: Cases) -> dict:
-    """Each scanner left out, other scanners of its study not; also of the old alone. Those without scans are translated."""
+    """Each scanner left out, others of its study not; also of the old alone. Who has no scan is translated."""
     left = leave_out(cases, cases.scanners)
     found = {}
     for name in np.unique(cases.scanners):
@@ -348,7 +348,7 @@ def install(facts: dict, cases: Cases, folder: Path) -> Path:
             confidence_gate=None,
             valid_range=f"T1 scans without contrast agent, adults of {ages[0]:.0f} to {ages[1]:.0f} years. Mean error "
             f"in studies that were left out: {across['all']['MAE']:.1f} years; answers are pulled towards the middle "
-            f"ages. Most training scans come from one scanner; above {scans.ages.max():.0f} years there were volumes alone.",
+            f"ages. Most training scans come from one scanner; above {scans.ages.max():.0f} years: volumes alone.",
             polarity_verified=True,
             weights="head.safetensors",
             sha256=hashlib.sha256(content).hexdigest(),
