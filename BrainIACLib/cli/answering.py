@@ -24,7 +24,7 @@ from BrainIACLib.worker.client import Client
 from BrainIACLib.worker.requests import Predict, PrepareStudy, Save
 
 Answer = dict[str, Any]
-"""What the worker answered, with ``files``, ``results``, ``note``, ``age_gap``; ``preparation``: name of a scan -> record."""
+"""What the worker answered, with ``files``, ``results``, ``note``, ``age_gap``; ``preparation``: scan -> record."""
 Ask = Callable[[Question, Client, ProgressBar], Answer]
 
 
