@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.trust.words import examined, stated
+from BrainIACLib.trust.age_gap import AgeGap
+from BrainIACLib.trust.words import age_gap, examined, stated
 
 
 def answer_in_lines(title: str, answer: Mapping[str, Any]) -> list[str]:
     """One answer with its doubts, how its scans were prepared, and where it lies; ``title`` names its scans."""
     lines = [f"{title}: {answer['headline']} ({answer['task']})"]
+    if gap := answer["age_gap"]:
+        lines.append(f"  {age_gap(AgeGap(**gap))}")
     lines += [f"  warning: {warning}" for warning in answer["warnings"]]
     lines += [f"  {line}" for line in (*stated(answer["trust"]), *examined(answer["trust"]))]
     lines += [f"  {preprocessing_in_words(record)}" for record in answer["preparation"].values()]

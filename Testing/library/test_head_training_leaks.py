@@ -294,9 +294,9 @@ def test_words_for_nothing_are_left_out_and_named_with_their_number(code):
 def test_numbers_that_look_like_missing_codes_are_asked_about(code, kind):
     plain = [str(40 + i) for i in range(25)] if kind == "regression" else ["0", "1"] * 12 + ["1"]
     table = changed(cohort(30), label=[code] * 5 + plain)
-    with pytest.raises(BrainIACError, match=f"holds {code} in 5 of 30 cells.*say that {code} is not a value") as raised:
+    with pytest.raises(BrainIACError, match=f"holds {code} in 5 of 30 cells.*name {code} among the labels") as raised:
         make_cases(table, "label", kind)
-    assert raised.value.command.startswith(f"--missing={code},")
+    assert raised.value.command.startswith(f"--missing={code};")
     assert len(make_cases(table, "label", kind, missing=(code,))) == 25
     assert len(make_cases(table, "label", kind, missing=())) == 30
 
