@@ -161,7 +161,9 @@ def test_the_report_has_a_cell_for_every_representation():
     rng = np.random.default_rng(0)
     scans = [scan(i, "IXI") for i in range(24)] + [scan(i, "ds002748") for i in range(24)]
     for subject in ("x", "y"):
-        scans += [scan(i, "BraTS2021", name, subject) for i, name in enumerate(("T1", "T2", "FLAIR", "T1CE"))]
+        scans += [
+            scan(i, "openms cross-sectional", name, subject) for i, name in enumerate(("T1", "T2", "FLAIR", "T1CE"))
+        ]
     for study in ("one", "two"):
         scans += [scan(i, study, name) for i, name in enumerate(("T1", "T2", "FLAIR", "T1CE"))]
     features = Features(scans, {name: rng.normal(size=(len(scans), 5)) for name in REPRESENTATIONS})

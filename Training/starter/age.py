@@ -29,6 +29,7 @@ from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from BrainIACLib.statistics.conformal import conformal_quantile
 from BrainIACLib.trust.novelty import novelty_of, write_novelty
 from Training.starter.anatomy.translation import regions_of, seen_by, translate
+from Training.starter.anatomy.views import SEQUENCE_STUDY
 from Training.starter.probes import ANATOMY_MODEL, GLOBAL, Features, features_of
 
 HIGHEST_P, YOUNGEST, LARGE_STUDY, COVERAGE = 0.01, 18.0, 20, 0.9
@@ -242,6 +243,8 @@ def other_sequences(features: Features, head: AgeHead) -> dict[str, float]:
     said = head.ages(features.of["anatomy"])
     heads: dict[str, dict[str, float]] = {}
     for scan, years in zip(features.scans, said, strict=True):
+        if scan.study == SEQUENCE_STUDY:
+            continue  # the network was trained on these persons' sequences
         heads.setdefault(scan.subject, {})[scan.sequence] = float(years)
     complete = [found for found in heads.values() if {"T1", "T2", "FLAIR", "T1CE"} <= set(found)]
     return {
