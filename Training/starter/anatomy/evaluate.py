@@ -2,7 +2,7 @@ r"""The bundled volumes on real scans: against DLMUSE, under other contrasts, an
 
     python -m Training.starter.anatomy.evaluate --data ../shared/data --work runs/probes
 
-Correlations and Dice are of IXI persons that the network was not trained on (``real_scans.is_trained_on``). Of the other
+Correlations and Dice are of IXI persons that the network was not trained on (``real_scans.is_trained_on``). Of other
 studies ``views.SEQUENCE_STUDY`` alone was trained on; it has a table of its own. Writes ``volumes.csv`` (a row a scan)
 and ``evaluation.md``.
 """
