@@ -110,7 +110,8 @@ def test_a_study_is_left_out_with_all_its_scanners_and_only_scans_are_judged():
 
 
 def test_a_scanner_left_out_leaves_the_others_of_its_study_in():
-    found = age.by_scanner(of_two_scanners(cohort()))
+    cases = of_two_scanners(cohort())
+    found = age.by_scanner(cases, age.leave_out(cases, cases.scanners))
     assert found["a's second"]["persons"] == 30
     assert not found["a's second"]["from scans"]
     assert found["a"]["from scans"]
