@@ -29,6 +29,7 @@ from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from BrainIACLib.statistics.conformal import conformal_quantile
 from BrainIACLib.trust.novelty import novelty_of, write_novelty
 from Training.starter.anatomy.translation import regions_of, seen_by, translate
+from Training.starter.anatomy.views import SEQUENCE_STUDY
 from Training.starter.probes import ANATOMY_MODEL, GLOBAL, Features, features_of
 
 HIGHEST_P, YOUNGEST, LARGE_STUDY, COVERAGE = 0.01, 18.0, 20, 0.9
@@ -173,13 +174,19 @@ class Left:
         return Left(self.said[keep], self.constant[keep], self.within[keep])
 
 
-def leave_out(cases: Cases, group: np.ndarray) -> Left:
-    """Each group, by (n,) names of studies or scanners, judged by a head fitted, penalty and all, on the others."""
+def leave_out(cases: Cases, group: np.ndarray, learned: np.ndarray | None = None) -> Left:
+    """Each group, by (n,) names of studies or scanners, judged by a head fitted, penalty and all, on the others.
+
+    Parameters
+    ----------
+    learned : (n,) which of the others are fitted on; all of them if None.
+    """
+    fitted = np.ones(len(cases.ages), bool) if learned is None else learned
     said, constant = np.zeros(len(cases.ages)), np.zeros(len(cases.ages))
     within = np.zeros(len(cases.ages), bool)
     for name in np.unique(group):
         out = group == name
-        others = cases.rows(~out)
+        others = cases.rows(~out & fitted)
         said[out] = fit(others).ages(cases.values[out])
         constant[out] = np.average(others.ages, weights=_decade_weights(others.ages))
         within[out] = (cases.ages[out] >= others.ages.min()) & (cases.ages[out] <= others.ages.max())
@@ -242,6 +249,8 @@ def other_sequences(features: Features, head: AgeHead) -> dict[str, float]:
     said = head.ages(features.of["anatomy"])
     heads: dict[str, dict[str, float]] = {}
     for scan, years in zip(features.scans, said, strict=True):
+        if scan.study == SEQUENCE_STUDY:
+            continue  # the network was trained on these persons' sequences
         heads.setdefault(scan.subject, {})[scan.sequence] = float(years)
     complete = [found for found in heads.values() if {"T1", "T2", "FLAIR", "T1CE"} <= set(found)]
     return {
@@ -255,11 +264,15 @@ def judge(features: Features, data: Path) -> tuple[dict, Cases]:
     cases = cases_of(features, "anatomy")
     fitted = with_translated(cases, features, data)
     left, alone = leave_studies_out(fitted), leave_studies_out(cases)
+    scanners_out = leave_out(fitted, fitted.scanners)
     mine = np.abs(left.said - cases.ages)
     facts: dict = {
         "across studies": figures(cases, left.said, alone.constant, left.within),
         "across studies, fitted on scans alone": figures(cases, alone.said, alone.constant, left.within),
-        "each scanner left out": by_scanner(fitted),
+        "each scanner left out": by_scanner(fitted, scanners_out),
+        "each scanner left out, fitted on scans alone": by_scanner(
+            fitted, leave_out(fitted, fitted.scanners, fitted.from_scans)
+        ),
     }
     persons = np.unique(cases.person, return_inverse=True)[1]
     rivals = {"constant": alone.constant, "scans alone": alone.said}
@@ -287,13 +300,16 @@ def judge(features: Features, data: Path) -> tuple[dict, Cases]:
     }
     width, coverage = interval(cases, left)
     facts["other sequences"] = other_sequences(features, fit(fitted))
-    facts["interval"] = {"half width": round(width, 1), "coverage of other studies": round(coverage, 3)}
+    facts["interval"] = {
+        "half width": round(width, 1),
+        "coverage of other studies": round(coverage, 3),
+        "coverage of scanners left out": round(float((np.abs(scanners_out.said - fitted.ages) <= width).mean()), 3),
+    }
     return facts, fitted
 
 
-def by_scanner(cases: Cases) -> dict:
+def by_scanner(cases: Cases, left: Left) -> dict:
     """Each scanner left out, others of its study not; also of the old alone. Who has no scan is translated."""
-    left = leave_out(cases, cases.scanners)
     found = {}
     for name in np.unique(cases.scanners):
         for who, youngest in (("", 0.0), (f" of {OLD:.0f} years and more", OLD)):
