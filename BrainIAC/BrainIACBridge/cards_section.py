@@ -72,13 +72,14 @@ class CardsSection:
         results = self._logic.answers.results(create=False)
         if results is None:
             return []
-        scans = self._logic.study.scans()
-        records = [
-            record
-            for record in results.records()
-            if any(node is None or node in scans for node in results.scansOf(record).values())
-        ]
-        return sorted(records, key=lambda record: record["task"] == SEQUENCE_TASK)
+        scans, marks = self._logic.study.scans(), self._logic.study.marks()
+
+        def isOfStudy(record):
+            there = [node for node in results.scansOf(record).values() if node is not None]
+            # an answer whose scans were all deleted has a card in its own study alone
+            return any(node in scans for node in there) or (not there and marks.issuperset(record.get("studies", [""])))
+
+        return sorted(filter(isOfStudy, results.records()), key=lambda record: record["task"] == SEQUENCE_TASK)
 
     def _hasCard(self, record, shown):
         if record["task"] != SEQUENCE_TASK or shown is None:
@@ -103,6 +104,6 @@ class CardsSection:
             probability=record["confidence"],
             more="\n".join(text for text in (age_gap(gap) if gap is not None else "", drivers) if text),
             light=lightOf(record, self._logic.answers.staleness(record)),
-            details=answerInWords(record),
+            details=answerInWords({**record, "scans": dict(zip(scans, names, strict=True))}),
             obstacle=obstacle,
         )

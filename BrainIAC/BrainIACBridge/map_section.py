@@ -60,7 +60,10 @@ class MapSection:
         ):
             getattr(self._ui, name).setEnabled(not reason)
             getattr(self._ui, name).setToolTip(reason or tip)
-        saliency = self.apply(parameters)
+        if parameters.showSaliency and self._logic.map.isTakenOff():
+            parameters.showSaliency = False  # the box claims no map that is not there
+        self._logic.map.apply(parameters)
+        saliency = self._logic.answers.saliencyOf(scan) if scan is not None else None
         for name in SHOWN_WITH_A_MAP:
             getattr(self._ui, name).setVisible(saliency is not None)
         explained = self._logic.answers.explained(scan) if saliency is not None else None
@@ -74,13 +77,6 @@ class MapSection:
             else _("Relative saliency, not probability of disease.")
         )
         self._showSpots(saliency, parameters.threshold)
-
-    def apply(self, parameters):
-        """Bring the slice views in line at once, while a slider moves. The map that is shown, or None."""
-        scan = parameters.saliencyScan
-        saliency = self._logic.answers.saliencyOf(scan) if scan is not None else None
-        self._logic.map.apply(parameters, saliency, scan)
-        return saliency
 
     def _showAnswers(self, answers, explained):
         combo, ids = self._ui.explainTask, [answer["id"] for answer in answers]

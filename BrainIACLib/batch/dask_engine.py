@@ -23,9 +23,7 @@ from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence
 AHEAD = 3  # cases a thread of a worker that are on their way
 SECONDS_TO_CONNECT = 30
 SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN = 2.0
-KILLED = (
-    "Dask workers died on this scan, perhaps because memory ran out; try it on a computer with more (--retry-failed)."
-)
+KILLED = "Dask workers died on this scan, perhaps because memory ran out; try it on a computer with more."
 
 _works: dict[tuple[str, str], Work] = {}  # of a worker's process: its models stay warm
 _one_at_a_time = threading.Lock()  # a predictor keeps one study

@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,25 +20,22 @@ from typing import Any
 from BrainIACLib.batch.ledger import FAILED
 from BrainIACLib.batch.work import BUSY, STOPPED, Outcome, Work
 from BrainIACLib.errors import BrainIACError, NotWritten
+from BrainIACLib.scans.memory import free_memory
 
 GIB_A_PROCESS = 2.5  # of memory, of a process that prepares a scan of 256 voxels a side with the bundled models
 SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN = 2.0
-DIED = "Its process was killed twice, perhaps because memory ran out; try it on a computer with more (--retry-failed)."
+DIED = "Its process was killed twice, perhaps because memory ran out; try it on a computer with more."
 
 
 def fitting_jobs() -> int:
     """As many processes as cores and free memory allow."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(_free_gib() // GIB_A_PROCESS)))
-
-
-def _free_gib() -> float:
-    with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) / 2**20
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 / 2
-    return 2 * GIB_A_PROCESS
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    free = free_memory()
+    if free is None:
+        return min(cores, 2)
+    if sys.platform == "darwin":  # which tells of all memory, not of what is free
+        free //= 2
+    return max(1, min(cores, int(free / 2**30 // GIB_A_PROCESS)))
 
 
 @dataclass

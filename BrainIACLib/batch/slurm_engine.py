@@ -32,11 +32,13 @@ def parameters_of(text: str) -> dict[str, str]:
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
         if not equals or not name.strip() or not value.strip():
-            raise BrainIACError(f"'--slurm {text}' cannot be read at '{part}': {HELP}.")
+            raise BrainIACError(f"The SLURM parameters '{text}' cannot be read at '{part}'.", f"--slurm {HELP}")
         found[name.strip()] = value.strip()
     for name in DEFAULTS:
         if not found[name].isdecimal() or int(found[name]) < 1:
-            raise BrainIACError(f"'--slurm {text}': {name} must be a whole number of at least 1, not '{found[name]}'.")
+            raise BrainIACError(
+                f"The SLURM parameter {name} must be a whole number of at least 1, not '{found[name]}'."
+            )
     return found
 
 
@@ -75,7 +77,8 @@ def run_on_slurm(
             with executor.batch():
                 jobs = [executor.submit(take_part, part, *arguments) for part in range(tasks)]
         except (RuntimeError, NameError, OSError) as error:
-            raise BrainIACError(f"SLURM took no array ({str(error).splitlines()[0]}); check --slurm {text}.") from None
+            said = str(error).splitlines()[0]
+            raise BrainIACError(f"SLURM took no array ({said}); check the parameters '{text}'.") from None
         while True:
             over = all(job.done() for job in jobs)
             for row in watched.new_rows():

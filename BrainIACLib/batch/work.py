@@ -101,14 +101,14 @@ def _refuse_mixture(out: Path, settings: Settings) -> None:
         before = next((out / ROOM / "runs").glob("*/settings.json")).read_text(encoding="utf-8")
         if bool(json.loads(before)["settings"].get("studies")) != settings.studies:
             held, asked = ("scans", "studies") if settings.studies else ("studies", "scans")
-            raise BrainIACError(f"'{out}' holds a batch of {held}; choose another --out for {asked}.")
+            raise BrainIACError(f"'{out}' holds a batch of {held}; choose another folder for {asked}.", "--out FOLDER")
 
 
 def last_run(out: Path) -> str:
     """The run that was begun last. Raises BrainIACError where there is none."""
     found = _runs(out)
     if not found:
-        raise BrainIACError(f"'{out}' holds no batch; begin one with 'brainiac batch --manifest … --out {out}'.")
+        raise BrainIACError(f"'{out}' holds no batch; begin one.", f"brainiac batch --manifest CSV --out '{out}'")
     return found[0].name
 
 

@@ -154,7 +154,8 @@ def group(out: Path) -> None:
         whose = f"{len(foreign)} journals in '{foreign[0].parent}' are of another user"
         print(f"{whose} and were not read: run this as the user who computed them.", file=sys.stderr)
     done = len(index) - failed
-    print(f"{done} scans done, {failed} failed; look at {page}", file=sys.stderr)
+    again = " (--retry-failed tries them again)" if failed else ""
+    print(f"{done} scans done, {failed} failed{again}; look at {page}", file=sys.stderr)
 
 
 def _answer(

@@ -166,7 +166,7 @@ def test_an_array_that_ends_before_a_changed_scan_or_a_second_try_is_followed_by
 def test_options_of_slurm_that_cannot_be_read_are_named(text):
     from BrainIACLib.batch.slurm_engine import parameters_of
 
-    with pytest.raises(BrainIACError, match="--slurm"):
+    with pytest.raises(BrainIACError, match="SLURM parameter"):
         parameters_of(text)
 
 

@@ -114,7 +114,7 @@ def test_exports_hold_everything(results, scan, tmp_path):
     assert dict(zip(*table, strict=True))["Warnings"] == 'Says "careful"; really, twice\nover.'
     results.save(tmp_path / "answers.json")
     (record,) = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
-    assert record == json.loads(json.dumps(prediction()))
+    assert record == {**json.loads(json.dumps(prediction())), "scans": {"any": scan.GetName()}, "not_current": ""}
     results.save(tmp_path / "answers.csv")
     assert (tmp_path / "answers.csv").read_text(encoding="utf-8") == results.toCsv()
     results.copyToClipboard()
