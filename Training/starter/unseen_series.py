@@ -90,7 +90,7 @@ def write_series(rows: list[dict[str, str]], repositories: Path, out: Path) -> N
 
 
 def table(number: str) -> list[dict[str, str]]:
-    """The rows of one list of ``unseen_series.csv``; ``sequence`` is "" where no name of ours is right: see ``note``."""
+    """The rows of one list of ``unseen_series.csv``; ``sequence`` is "" where none is right: see ``note``."""
     with TABLE.open(encoding="utf-8", newline="") as stream:
         return [row for row in csv.DictReader(stream) if row["list"] == number]
 
