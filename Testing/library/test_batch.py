@@ -488,6 +488,24 @@ def test_a_token_tells_case_input_and_settings_apart():
     assert len(tokens) == 8
 
 
+@pytest.mark.parametrize("kind", ["damaged", "older"])
+def test_an_index_that_cannot_be_read_is_named(kind, cohort, tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    out = tmp_path / "out"
+    go(cohort, out)
+    update_index(out)
+    if kind == "damaged":
+        (out / "index.parquet").write_bytes((out / "index.parquet").read_bytes()[:-100])
+    else:
+        pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "status": ["done"]}), out / "index.parquet")
+    with pytest.raises(BrainIACError, match=r"index.parquet' is damaged or of an older version; take it away"):
+        go(cohort, out)
+    (out / "index.parquet").unlink()
+    assert go(cohort, out) == {"done": 12}
+
+
 def test_an_output_without_a_batch_says_so(tmp_path):
     with pytest.raises(BrainIACError, match="holds no batch"):
         status_of(tmp_path)
