@@ -453,6 +453,17 @@ def test_the_index_takes_in_journals_and_a_second_run_extends_it(cohort, tmp_pat
     assert len(set(table["id"].to_pylist())) == 13
 
 
+def test_outputs_of_single_participants_that_were_made_apart_are_one_after_copying(cohort, tmp_path):
+    """As where each job of a cluster has a folder of its own, and its results come back as an archive."""
+    (tmp_path / "out").mkdir()  # where the process notes what it did
+    head, *rows = cohort.read_text().splitlines()
+    for part in (0, 1):
+        cohort.write_text("\n".join([head, *rows[part::2]]) + "\n")
+        assert go(cohort, tmp_path / f"part{part}") == {"done": 6}
+        shutil.copytree(tmp_path / f"part{part}", tmp_path / "whole", dirs_exist_ok=True)
+    assert current_index(tmp_path / "whole")["status"].to_pylist() == ["done"] * 12
+
+
 def test_names_are_stable_unique_and_valid(cohort, tmp_path):
     (tmp_path / "more.csv").write_text(
         "scan,patient,session,sequence\n../a/sub-01.T1.nii.gz,sub-01,,T1\n../b/sub-01.T1.nii.gz,sub-01,,T1\n"
