@@ -71,7 +71,6 @@ class LocalPool:
     work: Work
     run: str
     jobs: int
-    retry_failed: bool = False
     process: Callable[..., Any] | None = None
     _members: list[_Member] = field(default_factory=list)
 
@@ -165,7 +164,7 @@ class LocalPool:
     def _start(self, threads: int) -> _Member:
         context = multiprocessing.get_context("spawn")  # torch and ITK have threads, which no fork survives
         pipe, other = context.Pipe()
-        arguments = (other, self.work.out, self.run, threads, self.retry_failed, self.process)
+        arguments = (other, self.work.out, self.run, threads, self.process)
         process = context.Process(target=_serve, args=arguments, daemon=True)
         process.start()
         other.close()
@@ -188,9 +187,7 @@ class LocalPool:
         self._members.clear()
 
 
-def _serve(
-    pipe: Connection, out: Path, run: str, threads: int, retry_failed: bool, process: Callable[..., Any] | None
-) -> None:
+def _serve(pipe: Connection, out: Path, run: str, threads: int, process: Callable[..., Any] | None) -> None:
     """A child: answers numbers until None comes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer
     limit_threads(threads)
@@ -199,7 +196,7 @@ def _serve(
         pipe.send(None)
         while (number := pipe.recv()) is not None:
             try:
-                outcome = work.one(number, retry_failed)
+                outcome = work.one(number)
             except MemoryError:
                 outcome = Outcome(number, FAILED)
             except NotWritten as error:
