@@ -111,7 +111,8 @@ class AnalysisPanel(Panel):
 
     def updatePanel(self):
         """Bring every widget in line with scene, installation and worker."""
-        if self._parameterNode is not None:
+        if self._parameterNode is not None and not slicer.mrmlScene.IsBatchProcessing():
+            self.logic.answers.join()
             with self.logic.study.still():
                 self.scan.takeOver(self._parameterNode)
                 self._show()

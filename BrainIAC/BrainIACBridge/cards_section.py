@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from BrainIACBridge.card import Card
 from BrainIACBridge.in_words import answerInWords, driversInShort
+from BrainIACBridge.library_texts import translated
 from BrainIACBridge.task_buttons import answerTitle
 from BrainIACBridge.trust_light import Light, lightOf
 from BrainIACLib.answers import SEQUENCE_TASK
@@ -102,8 +103,8 @@ class CardsSection:
             scans=", ".join(names),
             value=record["label"],
             probability=record["confidence"],
-            more="\n".join(text for text in (age_gap(gap) if gap is not None else "", drivers) if text),
+            more="\n".join(text for text in (age_gap(gap, translated) if gap is not None else "", drivers) if text),
             light=lightOf(record, self._logic.answers.staleness(record)),
-            details=answerInWords({**record, "scans": dict(zip(scans, names, strict=True))}),
+            details=answerInWords(record),
             obstacle=obstacle,
         )

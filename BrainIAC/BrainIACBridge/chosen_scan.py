@@ -38,6 +38,9 @@ class ChosenScan(VTKObservationMixin):
     def takeOver(self, parameters):
         """Choose what the views show now, if they were changed elsewhere; another study, if they show that alone."""
         self._observe(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"), vtk.vtkCommand.ModifiedEvent)
+        node = slicer.vtkMRMLSubjectHierarchyNode
+        for event in (node.SubjectHierarchyItemReparentedEvent, node.SubjectHierarchyItemModifiedEvent):
+            self._observe([node.GetSubjectHierarchyNode(slicer.mrmlScene)], event, self._onHierarchyChanged)
         if not self._toFollow:
             return
         self._toFollow = False
@@ -71,13 +74,18 @@ class ChosenScan(VTKObservationMixin):
             if not self.hasObserver(node, event, act or self._onViewsChanged):
                 self.addObserver(node, event, act or self._onViewsChanged)
 
+    def _onHierarchyChanged(self, caller=None, event=None):
+        """A scan was moved to another person or date."""
+        self._toFollow = True
+        self._onChanged()
+
     def _onScanChanged(self, caller=None, event=None):
         self._onChanged()
 
     def _onViewsChanged(self, caller=None, event=None):
         """At once, whichever module is open: no map and no structures over another scan."""
         shown = slice_views.shown()
-        if self._map.isLaying or shown == self._seen:
+        if self._map.isLaying or shown == self._seen or slicer.mrmlScene.IsBatchProcessing():
             return
         self._seen = shown
         self._map.takeOffOthers()

@@ -6,6 +6,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from BrainIACBridge.saliency_map import MOST_SPOTS
+from BrainIACBridge.table_fit import fit, keepFitted
 from BrainIACBridge.task_buttons import answerTitle
 
 SHOWN_WITH_A_MAP = (
@@ -44,6 +46,7 @@ class MapSection:
         ui.segmentButton.clicked.connect(lambda *unused: self._makeSegment())
         ui.hotSpotTable.cellClicked.connect(lambda row, column: self._goTo(self._spots[row].ras))
         ui.hotSpotTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        keepFitted(ui.hotSpotTable, MOST_SPOTS)
 
     def update(self, parameters, obstacle):
         """Show the state of things; the slice views follow."""
@@ -105,6 +108,7 @@ class MapSection:
                 item = qt.QTableWidgetItem(text)
                 item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
                 table.setItem(row, column, item)
+        fit(table, MOST_SPOTS)
 
     def _goToMaximum(self):
         self._logic.map.goToMaximum(self._logic.answers.saliencyOf(self._parameters.saliencyScan))

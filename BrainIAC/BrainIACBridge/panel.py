@@ -123,7 +123,7 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _initializeParameterNode(self):
         self._setParameterNode(self.logic.getParameterNode())
 
-    def _setParameterNode(self, node):
+    def _setParameterNode(self, node, now=True):
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameterChanged)
@@ -132,7 +132,10 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._guiTag = node.connectGui(self.ui)
             self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onParameterChanged)
             self.parametersShown()
-            self.updatePanel()
+            if now:
+                self.updatePanel()
+            else:
+                self.updateSoon()
 
     def _onNodesChanged(self, caller=None, event=None):
         self.updateSoon()
@@ -146,11 +149,13 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._onSceneEnd()
 
     def _onSceneEnd(self, caller=None, event=None):
+        """The application itself looks at the new nodes in this event; this panel does so when all of them have."""
         if self.parent.isEntered:
-            self._initializeParameterNode()
+            self._setParameterNode(self.logic.getParameterNode(), now=False)
 
     def _onParameterChanged(self, caller=None, event=None):
-        self.parametersChanged()
+        if not slicer.mrmlScene.IsBatchProcessing():  # references lead elsewhere until a scene is read
+            self.parametersChanged()
         self.updateSoon()
 
     # A request

@@ -61,7 +61,7 @@ class Results:
 
     def refresh(self):
         """Bring the columns in line with names and scans as they are now; nothing is touched if they are."""
-        _header, rows = self.rows()
+        _header, rows = self._cells()
         table, columns = self.node, range(self.node.GetNumberOfColumns())
         shown = [[table.GetCellText(row, column) for column in columns] for row in range(table.GetNumberOfRows())]
         if rows != shown:
@@ -150,6 +150,11 @@ class Results:
         }
         return list(columns), [[cell(record) for cell in columns.values()] for record in self.records()]
 
+    def _cells(self):
+        """(header, rows) as Slicer's file of a table can hold them: it is read wrongly with quotes and line ends."""
+        header, rows = self.rows()
+        return header, [[" ".join(text.split()).replace('"', "'") for text in row] for row in rows]
+
     def toJson(self):
         """All predictions with all provenance."""
         return json.dumps([self._exported(record) for record in self.records()], indent=2)
@@ -211,7 +216,7 @@ class Results:
         self._fill()
 
     def _fill(self):
-        header, rows = self.rows()
+        header, rows = self._cells()
         wasModifying = self.node.StartModify()
         self.node.RemoveAllColumns()
         for index, title in enumerate(header):

@@ -28,13 +28,16 @@ class SceneAnswers:
         self._study, self._contents, self._parameterNode = study, contents, parameterNode
 
     def results(self, create=True):
-        """The results of this scene, in one table; None if there are none and none are to be made."""
+        """The results of this scene, in one table; None if there are none and none are to be made.
+
+        With ``create``, tables of scenes that were added to this one are taken in.
+        """
         tables = [
             node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute(RESULT) == "table"
         ]
         if not tables and not create:
             return None
-        if len(tables) == 1 and not create:
+        if tables and not create:  # of a scene that is being added references still lead to volumes of this one
             return Results(tables[0], self.staleness)
         first = tables[0] if tables else slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "BrainIAC results")
         results = Results(first, self.staleness)
@@ -44,6 +47,11 @@ class SceneAnswers:
         if parameters.resultTable is not first:
             parameters.resultTable = first
         return results
+
+    def join(self):
+        """Take in the answers of scenes that were added since; never while a scene is being read."""
+        if self.results(create=False) is not None and not slicer.mrmlScene.IsBatchProcessing():
+            self.results()
 
     def records(self):
         """All answers of the scene, oldest first."""

@@ -7,7 +7,9 @@ from slicer.i18n import tr as _
 
 from BrainIACBridge import slice_views
 from BrainIACBridge.result_nodes import STRUCTURES
+from BrainIACBridge.table_fit import fit, keepFitted
 
+MOST_SEEN = 16  # structures that are seen without scrolling
 OPACITY = 0.4  # of the structures over the scan
 
 
@@ -28,6 +30,7 @@ class VolumesSection:
         ui.volumesCopyButton.clicked.connect(lambda *unused: self._copy())
         ui.showStructures.toggled.connect(lambda *unused: self._showStructures(force=True))
         ui.volumesTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        keepFitted(ui.volumesTable, MOST_SEEN)
 
     def update(self, parameters, obstacle):
         """Show the volumes of the chosen scan as it is now."""
@@ -60,6 +63,7 @@ class VolumesSection:
                 table.setItem(number, column, item)
         table.resizeColumnsToContents()
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        fit(table, MOST_SEEN)
 
     def _showStructures(self, force=False):
         """Over the scan that was measured, in the views that show it; a layer of others stays where none is wanted."""

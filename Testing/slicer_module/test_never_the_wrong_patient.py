@@ -19,6 +19,7 @@ from BrainIACBridge.results import Results
 from BrainIACBridge.study import Study
 from BrainIACBridge.study_identity import identityOf
 from fake_worker import FakeWorker
+from person import wait
 from test_results import prediction
 
 from BrainIACLib.worker.requests import Explain, MeasureVolumes, Predict, PrepareStudy, Steps
@@ -104,11 +105,29 @@ def test_a_scene_added_to_itself_leaves_each_answer_with_its_own_volume(scene, o
     for times in (1, 2):
         assert scene.mrml.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
         if times == 1:
+            logic.answers.join()
             assert len(logic.answers.records()) == 2
     copies = [node for node in logic.study.volumes() if node is not mine]
     results = logic.answers.results()
     assert [results.scansOf(record)["any"] for record in results.records()] == [mine, *copies]
     assert len(results.records()) == 3
+
+
+def test_a_panel_that_is_open_takes_answers_in_only_when_the_scene_was_read(panel, scene, oblique, tmp_path):
+    """While it is read, the parameters change, and references lead to the volumes of the first scene still."""
+    mine = scene.load(oblique, "mine")
+    panel.logic.answers.results().add(prediction("T1"), {"any": mine}, {"any": panel.logic.contents.of(mine)})
+    panel.onShowScan(mine)
+    for node in (mine, panel.logic.answers.results().node):
+        node.AddDefaultStorageNode()
+    assert scene.mrml.WriteToMRB(str(tmp_path / "scene.mrb"))
+    panel._parameterNode.opacity = 0.2
+    assert scene.mrml.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+    wait(lambda: len(panel.logic.answers.records()) == 2, 10)
+    results = panel.logic.answers.results()
+    (copy,) = [node for node in panel.logic.study.volumes() if node is not mine]
+    assert [results.scansOf(record)["any"] for record in results.records()] == [mine, copy]
+    assert results.node.GetNumberOfRows() == 2
 
 
 def test_cases_of_the_head_trainer_find_their_volumes_after_another_scene_came(scene, oblique, tmp_path):
@@ -613,6 +632,18 @@ def test_the_study_that_came_into_the_views_last_is_the_one_that_a_click_analyze
         view.SetBackgroundVolumeID(mine.GetID())
     panel.enter()
     assert panel.logic.study.included() == [mine]
+
+
+def test_a_scan_that_is_moved_to_another_person_takes_the_panel_with_it(panel, place, scene, hierarchy):
+    view = scene.addSliceView("Red", "Axial").GetSliceCompositeNode()
+    mine, other = place("mine", "A", "20200101"), place("other", "B", "20200101")
+    panel.onShowScan(mine)
+    hierarchy.SetItemParent(
+        hierarchy.GetItemByDataNode(mine), hierarchy.GetItemParent(hierarchy.GetItemByDataNode(other))
+    )
+    wait(lambda: panel.ui.studyChoice.isHidden(), 10)  # one study is left
+    assert panel.logic.study.current().title == "B, 2020-01-01"
+    assert (view.GetBackgroundVolumeID(), panel._parameterNode.saliencyScan) == (mine.GetID(), mine)
 
 
 def test_a_typed_age_is_that_of_one_person(panel, place):
