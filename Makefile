@@ -31,6 +31,7 @@ lint: $(VENV)/test-installed
 
 types: $(VENV)/test-installed
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 
 coverage: $(VENV)/test-installed
 	$(BIN)/python -m pytest --cov=BrainIACLib --cov=Training --cov-report=term-missing:skip-covered

@@ -56,7 +56,8 @@ def missing_slots(head: HeadContract, slots: Mapping[str, object], accepted: boo
     if head.missing_policy == "refuse" and not accepted:
         raise ModelError(
             f"The task '{head.task}' needs {', '.join(head.slots)}; missing: {missing}. Accept missing scans "
-            "(--accept-missing) to average the others (the model was not made for that)."
+            "to average the others (the model was not made for that).",
+            "--accept-missing",
         )
     return [f"Missing: {missing}. The model was made for {', '.join(head.slots)}; the mean of the others was used."]
 

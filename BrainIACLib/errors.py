@@ -2,7 +2,15 @@
 
 
 class BrainIACError(Exception):
-    """Base of every expected failure. ``str(error)`` is shown to the user as it is, without a traceback."""
+    """Base of every expected failure. ``str(error)`` is shown to the user as it is, without a traceback.
+
+    ``command``: how the command line does what the sentence advises (``--frame N``). The command line alone adds it,
+    since the sentence is read in Slicer as well.
+    """
+
+    def __init__(self, sentence: str = "", command: str = ""):
+        super().__init__(sentence)
+        self.command = command
 
 
 class ScanError(BrainIACError):

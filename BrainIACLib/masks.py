@@ -12,7 +12,8 @@ import SimpleITK as sitk
 
 from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.checkpoints.installed import Folders, InstalledModel, installed_models, load_mask_net
-from BrainIACLib.contracts import MaskContract
+from BrainIACLib.checkpoints.official_files import import_command
+from BrainIACLib.contracts import EMBEDDING_TASK, MaskContract
 from BrainIACLib.errors import ModelError
 from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
 from BrainIACLib.preprocessing.standardised import Standardised
@@ -65,10 +66,11 @@ def find_mask_model(folders: Folders = None, model_id: str | None = None) -> Ins
     if not models:
         raise ModelError(
             "No model that makes a mask is installed. The authors of BrainIAC offer 'segmentation.ckpt' (v2); import "
-            "it with: brainiac models import FILE --task embedding"
+            "that file.",
+            import_command(EMBEDDING_TASK),
         )
     if len(models) > 1:
-        raise ModelError(f"Several models make masks; choose one with --model: {ids}.")
+        raise ModelError(f"Several models make masks; choose one: {ids}.", "--model ID")
     return models[0]
 
 

@@ -11,9 +11,8 @@ from BrainIACBridge.answers_section import AnswersSection
 from BrainIACBridge.batch_section import BatchSection
 from BrainIACBridge.brainiac_logic import BrainIACLogic
 from BrainIACBridge.cards_section import CardsSection
-from BrainIACBridge.choice_dialog import ChoiceDialog
+from BrainIACBridge.chosen_scan import ChosenScan
 from BrainIACBridge.follow_up_section import FollowUpSection
-from BrainIACBridge.in_words import outcomeInWords
 from BrainIACBridge.map_section import MapSection
 from BrainIACBridge.model_section import ModelSection
 from BrainIACBridge.panel import Panel
@@ -21,6 +20,7 @@ from BrainIACBridge.preparation_section import PreparationSection
 from BrainIACBridge.report_section import ReportSection
 from BrainIACBridge.settings import DeviceChoice
 from BrainIACBridge.setup_section import SetupSection
+from BrainIACBridge.study_analysis import StudyAnalysis
 from BrainIACBridge.study_section import StudySection
 from BrainIACBridge.study_table import StudyTable
 from BrainIACBridge.task_buttons import TaskButtons, taskTitle
@@ -38,8 +38,7 @@ class AnalysisPanel(Panel):
     def build(self):
         """Make the parts of the panel."""
         ui, logic, study = self.ui, self.logic, self.logic.study
-        self._question = None  # kept while it is open
-        self._asksAbout = None  # a study that was analyzed, some scans of which are of one sequence
+        self.scan = ChosenScan(study, logic.map, self.updateSoon)
         self.undo = Undo(ui.undoButton, self.updatePanel)
         self.deviceChoice = DeviceChoice(ui.device)
         self.setupSection = SetupSection(ui, self.updatePanel)
@@ -49,6 +48,7 @@ class AnalysisPanel(Panel):
         )
         self.taskButtons = TaskButtons(ui.taskButtonsBox.layout(), study, self.onTask)
         self.modelSection = ModelSection(ui, logic, self.begin, self.say, self.updatePanel)
+        self.analysis = StudyAnalysis(logic, self.modelSection.contracts, self.begin, self.say, self.updatePanel)
         self.mapSection = MapSection(ui, logic, self.onExplain, self.onExamine, ui.statusLabel.setText)
         self.preparation = PreparationSection(ui, logic.answers, self.onSteps)
         self.followUpSection = FollowUpSection(ui, logic)
@@ -74,7 +74,7 @@ class AnalysisPanel(Panel):
 
     def clicks(self):
         """Name of a button -> what a click does; the buttons of a section are its own."""
-        return {"analyzeButton": self.onAnalyze, "forgetButton": self.onForget}
+        return {"analyzeButton": self.analysis.start, "forgetButton": self.onForget}
 
     def enter(self):
         """Called each time the module is opened."""
@@ -93,33 +93,36 @@ class AnalysisPanel(Panel):
     def cleanup(self):
         """Called when Slicer closes or the module is reloaded."""
         self.batchSection.worker.stop()
+        self.scan.stop()
         super().cleanup()
 
     def parametersShown(self):
-        """A scan to begin with; another scene has nothing to be undone, and a question about the last one is over."""
+        """What the views show is what the panel is about; a question about what was shown before is over."""
+        self.scan.follow()
+        self.analysis.forget()
+
+    def sceneEnded(self):
+        """Another scene has nothing to be undone."""
         self.undo.forget()
-        if self._question is not None:
-            self._question.dialog.reject()
-        volumes = self.logic.study.volumes()
-        if self._parameterNode.saliencyScan is None and volumes:
-            self._parameterNode.saliencyScan = volumes[0]
 
     def parametersChanged(self):
         """The map follows a slider while it moves."""
-        self.mapSection.apply(self._parameterNode)
+        self.logic.map.apply(self._parameterNode)
 
     def updatePanel(self):
         """Bring every widget in line with scene, installation and worker."""
-        if self._parameterNode is not None:
+        if self._parameterNode is not None and not slicer.mrmlScene.IsBatchProcessing():
+            self.logic.answers.join()
             with self.logic.study.still():
+                self.scan.takeOver(self._parameterNode)
                 self._show()
 
     def _show(self):
         ui, parameters, busy = self.ui, self._parameterNode, self.logic.worker.busy
         complete = self.setupSection.update(busy)
-        self._observeScans()
         self.studySection.update(parameters)
-        self._keepToStudy(parameters)
+        self.scan.keepToStudy(parameters)
+        self.analysis.update()
         self.studyTable.update(parameters.saliencyScan)
         obstacle = _("An analysis is running.") if busy else "" if complete else _("Click Set up first.")
         self.modelSection.update(busy)
@@ -140,23 +143,6 @@ class AnalysisPanel(Panel):
             getattr(ui, name).setVisible(busy)
         ui.cancelButton.setEnabled(busy)
 
-    def _keepToStudy(self, parameters):
-        """The chosen scan is one of the study whose name stands above, whichever way the study was changed."""
-        scans = self.logic.study.scans()
-        if parameters.saliencyScan not in scans:
-            parameters.saliencyScan = scans[0] if scans else None
-
-    def _observeScans(self):
-        """An edit, another frame, another place: answers about the earlier state are then shown as such."""
-        node = slicer.vtkMRMLVolumeNode
-        for volume in self.logic.study.volumes():
-            for event in (node.ImageDataModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent):
-                if not self.hasObserver(volume, event, self._onScanChanged):
-                    self.addObserver(volume, event, self._onScanChanged)
-
-    def _onScanChanged(self, caller=None, event=None):
-        self.updateSoon()
-
     def _plan(self, contracts):
         tasks = ", ".join(taskTitle(task) for task in contracts)
         return _("For the ticked scans: {tasks}; then shows where the model looked. (Ctrl+Return)").format(tasks=tasks)
@@ -167,39 +153,15 @@ class AnalysisPanel(Panel):
         """Install what is missing, after asking unless the person ``agreed`` before a restart."""
         self.setupSection.setUp(agreed)
 
-    def onAnalyze(self):
-        """The whole study; asks first which scan to take where several are of one sequence."""
-        contracts = self.modelSection.contracts()
-        choices = self._choices(self.logic.study)
-
-        def analyze():
-            study = self.logic.study.heldTo(self.logic.study.scans())  # the person may choose another one meanwhile
-
-            def told(*outcome):
-                self.say(outcomeInWords(*outcome))
-                self._asksAbout = study  # the sequences are known now
-
-            self.logic.analyze(contracts, told, self.begin(_("Analyzing the study")))
-            self.updatePanel()
-
-        def chosen(nodes):
-            for node in nodes:
-                self.logic.study.prefer(node)
-            analyze()
-
-        if choices:
-            self._question = ChoiceDialog(slicer.util.mainWindow(), choices, self.logic.study, chosen)
-            self._question.open()
-        else:
-            analyze()
-
     def analyzeStudyOf(self, scan):
         """The study of a scan, and no other, as chosen in the data tree or in the DICOM database."""
         self._parameterNode.studyScan = self._parameterNode.saliencyScan = scan
         self._parameterNode.combineStudies = False
         self.updatePanel()
         if self.ui.analyzeButton.property("enabled"):
-            self.onAnalyze()
+            self.analysis.start()
+        else:  # the person clicked elsewhere, and would wait for an answer
+            slicer.util.infoDisplay(self.ui.analyzeButton.property("toolTip"))
 
     def onTask(self, task):
         """One answer for each scan, or for the study, depending on the model."""
@@ -255,14 +217,7 @@ class AnalysisPanel(Panel):
 
     def _onFinished(self, error):
         super()._onFinished(error)
-        study, self._asksAbout = self._asksAbout, None
-        if study is not None and study.scans() == self.logic.study.scans() and self._choices(study):
-            self.onAnalyze()  # of another study nothing is asked; the status line has said what is to be chosen
-
-    def _choices(self, study):
-        """slot -> scans of one sequence, among which the person must choose."""
-        contracts = self.modelSection.contracts().values()
-        return study.choices(sorted({slot for contract in contracts for slot in contract.head.slots}))
+        self.analysis.ended()
 
     def _ask(self, act, *arguments, begun):
         act(*arguments, begun)

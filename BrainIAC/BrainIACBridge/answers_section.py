@@ -36,6 +36,8 @@ class AnswersSection:
     def update(self, hasScans):
         """Show the answers as they are now; the cards are up to date. Without scans there is nothing to be said."""
         results = self._answers.results(create=False)
+        if results:
+            results.refresh()
         shown = (results.node, results.node.GetMTime()) if results else (None, 0)
         if shown != self._shown:
             self._shown = shown

@@ -38,8 +38,8 @@ class BrainIACLogic(Logic):
         self.volumes = VolumeNodes()
         self.study = Study()
         self.contents = Contents()
-        self.map = SaliencyMap()
         self.answers = SceneAnswers(self.study, self.contents, self.getParameterNode)
+        self.map = SaliencyMap(self.answers.saliencyOf)
         self.flows = StudyFlows(
             Analysis(self.worker, self.volumes, self.contents),
             self.study,

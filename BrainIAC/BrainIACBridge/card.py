@@ -41,7 +41,12 @@ class Card:
         top = qt.QHBoxLayout()
         self.light = qt.QLabel()
         self.title = qt.QLabel()
+        self.title.setTextFormat(qt.Qt.PlainText)
+        bold = qt.QFont()
+        bold.setBold(True)
+        self.title.setFont(bold)
         self.scans = qt.QLabel()
+        self.scans.setTextFormat(qt.Qt.PlainText)  # a series may be called "<b>"
         self.scans.setAlignment(qt.Qt.AlignRight)
         self.scans.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)  # a long name widens no panel
         top.addWidget(self.light)
@@ -50,6 +55,7 @@ class Card:
         column.addLayout(top)
         middle = qt.QHBoxLayout()
         self.value = qt.QLabel()
+        self.value.setTextFormat(qt.Qt.PlainText)
         font = qt.QFont()  # of the application
         font.setPointSizeF(LARGE * font.pointSizeF())
         font.setBold(True)
@@ -109,7 +115,7 @@ class Card:
         color = face.light.color
         self.light.setText(f'<span style="color:{color.value}; font-size:large">●</span> {color.sign}')
         self.light.setToolTip(color.inWords())
-        self.title.setText(f"<b>{face.title}</b>")
+        self.title.setText(face.title)
         self.scans.setText(face.scans)
         self.scans.setToolTip(face.scans)
         self.value.setText(face.value)
@@ -138,5 +144,6 @@ class Card:
 
 def _textLabel():
     label = qt.QLabel()
+    label.setTextFormat(qt.Qt.PlainText)
     label.setWordWrap(True)
     return label

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from BrainIACBridge.card import Card
 from BrainIACBridge.in_words import answerInWords, driversInShort
+from BrainIACBridge.library_texts import translated
 from BrainIACBridge.task_buttons import answerTitle
 from BrainIACBridge.trust_light import Light, lightOf
 from BrainIACLib.answers import SEQUENCE_TASK
@@ -72,13 +73,14 @@ class CardsSection:
         results = self._logic.answers.results(create=False)
         if results is None:
             return []
-        scans = self._logic.study.scans()
-        records = [
-            record
-            for record in results.records()
-            if any(node is None or node in scans for node in results.scansOf(record).values())
-        ]
-        return sorted(records, key=lambda record: record["task"] == SEQUENCE_TASK)
+        scans, marks = self._logic.study.scans(), self._logic.study.marks()
+
+        def isOfStudy(record):
+            there = [node for node in results.scansOf(record).values() if node is not None]
+            # an answer whose scans were all deleted has a card in its own study alone
+            return any(node in scans for node in there) or (not there and marks.issuperset(record.get("studies", [""])))
+
+        return sorted(filter(isOfStudy, results.records()), key=lambda record: record["task"] == SEQUENCE_TASK)
 
     def _hasCard(self, record, shown):
         if record["task"] != SEQUENCE_TASK or shown is None:
@@ -101,7 +103,7 @@ class CardsSection:
             scans=", ".join(names),
             value=record["label"],
             probability=record["confidence"],
-            more="\n".join(text for text in (age_gap(gap) if gap is not None else "", drivers) if text),
+            more="\n".join(text for text in (age_gap(gap, translated) if gap is not None else "", drivers) if text),
             light=lightOf(record, self._logic.answers.staleness(record)),
             details=answerInWords(record),
             obstacle=obstacle,

@@ -82,9 +82,8 @@ class FollowUp:
                 continue
             node.SetOrientation("Axial")
             composite.SetBackgroundVolumeID(scan.GetID())
-            saliency = self._logic.answers.saliencyOf(scan)
-            composite.SetForegroundVolumeID(saliency.GetID() if saliency is not None else None)
             composite.SetLinkedControl(1)
+        self._logic.map.apply(self._logic.getParameterNode())
         return scans
 
     def _answersOf(self, identity):
@@ -102,6 +101,8 @@ class FollowUp:
 
 def difference(before, after):
     """The change in words, with the interval that both intervals leave."""
+    if before["provenance"]["model"] != after["provenance"]["model"]:
+        return _("by different models: not compared")
     if before["value"] is None or after["value"] is None:
         if before["label"] == after["label"]:
             return _("the same")

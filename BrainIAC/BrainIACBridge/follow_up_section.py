@@ -6,6 +6,10 @@ import qt
 from slicer.i18n import tr as _
 
 from BrainIACBridge.follow_up import FollowUp
+from BrainIACBridge.table_fit import fit, keepFitted
+
+DIFFERENCE = 3  # the column
+MOST_SEEN = 8  # tasks that are seen without scrolling
 
 
 class FollowUpSection:
@@ -20,7 +24,10 @@ class FollowUpSection:
     def __init__(self, ui, logic):
         self._ui, self.followUp = ui, FollowUp(logic)
         ui.followUpButton.clicked.connect(lambda *unused: self.followUp.showSideBySide())
-        ui.followUpTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        header = ui.followUpTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(DIFFERENCE, qt.QHeaderView.Stretch)
+        keepFitted(ui.followUpTable, MOST_SEEN)
 
     def update(self):
         """Show both answers of each task and their difference."""
@@ -42,3 +49,4 @@ class FollowUpSection:
                 item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
                 item.setToolTip(text)
                 table.setItem(row, column, item)
+        fit(table, MOST_SEEN)

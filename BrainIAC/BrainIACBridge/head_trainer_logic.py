@@ -16,7 +16,7 @@ from BrainIACBridge.logic import Logic
 from BrainIACBridge.model_list import ModelList
 from BrainIACBridge.preprocessing_options import optionsOf
 from BrainIACBridge.study import Study
-from BrainIACBridge.trainer_parameters import BrainIACHeadTrainerParameterNode
+from BrainIACBridge.trainer_parameters import USUAL_CODES, BrainIACHeadTrainerParameterNode
 from BrainIACBridge.volume_nodes import VolumeNodes
 from BrainIACLib.checkpoints.store import user_folders
 from BrainIACLib.errors import BrainIACError
@@ -90,7 +90,7 @@ class BrainIACHeadTrainerLogic(Logic):
             task=parameters.taskName,
             facts=tuple(case.facts for case in self.cases.all),
             kind=parameters.kind.value,
-            missing=_names(parameters.missingCodes) or None,
+            missing=None if parameters.missingCodes == USUAL_CODES else _names(parameters.missingCodes),
             covariates=_names(parameters.covariates),
             site=parameters.siteColumn or None,
         )

@@ -12,9 +12,9 @@ MOST_DRIVERS = 2  # on a card
 
 
 def answerInWords(record):
-    """For which scan, what, with which warnings, how sure, valid for whom, computed where."""
+    """What, with which warnings, how sure, valid for whom, computed where; the scans stand above it on the card."""
     lines = [
-        _("{scans}: {answer}").format(scans=", ".join(record["scans"].values()), answer=record["headline"]),
+        record["headline"],
         *(_("Warning: {text}").format(text=warning) for warning in record["warnings"]),
         *_uncertainty(record),
         *examined(record.get("trust", {})),

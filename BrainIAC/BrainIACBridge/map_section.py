@@ -6,6 +6,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from BrainIACBridge.saliency_map import MOST_SPOTS
+from BrainIACBridge.table_fit import fit, keepFitted
 from BrainIACBridge.task_buttons import answerTitle
 
 SHOWN_WITH_A_MAP = (
@@ -44,6 +46,7 @@ class MapSection:
         ui.segmentButton.clicked.connect(lambda *unused: self._makeSegment())
         ui.hotSpotTable.cellClicked.connect(lambda row, column: self._goTo(self._spots[row].ras))
         ui.hotSpotTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        keepFitted(ui.hotSpotTable, MOST_SPOTS)
 
     def update(self, parameters, obstacle):
         """Show the state of things; the slice views follow."""
@@ -60,7 +63,10 @@ class MapSection:
         ):
             getattr(self._ui, name).setEnabled(not reason)
             getattr(self._ui, name).setToolTip(reason or tip)
-        saliency = self.apply(parameters)
+        if parameters.showSaliency and self._logic.map.isTakenOff():
+            parameters.showSaliency = False  # the box claims no map that is not there
+        self._logic.map.apply(parameters)
+        saliency = self._logic.answers.saliencyOf(scan) if scan is not None else None
         for name in SHOWN_WITH_A_MAP:
             getattr(self._ui, name).setVisible(saliency is not None)
         explained = self._logic.answers.explained(scan) if saliency is not None else None
@@ -74,13 +80,6 @@ class MapSection:
             else _("Relative saliency, not probability of disease.")
         )
         self._showSpots(saliency, parameters.threshold)
-
-    def apply(self, parameters):
-        """Bring the slice views in line at once, while a slider moves. The map that is shown, or None."""
-        scan = parameters.saliencyScan
-        saliency = self._logic.answers.saliencyOf(scan) if scan is not None else None
-        self._logic.map.apply(parameters, saliency, scan)
-        return saliency
 
     def _showAnswers(self, answers, explained):
         combo, ids = self._ui.explainTask, [answer["id"] for answer in answers]
@@ -109,6 +108,7 @@ class MapSection:
                 item = qt.QTableWidgetItem(text)
                 item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
                 table.setItem(row, column, item)
+        fit(table, MOST_SPOTS)
 
     def _goToMaximum(self):
         self._logic.map.goToMaximum(self._logic.answers.saliencyOf(self._parameters.saliencyScan))

@@ -17,15 +17,14 @@ COLOR_MAPS = {  # choice -> file color table of Slicer
 
 
 class Overlay:
-    """Shows one saliency volume in all slice views, over the scan that it explains."""
+    """Shows a saliency volume in slice views, over the scan that it explains."""
 
-    def show(self, saliency, scan, opacity):
-        """Scan below, map above."""
-        slicer.util.setSliceViewerLayers(background=scan, foreground=saliency, foregroundOpacity=opacity)
-
-    def hide(self):
-        """Take the map off the slice views; the scan stays."""
-        slicer.util.setSliceViewerLayers(foreground=None)
+    def lay(self, view, saliency, opacity):
+        """The map above what a slice view shows."""
+        wasModifying = view.StartModify()
+        view.SetForegroundVolumeID(saliency.GetID())
+        view.SetForegroundOpacity(opacity)
+        view.EndModify(wasModifying)
 
     def style(self, saliency, colorMap, threshold):
         """Values below ``threshold`` (0 to 1, of the maximum) are transparent; the color scale always spans 0 to 1."""

@@ -80,7 +80,7 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._onNodesChanged)
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self._onSceneEnd)
+        self.addObserver(scene, scene.EndCloseEvent, self._onSceneClosed)
         self.addObserver(scene, scene.EndImportEvent, self._onSceneEnd)
         self.ui.progressBar.setVisible(False)
         self._initializeParameterNode()
@@ -109,6 +109,9 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def parametersShown(self):
         """Called when the panel shows the parameters of a scene, before ``updatePanel``."""
 
+    def sceneEnded(self):
+        """Called when a scene was closed."""
+
     def parametersChanged(self):
         """Called at once after a parameter changed; ``updatePanel`` follows a moment later."""
 
@@ -120,7 +123,7 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _initializeParameterNode(self):
         self._setParameterNode(self.logic.getParameterNode())
 
-    def _setParameterNode(self, node):
+    def _setParameterNode(self, node, now=True):
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameterChanged)
@@ -129,7 +132,10 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._guiTag = node.connectGui(self.ui)
             self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onParameterChanged)
             self.parametersShown()
-            self.updatePanel()
+            if now:
+                self.updatePanel()
+            else:
+                self.updateSoon()
 
     def _onNodesChanged(self, caller=None, event=None):
         self.updateSoon()
@@ -138,12 +144,18 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.worker.cancel(byForce=False)  # the process stays, with its models and what it has prepared
         self._setParameterNode(None)
 
+    def _onSceneClosed(self, caller=None, event=None):
+        self.sceneEnded()
+        self._onSceneEnd()
+
     def _onSceneEnd(self, caller=None, event=None):
+        """The application itself looks at the new nodes in this event; this panel does so when all of them have."""
         if self.parent.isEntered:
-            self._initializeParameterNode()
+            self._setParameterNode(self.logic.getParameterNode(), now=False)
 
     def _onParameterChanged(self, caller=None, event=None):
-        self.parametersChanged()
+        if not slicer.mrmlScene.IsBatchProcessing():  # references lead elsewhere until a scene is read
+            self.parametersChanged()
         self.updateSoon()
 
     # A request

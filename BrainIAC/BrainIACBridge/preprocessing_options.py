@@ -13,13 +13,14 @@ import qt
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange
 
+from BrainIACBridge.library_texts import translated
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 
 
 class _Choice(enum.Enum):
     def label(self):
         """The text in the panel."""
-        return type(self).titles[self.value]
+        return translated(type(self).titles[self.value])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,8 @@ def _optionOf(field):
         kind.titles, default = titles, kind(default)
     text = field.metadata["help"]
     title = field.name.replace("_", " ").capitalize()
-    return PanelOption(_camel(field.name), kind, default, text[0].upper() + text[1:], title, field.metadata["limits"])
+    help = translated(text[0].upper() + text[1:])
+    return PanelOption(_camel(field.name), kind, default, help, translated(title), field.metadata["limits"])
 
 
 OFFERED = offered()

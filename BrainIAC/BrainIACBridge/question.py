@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import qt
 
+from BrainIACBridge.wheel_guard import WheelGuard
+
 
 class Question:
     """Fill ``dialog``, put ``buttons`` into its last row, then ``open``.
@@ -16,6 +18,7 @@ class Question:
     def __init__(self, parent, title):
         self.dialog = qt.QDialog(parent)
         self.dialog.setWindowTitle(title)
+        self._wheelGuard = WheelGuard()
 
     def buttons(self, text, onAccepted):
         """The box with the button that agrees, named ``text``, and Cancel.
@@ -33,4 +36,5 @@ class Question:
 
     def open(self):
         """Show the question; the answer comes later."""
+        self._wheelGuard.watch(self.dialog)
         self.dialog.open()

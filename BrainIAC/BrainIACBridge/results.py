@@ -20,9 +20,10 @@ from BrainIACLib.publishing import write_text
 from BrainIACLib.trust.words import uncertainty
 
 RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions with their provenance, as JSON
+RESULT = "BrainIAC.Result"  # marks what this module made, with its kind; never an input
 PROVENANCE = "BrainIAC.Provenance"
 INPUT_VOLUME = "BrainIAC.InputVolume"
-INNER = ("id", "contents", "ageYears")  # of a record: what only the scene needs
+INNER = ("id", "contents", "ageYears", "sequences", "studies")  # of a record: what only the scene needs
 
 
 class Results:
@@ -30,11 +31,16 @@ class Results:
 
     Which volumes an answer is about stands in node references of the table, one a slot: IDs of nodes change when a
     scene is added to another one, and references change with them.
+
+    Parameters
+    ----------
+    tableNode : the table.
+    stalenessOf : why an answer is not about what the scene shows now, "" if it is; for the columns.
     """
 
-    def __init__(self, tableNode):
-        self.node = tableNode
-        self.node.SetAttribute("BrainIAC.Result", "table")
+    def __init__(self, tableNode, stalenessOf=lambda record: ""):
+        self.node, self._stalenessOf = tableNode, stalenessOf
+        self.node.SetAttribute(RESULT, "table")
 
     def records(self):
         """All predictions, oldest first."""
@@ -48,6 +54,19 @@ class Results:
         """The predictions in which a scan took part."""
         return [record for record in self.records() if scan in self.scansOf(record).values()]
 
+    def namesOf(self, record):
+        """slot -> the name of the scan as it is now, as it was where the scan is gone."""
+        nodes = self.scansOf(record)
+        return {slot: name if nodes[slot] is None else nodes[slot].GetName() for slot, name in record["scans"].items()}
+
+    def refresh(self):
+        """Bring the columns in line with names and scans as they are now; nothing is touched if they are."""
+        _header, rows = self._cells()
+        table, columns = self.node, range(self.node.GetNumberOfColumns())
+        shown = [[table.GetCellText(row, column) for column in columns] for row in range(table.GetNumberOfRows())]
+        if rows != shown:
+            self._fill()
+
     def add(self, record, scans, contents):
         """Add a prediction; one of the same task on the same scans is replaced.
 
@@ -59,11 +78,10 @@ class Results:
         """
         records = self.records()
         same = [one for one in records if one["task"] == record["task"] and self.scansOf(one) == scans]
-        new = {**record, "id": uuid.uuid4().hex[:12], "contents": contents}
+        new = {**record, "id": _newId(), "contents": contents}
         for one in same:
             self._unlink(one)
-        for slot, node in scans.items():
-            self.node.SetNodeReferenceID(_role(new, slot), node.GetID())
+        self._link(new, scans)
         self._write([*(one for one in records if one not in same), new])
         return new
 
@@ -75,20 +93,26 @@ class Results:
                 extended = {**one, field: {**one.get(field, {}), **found}}
                 self._write([*(other for other in records if other is not one), extended])
 
-    def absorb(self, other):
-        """Take the predictions of another table, of a scene that was added to this one, and remove it."""
-        for record in other.records():
-            for slot, node in other.scansOf(record).items():
-                self.node.SetNodeReferenceID(_role(record, slot), node.GetID() if node is not None else None)
-        self._write([*self.records(), *other.records()])
-        slicer.mrmlScene.RemoveNode(other.node)
+    def absorb(self, others):
+        """Take the predictions of other tables, of scenes that were added to this one, and remove the tables.
+
+        Each gets another id: that scene may be an earlier state of this one, with the same answers about its own scans.
+        """
+        came = []
+        for other in others:
+            for record in other.records():
+                came.append({**record, "id": _newId()})
+                self._link(came[-1], other.scansOf(record))
+            slicer.mrmlScene.RemoveNode(other.node)
+        self._write([*self.records(), *came])
 
     def restore(self, records, scans):
-        """Put predictions back that ``clear`` returned."""
-        for record in records:
-            for slot, node in scans[record["id"]].items():
-                self.node.SetNodeReferenceID(_role(record, slot), node.GetID() if node is not None else None)
-        self._write([*records, *self.records()])
+        """Put predictions back that ``clear`` returned, but those that were given anew since."""
+        given = [(record["task"], self.scansOf(record)) for record in self.records()]
+        back = [record for record in records if (record["task"], scans[record["id"]]) not in given]
+        for record in back:
+            self._link(record, scans[record["id"]])
+        self._write([*back, *self.records()])
 
     def clear(self):
         """Forget all predictions. Returns what ``restore`` takes: the predictions, and their scans by id."""
@@ -103,8 +127,9 @@ class Results:
         """(header, rows) as text, for the table, CSV and the clipboard."""
         columns = {
             _("Task"): lambda r: r["task"],
-            _("Scans"): lambda r: ", ".join(r["scans"].values()),
+            _("Scans"): lambda r: ", ".join(self.namesOf(r).values()),
             _("Answer"): lambda r: r["label"],
+            _("Not current"): self._stalenessOf,
             _("Probability"): lambda r: "" if r["confidence"] is None else f"{r['confidence']:.4f}",
             _("Value"): lambda r: "" if r["value"] is None else f"{r['value']:.4g}",
             _("Unit"): lambda r: r["unit"] or "",
@@ -125,9 +150,14 @@ class Results:
         }
         return list(columns), [[cell(record) for cell in columns.values()] for record in self.records()]
 
+    def _cells(self):
+        """(header, rows) as Slicer's file of a table can hold them: it is read wrongly with quotes and line ends."""
+        header, rows = self.rows()
+        return header, [[" ".join(text.split()).replace('"', "'") for text in row] for row in rows]
+
     def toJson(self):
         """All predictions with all provenance."""
-        return json.dumps([{k: v for k, v in record.items() if k not in INNER} for record in self.records()], indent=2)
+        return json.dumps([self._exported(record) for record in self.records()], indent=2)
 
     def toCsv(self):
         """The table as CSV."""
@@ -168,13 +198,25 @@ class Results:
         chart.SetLegendVisibility(False)
         return chart
 
+    def _exported(self, record):
+        fields = {name: value for name, value in record.items() if name not in INNER}
+        return {**fields, "scans": self.namesOf(record), "not_current": self._stalenessOf(record)}
+
+    def _link(self, record, scans):
+        for slot, node in scans.items():
+            there = node is not None and node.GetScene() is not None  # a volume that is gone keeps its ID
+            self.node.SetNodeReferenceID(_role(record, slot), node.GetID() if there else None)
+
     def _unlink(self, record):
         for slot in record["scans"]:
             self.node.SetNodeReferenceID(_role(record, slot), None)
 
     def _write(self, records):
         self.node.SetAttribute(RECORDS, json.dumps(records))
-        header, rows = self.rows()
+        self._fill()
+
+    def _fill(self):
+        header, rows = self._cells()
         wasModifying = self.node.StartModify()
         self.node.RemoveAllColumns()
         for index, title in enumerate(header):
@@ -201,13 +243,17 @@ def _parsed(text):
     return json.loads(text)
 
 
+def _newId():
+    return uuid.uuid4().hex[:12]
+
+
 def _role(record, slot):
     return f"BrainIAC.Scan.{record['id']}.{slot}"
 
 
 def markResult(node, scan, kind, provenance):
     """Make a node known as a result: where it comes from, how it was made, and its place beside the scan."""
-    node.SetAttribute("BrainIAC.Result", kind)
+    node.SetAttribute(RESULT, kind)
     node.SetAttribute(PROVENANCE, json.dumps(provenance))
     node.SetNodeReferenceID(INPUT_VOLUME, scan.GetID())
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
@@ -219,7 +265,7 @@ def markResult(node, scan, kind, provenance):
 def findResult(className, scan, kind):
     """The result of that kind for a scan, or None."""
     for node in slicer.util.getNodesByClass(className):
-        if node.GetAttribute("BrainIAC.Result") == kind and node.GetNodeReferenceID(INPUT_VOLUME) == scan.GetID():
+        if node.GetAttribute(RESULT) == kind and node.GetNodeReferenceID(INPUT_VOLUME) == scan.GetID():
             return node
     return None
 

@@ -10,10 +10,11 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from BrainIACBridge import slice_views
 from BrainIACBridge.overlay import Overlay, worldPoint
 
 MOST_SPOTS = 8
-RESULT = "BrainIAC.Result"
+SALIENCY = "saliency"  # the kind of result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,37 +35,59 @@ class HotSpot:
 
 
 class SaliencyMap:
-    """Shows one map at a time over the scan that it explains; what is on the screen is what the panel says."""
+    """Lays the map of each scan over it, in each slice view over the scan that it shows; what is on the screen is what
+    the panel says.
 
-    def __init__(self):
+    Parameters
+    ----------
+    mapOf : gives the saliency volume of a scan as it is now, or None.
+    """
+
+    def __init__(self, mapOf):
         self.overlay = Overlay()
-        self._shown = None  # how it was last applied: nothing is done twice
+        self.isLaying = False  # what changes in the views now is done by this object
+        self._mapOf = mapOf
+        self._wanted = True  # as the parameters last said
+        self._laid = []  # (view, scan, map), as they were left
+        self._styles = {}  # map -> how it was last drawn: nothing is done twice
 
-    def apply(self, parameters, saliency, scan):
-        """Bring the slice views in line with the parameters; without a map of the scan, none is shown."""
-        if saliency is None or not parameters.showSaliency:
-            self._hide(saliency)
-            return
-        wanted = (saliency.GetID(), saliency.GetMTime(), parameters.showLegend, parameters.opacity)
-        wanted += (parameters.threshold, parameters.colorMap)
-        if wanted == self._shown and self.foreground() is saliency:
-            return
-        self.overlay.style(saliency, parameters.colorMap, parameters.threshold)
-        self.overlay.show(saliency, scan, parameters.opacity)
-        self._legendOf(saliency, parameters.showLegend)
-        self._shown = (saliency.GetID(), saliency.GetMTime(), *wanted[2:])
+    def apply(self, parameters, force=False):
+        """Bring the slice views in line with the parameters; over a scan without a map, none is shown.
+
+        Parameters
+        ----------
+        force : also where a person has put another volume over the scan.
+        """
+        force = force or (parameters.showSaliency and not self._wanted)
+        self._wanted, self.isLaying = parameters.showSaliency, True
+        try:
+            self._lay(parameters, force)
+        finally:
+            self.isLaying = False
+
+    def takeOffOthers(self):
+        """No map over a scan that it is not of, because another one came into the views."""
+        slice_views.takeOff(SALIENCY, slice_views.isOf)
+        self._laid = [one for one in self._laid if slice_views.background(one[0]) is one[1]]
+
+    def isTakenOff(self):
+        """Whether a person took the map off by the controls of the views, so that none of them shows it any more."""
+        seen = slice_views.views()
+        laid = [(view, scan, saliency) for view, scan, saliency in self._laid if view in seen and saliency.GetScene()]
+        here = [(view, saliency) for view, scan, saliency in laid if slice_views.background(view) is scan]
+        return bool(here) and not any(slice_views.foreground(view) is saliency for view, saliency in here)
 
     def background(self):
         """The volume that the slice views show, or None."""
-        return _layer("GetBackgroundVolumeID")
+        return next(iter(slice_views.backgrounds()), None)
 
     def foreground(self):
         """The volume over it, or None."""
-        return _layer("GetForegroundVolumeID")
+        return next((node for node in map(slice_views.foreground, slice_views.views()) if node is not None), None)
 
     def showScan(self, scan):
         """A scan in the slice views, as large as they are."""
-        if self.background() is not scan:
+        if any(slice_views.background(view) is not scan for view in slice_views.views()):
             slicer.util.setSliceViewerLayers(background=scan, fit=True)
 
     def goToMaximum(self, saliency):
@@ -114,25 +137,24 @@ class SaliencyMap:
             if node is not None:
                 node.SetOrientation(orientation)
 
-    def _hide(self, saliency):
-        shown = self.foreground()
-        if shown is not None and shown.GetAttribute(RESULT) == "saliency":
-            self.overlay.hide()
-            self._legendOf(shown, False)
-        if saliency is not None:
-            self._legendOf(saliency, False)
-        self._shown = None
-
-    def _legendOf(self, saliency, visible):
-        for other in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-            if other is not saliency and other.GetAttribute(RESULT) == "saliency":
-                self.overlay.setLegend(other, False)
-        self.overlay.setLegend(saliency, visible)
-
-
-def _layer(getter):
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        node = slicer.mrmlScene.GetNodeByID(getattr(composite, getter)() or "")
-        if node is not None:
-            return node
-    return None
+    def _lay(self, parameters, force):
+        scans = set(map(slice_views.background, slice_views.allViews())) - {None} if parameters.showSaliency else ()
+        maps = {scan: saliency for scan in scans if (saliency := self._mapOf(scan)) is not None}
+        slice_views.takeOff(SALIENCY, lambda scan, shown: maps.get(scan) is shown)
+        self._laid = []
+        for view in slice_views.allViews():
+            scan = slice_views.background(view)
+            saliency, shown = maps.get(scan), slice_views.foreground(view)
+            if saliency is not None and (shown in (None, saliency) or force):
+                self.overlay.lay(view, saliency, parameters.opacity)
+                self._laid.append((view, scan, saliency))
+        laid = {saliency for _view, _scan, saliency in self._laid}
+        style, drawn = (parameters.colorMap, parameters.threshold), {}
+        for saliency in laid:
+            if self._styles.get(saliency) != (*style, saliency.GetDisplayNode().GetMTime()):
+                self.overlay.style(saliency, *style)
+            drawn[saliency] = (*style, saliency.GetDisplayNode().GetMTime())
+        self._styles = drawn
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            if slice_views.isResult(node, SALIENCY):
+                self.overlay.setLegend(node, node in laid and parameters.showLegend)

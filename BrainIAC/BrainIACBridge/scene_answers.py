@@ -9,8 +9,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from BrainIACBridge.result_nodes import CONTENT, STRUCTURES
-from BrainIACBridge.results import PROVENANCE, Results, findResult
-from BrainIACBridge.study import RESULT
+from BrainIACBridge.results import PROVENANCE, RESULT, Results, findResult
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.errors import BrainIACError
 
@@ -29,22 +28,30 @@ class SceneAnswers:
         self._study, self._contents, self._parameterNode = study, contents, parameterNode
 
     def results(self, create=True):
-        """The results of this scene, in one table; None if there are none and none are to be made."""
+        """The results of this scene, in one table; None if there are none and none are to be made.
+
+        With ``create``, tables of scenes that were added to this one are taken in.
+        """
         tables = [
             node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute(RESULT) == "table"
         ]
         if not tables and not create:
             return None
-        if len(tables) == 1 and not create:
-            return Results(tables[0])
+        if tables and not create:  # of a scene that is being added references still lead to volumes of this one
+            return Results(tables[0], self.staleness)
         first = tables[0] if tables else slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "BrainIAC results")
-        results = Results(first)
-        for other in tables[1:]:  # of a scene that was added to this one
-            results.absorb(Results(other))
+        results = Results(first, self.staleness)
+        if len(tables) > 1:  # of scenes that were added to this one
+            results.absorb([Results(other) for other in tables[1:]])
         parameters = self._parameterNode()
         if parameters.resultTable is not first:
             parameters.resultTable = first
         return results
+
+    def join(self):
+        """Take in the answers of scenes that were added since; never while a scene is being read."""
+        if self.results(create=False) is not None and not slicer.mrmlScene.IsBatchProcessing():
+            self.results()
 
     def records(self):
         """All answers of the scene, oldest first."""
@@ -64,6 +71,9 @@ class SceneAnswers:
         for slot, node in scans.items():
             if self._contents.of(node) != record.get("contents", {}).get(slot):
                 return _("'{name}' was changed since.").format(name=node.GetName())
+            sequence = self._study.sequence(node)[0]
+            if sequence not in (slot, record.get("sequences", {}).get(slot, sequence)):
+                return _("'{name}' is no longer taken for {slot}.").format(name=node.GetName(), slot=slot)
         asked, (known, _typed) = record.get("ageYears"), self._study.ageAt(list(scans.values()))
         if record["task"] != SEQUENCE_TASK and asked != known:
             return _("The age of the person was changed since.")
@@ -88,9 +98,13 @@ class SceneAnswers:
         return target
 
     def saliencyOf(self, scan):
-        """The saliency volume of a scan as it is now, or None."""
+        """The saliency volume of a scan as it is now, or None; None too where what it explains is not current."""
         node = self.currentResult("vtkMRMLScalarVolumeNode", scan, "saliency")
-        return node if node is not None and node.GetImageData() is not None else None
+        if node is None or node.GetImageData() is None:
+            return None
+        facts = _factsOf(node)
+        explained = [record for record in self.about(scan) if _explains(facts, record)]
+        return node if not explained or not all(map(self.staleness, explained)) else None
 
     def currentResult(self, className, scan, kind):
         """The result of that kind if it was made of the scan as it is now, or None."""
@@ -105,11 +119,7 @@ class SceneAnswers:
     def isExplained(self, record, scan):
         """Whether the map of a scan is that of this answer of this model, with as many samples as are wanted."""
         facts = self._factsOfMap(scan)
-        return (
-            self.explained(scan) == (record["task"], record["label"])
-            and facts.get("model") == record["provenance"]["model"]
-            and facts["saliency"].get("samples") == self._parameterNode().samples
-        )
+        return _explains(facts, record) and facts["saliency"].get("samples") == self._parameterNode().samples
 
     def stepsOf(self, scan):
         """How a scan as it is now was prepared, where its steps were loaded; else nothing."""
@@ -123,4 +133,14 @@ class SceneAnswers:
 
     def _factsOfMap(self, scan):
         node = self.saliencyOf(scan)
-        return json.loads(node.GetAttribute(PROVENANCE) or "{}") if node is not None else {}
+        return _factsOf(node) if node is not None else {}
+
+
+def _factsOf(saliency):
+    return json.loads(saliency.GetAttribute(PROVENANCE) or "{}")
+
+
+def _explains(facts, record):
+    """Whether a map with these facts is of such an answer of the same model."""
+    answer = record["task"], record["label"], record["provenance"]["model"]
+    return (facts.get("task"), facts.get("label"), facts.get("model")) == answer

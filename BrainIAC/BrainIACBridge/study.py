@@ -12,15 +12,15 @@ import slicer
 import slicer.util
 
 from BrainIACBridge.patient_age import ageAt, ageInHeaders
+from BrainIACBridge.results import RESULT
 from BrainIACBridge.study_identity import StudyIdentity, identityOf
 from BrainIACLib.sequences import ALL_NAMES, OTHER
 
-SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, RESULT, PROBLEM, AGE, PREFERRED = (
+SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, PROBLEM, AGE, PREFERRED = (
     "BrainIAC.Sequence",  # one of SEQUENCES; detected, or set by the person
     "BrainIAC.SequenceConfidence",  # as text; absent where the person set the sequence
     "BrainIAC.SequenceWarnings",  # one a line; absent where there are none
     "BrainIAC.Excluded",  # "1": not part of the study
-    "BrainIAC.Result",  # marks what this module made; never an input
     "BrainIAC.Problem",  # why the scan could not be analyzed; absent where it could
     "BrainIAC.AgeYears",  # typed by the person; absent where the headers are right
     "BrainIAC.Preferred",  # "1": the person's choice among scans of one sequence
@@ -81,18 +81,17 @@ class Study:
         return self._seen[name]
 
     def _studies(self):
-        found = {}
-        for node in self.volumes():
-            identity = identityOf(node)
-            known = next((one for one in found if one.key == identity.key), identity)
-            found.setdefault(known, []).append(node)
-        return found
+        return _grouped(self.volumes())
 
     def current(self):
         """The identity of the study that is analyzed."""
         studies = self.studies()
         chosen = [identity for identity, nodes in studies.items() if self.scan in nodes]
         return (chosen or list(studies) or [StudyIdentity()])[0]
+
+    def marks(self):
+        """What stands for the study that is analyzed, or for all where they are combined (``StudyIdentity.mark``)."""
+        return {identity.mark for identity in (self.studies() if self.combined else [self.current()])}
 
     def scans(self):
         """The volumes of the study that is analyzed, or of all where they are combined."""
@@ -158,20 +157,19 @@ class Study:
         return self.ageAt(self.scans())
 
     def ageAt(self, scans):
-        """(years, typed) of the person of some scans."""
-        for node in scans:
-            if node.GetAttribute(AGE):
-                return float(node.GetAttribute(AGE)), True
-        identity = identityOf(scans[0]) if scans else StudyIdentity()
-        found = ageAt(identity.birthDate, identity.date)
-        if found is None:
-            found = next((age for age in map(ageInHeaders, scans) if age is not None), None)
-        return found, False
+        """(years, typed) of the person of some scans; of several people or dates the one age of all, if it is one."""
+        found = {_age(identity, nodes) for identity, nodes in _grouped(scans).items()}
+        return found.pop() if len(found) == 1 else (None, False)
 
     def setAge(self, years):
-        """What the person typed, for all scans of the study; None to go back to the headers."""
-        for node in self.scans():
-            node.SetAttribute(AGE, None if years is None else f"{years:g}")
+        """What the person typed, for all scans of the one study that is analyzed; None to go back to the headers."""
+        if not self.isMixed():
+            for node in self.scans():
+                node.SetAttribute(AGE, None if years is None else f"{years:g}")
+
+    def isMixed(self):
+        """Whether scans of several people or dates are taken together."""
+        return len({identityOf(node).key for node in self.scans()}) > 1
 
     def prefer(self, node):
         """Take this scan before the others of its sequence."""
@@ -205,3 +203,23 @@ class Study:
     def _fitting(self, slot):
         usable = [node for node in self.included() if not self.problem(node)]
         return [node for node in usable if slot == "any" or self.sequence(node)[0] == slot]
+
+
+def _grouped(nodes):
+    """Identity of each study -> its volumes."""
+    found = {}
+    for node in nodes:
+        identity = identityOf(node)
+        known = next((one for one in found if one.key == identity.key), identity)
+        found.setdefault(known, []).append(node)
+    return found
+
+
+def _age(identity, nodes):
+    for node in nodes:
+        if node.GetAttribute(AGE):
+            return float(node.GetAttribute(AGE)), True
+    found = ageAt(identity.birthDate, identity.date)
+    if found is None:
+        found = next((age for age in map(ageInHeaders, nodes) if age is not None), None)
+    return found, False

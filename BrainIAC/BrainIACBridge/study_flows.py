@@ -161,11 +161,15 @@ class StudyFlows:
         return failed
 
     def _store(self, record, target, contents):
-        identities = {identityOf(node).key for node in target.values()}
-        if len(identities) > 1:
+        studies = {identityOf(node).mark for node in target.values()}
+        if len(studies) > 1:
             record = {**record, "warnings": [mixedInWords(), *record["warnings"]]}
-        time = datetime.now().astimezone().isoformat(timespec="seconds")
-        self._answers.results().add({**record, "time": time}, target, contents)
+        inner = {
+            "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "studies": sorted(studies),
+            "sequences": {slot: self._study.sequence(node)[0] for slot, node in target.items() if slot != "any"},
+        }
+        self._answers.results().add({**record, **inner}, target, contents)
         if record["task"] == SEQUENCE_TASK:
             self._study.setSequence(target["any"], record["label"], record["confidence"], record["warnings"])
 
@@ -180,11 +184,12 @@ class StudyFlows:
     def _showMap(self, scan):
         if scan not in self._study.scans():
             return  # the person has chosen another study meanwhile, and sees that one
-        parameters, saliency = self._parameterNode(), self._answers.saliencyOf(scan)
+        parameters = self._parameterNode()
+        self._map.showScan(scan)
         parameters.saliencyScan = scan
         parameters.showSaliency = True
-        self._map.apply(parameters, saliency, scan)
-        self._map.goToMaximum(saliency)
+        self._map.apply(parameters, force=True)
+        self._map.goToMaximum(self._answers.saliencyOf(scan))
 
     def _mainScan(self, record):
         """Which scan of an answer is explained: the one that is shown, else the first."""

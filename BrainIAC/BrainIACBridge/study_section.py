@@ -33,7 +33,7 @@ class StudySection:
         self._study.scan, self._study.combined = parameters.studyScan, parameters.combineStudies
         studies = self._study.studies()
         self._nodes = [nodes[0] for nodes in studies.values()]
-        several, titles = len(studies) > 1, [identity.title for identity in studies]
+        several, titles = len(studies) > 1, _titles(studies)
         combo = self._ui.studyChoice
         if titles != [combo.itemText(index) for index in range(combo.property("count"))]:
             combo.clear()
@@ -51,12 +51,15 @@ class StudySection:
         years, typed = self._study.age()
         box = self._ui.age
         wasBlocked = box.blockSignals(True)
-        box.setValue(years or 0.0)
+        box.setValue(-1.0 if years is None else years)  # below 0: unknown; a newborn is 0.0 years old
         box.blockSignals(wasBlocked)
         for name in ("ageLabel", "age", "ageHintLabel"):
             getattr(self._ui, name).setVisible(bool(self._nodes))
-        self._ui.ageFromHeaderButton.setVisible(typed)
-        self._ui.ageHintLabel.setText("" if years is None else _("typed by you") if typed else _("from DICOM"))
+        mixed = self._study.isMixed()
+        box.setEnabled(not mixed)
+        self._ui.ageFromHeaderButton.setVisible(typed and not mixed)
+        hint = "" if years is None else _("typed by you") if typed else _("from DICOM")
+        self._ui.ageHintLabel.setText(_("of several people or dates") if mixed else hint)
 
     def _onStudyChosen(self):
         first = self._nodes[self._ui.studyChoice.property("currentIndex")]
@@ -66,7 +69,7 @@ class StudySection:
         self._onShown(first)  # never the views, the map and the volumes of another person under this one's name
 
     def _onAge(self, value):
-        self._study.setAge(value or None)
+        self._study.setAge(value if value >= 0 else None)
         self._onChanged()
 
     def _onAgeFromHeader(self):
@@ -80,3 +83,12 @@ class StudySection:
 
         SampleData.SampleDataLogic().downloadSamples(STUDY)
         self._onChanged()
+
+
+def _titles(studies):
+    """The names of the studies, with a number where several bear the same: two people may be called 'anonymous'."""
+    titles = [identity.title for identity in studies]
+    return [
+        f"{title} ({titles[: number + 1].count(title)})" if titles.count(title) > 1 else title
+        for number, title in enumerate(titles)
+    ]

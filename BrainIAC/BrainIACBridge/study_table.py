@@ -6,9 +6,10 @@ import qt
 from slicer.i18n import tr as _
 
 from BrainIACBridge.study import SEQUENCES
+from BrainIACBridge.table_fit import fit, keepFitted
 
 NAME, SEQUENCE, PROBABILITY = range(3)
-ROW_HEIGHT = 32  # pixels, about; from two to six scans are seen without scrolling
+MOST_SEEN = 6  # scans that are seen without scrolling
 
 
 class StudyTable:
@@ -32,6 +33,7 @@ class StudyTable:
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(SEQUENCE, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(PROBABILITY, qt.QHeaderView.ResizeToContents)
+        keepFitted(widget, MOST_SEEN)
         widget.itemChanged.connect(self._onItemChanged)
         widget.cellClicked.connect(lambda row, column: onShown(self._nodes[row]))
 
@@ -44,7 +46,6 @@ class StudyTable:
             for row in range(len(nodes)):
                 if self._widget.cellWidget(row, SEQUENCE) is None:
                     self._widget.setCellWidget(row, SEQUENCE, self._sequenceChoice(row))
-            self._widget.setMaximumHeight(ROW_HEIGHT * (1 + max(2, min(6, len(nodes)))))
         self._widget.setVisible(bool(nodes))
         wasBlocked = self._widget.blockSignals(True)
         for row, node in enumerate(nodes):
@@ -69,6 +70,7 @@ class StudyTable:
         if inViews is not self._inViews and inViews in nodes:
             self._widget.setCurrentCell(nodes.index(inViews), NAME)
         self._inViews = inViews
+        fit(self._widget, MOST_SEEN)
         self._widget.blockSignals(wasBlocked)
 
     def _sequenceChoice(self, row):

@@ -15,6 +15,7 @@ from BrainIACBridge.installation import Installation
 from BrainIACBridge.panel import Panel
 from BrainIACBridge.performance_section import PerformanceSection
 from BrainIACBridge.settings import DeviceChoice
+from BrainIACBridge.trainer_parameters import USUAL_CODES
 
 
 class TrainerPanel(Panel):
@@ -52,7 +53,8 @@ class TrainerPanel(Panel):
         parameters = self._parameterNode
         self.logic.cases.fromJson(parameters.cases)
         self.logic.cases.nodesGone()
-        more = bool(parameters.missingCodes or parameters.covariates or parameters.siteColumn)
+        ownCodes = parameters.missingCodes != USUAL_CODES
+        more = bool(ownCodes or parameters.covariates or parameters.siteColumn)
         self.ui.trainMoreButton.setChecked(more)
         self.ui.trainMoreBox.setVisible(more)
 

@@ -4,6 +4,9 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from BrainIACBridge.choices import Kind
 from BrainIACBridge.preprocessing_options import withPreprocessing
+from BrainIACLib.head_training.labels import MISSING_WORDS
+
+USUAL_CODES = ", ".join(MISSING_WORDS)
 
 
 @parameterNodeWrapper
@@ -15,7 +18,7 @@ class BrainIACHeadTrainerParameterNode:
     labelColumn: str = "label"
     taskName: str = "my-task"
     kind: Kind = Kind.auto
-    missingCodes: str = ""
+    missingCodes: str = USUAL_CODES
     covariates: str = ""
     siteColumn: str = ""
     report: str = ""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import qt
-import slicer
-import slicer.util
 from slicer.i18n import tr as _
 
+from BrainIACBridge import slice_views
 from BrainIACBridge.result_nodes import STRUCTURES
-from BrainIACBridge.study import RESULT
+from BrainIACBridge.table_fit import fit, keepFitted
 
+MOST_SEEN = 16  # structures that are seen without scrolling
 OPACITY = 0.4  # of the structures over the scan
 
 
@@ -28,8 +28,9 @@ class VolumesSection:
         self._scan, self._labels, self._rows = None, None, []
         ui.volumesButton.clicked.connect(lambda *unused: measure(self._scan))
         ui.volumesCopyButton.clicked.connect(lambda *unused: self._copy())
-        ui.showStructures.toggled.connect(lambda *unused: self._showStructures())
+        ui.showStructures.toggled.connect(lambda *unused: self._showStructures(force=True))
         ui.volumesTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        keepFitted(ui.volumesTable, MOST_SEEN)
 
     def update(self, parameters, obstacle):
         """Show the volumes of the chosen scan as it is now."""
@@ -42,9 +43,8 @@ class VolumesSection:
         for name in ("volumesTable", "showStructures", "volumesCopyButton"):
             getattr(self._ui, name).setVisible(found is not None)
         self._ui.volumesLabel.setText(_inWords(self._scan, found))
-        if node is not self._labels:
-            self._labels = node
-            self._showStructures()
+        self._labels = node
+        self._showStructures()
         rows = rowsOf(found) if found is not None else []
         if rows != self._rows:
             self._rows = rows
@@ -63,15 +63,17 @@ class VolumesSection:
                 table.setItem(number, column, item)
         table.resizeColumnsToContents()
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        fit(table, MOST_SEEN)
 
-    def _showStructures(self):
-        if self._labels is not None and self._ui.showStructures.property("checked"):
-            slicer.util.setSliceViewerLayers(label=self._labels, labelOpacity=OPACITY)
-            return
-        for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            shown = slicer.mrmlScene.GetNodeByID(view.GetLabelVolumeID() or "")
-            if shown is not None and shown.GetAttribute(RESULT) == STRUCTURES:  # a layer of others stays
-                view.SetLabelVolumeID(None)
+    def _showStructures(self, force=False):
+        """Over the scan that was measured, in the views that show it; a layer of others stays where none is wanted."""
+        labels = self._labels if self._ui.showStructures.property("checked") else None
+        slice_views.takeOff(STRUCTURES, lambda scan, shown: shown is labels and slice_views.isOf(scan, shown))
+        for view in slice_views.allViews() if labels is not None else ():
+            isFree = force or not view.GetLabelVolumeID()
+            if isFree and slice_views.isOf(slice_views.background(view), labels):
+                view.SetLabelVolumeID(labels.GetID())
+                view.SetLabelOpacity(OPACITY)
 
     def _copy(self):
         header = (_("Structure"), "ml", _("Left"), _("Right"), _("% ICV"))

@@ -1,4 +1,7 @@
-"""The mouse wheel scrolls the panel and changes nothing that a person has not clicked first."""
+"""The mouse wheel scrolls the panel: it changes no choice, and no number or slider that was not clicked first.
+
+A choice keeps the focus after it was made, and the next turn of the wheel over it would silently make another one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ GUARDED = (qt.QComboBox, qt.QAbstractSpinBox, qt.QAbstractSlider)
 
 
 class WheelGuard(qt.QObject):
-    """Keeps the wheel from controls without focus; the area around them scrolls instead."""
+    """Keeps the wheel from choices and from controls without focus; the area around them scrolls instead."""
 
     def watch(self, widget):
         """Guard a widget and everything in it; calling it again for new widgets is fine."""
@@ -22,7 +25,9 @@ class WheelGuard(qt.QObject):
 
     def eventFilter(self, control, event):
         """Qt's hook: True keeps an event from the control."""
-        if event.type() == qt.QEvent.Wheel and not control.property("focus"):
+        if event.type() != qt.QEvent.Wheel:
+            return False
+        if isinstance(control, qt.QComboBox) or not control.property("focus"):
             event.ignore()
             return True
         return False

@@ -7,6 +7,8 @@ scheduler that comes back at its address is asked again for what it has forgotte
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import itertools
 import threading
 import time
@@ -21,9 +23,7 @@ from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence
 AHEAD = 3  # cases a thread of a worker that are on their way
 SECONDS_TO_CONNECT = 30
 SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN = 2.0
-KILLED = (
-    "Dask workers died on this scan, perhaps because memory ran out; try it on a computer with more (--retry-failed)."
-)
+KILLED = "Dask workers died on this scan, perhaps because memory ran out; try it on a computer with more."
 
 _works: dict[tuple[str, str], Work] = {}  # of a worker's process: its models stay warm
 _one_at_a_time = threading.Lock()  # a predictor keeps one study
@@ -35,7 +35,6 @@ def run_on_dask(
     numbers: Iterable[int],
     told: Callable[[Outcome], None],
     address: str,
-    retry_failed: bool = False,
     process: Callable[..., Any] | None = None,
 ) -> None:
     """Answer the cases on the workers of the scheduler at ``address``.
@@ -55,7 +54,7 @@ def run_on_dask(
             f"The Dask scheduler '{address}' cannot be reached ({in_short(error)}); check the address and that it runs."
         ) from None
     with client:
-        arguments = (str(work.out), run, retry_failed, process)
+        arguments = (str(work.out), run, process)
         room = AHEAD * max(1, sum(client.nthreads().values()))
         suspects: list[int] = []
         busy: list[int] = []
@@ -100,10 +99,10 @@ def _ask(
     for future in futures:
         _wait_for_scheduler(client)
         number = asked.pop(future)
-        if future.status == "finished":
-            told(future.result())
-        elif future.status == "error":
-            reason = future.exception()
+        outcome, reason = _said(future)
+        if outcome is not None:
+            told(outcome)
+        elif reason is not None:
             if isinstance(reason, NotWritten):
                 raise NotWritten(f"{reason} What is done is kept; run the command again to go on.")
             if type(reason).__name__ in ("KilledWorker", "MemoryError"):
@@ -119,6 +118,21 @@ def _ask(
         ask(1)
 
 
+def _said(future: Any) -> tuple[Outcome | None, Exception | None]:
+    """The outcome, or what the worker raised; neither where there is none any more.
+
+    The worker that holds an outcome may die before it is fetched; then the case is asked anew, and that may fail.
+    """
+    if future.status not in ("finished", "error"):
+        return None, None
+    try:
+        return future.result(), None
+    except (asyncio.CancelledError, concurrent.futures.CancelledError):
+        return None, None
+    except Exception as reason:
+        return None, reason
+
+
 def _wait_for_scheduler(client: Any) -> None:
     """Until its connection is there, as the client makes it anew by itself."""
     until = time.monotonic() + SECONDS_TO_CONNECT
@@ -128,12 +142,12 @@ def _wait_for_scheduler(client: Any) -> None:
         time.sleep(0.2)
 
 
-def answer(number: int, out: str, run: str, retry_failed: bool, process: Callable[..., Any] | None = None) -> Outcome:
+def answer(number: int, out: str, run: str, process: Callable[..., Any] | None = None) -> Outcome:
     """In a worker."""
     with _one_at_a_time:
         if (out, run) not in _works:
             _works[out, run] = Work(Path(out), run, process)
-        return _works[out, run].one(number, retry_failed)
+        return _works[out, run].one(number)
 
 
 def in_short(error: Exception) -> str:

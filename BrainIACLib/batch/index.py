@@ -15,7 +15,7 @@ import numpy as np
 
 from BrainIACLib.batch.cases import BatchCase
 from BrainIACLib.batch.layout import Names
-from BrainIACLib.batch.ledger import DONE, FAILED, INDEX, ROOM, ROWS_OF_A_JOURNAL, Ledger
+from BrainIACLib.batch.ledger import DONE, INDEX, ROOM, ROWS_OF_A_JOURNAL, Ledger, case_number, code_of
 from BrainIACLib.embeddings.files import write_table
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.foreign_text import spreadsheet_row
@@ -27,7 +27,7 @@ if typing.TYPE_CHECKING:
 
 EMBEDDINGS, FAILURES, DECISIONS = "embeddings.parquet", "failures.csv", "decisions.csv"
 # of no use in other tables
-OWN = "id path asked token status identity embedded files doubts not_answered".split()
+OWN = "id path case asked token turn status identity embedded files doubts not_answered".split()
 FOUND = b"found"  # in the index's metadata: which columns no manifest said
 MOST_EMBEDDINGS = 200_000  # of one table: 1.6 GB of numbers
 SECONDS_TO_WAIT = 600.0  # for another run that writes the index
@@ -60,17 +60,30 @@ def update_index(out: Path, wait: float = SECONDS_TO_WAIT) -> "pyarrow.Table":
         finished = ledger.finished_journals()
         rows: dict[str, dict[str, Any]] = {}
         for row in ledger.new_rows():
-            before = rows.get(row["id"])
-            if before is None or before["token"] != row["token"] or row["status"] == DONE:
+            other = rows.get(row["id"])
+            if other is None or code_of(row) >= code_of(other):
                 rows[row["id"]] = row
+        before = read_index(out)
+        _drop_older(rows, before)
         found = {name for row in rows.values() for name in row.get("facts", {})}
-        table = _merged(out / INDEX, [_flat(row) for row in rows.values()], found)
+        table = _merged(before, [_flat(row) for row in rows.values()], found)
         if rows:
             _write(table, out / INDEX)
         for journal in finished:
             with contextlib.suppress(OSError):  # another process reads it: the next one removes it
                 journal.unlink(missing_ok=True)
     return table
+
+
+def _drop_older(rows: dict[str, dict[str, Any]], index: "pyarrow.Table") -> None:
+    """Take away the rows of which the index has a later outcome: of a journal that was read before and is there yet."""
+    import pyarrow
+    import pyarrow.compute
+
+    known = pyarrow.compute.is_in(index["id"], value_set=pyarrow.array(list(rows), pyarrow.string()))
+    for row in index.select(["id", "status", "turn"]).filter(known).to_pylist():
+        if code_of(row) > code_of(rows[row["id"]]):
+            del rows[row["id"]]
 
 
 def read_index(out: Path) -> "pyarrow.Table":
@@ -121,7 +134,7 @@ def write_failures(out: Path, index: "pyarrow.Table") -> int:
     """``failures.csv``: which scans have no results, and why; how many."""
     import pyarrow.compute
 
-    failed = index.filter(pyarrow.compute.equal(index["status"], FAILED))
+    failed = index.filter(pyarrow.compute.not_equal(index["status"], DONE))
     rows = failed.select(["scan", "path", "failure"]).to_pylist()
     if not rows:
         (out / FAILURES).unlink(missing_ok=True)
@@ -139,7 +152,10 @@ def _base() -> dict[str, Any]:
     import pyarrow
 
     texts = ("id", "scan", "path", "patient", "session", "sequence", "dataset", "site", "status", "failure")
-    return {**{name: pyarrow.string() for name in texts}, "asked": pyarrow.int64(), "token": pyarrow.int64()}
+    return {
+        **{name: pyarrow.string() for name in texts},
+        **dict.fromkeys(("case", "asked", "token", "turn"), pyarrow.int64()),
+    }
 
 
 def _flat(row: dict[str, Any]) -> dict[str, object]:
@@ -150,12 +166,13 @@ def _flat(row: dict[str, Any]) -> dict[str, object]:
         for name, value in row.get("facts", {}).items()
     }
     own: dict[str, object] = {"id": row["id"], "path": row["path"], "status": row["status"]}
-    own |= {"asked": int(row["asked"]), "token": int(row["token"])}
+    own |= {name: int(row[name]) for name in ("asked", "token", "turn")}
+    own["case"] = case_number(row["id"])
     return {**manifest, **found, **own}
 
 
-def _merged(path: Path, rows: list[dict[str, object]], found: set[str]) -> "pyarrow.Table":
-    """The index with new rows instead of those of the same id.
+def _merged(old: "pyarrow.Table", rows: list[dict[str, object]], found: set[str]) -> "pyarrow.Table":
+    """The index ``old`` with new rows instead of those of the same id.
 
     Parameters
     ----------
@@ -164,7 +181,6 @@ def _merged(path: Path, rows: list[dict[str, object]], found: set[str]) -> "pyar
     import pyarrow
     import pyarrow.compute
 
-    old = read_index(path.parent)
     if not rows:
         return old
     names = list(dict.fromkeys(name for row in rows for name in row))

@@ -4,9 +4,12 @@ Every process writes journals of its own, one line a case, each on the disk befo
 into another's. A case is claimed by a lock, which ends with its owner. A journal that is full or whose process ended is
 folded into ``index.parquet``, so that a start reads one table and a few journals, whatever the size of the cohort.
 
-Two numbers of 8 bytes say what a row is of: ``asked``, a case under settings, and ``token``, which also tells the
-state of its input. How far a batch is, is told by the first without a look at any scan; whether a case is still up to
-date, by the second.
+Numbers of 8 bytes say what a row is of: ``case``, ``asked``, a case under settings, and ``token``, which also tells the
+state of its input. How far a batch is, is told by ``asked`` without a look at any scan; whether a case is still up to
+date, by ``token``. Only the latest outcome of a case counts, since its files are those of the latest.
+
+A failure is tried again once somebody asks for it, by a line of its own in a journal: whoever takes part sees it, and a
+second failure counts for all of them.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from BrainIACLib.batch.statuses import DONE_CODE, FAILED_CODE, Statuses
-from BrainIACLib.errors import NotWritten
+from BrainIACLib.batch.outcomes import AGAIN_KIND, DONE_KIND, FAILED_KIND, KINDS, Latest, LatestOutcomes
+from BrainIACLib.errors import BrainIACError, NotWritten
 from BrainIACLib.publishing import Busy, Journal, locked
 from BrainIACLib.publishing.files import not_written
 from BrainIACLib.publishing.lock import try_lock
@@ -32,7 +35,8 @@ from BrainIACLib.publishing.sets import is_own
 
 ROOM = ".brainiac"
 INDEX = "index.parquet"
-DONE, FAILED = "done", "failed"
+DONE, FAILED, AGAIN = "done", "failed", "again"  # the last one: failed, and to be tried again
+KIND_OF = {FAILED: FAILED_KIND, AGAIN: AGAIN_KIND, DONE: DONE_KIND}
 OPEN, FULL, CLOSED = ".open", ".full", ".closed"  # ends of journals; after a full one its process begins another
 ROWS_OF_A_JOURNAL = 1000
 
@@ -45,6 +49,16 @@ def asked_of(case_id: str, key: str, age_years: str = "") -> int:
 def token_of(asked: int, state: str) -> int:
     """Of what is asked of a case, whose input is in ``state``."""
     return _number(f"{asked}|{state}")
+
+
+def case_number(case_id: str) -> int:
+    """Of a case, whatever is asked."""
+    return _number(case_id)
+
+
+def code_of(row: dict[str, Any]) -> int:
+    """Turn and kind of the outcome that a row of a journal or of the index tells."""
+    return KINDS * int(row["turn"]) + KIND_OF[row["status"]]
 
 
 def _number(text: str) -> int:
@@ -84,7 +98,7 @@ class Ledger:
         self._offsets: dict[str, int] = {}  # of journals, by their names without their ends
         self._vanished = False
         self._index_state: tuple[int, int] | None = None
-        self.tokens, self.asked = Statuses(), Statuses()
+        self.outcomes = LatestOutcomes()
         if read:
             self.refresh()
 
@@ -107,15 +121,18 @@ class Ledger:
                 self._vanished |= not rows and not path.exists()
                 yield from rows
 
-    def add(self, row: dict[str, Any]) -> bool:
-        """Write down the outcome of a case (``id``, ``asked``, ``token``, ``status`` "done" or "failed", facts): it is
-        kept. Whether that filled a journal."""
+    def add(self, *rows: dict[str, Any]) -> bool:
+        """Write down the outcomes of cases (``id``, ``asked``, ``token``, ``status`` "done", "failed" or "again",
+        ``turn``, facts): they are kept. Whether that filled a journal."""
         if self._journal is None:
             self._own = self._journals / f"{this_process()}-{uuid.uuid4().hex[:8]}.jsonl{OPEN}"
             self._journal, self._rows = Journal(self._own), 0
-        self._rows, self._all_rows = self._rows + 1, self._all_rows + 1
-        self._journal.add({**row, "elapsed": round(time.monotonic() - self._began, 3), "count": self._all_rows})
-        self._take(row)
+        self._rows += len(rows)
+        self._all_rows += sum(row["status"] != AGAIN for row in rows)
+        pace = {"elapsed": round(time.monotonic() - self._began, 3), "count": self._all_rows}
+        self._journal.add(*({**row, **pace} for row in rows))
+        for row in rows:
+            self._take(row)
         if self._rows < ROWS_OF_A_JOURNAL:
             return False
         self._end(FULL)
@@ -196,11 +213,7 @@ class Ledger:
                 yield state.st_mtime_ns, path, state.st_size
 
     def _take(self, row: dict[str, Any]) -> None:
-        token, done = int(row["token"]), row["status"] == DONE
-        done = done or self.tokens.of_one(token) == DONE_CODE  # a process that died of a case may have finished it
-        code = DONE_CODE if done else FAILED_CODE
-        self.tokens.take(token, code)
-        self.asked.take(int(row["asked"]), code)
+        self.outcomes.take(case_number(row["id"]), Latest(int(row["asked"]), int(row["token"]), code_of(row)))
 
     def _state_of_index(self) -> tuple[int, int] | None:
         try:
@@ -217,11 +230,18 @@ class Ledger:
         import pyarrow.compute
         import pyarrow.parquet
 
-        table = pyarrow.parquet.read_table(self._index, columns=["asked", "token", "status"])
-        is_done = pyarrow.compute.equal(table["status"], DONE).to_numpy(zero_copy_only=False)
-        codes = np.where(is_done, DONE_CODE, FAILED_CODE).astype(np.int8)
-        for statuses, name in ((self.tokens, "token"), (self.asked, "asked")):
-            statuses.set_base(pyarrow.compute.fill_null(table[name], 0).to_numpy(), codes)
+        numbers = ["case", "asked", "token", "turn"]
+        try:
+            table = pyarrow.parquet.read_table(self._index, columns=[*numbers, "status"])
+        except (pyarrow.ArrowInvalid, OSError, KeyError):
+            raise BrainIACError(
+                f"'{self._index}' is damaged or of an older version; take it away and run the batch again."
+            ) from None
+        cases, asked, tokens, turns = (table[name].to_numpy() for name in numbers)
+        kinds = np.array(list(KIND_OF.values()))
+        place = pyarrow.compute.index_in(table["status"], value_set=pyarrow.array(list(KIND_OF))).to_numpy()
+        self.outcomes.set_base(cases, asked, tokens, KINDS * turns + kinds[place])
+        self._offsets.clear()  # what a journal said before may be older than what the index says now
         self._index_state = state
 
 

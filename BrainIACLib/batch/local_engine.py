@@ -7,11 +7,12 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -19,25 +20,30 @@ from typing import Any
 from BrainIACLib.batch.ledger import FAILED
 from BrainIACLib.batch.work import BUSY, STOPPED, Outcome, Work
 from BrainIACLib.errors import BrainIACError, NotWritten
+from BrainIACLib.scans.memory import free_memory
+
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection as Connection
+else:
+    from multiprocessing.connection import Connection
 
 GIB_A_PROCESS = 2.5  # of memory, of a process that prepares a scan of 256 voxels a side with the bundled models
 SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN = 2.0
-DIED = "Its process was killed twice, perhaps because memory ran out; try it on a computer with more (--retry-failed)."
+DIED = "Its process was killed twice, perhaps because memory ran out; try it on a computer with more."
 
 
 def fitting_jobs() -> int:
     """As many processes as cores and free memory allow."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(_free_gib() // GIB_A_PROCESS)))
-
-
-def _free_gib() -> float:
-    with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) / 2**20
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 / 2
-    return 2 * GIB_A_PROCESS
+    if sys.platform == "linux":
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    free = free_memory()
+    if free is None:
+        return min(cores, 2)
+    if sys.platform == "darwin":  # which tells of all memory, not of what is free
+        free //= 2
+    return max(1, min(cores, int(free / 2**30 // GIB_A_PROCESS)))
 
 
 @dataclass
@@ -65,7 +71,6 @@ class LocalPool:
     work: Work
     run: str
     jobs: int
-    retry_failed: bool = False
     process: Callable[..., Any] | None = None
     _members: list[_Member] = field(default_factory=list)
 
@@ -159,7 +164,7 @@ class LocalPool:
     def _start(self, threads: int) -> _Member:
         context = multiprocessing.get_context("spawn")  # torch and ITK have threads, which no fork survives
         pipe, other = context.Pipe()
-        arguments = (other, self.work.out, self.run, threads, self.retry_failed, self.process)
+        arguments = (other, self.work.out, self.run, threads, self.process)
         process = context.Process(target=_serve, args=arguments, daemon=True)
         process.start()
         other.close()
@@ -182,9 +187,7 @@ class LocalPool:
         self._members.clear()
 
 
-def _serve(
-    pipe: Connection, out: Path, run: str, threads: int, retry_failed: bool, process: Callable[..., Any] | None
-) -> None:
+def _serve(pipe: Connection, out: Path, run: str, threads: int, process: Callable[..., Any] | None) -> None:
     """A child: answers numbers until None comes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer
     limit_threads(threads)
@@ -193,7 +196,7 @@ def _serve(
         pipe.send(None)
         while (number := pipe.recv()) is not None:
             try:
-                outcome = work.one(number, retry_failed)
+                outcome = work.one(number)
             except MemoryError:
                 outcome = Outcome(number, FAILED)
             except NotWritten as error:

@@ -6,28 +6,26 @@ the prepared brain from its files, and where nothing changed, nothing is compute
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.batch.cases import BatchCase
-from BrainIACLib.batch.layout import Names, sidecar
+from BrainIACLib.batch.derivatives import found_by, quality_of, write_derivatives
+from BrainIACLib.batch.layout import Names
 from BrainIACLib.batch.settings import Settings
-from BrainIACLib.batch.thumbnail import thumbnail
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.image_measures import measures_of
 from BrainIACLib.job import UNATTENDED, Job
-from BrainIACLib.predictions import Prediction
+from BrainIACLib.predictions import Explanation
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.standardised import Standardised, StepRecord
-from BrainIACLib.publishing import publishing_set, recover_sets, write_bytes, write_text
-from BrainIACLib.scans import Scan, read_scan, write_image, write_transform
+from BrainIACLib.publishing import publishing_set, recover_sets, write_text
+from BrainIACLib.scans import Scan, read_scan, write_image
 
 
 class CaseWorker:
@@ -84,9 +82,7 @@ class CaseWorker:
             **measures_of(standardised),
         }
         for task, answer in answers.items():
-            facts[f"found_{task}"] = answer.label if answer.value is None else answer.value
-            if answer.confidence is not None:
-                facts[f"found_{task}_confidence"] = answer.confidence
+            facts |= found_by(task, answer)
         document = {
             "scan": case.facts["scan"],
             "notice": RESEARCH_USE_ONLY,
@@ -97,47 +93,16 @@ class CaseWorker:
         }
         former = [name for name in names.maps_in(folder) if name not in names.all]  # of tasks that are not asked now
         with publishing_set(folder, [*former, *names.all]) as staging:
-            self._write(staging, names, case, standardised, np.array(vector, np.float32), answers, job)
+            write_derivatives(staging, names, case, standardised, vector)
+            for task, path in names.saliency.items():
+                explained = self._explain(task, answers[task].label, job)
+                write_image(explained.map, staging / path)
             write_text(json.dumps(document, indent=1) + "\n", staging / names.document)
         return {**facts, "seconds": round(time.monotonic() - began, 3), "prepared_anew": known is None}
 
-    def _write(
-        self,
-        staging: Path,
-        names: Names,
-        case: BatchCase,
-        standardised: Standardised,
-        vector: np.ndarray,
-        answers: Mapping[str, Prediction],
-        job: Job,
-    ) -> None:
-        write_image(standardised.image, staging / names.brain)
-        write_text(sidecar(case, "brain"), staging / names.brain_sidecar)
-        write_image(standardised.mask, staging / names.mask)
-        write_text(sidecar(case, "mask"), staging / names.mask_sidecar)
-        write_image(standardised.native_mask, staging / names.native_mask)
-        write_text(sidecar(case, "native mask"), staging / names.native_mask_sidecar)
-        write_transform(standardised.transform, staging / names.transform)
-        content = io.BytesIO()
-        np.save(content, vector, allow_pickle=False)
-        write_bytes(content.getvalue(), staging / names.embedding)
-        write_bytes(thumbnail(standardised), staging / names.thumbnail)
-        for task, path in names.saliency.items():
-            label = answers[task].label
-            explained = self._predictor.explain(
-                task, "scan", label, model_id=self._models[task].contract.id, samples=self._settings.samples, job=job
-            )
-            write_image(explained.map, staging / path)
-
-
-def quality_of(standardised: Standardised) -> dict[str, object]:
-    """The quality figures of all steps: "registration overlap" -> .93."""
-    return {
-        f"{step.name.replace(' ', '_')}_{name}": float(value)
-        for step in standardised.record
-        for name, value in step.quality.items()
-        if isinstance(value, (int, float))
-    }
+    def _explain(self, task: str, label: str, job: Job) -> Explanation:
+        model_id, samples = self._models[task].contract.id, self._settings.samples
+        return self._predictor.explain(task, "scan", label, model_id=model_id, samples=samples, job=job)
 
 
 def _prepared(folder: Path, names: Names, key: str, scan: Scan) -> Standardised | None:

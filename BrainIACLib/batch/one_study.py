@@ -3,18 +3,15 @@ derivatives of every scan that was used, as one set in one folder."""
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from pathlib import Path
 
-import numpy as np
-
 from BrainIACLib.batch.cases import SUFFIX_OF, BatchCase
-from BrainIACLib.batch.layout import Names, sidecar
-from BrainIACLib.batch.one_case import known_age, quality_of
+from BrainIACLib.batch.derivatives import found_by, quality_of, write_derivatives
+from BrainIACLib.batch.layout import Names
+from BrainIACLib.batch.one_case import known_age
 from BrainIACLib.batch.settings import Settings
-from BrainIACLib.batch.thumbnail import thumbnail
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.image_measures import measures_of
 from BrainIACLib.errors import BrainIACError, ScanError
@@ -22,7 +19,7 @@ from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.private_folder import temporary_folder
 from BrainIACLib.publishing import recover_sets
-from BrainIACLib.scans import read_scan, write_image, write_transform
+from BrainIACLib.scans import read_scan, write_image
 from BrainIACLib.scans.formats import IMAGE_SUFFIXES, suffix
 from BrainIACLib.sequences import STANDARD_NAMES, T1CE
 from BrainIACLib.studies.analysis import AnalyzedStudy, StudyOptions
@@ -86,9 +83,7 @@ class StudyWorker:
             )
         for answer in document.answers:
             if answer.task in self._tasks:  # else "sequence of series 3"
-                facts[f"found_{answer.task}"] = answer.label if answer.value is None else answer.value
-                if answer.confidence is not None:
-                    facts[f"found_{answer.task}_confidence"] = answer.confidence
+                facts |= found_by(answer.task, answer)
         not_answered = "; ".join(f"{task}: {why}" for task, why in document.not_answered.items())
         found = [finding.text for finding in document.findings]
         found += [text for row in document.series if row.used_as for text in row.warnings]
@@ -106,34 +101,20 @@ class StudyWorker:
 
     def _derivatives(self, case: BatchCase, study: AnalyzedStudy) -> tuple[dict[str, bytes], dict[str, object]]:
         """name -> content, and what the index says of the scans: quality figures are those of the worst one."""
-        files: dict[str, bytes] = {}
         embedded: list[dict[str, str]] = []
-        worst: tuple[float, dict[str, object], bytes] | None = None
+        worst: tuple[float, dict[str, object], str] | None = None
         with temporary_folder() as place:
             for slot in study.document.slots:
                 of_slot, prepared = _of_slot(case, slot.slot), study.prepared[slot.series]
                 names, source = Names(of_slot), _source(case, study, slot.series)
-                vector = np.array(self._predictor.embed(slot.series, self._settings.encoder)[0], np.float32)
-                content = io.BytesIO()
-                np.save(content, vector, allow_pickle=False)
-                files[names.embedding] = content.getvalue()
-                files[names.thumbnail] = thumbnail(prepared)
-                for image, name in (
-                    (prepared.image, names.brain),
-                    (prepared.mask, names.mask),
-                    (prepared.native_mask, names.native_mask),
-                ):
-                    write_image(image, Path(place, name))
-                write_transform(prepared.transform, Path(place, names.transform))
+                vector, _ = self._predictor.embed(slot.series, self._settings.encoder)
+                with_source = BatchCase(of_slot.id, case.path, {"scan": source})
+                write_derivatives(Path(place), names, with_source, prepared, vector)
                 for answer in study.document.answers:
                     task = answer.task.partition(OF_SERIES)[0]
                     for taken_as, one in study.maps[answer.task].items():  # "any", or the name of a sequence
                         if answer.series.get(taken_as) == slot.series:
                             write_image(one.map, Path(place, Names(of_slot, [task]).saliency[task]))
-                with_source = BatchCase(of_slot.id, case.path, {"scan": source})
-                files[names.brain_sidecar] = sidecar(with_source, "brain").encode()
-                files[names.mask_sidecar] = sidecar(with_source, "mask").encode()
-                files[names.native_mask_sidecar] = sidecar(with_source, "native mask").encode()
                 embedded.append(
                     {
                         "scan": source,
@@ -147,8 +128,8 @@ class StudyWorker:
                 quality = quality_of(prepared)
                 figure = float(str(quality.get(WORST_FIRST, 1.0)))
                 if worst is None or figure < worst[0]:
-                    worst = figure, quality, files[names.thumbnail]
-            files |= {path.name: path.read_bytes() for path in Path(place).iterdir()}
+                    worst = figure, quality, names.thumbnail
+            files = {path.name: path.read_bytes() for path in Path(place).iterdir()}
         facts: dict[str, object] = {
             "model": self._encoder.id,
             "encoder_sha256": self._encoder.encoder.sha256,
@@ -156,7 +137,7 @@ class StudyWorker:
             "embedded": json.dumps(embedded),
         }
         if worst is not None:
-            files[Names(case).thumbnail] = worst[2]
+            files[Names(case).thumbnail] = files[worst[2]]
             facts |= worst[1]
         return files, facts
 

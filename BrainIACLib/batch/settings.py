@@ -56,7 +56,7 @@ class Settings:
             model = find_model(task, self.folders, self.answered_by.get(task))
             if not self.studies and (model.contract.head is None or len(model.contract.head.slots) > 1):
                 raise BrainIACError(
-                    f"The task '{task}' needs several scans of one person: answer it by study, with --studies."
+                    f"The task '{task}' needs several scans of one person: answer it by study.", "--studies"
                 )
             found[task] = model
         return found

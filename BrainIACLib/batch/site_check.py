@@ -29,7 +29,8 @@ class SiteCheck:
     def in_words(self) -> str:
         """The finding and what to do about it."""
         found = f"the {self.column} is told in {self.accuracy:.0%} ({self.low:.0%} to {self.high:.0%})"
-        text = f"From the embedding, {found} of {self.scans} scans of {self.sites}, {self.chance:.0%} by chance"
+        scans = f"{self.scans} scans from {self.sites} {self.column}s"
+        text = f"From the embedding, {found} of {scans}, {self.chance:.0%} by chance"
         if self.low <= self.chance:
             return f"{text}: no more than chance."
         return (

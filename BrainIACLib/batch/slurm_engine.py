@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from BrainIACLib.batch.ledger import ROOM, Ledger
+from BrainIACLib.batch.ledger import AGAIN, ROOM, Ledger
 from BrainIACLib.batch.local_engine import LocalPool
 from BrainIACLib.batch.work import KNOWN, Outcome, Work
 from BrainIACLib.errors import BrainIACError
@@ -32,11 +32,13 @@ def parameters_of(text: str) -> dict[str, str]:
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
         if not equals or not name.strip() or not value.strip():
-            raise BrainIACError(f"'--slurm {text}' cannot be read at '{part}': {HELP}.")
+            raise BrainIACError(f"The SLURM parameters '{text}' cannot be read at '{part}'.", f"--slurm {HELP}")
         found[name.strip()] = value.strip()
     for name in DEFAULTS:
         if not found[name].isdecimal() or int(found[name]) < 1:
-            raise BrainIACError(f"'--slurm {text}': {name} must be a whole number of at least 1, not '{found[name]}'.")
+            raise BrainIACError(
+                f"The SLURM parameter {name} must be a whole number of at least 1, not '{found[name]}'."
+            )
     return found
 
 
@@ -46,7 +48,6 @@ def run_on_slurm(
     numbers: Sequence[int],
     told: Callable[[Outcome], None],
     text: str,
-    retry_failed: bool = False,
     process: Callable[..., Any] | None = None,
 ) -> None:
     """Submit an array and wait for it; ``told`` of each outcome as the journals say it.
@@ -72,20 +73,21 @@ def run_on_slurm(
         try:
             executor = submitit.AutoExecutor(folder=work.out / ROOM / "slurm", cluster=cluster)
             executor.update_parameters(**shared, **{f"slurm_{name}": value for name, value in wanted.items()})
-            arguments = (str(work.out), run, tasks, shared["cpus_per_task"], retry_failed, process)
+            arguments = (str(work.out), run, tasks, shared["cpus_per_task"], process)
             with executor.batch():
                 jobs = [executor.submit(take_part, part, *arguments) for part in range(tasks)]
         except (RuntimeError, NameError, OSError) as error:
-            raise BrainIACError(f"SLURM took no array ({str(error).splitlines()[0]}); check --slurm {text}.") from None
+            said = str(error).splitlines()[0]
+            raise BrainIACError(f"SLURM took no array ({said}); check the parameters '{text}'.") from None
         while True:
             over = all(job.done() for job in jobs)
             for row in watched.new_rows():
-                if row["id"] in by_id:
+                if row["id"] in by_id and row["status"] != AGAIN:
                     told(Outcome(by_id.pop(row["id"]), row["status"], str(row["facts"].get("failure", ""))))
             if over:
                 break
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        if not _left(work, sorted(by_id.values()), retry_failed):
+        if not _left(work, sorted(by_id.values())):
             for number in by_id.values():  # went into the index before it was seen here; failures.csv says why
                 told(Outcome(number, KNOWN))
             return
@@ -95,19 +97,17 @@ def run_on_slurm(
     )
 
 
-def _left(work: Work, numbers: list[int], retry_failed: bool) -> bool:
-    """Whether some of the cases, of which no outcome was seen, have no answer as their scans are now; a failure that
-    was to be tried again counts as none."""
-    asked = np.array(numbers, np.int64)
+def _left(work: Work, numbers: list[int]) -> bool:
+    """Whether some of the cases, of which no outcome was seen, have none as their scans are now."""
     work.ledger.refresh()
-    failed = retry_failed and bool(np.isin(asked, work.failed()).any())
-    return failed or any(True for _ in work.changed(asked))
+    return any(True for _ in work.changed(np.array(numbers, np.int64)))
 
 
-def take_part(
-    part: int, out: str, run: str, parts: int, jobs: int, retry_failed: bool, process: Callable[..., Any] | None = None
-) -> int:
-    """One task of the array: its share, then what others have left; how many cases it answered."""
+def take_part(part: int, out: str, run: str, parts: int, jobs: int, process: Callable[..., Any] | None = None) -> int:
+    """One task of the array: its share, then what others have left; how many cases it answered.
+
+    Shares are told by the numbers of the cases alone, so that they are apart whenever a task begins.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     work, answered = Work(Path(out), run), 0
 
@@ -115,10 +115,11 @@ def take_part(
         nonlocal answered
         answered += outcome.status == "done"
 
-    fresh = work.unrecorded(retry_failed)
-    share = itertools.chain(fresh[part::parts].tolist(), work.changed(work.others(fresh)[part::parts]))
-    LocalPool(work, run, jobs, retry_failed, process).go(share, told)
+    fresh = work.unrecorded()
+    own, recorded = fresh[fresh % parts == part], work.others(fresh)
+    share = itertools.chain(own.tolist(), work.changed(recorded[recorded % parts == part]))
+    LocalPool(work, run, jobs, process).go(share, told)
     work.ledger.refresh()
-    LocalPool(work, run, jobs, False, process).go(work.unrecorded().tolist(), told)
+    LocalPool(work, run, jobs, process).go(work.unrecorded().tolist(), told)
     work.ledger.close()
     return answered

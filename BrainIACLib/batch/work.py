@@ -23,9 +23,19 @@ import numpy as np
 
 from BrainIACLib.batch.cases import STUDY, BatchCase
 from BrainIACLib.batch.index import fold, tell_manifest, update_index
-from BrainIACLib.batch.ledger import DONE, FAILED, ROOM, Ledger, asked_of, token_of
+from BrainIACLib.batch.ledger import (
+    AGAIN,
+    DONE,
+    FAILED,
+    ROOM,
+    ROWS_OF_A_JOURNAL,
+    Ledger,
+    asked_of,
+    case_number,
+    token_of,
+)
+from BrainIACLib.batch.outcomes import UNKNOWN, is_done, is_failed, is_open, next_turn
 from BrainIACLib.batch.settings import Settings, settings_from_json
-from BrainIACLib.batch.statuses import DONE_CODE, FAILED_CODE, UNKNOWN
 from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence, is_for_the_caller
 from BrainIACLib.publishing import write_bytes, write_text
 from BrainIACLib.scans.input_state import input_state
@@ -36,6 +46,7 @@ if typing.TYPE_CHECKING:
 
 BUSY, KNOWN, STOPPED = "busy", "known", "stopped"
 CASES = "cases.arrow"  # uncompressed, so that it is read where it lies
+TO_BE_TRIED_AGAIN = "It failed, and is to be tried again; run the command once more."
 LOOKERS, LOOKED_AT = 8, 1024  # threads that wait for the file system, cases of each turn
 Process = Callable[[BatchCase], dict[str, object]]
 """What is done with a case; what the index is to say of it."""
@@ -67,6 +78,7 @@ def begin(out: Path, cases: Sequence[BatchCase], settings: Settings) -> str:
             "path": [case.path for case in cases],
             "others": pyarrow.array([case.others for case in cases], pyarrow.list_(pyarrow.string())),
             "facts": [json.dumps(case.facts) for case in cases],
+            "case": pyarrow.array([case_number(case.id) for case in cases], pyarrow.int64()),
             "asked": pyarrow.array([_asked(case, key) for case in cases], pyarrow.int64()),
         }
     )
@@ -89,14 +101,14 @@ def _refuse_mixture(out: Path, settings: Settings) -> None:
         before = next((out / ROOM / "runs").glob("*/settings.json")).read_text(encoding="utf-8")
         if bool(json.loads(before)["settings"].get("studies")) != settings.studies:
             held, asked = ("scans", "studies") if settings.studies else ("studies", "scans")
-            raise BrainIACError(f"'{out}' holds a batch of {held}; choose another --out for {asked}.")
+            raise BrainIACError(f"'{out}' holds a batch of {held}; choose another folder for {asked}.", "--out FOLDER")
 
 
 def last_run(out: Path) -> str:
     """The run that was begun last. Raises BrainIACError where there is none."""
     found = _runs(out)
     if not found:
-        raise BrainIACError(f"'{out}' holds no batch; begin one with 'brainiac batch --manifest … --out {out}'.")
+        raise BrainIACError(f"'{out}' holds no batch; begin one.", f"brainiac batch --manifest CSV --out '{out}'")
     return found[0].name
 
 
@@ -143,6 +155,7 @@ class Work:
         try:
             document = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
             self.table: pyarrow.Table = pyarrow.ipc.open_file(pyarrow.memory_map(str(folder / CASES))).read_all()
+            self._numbers, self._asked = (self.table[name].to_numpy() for name in ("case", "asked"))
             self.settings, self.key = settings_from_json(document["settings"]), str(document["key"])
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise BrainIACError(f"The batch in '{out}' cannot be read ({error}); begin it again.") from None
@@ -158,49 +171,64 @@ class Work:
         row = self.table.slice(number, 1).to_pylist()[0]
         return BatchCase(row["id"], row["path"], json.loads(row["facts"]), tuple(row["others"]))
 
-    def left(self, retry_failed: bool = False) -> Iterator[int]:
+    def left(self) -> Iterator[int]:
         """The numbers of the cases that are not done yet as they are now: those without a record, then those that
         changed since."""
-        fresh = self.unrecorded(retry_failed)
+        fresh = self.unrecorded()
         yield from fresh.tolist()
         yield from self.changed(self.others(fresh))
 
-    def unrecorded(self, retry_failed: bool = False) -> np.ndarray:
-        """The numbers of the cases of which nothing is recorded under these settings; no scan is looked at.
+    def unrecorded(self) -> np.ndarray:
+        """The numbers of the cases that have no outcome under these settings, or are to be tried again; no scan is
+        looked at."""
+        return np.flatnonzero(is_open(self._codes()))
 
-        Parameters
-        ----------
-        retry_failed : take those that failed for new.
+    def try_failed_again(self) -> None:
+        """Have every failure of this run tried once more, by whoever takes part, now or in a later run.
+
+        Raises
+        ------
+        NotWritten : the output cannot be written.
         """
-        codes = self._codes()
-        return np.flatnonzero((codes == UNKNOWN) | (retry_failed & (codes == FAILED_CODE)))
+        failed = self.failed()
+        for start in range(0, len(failed), ROWS_OF_A_JOURNAL):
+            numbers = failed[start : start + ROWS_OF_A_JOURNAL]
+            tokens = self._tokens(numbers)
+            codes = self.ledger.outcomes.by_token(self._numbers[numbers], tokens)
+            rows = [
+                self._row(self.case(number), token, AGAIN, {"failure": TO_BE_TRIED_AGAIN}, next_turn(code) - 1)
+                for number, token, code in zip(numbers.tolist(), tokens.tolist(), codes.tolist(), strict=True)
+                if is_failed(code)  # else its scan changed
+            ]
+            if rows:
+                self.ledger.add(*rows)
 
     def others(self, numbers: np.ndarray) -> np.ndarray:
         """All cases but these."""
         return np.setdiff1d(np.arange(len(self)), numbers, assume_unique=True)
 
     def changed(self, numbers: np.ndarray) -> Iterator[int]:
-        """Those of the recorded cases ``numbers`` whose scans are not those of the record any more."""
+        """Those of the recorded cases ``numbers`` that have no outcome for their scans as they are now."""
         pool = ThreadPoolExecutor(LOOKERS)  # a look at a network drive is a wait
         try:
             parts = [numbers[start : start + LOOKED_AT] for start in range(0, len(numbers), LOOKED_AT)]
             for part, tokens in zip(parts, pool.map(self._tokens, parts), strict=True):
-                yield from part[self.ledger.tokens.of(tokens) == UNKNOWN].tolist()
+                yield from part[is_open(self.ledger.outcomes.by_token(self._numbers[part], tokens))].tolist()
         finally:
             pool.shutdown(cancel_futures=True)
 
     def counts(self) -> tuple[int, int]:
-        """How many cases are recorded as failed, and how many not at all."""
+        """How many cases are recorded as failed, and how many have no outcome."""
         self.ledger.refresh()
         codes = self._codes()
-        return int((codes == FAILED_CODE).sum()), int((codes == UNKNOWN).sum())
+        return int(is_failed(codes).sum()), int(is_open(codes).sum())
 
     def failed(self) -> np.ndarray:
         """The numbers of the cases that are recorded as failed under these settings."""
-        return np.flatnonzero(self._codes() == FAILED_CODE)
+        return np.flatnonzero(is_failed(self._codes()))
 
     def _codes(self) -> np.ndarray:
-        return self.ledger.asked.of(self.table["asked"].to_numpy())
+        return self.ledger.outcomes.by_asked(self._numbers, self._asked)
 
     def _tokens(self, numbers: np.ndarray) -> np.ndarray:
         rows = self.table.select(["asked", "path", "others"]).take(numbers)
@@ -208,7 +236,7 @@ class Work:
         tokens = (token_of(asked, self._state(path, others)) for asked, path, others in zip(*columns, strict=True))
         return np.fromiter(tokens, np.int64, len(numbers))
 
-    def one(self, number: int, retry_failed: bool = False) -> Outcome:
+    def one(self, number: int) -> Outcome:
         """Answer one case, unless somebody else does or did.
 
         Raises
@@ -221,8 +249,7 @@ class Work:
                 return Outcome(number, BUSY)
             self.ledger.refresh()
             token = self._token(case)
-            known = self.ledger.tokens.of_one(token)
-            if known == DONE_CODE or (known == FAILED_CODE and not retry_failed):
+            if not is_open(self._code(case, token)):
                 return Outcome(number, KNOWN)
             try:
                 facts = self._processor()(case)
@@ -232,21 +259,35 @@ class Work:
                 if is_for_the_caller(error, self.settings.device) or isinstance(error, MemoryError):
                     raise
                 return self._failed(number, case, token, in_a_sentence(error))
-            self._record(case, token, DONE, facts)
+            self._record(self._row(case, token, DONE, facts, self._turn(case)))
         return Outcome(number, DONE)
 
     def give_up(self, number: int, sentence: str) -> Outcome:
         """Record a case that ended its process, so that no later run dies of it again."""
         case = self.case(number)
-        return self._failed(number, case, self._token(case), sentence)
+        token = self._token(case)
+        self.ledger.refresh()
+        if is_done(self._code(case, token)):  # it died after that
+            return Outcome(number, KNOWN)
+        return self._failed(number, case, token, sentence)
 
     def _failed(self, number: int, case: BatchCase, token: int, sentence: str) -> Outcome:
-        self._record(case, token, FAILED, {"failure": sentence})
+        self._record(self._row(case, token, FAILED, {"failure": sentence}, self._turn(case)))
         return Outcome(number, FAILED, sentence)
 
-    def _record(self, case: BatchCase, token: int, status: str, facts: dict[str, object]) -> None:
+    def _code(self, case: BatchCase, token: int) -> int:
+        latest = self.ledger.outcomes.of_one(case_number(case.id))
+        return latest.code if latest.token == token else UNKNOWN
+
+    def _turn(self, case: BatchCase) -> int:
+        return next_turn(self.ledger.outcomes.of_one(case_number(case.id)).code)
+
+    def _row(self, case: BatchCase, token: int, status: str, facts: dict[str, object], turn: int) -> dict[str, object]:
         of_case = {"id": case.id, "path": case.path, "manifest": case.facts, "asked": _asked(case, self.key)}
-        if self.ledger.add({**of_case, "token": token, "status": status, "facts": facts}):
+        return {**of_case, "token": token, "status": status, "turn": turn, "facts": facts}
+
+    def _record(self, row: dict[str, object]) -> None:
+        if self.ledger.add(row):
             fold(self.out)
 
     def _token(self, case: BatchCase) -> int:

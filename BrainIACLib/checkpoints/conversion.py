@@ -83,5 +83,5 @@ def _in_child(action: str, path: Path, *arguments: str) -> dict[str, Any]:
             "needs more memory than a file of its size should."
         ) from None
     if "error" in answer:
-        raise ModelError(answer["error"])
+        raise ModelError(answer["error"], answer.get("command", ""))
     return answer

@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ModelError as error:
         text = str(error)  # what tensors are said to be is said without the file that they came from
         answer = {"error": text if options.path.name in text else f"'{options.path.name}': {text}"}
+        answer["command"] = error.command
     except MemoryError:
         answer = {"error": f"'{options.path.name}' needs more memory than a file of its size should."}
     except OSError as error:
@@ -64,10 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def limit_resources(file_size: int) -> None:
     """Bound what this process may take from now on, where the system can."""
-    try:
-        import resource
-    except ImportError:  # Windows: the parent's time limit remains
+    if sys.platform == "win32":  # which knows no such limits: the parent's time limit remains
         return
+    import resource
+
     limits = [(resource.RLIMIT_CPU, 2 * TIME_LIMIT), (resource.RLIMIT_FSIZE, 2 * file_size + (1 << 20))]
     statistics = Path("/proc/self/statm")
     if statistics.exists():  # Linux alone counts and bounds private memory

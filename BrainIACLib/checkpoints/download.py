@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
 
+from BrainIACLib.checkpoints.store import ANOTHER_FOLDER
 from BrainIACLib.errors import ModelError
 from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.publishing import sync_folder
@@ -138,13 +139,14 @@ def _hub() -> ModuleType:
 
 def _failure(repository: str, error: Exception) -> ModelError:
     reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    command = ""
     if type(error).__name__ in NO_PERMISSION:
         advice = "A gated repository needs its authors' permission and your token: hf auth login."
     elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-        advice = "Free some space, or choose another folder with --models-dir."
+        advice, command = "Free some space, or choose another folder for models.", ANOTHER_FOLDER
     else:
         advice = (
             "Check the connection, a proxy in HTTPS_PROXY, a certificate in SSL_CERT_FILE; then run the command again, "
             "and it goes on where it stopped."
         )
-    return ModelError(f"'{repository}' cannot be downloaded ({type(error).__name__}: {reason}). {advice}")
+    return ModelError(f"'{repository}' cannot be downloaded ({type(error).__name__}: {reason}). {advice}", command)

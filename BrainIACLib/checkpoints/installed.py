@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from BrainIACLib.checkpoints.official_files import where_to_get
+from BrainIACLib.checkpoints.official_files import import_command, where_to_get
 from BrainIACLib.checkpoints.store import is_bundled, model_folders
 from BrainIACLib.contracts import EMBEDDING_TASK, EncoderContract, HeadContract, ModelContract, read_contract
 from BrainIACLib.errors import ModelError
@@ -96,11 +96,13 @@ def find_model(task: str, folders: Folders = None, model_id: str | None = None) 
         return (bundled or fitting)[0]
     if fitting:
         ids = ", ".join(sorted(model.contract.id for model in fitting))
-        raise ModelError(f"Several models for the task '{task}' are installed; choose one with --model: {ids}.")
+        raise ModelError(f"Several models for the task '{task}' are installed; choose one: {ids}.", "--model ID")
     known = ", ".join(sorted({model.task for model in models})) or "none"
     damaged = "".join(f" {error}" for error in problems.values())
+    source = where_to_get(task)
     raise ModelError(
-        f"No model for the task '{task}' is installed (installed tasks: {known}).{damaged} {where_to_get(task)}".strip()
+        f"No model for the task '{task}' is installed (installed tasks: {known}).{damaged} {source}".strip(),
+        import_command(task) if source else "",
     )
 
 
@@ -121,8 +123,8 @@ def find_encoder(folders: Folders = None, model_id: str | None = None) -> Instal
     if bundled or len(models) == 1:
         return (bundled or models)[0]
     if models:
-        raise ModelError(f"Several encoders are installed; choose one with --model: {ids}.")
-    raise ModelError(f"No encoder is installed. {where_to_get(EMBEDDING_TASK)}")
+        raise ModelError(f"Several encoders are installed; choose one: {ids}.", "--model ID")
+    raise ModelError(f"No encoder is installed. {where_to_get(EMBEDDING_TASK)}", import_command(EMBEDDING_TASK))
 
 
 def encoder_file(model: InstalledModel, folders: Folders = None) -> Path:

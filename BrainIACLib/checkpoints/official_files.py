@@ -96,12 +96,16 @@ def task_by_name(file_name: str, tasks: tuple[str, ...]) -> str | None:
 
 
 def where_to_get(task: str) -> str:
-    """For a person without weights: which files, from where, under which license, and how to import one."""
+    """For a person without weights: which files, from where, and under which license."""
     files = [file for file in OFFICIAL_FILES if file.task == task]
     if not files:
         return ""
     names = " or ".join(f"'{name}' ({file.generation})" for file in files for name in file.names)
     return (
-        f"The authors of BrainIAC offer {names} in {files[0].source}, license: {files[0].licence}. "
-        f"Then run: brainiac models import FILE --task {task}"
+        f"The authors of BrainIAC offer {names} in {files[0].source}, license: {files[0].licence}. Import one of them."
     )
+
+
+def import_command(task: str) -> str:
+    """How the command line imports a file for a task."""
+    return f"brainiac models import FILE --task {task}"

@@ -136,7 +136,8 @@ def _recognise(shapes: Shapes) -> Recognised:
         raise ModelError(
             f"The file holds no known encoder: expected a key that ends in '{RESNET_STEM}' of shape (64, 1, 7, 7, 7) "
             f"(v1) or in '{VIT_STEM}' of shape (1, 216, 768) (v2), found {len(shapes)} keys: {some}. "
-            "'brainiac models list' names the files that can be imported."
+            "The list of models names the files that can be imported.",
+            "brainiac models list",
         )
     architecture, width = _architecture(shapes, layout.encoder)
     net = empty_encoder(architecture, width, "token0")

@@ -19,6 +19,7 @@ from BrainIACLib.publishing.files import temporary_name
 from BrainIACLib.resources import resource
 
 ENVIRONMENT = "BRAINIAC_MODELS"  # one folder, or several with the system's separator; the first is written to
+ANOTHER_FOLDER = "--models-dir FOLDER"
 
 
 def user_folders() -> list[Path]:
@@ -58,7 +59,8 @@ def _expanded(folder: str) -> Path:
         return Path(folder).expanduser()
     except RuntimeError:
         raise ModelError(
-            f"This account has no home folder; name a folder for models with --models-dir or in {ENVIRONMENT}."
+            f"This account has no home folder; name a folder for models in the environment variable {ENVIRONMENT}.",
+            ANOTHER_FOLDER,
         ) from None
 
 
@@ -80,7 +82,7 @@ def incoming_folder(store: Path) -> Iterator[Path]:
             folder = stack.enter_context(staging_folder(store))
         except OSError as error:
             raise ModelError(
-                f"The model folder '{store}' cannot be written ({error.strerror}); choose another with --models-dir."
+                f"The model folder '{store}' cannot be written ({error.strerror}); choose another one.", ANOTHER_FOLDER
             ) from None
         yield folder
 
@@ -104,7 +106,8 @@ def install(folder: Path, store: Path, model_id: str) -> tuple[Path, bool]:
         if (target / "contract.json").is_file():
             return target, False
         raise ModelError(
-            f"'{target}' cannot be written ({error.strerror}); nothing was installed. Choose another --models-dir."
+            f"'{target}' cannot be written ({error.strerror}); nothing was installed. Choose another folder.",
+            ANOTHER_FOLDER,
         ) from None
     return target, True
 

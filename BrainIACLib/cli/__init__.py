@@ -94,13 +94,14 @@ def command_line() -> argparse.ArgumentParser:
 def _run(arguments: Sequence[str] | None) -> int:
     # Imported here, so that Ctrl+C in the moment that it takes is answered as at any other.
     from BrainIACLib.cli.scan_options import print_json
+    from BrainIACLib.cli.words import error_in_words
 
     options = command_line().parse_args(arguments)
     try:
         return options.run(options)
     except BrainIACError as error:
         if getattr(options, "json", False):
-            print_json(error=str(error))
+            print_json(error=error_in_words(error))
         else:
-            print(f"brainiac: {error}", file=sys.stderr)
+            print(f"brainiac: {error_in_words(error)}", file=sys.stderr)
         return 1

@@ -9,20 +9,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from BrainIACLib.cli.progress_bar import ProgressBar
 from BrainIACLib.cli.questions import Question, questions_of
 from BrainIACLib.cli.scan_options import preprocessing_options, print_json
-from BrainIACLib.cli.words import answer_in_lines
+from BrainIACLib.cli.words import answer_in_lines, error_in_words
 from BrainIACLib.contracts import HeadContract
 from BrainIACLib.errors import BrainIACError
+from BrainIACLib.trust.age_gap import age_gap_of
 from BrainIACLib.worker.client import Client
 from BrainIACLib.worker.requests import Predict, PrepareStudy, Save
 
 Answer = dict[str, Any]
-"""What the worker answered, with ``files``, ``results``, ``note``, and ``preparation``: name of a scan -> record."""
+"""What the worker answered, with ``files``, ``results``, ``note``, ``age_gap``; ``preparation``: scan -> record."""
 Ask = Callable[[Question, Client, ProgressBar], Answer]
 
 
@@ -73,7 +75,7 @@ def ask_each(
         nonlocal failed
         failed += 1
         if options.json:
-            print_json(**said_of_failures, **question.to_json(), error=str(error))
+            print_json(**said_of_failures, **question.to_json(), error=error_in_words(error))
         else:
             print(f"brainiac: {_naming_the_scan(question, error)}", file=sys.stderr)
 
@@ -138,7 +140,9 @@ def _answer(options: argparse.Namespace, question: Question, client: Client, bar
         answer = answer or {**saved["prediction"], "note": saved["note"]}
         results[slot] = str(folder / Path(saved["result"]).name)
     preparation = {name: scan["record"] for name, scan in prepared.items()}
-    return {**question.to_json(), **results_in_json(results), **answer, "preparation": preparation}
+    gap = age_gap_of(answer, options.age)
+    beside = {"age_gap": gap and asdict(gap), "preparation": preparation}
+    return {**question.to_json(), **results_in_json(results), **answer, **beside}
 
 
 def results_in_json(results: Mapping[str, str]) -> dict[str, object]:
@@ -175,7 +179,7 @@ def _model_folders(options: argparse.Namespace) -> list[Path]:
 
 
 def _naming_the_scan(question: Question, error: BrainIACError) -> str:
-    text = str(error)
+    text = error_in_words(error)
     if any(path.name in text for path in question.paths.values()):
         return text
     return f"{', '.join(repr(str(path)) for path in question.paths.values())}: {text}"

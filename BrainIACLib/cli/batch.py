@@ -123,8 +123,10 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
         work = Work(out, run)
     except OSError as error:
         raise BrainIACError(f"'{out}' cannot be written ({error.strerror}); choose another --out.") from None
+    if options.retry_failed:
+        work.try_failed_again()
     with Progress(len(cases), options.json) as progress:
-        fresh = work.unrecorded(options.retry_failed)
+        fresh = work.unrecorded()
         progress.known(len(cases) - len(fresh))
         numbers = itertools.chain(fresh.tolist(), map(progress.again, work.changed(work.others(fresh))))
         _answer(options, work, run, numbers, progress.told)
@@ -152,7 +154,8 @@ def group(out: Path) -> None:
         whose = f"{len(foreign)} journals in '{foreign[0].parent}' are of another user"
         print(f"{whose} and were not read: run this as the user who computed them.", file=sys.stderr)
     done = len(index) - failed
-    print(f"{done} scans done, {failed} failed; look at {page}", file=sys.stderr)
+    again = " (--retry-failed tries them again)" if failed else ""
+    print(f"{done} scans done, {failed} failed{again}; look at {page}", file=sys.stderr)
 
 
 def _answer(
@@ -162,16 +165,16 @@ def _answer(
     if options.slurm is not None:
         from BrainIACLib.batch.slurm_engine import run_on_slurm
 
-        run_on_slurm(work, run, list(numbers), told, options.slurm, options.retry_failed)
+        run_on_slurm(work, run, list(numbers), told, options.slurm)
     elif options.dask is not None:
         from BrainIACLib.batch.dask_engine import run_on_dask
 
-        run_on_dask(work, run, numbers, told, options.dask, options.retry_failed)
+        run_on_dask(work, run, numbers, told, options.dask)
     else:
         from BrainIACLib.batch.local_engine import LocalPool, fitting_jobs
 
         jobs = min(options.jobs or fitting_jobs(), len(work))
-        LocalPool(work, run, jobs, options.retry_failed).go(numbers, told)
+        LocalPool(work, run, jobs).go(numbers, told)
 
 
 class Progress:

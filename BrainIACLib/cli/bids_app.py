@@ -10,6 +10,7 @@ from pathlib import Path
 
 import BrainIACLib
 from BrainIACLib.cli.batch import add_batch_options, group, run_batch
+from BrainIACLib.cli.words import error_in_words
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.foreign_text import printable_output
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options, options.bids_dir, options.output_dir, options.participant_label, grouped=False
             )  # else a thousand participants would write the page a thousand times
         except BrainIACError as error:
-            print(f"brainiac-bids: {error}", file=sys.stderr)
+            print(f"brainiac-bids: {error_in_words(error)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("brainiac-bids: stopped; what is done is kept, run the command again to go on.", file=sys.stderr)

@@ -73,7 +73,7 @@ def add_answer_options(command: argparse.ArgumentParser, out_needed: bool) -> No
         "--age",
         type=age,
         metavar="YEARS",
-        help="age of the person; outside the training ages the answer gets a warning",
+        help="age of the person at the scan: gives the brain age gap, and a warning outside the training ages",
     )
     command.add_argument(
         "--trust", action="store_true", help="also change the scan slightly and check that the answer holds"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from BrainIACLib import RESEARCH_USE_ONLY
-from BrainIACLib.cli.answering import Answer, ask_each, prepare, results_in_json
-from BrainIACLib.cli.progress_bar import ProgressBar
-from BrainIACLib.cli.questions import Question
+from BrainIACLib.cli.answering import Answer
+from BrainIACLib.cli.measuring import measure_each
 from BrainIACLib.cli.scan_options import SCAN_HELP, add_model_options, add_scan_options
-from BrainIACLib.worker.client import Client
 from BrainIACLib.worker.requests import MakeMask
 
 
@@ -33,26 +29,11 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _segment(options: argparse.Namespace) -> int:
-    outlined = False
+    return measure_each(options, "mask", lambda name, folder: MakeMask(name, folder, options.model), _show)
 
-    def ask(question: Question, client: Client, bar: ProgressBar) -> Answer:
-        prepare(options, question, client, bar)
-        (slot, name), folders = next(iter(question.names.items())), question.folders
-        found = client.call(MakeMask(name, folders.get(slot), options.model), bar.job("mask", 0.6, 1.0))
-        result = found.pop("result")
-        return {**question.to_json(), **results_in_json({slot: result} if result else {}), **found}
 
-    def show(question: Question, answer: Answer) -> None:
-        nonlocal outlined
-        outlined = True
-        print(f"{answer['file']}: {answer['label']} {answer['ml']:.1f} ml; made for {answer['slot']} scans")
-        print(f"  {answer['valid_range']}")
-        for warning in answer["warnings"]:
-            print(f"  warning: {warning}")
-        for statement in answer["unverified"]:
-            print(f"  unverified: {statement}")
-
-    status = ask_each(options, options.scans, None, ask, show)
-    if outlined:
-        print(RESEARCH_USE_ONLY, file=sys.stderr)
-    return status
+def _show(answer: Answer) -> None:
+    print(f"{answer['file']}: {answer['label']} {answer['ml']:.1f} ml; made for {answer['slot']} scans")
+    print(f"  {answer['valid_range']}")
+    for statement in answer["unverified"]:
+        print(f"  unverified: {statement}")

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from BrainIACLib import RESEARCH_USE_ONLY
-from BrainIACLib.cli.answering import Answer, ask_each, prepare, results_in_json
-from BrainIACLib.cli.progress_bar import ProgressBar
-from BrainIACLib.cli.questions import Question
+from BrainIACLib.cli.answering import Answer
+from BrainIACLib.cli.measuring import measure_each
 from BrainIACLib.cli.scan_options import SCAN_HELP, add_models_dir, add_scan_options, age
-from BrainIACLib.worker.client import Client
 from BrainIACLib.worker.requests import MeasureVolumes
 
 
@@ -36,33 +32,17 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _volumes(options: argparse.Namespace) -> int:
-    measured = False
+    return measure_each(options, "volumes", lambda name, folder: MeasureVolumes(name, folder, options.age), _show)
 
-    def ask(question: Question, client: Client, bar: ProgressBar) -> Answer:
-        prepare(options, question, client, bar)
-        (slot, name), folders = next(iter(question.names.items())), question.folders
-        found = client.call(MeasureVolumes(name, folders.get(slot), options.age), bar.job("volumes", 0.6, 1.0))
-        result, _ = found.pop("result"), found.pop("labels")
-        results = {slot: str(folders[slot] / Path(result).name)} if result else {}
-        return {**question.to_json(), **results_in_json(results), **found}
 
-    def show(question: Question, answer: Answer) -> None:
-        nonlocal measured
-        measured = True
-        print(f"{answer['file']}: intracranial volume {answer['intracranial_ml']:.0f} ml")
-        for volume in answer["volumes"]:
-            mark = " *" if volume["structure"] in answer["loose"] else ""
-            share = 100 * volume["share_of_intracranial"]
-            percentile = volume["percentile_for_age"]
-            rank = "" if percentile is None else f"   percentile {percentile:3.0f}"
-            print(f"  {volume['title']:28s} {volume['ml']:8.1f} ml {share:7.2f} %{rank}{mark}")
-        print("  * follows another measurement of the same persons only loosely (r below 0.7): do not rely on it")
-        if answer["percentiles"]:
-            print(f"  {answer['percentiles']}")
-        for warning in answer["warnings"]:
-            print(f"  warning: {warning}")
-
-    status = ask_each(options, options.scans, None, ask, show)
-    if measured:
-        print(RESEARCH_USE_ONLY, file=sys.stderr)
-    return status
+def _show(answer: Answer) -> None:
+    print(f"{answer['file']}: intracranial volume {answer['intracranial_ml']:.0f} ml")
+    for volume in answer["volumes"]:
+        mark = " *" if volume["structure"] in answer["loose"] else ""
+        share = 100 * volume["share_of_intracranial"]
+        percentile = volume["percentile_for_age"]
+        rank = "" if percentile is None else f"   percentile {percentile:3.0f}"
+        print(f"  {volume['title']:28s} {volume['ml']:8.1f} ml {share:7.2f} %{rank}{mark}")
+    print("  * beyond head size, follows another measurement only loosely (r below 0.5): do not rely on it")
+    if answer["percentiles"]:
+        print(f"  {answer['percentiles']}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from BrainIACLib.dicom_network.inbox import Inbox
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.scans.dicom_headers import quiet_pydicom
+from BrainIACLib.scans.dicom_values import quiet_pydicom
 
 if TYPE_CHECKING:
     from pynetdicom.transport import ThreadedAssociationServer
@@ -64,7 +64,7 @@ def start_receiver(
         )
     except OSError as error:
         raise BrainIACError(
-            f"The port {port} of '{host}' cannot be used ({error.strerror}); choose another with --port."
+            f"The port {port} of '{host}' cannot be used ({error.strerror}); choose another.", "--port N"
         ) from None
     assert server is not None  # as it does not block
     return server
@@ -110,7 +110,6 @@ def server_context(certificate: Path, key: Path, authority: Path | None) -> ssl.
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as error:
         raise BrainIACError(
-            f"The TLS certificate or key cannot be used ({error.strerror or error}); check --tls-certificate and "
-            "--tls-key."
+            f"The TLS certificate or key cannot be used ({error.strerror or error}); check both files."
         ) from None
     return context

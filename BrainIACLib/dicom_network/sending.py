@@ -42,7 +42,7 @@ def destination_of(text: str, authority: Path | None = None, tls: bool = False) 
             context = ssl.create_default_context(cafile=str(authority) if authority else None)
         except OSError as error:
             raise BrainIACError(
-                f"The certificate '{authority}' cannot be used ({error.strerror or error}); check --tls-authority."
+                f"The certificate '{authority}' cannot be used ({error.strerror or error}); check the file."
             ) from None
     return Destination(found[1], found[2].strip("[]"), int(found[3]), context)
 

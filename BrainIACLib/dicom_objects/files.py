@@ -16,7 +16,7 @@ def check_highdicom() -> None:
     except ImportError:
         raise BrainIACError(
             "DICOM objects need the package highdicom, which is not installed; install it with "
-            "'pip install highdicom' or leave --dicom out."
+            "'pip install highdicom', or ask for none."
         ) from None
 
 

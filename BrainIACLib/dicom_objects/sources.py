@@ -9,7 +9,8 @@ import pydicom
 from pydicom import Dataset
 
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.scans.dicom_headers import Series, quiet_pydicom
+from BrainIACLib.scans.dicom_slices import Series
+from BrainIACLib.scans.dicom_values import quiet_pydicom
 
 _NEEDED = {  # type 2 attributes that some archives leave out: present, and empty where nothing is known
     "AccessionNumber": "",

@@ -14,6 +14,7 @@ import BrainIACLib
 from BrainIACLib.dicom_objects.equipment import MANUFACTURER, uid_of
 from BrainIACLib.studies.analysis import AnalyzedStudy
 from BrainIACLib.studies.report.pictures import planes_picture
+from BrainIACLib.trust import words
 
 NUMBER = 9701
 WIDTH, MARGIN, LINE = 1024, 24, 26
@@ -52,8 +53,7 @@ def summary_pixels(study: AnalyzedStudy) -> np.ndarray:
     lines.append((document.notice, _AMBER, 18))
     for answer in document.answers:
         doubts = f"   ({len(answer.warnings)} doubts)" if answer.warnings else ""
-        interval = answer.interval
-        between = "" if interval is None else f"   {interval.low:.1f} to {interval.high:.1f} {answer.unit}"
+        between = f"   {short}" if (short := words.uncertainty(answer.trust)) else ""
         lines.append((f"{answer.task}: {answer.headline}{between}{doubts}", _WHITE, 20))
     if not document.answers:
         lines.append(("No series of this study could be answered.", _WHITE, 20))

@@ -18,6 +18,7 @@ from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.publishing import write_bytes
 
 FORMATS = (".csv", ".npz", ".parquet")
+MAKE = "brainiac embed"
 
 
 def check_format(path: Path) -> None:
@@ -52,18 +53,18 @@ def read_table(path: Path) -> EmbeddingTable:
         check_ordinary(path)
         columns, embeddings = {".csv": _from_csv, ".npz": _from_npz, ".parquet": _from_parquet}[path.suffix](path)
     except FileNotFoundError:
-        raise BrainIACError(f"The embedding table '{path}' does not exist; make it with 'brainiac embed'.") from None
+        raise BrainIACError(f"The embedding table '{path}' does not exist; embed scans into it.", MAKE) from None
     except (OSError, ValueError, KeyError) as error:
         raise BrainIACError(
-            f"'{path}' is not a readable embedding table ({_first_line(error)}); make it again with 'brainiac embed'."
+            f"'{path}' is not a readable embedding table ({_first_line(error)}); make it again.", MAKE
         ) from None
     absent = [name for name in FACTS if name not in columns]
     if absent:
         raise BrainIACError(
-            f"'{path}' lacks the columns {', '.join(absent)}: it was not made by this 'brainiac embed'; run it again."
+            f"'{path}' lacks the columns {', '.join(absent)}: another version made it; make it again.", MAKE
         )
     if not len(embeddings) or not np.isfinite(embeddings).all():
-        raise BrainIACError(f"'{path}' holds no embeddings, or some that are not numbers; run 'brainiac embed' again.")
+        raise BrainIACError(f"'{path}' holds no embeddings, or some that are not numbers; make it again.", MAKE)
     return EmbeddingTable({name: np.array(values, dtype=np.str_) for name, values in columns.items()}, embeddings)
 
 

@@ -153,7 +153,8 @@ def _check_nothing_lost(out: Path, cases: Sequence[Case]) -> None:
     except BrainIACError:
         raise BrainIACError(
             f"'{out}' is there already and is no embedding table of this version; choose another place, or overwrite "
-            "it (--replace)."
+            "it.",
+            "--replace",
         ) from None
     asked = {case.facts["scan"] for case in cases}
     scans = columns["scan"].tolist()
@@ -161,14 +162,16 @@ def _check_nothing_lost(out: Path, cases: Sequence[Case]) -> None:
     if lost:
         raise BrainIACError(
             f"{len(lost)} of the {len(scans)} scans in '{out}' are not among those to embed (such as '{lost[0]}'); "
-            "choose another place, or drop them (--replace)."
+            "choose another place, or drop them.",
+            "--replace",
         )
     told = {name for case in cases for name, text in case.facts.items() if text}
     for name, texts in columns.items():
         if name not in COMPUTED and name not in told and any(texts):
             raise BrainIACError(
                 f"'{out}' has the column '{name}', which the scans to embed do not have; add it to the manifest, "
-                "choose another place, or drop it (--replace)."
+                "choose another place, or drop it.",
+                "--replace",
             )
 
 
@@ -178,7 +181,8 @@ def _check_nothing_failed(out: Path, failures: Mapping[str, str]) -> None:
     if lost:
         raise BrainIACError(
             f"{len(lost)} scans that '{out}' holds could not be embedded this time ({failures[lost[0]]}) Nothing was "
-            "replaced, and the others are kept for the next run; mend them, or drop them (--replace)."
+            "replaced, and the others are kept for the next run; mend them, or drop them.",
+            "--replace",
         )
 
 

@@ -76,7 +76,8 @@ def make_cases(
         if name not in table.columns:
             raise BrainIACError(
                 f"The embedding table has no column '{name}' (it has {', '.join(table.further) or 'no further ones'}); "
-                "add it to the manifest or hand in --labels."
+                "add it to the manifest, or to a file of labels.",
+                "--labels CSV",
             )
     notes: list[str] = []
     table = _usable(table, target, event if kind == "survival" else None, slots, missing, notes)
@@ -202,7 +203,8 @@ def _usable(
         keep &= of_slots
     if not keep.any():
         raise BrainIACError(
-            f"No scan of the table has a value in the column '{target}'; fill it in, or hand in --labels."
+            f"No scan of the table has a value in the column '{target}'; fill it in, there or in a file of labels.",
+            "--labels CSV",
         )
     if not keep.all():
         notes.append(f"{int((~keep).sum())} of {len(table)} scans were left out: no label, or not of these sequences.")
@@ -222,8 +224,8 @@ def _check_one_recipe(table: EmbeddingTable) -> None:
             rows = [f"{counts[i]} rows like '{table.columns['scan'][first[i]]}'" for i in order[:3]]
             rest = f" and {len(kinds) - 3} more kinds" if len(kinds) > 3 else ""
             raise BrainIACError(
-                f"The rows of the embedding table come from {what}: {', '.join(rows)}{rest}; run 'brainiac embed' once "
-                "for all scans, with the same options."
+                f"The rows of the embedding table come from {what}: {', '.join(rows)}{rest}; embed all scans with "
+                "the same options."
             )
 
 
@@ -284,7 +286,8 @@ def _check_size(target: Target, groups: np.ndarray) -> None:
         if count < LEAST_PER_CLASS:
             raise BrainIACError(
                 f"The class '{name}' has {count} patients; at least {LEAST_PER_CLASS} are needed in each class. "
-                "Label more of them, or leave the class out (on the command line with --leave-out)."
+                "Label more of them, or leave the class out.",
+                f"--leave-out {name}",
             )
 
 

@@ -14,8 +14,8 @@ STUDY = "of_study"  # column of a batch by study: as the quality page calls it
 ACCEPT, REJECT = "accept", "reject"
 
 
-def rejected_in(path: Path) -> set[str]:
-    """The scans that were rejected in ``decisions.csv`` (columns ``scan`` and ``decision``).
+def decisions_in(path: Path) -> dict[str, str]:
+    """scan -> "accept" or "reject", of ``decisions.csv`` (columns ``scan`` and ``decision``).
 
     Raises
     ------
@@ -27,16 +27,21 @@ def rejected_in(path: Path) -> set[str]:
         raise BrainIACError(
             f"The table of decisions '{path}' has no column '{absent[0]}'; export it from the quality page again."
         )
-    rejected = set()
+    decided = {}
     for line, cells in rows:
         decision = cells["decision"].casefold()
         if decision not in ("", ACCEPT, REJECT):
             raise BrainIACError(
                 f"Line {line} of '{path}' says '{cells['decision']}'; a decision is {ACCEPT}, {REJECT} or empty."
             )
-        if decision == REJECT:
-            rejected.add(cells["scan"])
-    return rejected
+        if decision:
+            decided[cells["scan"]] = decision
+    return decided
+
+
+def rejected_in(path: Path) -> set[str]:
+    """The scans that were rejected. Raises as ``decisions_in``."""
+    return {scan for scan, decision in decisions_in(path).items() if decision == REJECT}
 
 
 def accepted_rows(table: EmbeddingTable, path: Path) -> EmbeddingTable:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from BrainIACLib.head_training import two_layer_head
+from BrainIACLib.head_training import many_two_layer_heads, two_layer_head
 from BrainIACLib.head_training.linear_head import SOLVERS, fit_linear_head
 from BrainIACLib.head_training.shuffled_fits import cox_outputs, logistic_outputs, ridge_outputs
 
@@ -84,7 +84,7 @@ HEAD_KINDS = {
             "mlp",
             two_layer_head.fit_two_layer_head,
             lambda _: "two-layer head",
-            lambda _: Shuffled(two_layer_head.outputs_of_many, ((ENDLESS, 39),)),
+            lambda _: Shuffled(many_two_layer_heads.outputs_of_many, ((ENDLESS, 39),)),
             two_layer_head.DROPOUT,
         ),
     )

@@ -35,7 +35,8 @@ def install_head(head: "TrainedHead", store: Path, folders: Sequence[Path] | Non
     if earlier and not replace:
         raise ModelError(
             f"A head for the task '{head.task}' was trained before ('{earlier[0].contract.id}'); choose another task "
-            "name, or replace it (--replace)."
+            "name, or replace it.",
+            "--replace",
         )
     with incoming_folder(store) as incoming:
         content = _tensors(head)

@@ -97,7 +97,7 @@ def refuse_missing_numbers(column: str, texts: Sequence[str]) -> None:
         if alone and (far or (code < 0 and at.sum() > 1)):
             raise BrainIACError(
                 f"The column '{column}' holds {code} in {int(at.sum())} of {len(values)} cells, which looks like a "
-                f"code for a missing value. Empty these cells, or say that {code} is not a value (on the "
-                f"command line with --missing={code}). Only the command line can keep them as values (with --missing= "
-                "and nothing behind it)."
+                f"code for a missing value. Empty these cells, or name {code} among the labels that are no value. If "
+                "it is a value, name others or none at all.",
+                f"--missing={code}; --missing= with nothing behind it if it is a value",
             )

@@ -53,16 +53,17 @@ class Journal:
                         end = place - 1  # the line break that begins the next line
         return rows, end
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, *rows: dict[str, Any]) -> None:
         """Raises BrainIACError if the disk is full or the folder cannot be written."""
-        text = json.dumps(row).encode("ascii")
+        texts = [json.dumps(row).encode("ascii") for row in rows]
         try:
             if not self._begun and os.path.lexists(self._path) and not is_own(self._path):
                 self._path.unlink()
             handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_LINK | BINARY, 0o666)
             try:
-                line = b"\n" + _digest(text) + b" " + text  # the line break first: it ends a line that was cut off
-                if os.write(handle, line) != len(line):
+                # the line break first: it ends a line that was cut off
+                lines = b"".join(b"\n" + _digest(text) + b" " + text for text in texts)
+                if os.write(handle, lines) != len(lines):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 sync_handle(handle)
             finally:

@@ -36,10 +36,10 @@ def refuse_results_of_another_scan(scan: Path, out: Path, identity: Callable[[],
         return
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise BrainIACError(
-            f"The folder '{out}' holds a {RESULT} that is not BrainIAC's or cannot be read; choose another --out "
-            "folder."
+            f"The folder '{out}' holds a {RESULT} that is not BrainIAC's or cannot be read; choose another folder.",
+            "--out FOLDER",
         ) from None
     if not same_path and (known_identity is None or known_identity != identity()):
         raise BrainIACError(
-            f"The folder '{out}' holds the results of '{known}'; choose another --out folder for '{scan}'."
+            f"The folder '{out}' holds the results of '{known}'; choose another folder for '{scan}'.", "--out FOLDER"
         )

@@ -37,7 +37,7 @@ def write_results(
     out = Path(out)
     if any((out / name).resolve() == scan.path.resolve() for name in FILES):
         raise BrainIACError(
-            f"Writing to '{out}' would overwrite the input '{scan.path.name}'; choose another --out folder."
+            f"Writing to '{out}' would overwrite the input '{scan.path.name}'; choose another folder.", "--out FOLDER"
         )
     with publishing_set(out, tuple(FILES)) as staging:
         refuse_results_of_another_scan(scan.path, out, lambda: scan.identity)  # that came since this one was begun

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from BrainIACLib.scans.dicom_headers import Slice
+from BrainIACLib.scans.dicom_slices import Slice
 from BrainIACLib.scans.scan import Refused
 from BrainIACLib.scans.usability import choose_frame
 

@@ -6,18 +6,15 @@ Only the tags below are read, none of which identifies a person. A classic file 
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from BrainIACLib.scans.dicom_slices import WITHOUT_UID, Series, Slice
+from BrainIACLib.scans.dicom_values import first_value, frames_of, number_of, numbers_of, quiet_pydicom
 from BrainIACLib.scans.formats import is_dicom
-from BrainIACLib.scans.scan import SeriesSummary
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -50,84 +47,9 @@ _TAGS: list[TagName] = [
     "PerFrameFunctionalGroupsSequence",
     0x0019100A,  # Siemens: how many slices a mosaic holds
 ]
-WITHOUT_UID = "without-uid"  # stands for the SeriesInstanceUID of files that lack one
 _DIRECTORY = b"1.2.840.10008.1.3.10"
-_MOST_FRAMES = 1 << 16
 _LARGEST_RATIO = 1032  # of pixels to their bytes, by any compression
 _DEFLATED, _MOST_DEFLATED = b"1.2.840.10008.1.2.1.99", 1 << 30
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One slice: where its pixels are, where it lies (LPS mm), and what tells it from others at the same place."""
-
-    file: Path
-    frame: int  # within the file
-    frames_in_file: int
-    size: tuple[int, int]  # columns, rows
-    position: tuple[float, ...] | None  # of the center of the first pixel
-    orientation: tuple[float, ...] | None  # direction along a row, direction along a column
-    spacing: tuple[float, ...] | None  # mm, between rows, between columns
-    thickness: float | None  # mm
-    rescale: tuple[float, float]  # slope, intercept
-    image_type: str
-    echo_time: float | None
-    b_value: float | None
-    order: tuple[float, ...]  # time of acquisition, as far as the numbers tell
-
-    @property
-    def is_placed(self) -> bool:
-        """Whether the header says where the slice lies."""
-        return None not in (self.position, self.orientation, self.spacing)
-
-    @property
-    def contrast(self) -> tuple[Any, ...]:
-        """Equal for all slices of one volume."""
-        return self.image_type, self.echo_time or 0.0, self.b_value or 0.0
-
-    @property
-    def height(self) -> float:
-        """Distance (mm) from the origin along the slice's normal."""
-        row, column = self.axes
-        return float(np.dot(self.at, np.cross(row, column)))
-
-    @property
-    def axes(self) -> np.ndarray:
-        """(2, 3): the directions along a row and along a column of a slice that is placed."""
-        assert self.orientation is not None
-        return np.reshape(self.orientation, (2, 3))
-
-    @property
-    def at(self) -> np.ndarray:
-        """(3,): the position of a slice that is placed."""
-        assert self.position is not None
-        return np.array(self.position)
-
-
-@dataclass(frozen=True)
-class Series:
-    """The images of one SeriesInstanceUID."""
-
-    uid: str  # WITHOUT_UID for all files that have none
-    modality: str | None
-    sop_class: str
-    samples: int  # values per pixel
-    photometric: str  # PhotometricInterpretation: what the values mean
-    is_mosaic: bool  # all slices of a volume tiled into one image
-    files: tuple[Path, ...]
-    slices: tuple[Slice, ...]  # in no order; empty where there are no pixels
-
-    def summary(self) -> SeriesSummary:
-        """What may be told of the series."""
-        if not self.slices:
-            return SeriesSummary(self.uid, self.modality, len(self.files), None, None)
-        first = self.slices[0]
-        if first.spacing is None or not all(piece.is_placed for piece in self.slices):
-            return SeriesSummary(self.uid, self.modality, len(self.files), (*first.size, len(self.slices)), None)
-        heights = np.unique(np.round([piece.height for piece in self.slices], 2))
-        step = float(np.median(np.diff(heights))) if len(heights) > 1 else 0.0
-        spacing = (first.spacing[1], first.spacing[0], step)
-        return SeriesSummary(self.uid, self.modality, len(self.files), (*first.size, len(heights)), spacing)
 
 
 @dataclass(frozen=True)
@@ -183,16 +105,6 @@ def find_series(
     if WITHOUT_UID in members:
         left_out.append("The DICOM files do not say which series they belong to; they were read as one.")
     return [_series(uid, list(members[uid].values())) for uid in sorted(members)], tuple(left_out)
-
-
-@contextlib.contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """No warnings and no log entries, which would quote malformed values."""
-    import pydicom
-
-    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _read_header(file: Path, tags: list[TagName], look: Callable[[Path, Dataset], None] | None) -> _File | None:
@@ -285,49 +197,3 @@ def _slices(file: Path, header: Dataset) -> Iterator[Slice]:
             b_value=number_of(places, "DiffusionBValue", None),
             order=(*(number_of(places, time, 0.0) for time in times), number_of(places, "InstanceNumber", 0.0), frame),
         )
-
-
-def frames_of(header: Dataset) -> list[list[Dataset]]:
-    """For each frame the datasets that describe it, the most specific first."""
-    shared = [part for group in header.get("SharedFunctionalGroupsSequence") or () for part in _parts(group)]
-    own = header.get("PerFrameFunctionalGroupsSequence")
-    if own:
-        return [[*_parts(group), *shared, header] for group in own]
-    count = int(header.get("NumberOfFrames") or 1)
-    if not 0 < count <= _MOST_FRAMES:
-        raise ValueError("no number of frames")
-    return [[*shared, header]] * count
-
-
-def _parts(group: Dataset) -> list[Dataset]:
-    """The first item of each sequence of a functional group."""
-    return [element.value[0] for element in group if element.VR == "SQ" and element.value]
-
-
-def first_value(places: Sequence[Dataset], keyword: str) -> Any:
-    """The value of the first dataset that has one."""
-    return next((place.get(keyword) for place in places if place.get(keyword) not in (None, "")), None)
-
-
-def numbers_of(places: Sequence[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
-    """``count`` finite numbers, or None where they are missing or malformed."""
-    value = first_value(places, keyword)
-    try:
-        numbers = np.atleast_1d(np.array(value, dtype=float))
-    except (TypeError, ValueError):
-        return None
-    return tuple(numbers.tolist()) if numbers.shape == (count,) and np.isfinite(numbers).all() else None
-
-
-@overload
-def number_of(places: Sequence[Dataset], keyword: str, default: float) -> float: ...
-
-
-@overload
-def number_of(places: Sequence[Dataset], keyword: str, default: None) -> float | None: ...
-
-
-def number_of(places: Sequence[Dataset], keyword: str, default: float | None) -> float | None:
-    """One finite number, or ``default``."""
-    numbers = numbers_of(places, keyword, 1)
-    return numbers[0] if numbers else default

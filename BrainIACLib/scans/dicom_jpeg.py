@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from BrainIACLib.scans.dicom_frames import Incomplete, frames_of, is_complete_jpeg
-from BrainIACLib.scans.dicom_headers import quiet_pydicom
 from BrainIACLib.scans.dicom_stored import FILL_TAGS, Undecodable, pixels_only, shape_of, short_file
+from BrainIACLib.scans.dicom_values import quiet_pydicom
 
 if typing.TYPE_CHECKING:
     from pydicom import Dataset

@@ -14,8 +14,8 @@ import numpy as np
 
 from BrainIACLib.private_folder import temporary_folder
 from BrainIACLib.scans.dicom_frames import Incomplete
-from BrainIACLib.scans.dicom_headers import Slice
 from BrainIACLib.scans.dicom_jpeg import JPEG_FAMILY, check_jpeg, decoded_jpegs
+from BrainIACLib.scans.dicom_slices import Slice
 from BrainIACLib.scans.dicom_stored import (
     PLAIN,
     RLE,

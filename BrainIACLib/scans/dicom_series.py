@@ -14,8 +14,9 @@ import SimpleITK as sitk
 
 from BrainIACLib.scans.dcm2niix_fallback import converted_to_nifti
 from BrainIACLib.scans.dicom_arrangement import arrange, filled_in, stack_matrix
-from BrainIACLib.scans.dicom_headers import Series, find_series
+from BrainIACLib.scans.dicom_headers import find_series
 from BrainIACLib.scans.dicom_pixels import check_frames_are_whole, read_pixels
+from BrainIACLib.scans.dicom_slices import Series
 from BrainIACLib.scans.dicom_stored import Undecodable
 from BrainIACLib.scans.fill_values import set_aside
 from BrainIACLib.scans.grid import Grid, corners_of, fit_grid
@@ -98,8 +99,8 @@ def _choose(found: Sequence[Series], series_uid: str | None) -> Series:
         return matching[0]
     listing = "".join(f"\n  {series.summary()}" for series in found)
     if series_uid is not None:
-        raise Refused(f"holds no series {series_uid}; choose one of these with --series UID:{listing}")
-    raise Refused(f"holds {len(matching)} series; choose one with --series UID:{listing}")
+        raise Refused(f"holds no series {series_uid}; choose one of these:{listing}", "--series UID")
+    raise Refused(f"holds {len(matching)} series; choose one:{listing}", "--series UID")
 
 
 def _check_is_mr_volume(series: Series) -> None:

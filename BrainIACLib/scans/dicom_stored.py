@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from BrainIACLib.scans.dicom_frames import Incomplete, decode_rle, frames_of
-from BrainIACLib.scans.dicom_headers import quiet_pydicom
+from BrainIACLib.scans.dicom_values import quiet_pydicom
 from BrainIACLib.scans.scan import Refused
 
 if typing.TYPE_CHECKING:

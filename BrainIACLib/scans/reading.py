@@ -14,8 +14,9 @@ from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.scans.archives import unpacked
 from BrainIACLib.scans.companions import Companions, beside, members_of
-from BrainIACLib.scans.dicom_headers import Series, find_series, is_directory
+from BrainIACLib.scans.dicom_headers import find_series, is_directory
 from BrainIACLib.scans.dicom_series import read_series, summarise_series, volume_of
+from BrainIACLib.scans.dicom_slices import Series
 from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, is_marked_dicom, recognise, suffix
 from BrainIACLib.scans.metaimage import read_metaimage
 from BrainIACLib.scans.mgh import read_mgh
@@ -91,7 +92,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except Refused as reason:
-        raise ScanError(f"'{path}' {reason}") from None
+        raise ScanError(f"'{path}' {reason}", reason.command) from None
     except FileNotFoundError:
         raise ScanError(f"'{path}' does not exist; check the spelling of the path.") from None
     except OSError as error:
@@ -113,7 +114,7 @@ def _read(path: Path, series_uid: str | None, frame: int | None) -> tuple[Volume
     if kind == "DICOM":
         return _hashed(_read_series_of(path, series_uid, frame))
     if series_uid is not None:
-        raise Refused(f"is a {kind} file and has no DICOM series; leave --series out.")
+        raise Refused(f"is a {kind} file and has no DICOM series to choose.")
     return _hashed(_read_image(path, kind, frame, beside(path)))
 
 
@@ -146,7 +147,7 @@ def _read_unpacked(members: Mapping[str, Path], series_uid: str | None, frame: i
     (name,) = images
     kind = recognise(members[name])
     if series_uid is not None:
-        raise Refused(f"holds a {kind} file and no DICOM series; leave --series out.")
+        raise Refused(f"holds a {kind} file and no DICOM series to choose.")
     if kind not in ("NIfTI", "NRRD", "MetaImage", "MGH"):
         raise Refused("holds an archive inside; unpack it and give what is in it.")
     if kind == "NIfTI" and suffix(members[name]).startswith(".hdr"):

@@ -81,5 +81,9 @@ class Refused(Exception):
     """Why an input is no usable scan: the rest of a sentence that starts with the path the person gave.
 
     Readers raise it without naming any file, so only the path that the person typed is ever shown: the names of
-    files inside a folder or zip, and anything in a header, may name a patient.
+    files inside a folder or zip, and anything in a header, may name a patient. ``command`` as in ``BrainIACError``.
     """
+
+    def __init__(self, reason: str = "", command: str = ""):
+        super().__init__(reason)
+        self.command = command

@@ -33,13 +33,13 @@ def choose_frame(frames: int, frame: int | None, described: str = "") -> int:
     """
     if frame is None and frames > 1:
         raise Refused(
-            f"holds {frames} volumes (time points, echoes or directions); "
-            f"choose one with --frame N, N from 0 to {frames - 1}{described}."
+            f"holds {frames} volumes (time points, echoes or directions); choose one, 0 to {frames - 1}{described}.",
+            "--frame N",
         )
     if frame is not None and not 0 <= frame < frames:
         if frames == 1:
-            raise Refused(f"holds a single volume and has no frame {frame}; leave --frame out.")
-        raise Refused(f"has no frame {frame}; give --frame a number from 0 to {frames - 1}, or leave it out.")
+            raise Refused(f"holds a single volume and has no frame {frame}; choose none.")
+        raise Refused(f"has no frame {frame}; choose one, 0 to {frames - 1}.", "--frame N")
     return frame or 0
 
 

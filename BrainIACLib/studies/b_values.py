@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from BrainIACLib.scans.dicom_headers import first_value, number_of, numbers_of
+from BrainIACLib.scans.dicom_values import first_value, number_of, numbers_of
 from BrainIACLib.studies.siemens_csa import csa_values
 
 if TYPE_CHECKING:

@@ -1,18 +1,15 @@
 """What is known of a study after its analysis, as plain data: the JSON document of ``brainiac study`` and its schema.
 
-``study.schema.json`` beside this file is the published schema, made by ``json_schema``; a test holds them equal.
+``docs/study.schema.json`` is the published schema, made by ``json_schema``; a test holds them equal.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from BrainIACLib import RESEARCH_USE_ONLY
+from BrainIACLib import RESEARCH_USE_ONLY, typed_json
 from BrainIACLib.trust.age_gap import AgeGap
 
 SCHEMA_VERSION = 1
@@ -131,40 +128,12 @@ class StudyDocument:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers, for ``json.dumps``."""
-        return _plain(self)
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value
+        plain: dict[str, Any] = typed_json.encoded(self)
+        return plain
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of the document."""
-    schema = _schema_of(StudyDocument)
+    schema = typed_json.schema_of(StudyDocument, "BrainIAC study")
     schema["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "BrainIAC study", **schema}
-
-
-def _schema_of(hint: Any) -> dict[str, Any]:
-    if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
-        return {
-            "type": "object",
-            "description": (hint.__doc__ or "").split("\n\n")[0],
-            "properties": {name: _schema_of(kind) for name, kind in hints.items()},
-            "required": list(hints),
-            "additionalProperties": False,
-        }
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if isinstance(hint, types.UnionType):
-        return {"anyOf": [_schema_of(option) for option in inner]}
-    if origin is tuple:
-        return {"type": "array", "items": _schema_of(inner[0])}
-    if origin is Mapping:
-        return {"type": "object", "additionalProperties": _schema_of(inner[1])}
-    names = {str: "string", float: "number", int: "integer", bool: "boolean", type(None): "null"}
-    return {} if hint is Any else {"type": names[hint]}
+    return schema

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from BrainIACLib.scans.dicom_headers import first_value, frames_of, number_of
+from BrainIACLib.scans.dicom_values import first_value, frames_of, number_of
 from BrainIACLib.studies.b_values import PRIVATE_TAGS, b_value_of, epi_factor_of, has_direction
 
 if TYPE_CHECKING:

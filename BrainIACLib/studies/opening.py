@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from BrainIACLib.job import Job
 from BrainIACLib.ordinary_file import check_ordinary
 from BrainIACLib.scans.archives import unpacked
-from BrainIACLib.scans.dicom_headers import Series, find_series, number_of
+from BrainIACLib.scans.dicom_headers import find_series
+from BrainIACLib.scans.dicom_slices import Series
+from BrainIACLib.scans.dicom_values import number_of
 from BrainIACLib.scans.formats import IMAGE_SUFFIXES, recognise, suffix
 from BrainIACLib.scans.reading import explained, files_below
 from BrainIACLib.scans.scan import Refused
@@ -137,7 +139,7 @@ def _one_study(found: Sequence[Series], seen: _Seen, wanted: str | None) -> tupl
         fitting = [uid for uid, one in identities.items() if wanted in (uid, one.pseudonym)]
         if not fitting:
             names = ", ".join(one.pseudonym for one in identities.values())
-            raise Refused(f"holds no study {wanted}; choose one of these with --study: {names}.")
+            raise Refused(f"holds no study {wanted}; choose one of these: {names}.", "--study NAME")
         chosen = fitting[0]
     else:
         chosen = max(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from BrainIACLib.scans.dicom_headers import Series, Slice
+from BrainIACLib.scans.dicom_slices import Series, Slice
 from BrainIACLib.studies.header_facts import HeaderFacts
 from BrainIACLib.studies.header_rules import LEAST_WEIGHTING
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from BrainIACLib.scans.dicom_headers import Series
+from BrainIACLib.scans.dicom_slices import Series
 from BrainIACLib.studies.header_facts import HeaderFacts
 from BrainIACLib.studies.header_rules import HeaderClass
 

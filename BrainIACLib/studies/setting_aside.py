@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from BrainIACLib.scans.dicom_arrangement import SAME_ORIENTATION
-from BrainIACLib.scans.dicom_headers import Series
 from BrainIACLib.scans.dicom_series import MODALITIES
+from BrainIACLib.scans.dicom_slices import Series
 from BrainIACLib.scans.usability import FEWEST_SLICES, FEWEST_VOXELS_IN_PLANE
 from BrainIACLib.studies.header_facts import HeaderFacts
 from BrainIACLib.studies.header_rules import PARAMETER_MAPS, SCREENS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,12 +24,21 @@ def coverage(found: Measured) -> str:
     return f"is meant to hold the truth in {found.asked:.0%} of cases like those of the training; {measured}"
 
 
-def age_gap(found: AgeGap) -> str:
-    """Age at the scan and brain age."""
-    text = f"Age at the scan {found.age_years:.1f} years, brain age gap {found.gap_years:+.1f} years"
+AGE_GAP = "Age at the scan {age:.1f} years, brain age gap {gap:+.1f} years"
+WITH_INTERVAL = "{text} ({coverage:.0%} interval {low:+.1f} to {high:+.1f})"
+
+
+def age_gap(found: AgeGap, translated: Callable[[str], str] = str) -> str:
+    """Age at the scan and brain age.
+
+    Parameters
+    ----------
+    translated : gives a template in the language of the reader.
+    """
+    text = translated(AGE_GAP).format(age=found.age_years, gap=found.gap_years)
     if found.low is None:
         return text
-    return f"{text} ({found.coverage:.0%} interval {found.low:+.1f} to {found.high:+.1f})"
+    return translated(WITH_INTERVAL).format(text=text, coverage=found.coverage, low=found.low, high=found.high)
 
 
 def uncertainty(trust: Mapping[str, Any]) -> str:

@@ -108,7 +108,8 @@ class Worker:
         except protocol.TooLong as error:
             self._send(type="error", id=number, kind="WorkerError", message=f"The answer is too long: {error}.")
         except BrainIACError as error:
-            self._send(type="error", id=number, kind=type(error).__name__, message=str(error))
+            kind = type(error).__name__
+            self._send(type="error", id=number, kind=kind, message=str(error), command=error.command)
         except (Exception, SystemExit) as error:  # whatever a library does, the request gets its answer
             self._send(
                 type="error",

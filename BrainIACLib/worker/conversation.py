@@ -119,4 +119,5 @@ class Conversation:
 
 def _error(message: dict[str, Any]) -> errors.BrainIACError:
     known = {cls.__name__: cls for cls in errors.BrainIACError.__subclasses__()}
-    return known.get(str(message.get("kind")), errors.BrainIACError)(str(message.get("message")))
+    kind = known.get(str(message.get("kind")), errors.BrainIACError)
+    return kind(str(message.get("message")), str(message.get("command") or ""))

@@ -14,8 +14,9 @@ From the worker, on its standard output::
     {"type": "result", "id": 3, "value": {...}}                             ends the request
     {"type": "error", "id": 3, "kind": "ScanError", "message": "..."}       ends the request; id is null for garbage
 
-``kind`` is the name of an error class of ``BrainIACLib.errors``, or "Internal" with a "detail" for the log. Everything
-else that Python or a library prints goes to standard error. A client skips lines that are not JSON objects.
+``kind`` is the name of an error class of ``BrainIACLib.errors``, which comes with its "command", or "Internal" with a
+"detail" for the log. Everything else that Python or a library prints goes to standard error. A client skips lines that
+are not JSON objects.
 
 Actions, their arguments and values are the classes of ``requests``, under their names. The fraction of a progress
 message is that of the whole request; it falls only where the work begins again on the CPU.

@@ -37,7 +37,7 @@ import numpy as np
 from BrainIACLib.batch.cases import BatchCase, cases_of
 from BrainIACLib.batch.index import read_index, tell_manifest, update_index
 from BrainIACLib.batch.layout import Names, begin_dataset
-from BrainIACLib.batch.ledger import INDEX, Ledger, asked_of, token_of
+from BrainIACLib.batch.ledger import INDEX, Ledger, asked_of, case_number, token_of
 from BrainIACLib.batch.quality_page import write_page
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
@@ -92,6 +92,8 @@ def scale(entries: int, folder: Path) -> None:
             "patient": [case.facts["patient"] for case in done],
             "site": [case.facts["site"] for case in done],
             "status": ["done"] * len(done),
+            "case": pyarrow.array([case_number(case.id) for case in done], pyarrow.int64()),
+            "turn": pyarrow.array([1] * len(done), pyarrow.int64()),
             "failure": pyarrow.nulls(len(done), pyarrow.string()),
             "asked": pyarrow.array([asked_of(case.id, key) for case in done], pyarrow.int64()),
             "token": pyarrow.array(

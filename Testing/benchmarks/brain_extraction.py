@@ -2,7 +2,7 @@
 
 ``scans``: every raw whole head of ``../shared/data`` against a reference network (``--reference``; the issue asks for
 hd-bet-accurate, which takes minutes a scan on a CPU). ``labelmaps``: label maps that no training saw, rendered as
-images, against their truth. ``tumours``: how much of the tumor labels of ``multiseq`` the mask keeps. ``downstream``:
+images, against their truth. ``tumors``: how much of the tumor labels of ``multiseq`` the mask keeps. ``downstream``:
 what the choice of the mask does to the bundled sequence model's answers and embeddings on the raw heads. ``cost``: time
 and memory of one scan, a process for each back end. ``level``, not a measurement: where the bundled network's distance
 should be cut, by the four real scans that may set it and by label maps that it was trained on.
@@ -44,7 +44,7 @@ LEVEL_SCANS = (
 )
 LEVEL_MAPS = ("01", "03", "06", "08", "10", "13")
 SEQUENCES = ("T1", "T2", "FLAIR", "T1CE")
-PARTS = ("scans", "labelmaps", "tumours", "downstream", "cost", "level")
+PARTS = ("scans", "labelmaps", "tumors", "downstream", "cost", "level")
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
         _scans_table(options)
     if "labelmaps" in options.parts:
         _label_maps_table(options)
-    if "tumours" in options.parts:
+    if "tumors" in options.parts:
         _tumours_table(options)
     if "downstream" in options.parts:
         _downstream_table(options)

@@ -150,7 +150,7 @@ def answer_to(stored: Stored, mutation: Mutation, folder: Path, truth: Scan) -> 
     try:
         found = [_read_over(path, pattern) for pattern in (0x5A, 0xA5)]
     except ScanError as error:
-        if "\n" in str(error) and "--series" not in str(error):
+        if "\n" in str(error) and "series; choose one:" not in str(error):
             return "", f"more than a sentence: {error}"
         return "refused", ""
     except Exception as error:

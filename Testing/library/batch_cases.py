@@ -11,7 +11,7 @@ from pathlib import Path
 from BrainIACLib.batch.cases import BatchCase
 from BrainIACLib.errors import NotWritten, ScanError
 
-COUNTED, DEATHS = "counted.txt", "deaths.txt"
+COUNTED, DEATHS, TRIED = "counted.txt", "deaths.txt", "tried.txt"
 
 
 def _note(case: BatchCase, name: str) -> None:
@@ -28,6 +28,14 @@ def counting(case: BatchCase) -> dict[str, object]:
         raise ScanError(f"'{case.path}' is bad.")
     _note(case, COUNTED)
     return {"size": path.stat().st_size}
+
+
+def trying(case: BatchCase) -> dict[str, object]:
+    """Notes every attempt; all fail while the output holds a file "trouble"."""
+    _note(case, TRIED)
+    if (Path(case.path).parent / "out" / "trouble").exists():
+        raise ScanError("The license server does not answer.")
+    return counting(case)
 
 
 def waiting(case: BatchCase) -> dict[str, object]:

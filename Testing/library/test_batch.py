@@ -58,7 +58,9 @@ def go(cohort, out, process=counting, settings=None, retry_failed=False):
     """As one process of an engine does it."""
     _, run = prepared(cohort, out, settings)
     work = Work(out, run, process)
-    found = Counter(work.one(number, retry_failed).status for number in list(work.left(retry_failed)))
+    if retry_failed:
+        work.try_failed_again()
+    found = Counter(work.one(number).status for number in list(work.left()))
     work.ledger.close()
     return found
 
@@ -66,7 +68,7 @@ def go(cohort, out, process=counting, settings=None, retry_failed=False):
 def go_in_processes(cohort, out, process, jobs=2):
     work, run = prepared(cohort, out)
     outcomes = []
-    LocalPool(work, run, jobs, False, process).go(list(work.left()), outcomes.append)
+    LocalPool(work, run, jobs, process).go(list(work.left()), outcomes.append)
     work.ledger.close()
     return Counter(outcome.status for outcome in outcomes)
 
@@ -108,6 +110,39 @@ def test_a_manifest_that_is_edited_between_runs_changes_labels_without_computing
     assert go(cohort, out) == {"done": 12}
     cohort.write_text(text.replace("T1,B,70", "T1,B,71"))
     assert go(cohort, out) == {"done": 1}
+
+
+def test_results_that_others_took_the_place_of_are_made_again(cohort, tmp_path):
+    """Of a case there is one set of files: that of the latest settings, of the latest state of its scan."""
+    out, other = tmp_path / "out", Settings(tasks=("age",))
+    scan = tmp_path / "3.nii"
+    content, then = scan.read_bytes(), scan.stat().st_mtime_ns
+    for settings in (Settings(), other, Settings()):
+        assert go(cohort, out, settings=settings) == {"done": 12}
+    scan.write_bytes(b"another scan")
+    assert go(cohort, out) == {"done": 1}
+    scan.write_bytes(content)
+    os.utime(scan, ns=(then, then))
+    assert go(cohort, out) == {"done": 1}
+    assert go(cohort, out) == {}
+
+
+def test_no_clock_decides_which_outcome_is_the_latest(cohort, tmp_path):
+    """A node whose clock is an hour ahead recorded a failure; then the scan was mended and done elsewhere."""
+    out = tmp_path / "out"
+    (tmp_path / "4.nii").write_bytes(b"bad")
+    assert go(cohort, out) == {"done": 11, "failed": 1}
+    (early,) = (out / ".brainiac" / "journals").iterdir()
+    ahead = time.time() + 3600
+    os.utime(early, (ahead, ahead))
+    (tmp_path / "4.nii").write_bytes(b"mended")
+    assert go(cohort, out) == {"done": 1}
+    assert status_of(out).failed == 0
+    kept = early.read_bytes()
+    assert set(update_index(out)["status"].to_pylist()) == {"done"}
+    early.write_bytes(kept)  # as where it could not be removed
+    assert set(update_index(out)["status"].to_pylist()) == {"done"}
+    assert go(cohort, out) == {}
 
 
 def test_a_corrected_patient_or_sequence_takes_the_row_of_the_wrong_name_away(cohort, tmp_path):
@@ -358,7 +393,7 @@ from BrainIACLib.batch.work import Work
 if __name__ == "__main__":
     out, run, process = Path(sys.argv[1]), sys.argv[2], getattr(batch_cases, sys.argv[3])
     work = Work(out, run)
-    LocalPool(work, run, 2, False, process).go(list(work.left()), lambda outcome: print(outcome.status, flush=True))
+    LocalPool(work, run, 2, process).go(list(work.left()), lambda outcome: print(outcome.status, flush=True))
     work.ledger.close()
 """
 
@@ -418,6 +453,17 @@ def test_the_index_takes_in_journals_and_a_second_run_extends_it(cohort, tmp_pat
     assert len(set(table["id"].to_pylist())) == 13
 
 
+def test_outputs_of_single_participants_that_were_made_apart_are_one_after_copying(cohort, tmp_path):
+    """As where each job of a cluster has a folder of its own, and its results come back as an archive."""
+    (tmp_path / "out").mkdir()  # where the process notes what it did
+    head, *rows = cohort.read_text().splitlines()
+    for part in (0, 1):
+        cohort.write_text("\n".join([head, *rows[part::2]]) + "\n")
+        assert go(cohort, tmp_path / f"part{part}") == {"done": 6}
+        shutil.copytree(tmp_path / f"part{part}", tmp_path / "whole", dirs_exist_ok=True)
+    assert current_index(tmp_path / "whole")["status"].to_pylist() == ["done"] * 12
+
+
 def test_names_are_stable_unique_and_valid(cohort, tmp_path):
     (tmp_path / "more.csv").write_text(
         "scan,patient,session,sequence\n../a/sub-01.T1.nii.gz,sub-01,,T1\n../b/sub-01.T1.nii.gz,sub-01,,T1\n"
@@ -451,6 +497,24 @@ def test_a_token_tells_case_input_and_settings_apart():
     asked = [("a", "b"), ("b", "b"), ("a", "c"), ("a", "b", "70")]
     tokens = {token_of(asked_of(*one), state) for one in asked for state in ("now", "then")}
     assert len(tokens) == 8
+
+
+@pytest.mark.parametrize("kind", ["damaged", "older"])
+def test_an_index_that_cannot_be_read_is_named(kind, cohort, tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    out = tmp_path / "out"
+    go(cohort, out)
+    update_index(out)
+    if kind == "damaged":
+        (out / "index.parquet").write_bytes((out / "index.parquet").read_bytes()[:-100])
+    else:
+        pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "status": ["done"]}), out / "index.parquet")
+    with pytest.raises(BrainIACError, match=r"index.parquet' is damaged or of an older version; take it away"):
+        go(cohort, out)
+    (out / "index.parquet").unlink()
+    assert go(cohort, out) == {"done": 12}
 
 
 def test_an_output_without_a_batch_says_so(tmp_path):

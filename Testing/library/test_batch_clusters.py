@@ -12,13 +12,15 @@ import sys
 import threading
 import time
 import types
+from collections import Counter
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 
-from batch_cases import COUNTED, counting, dying, waiting
+from batch_cases import COUNTED, TRIED, counting, dying, trying, waiting
 
 from BrainIACLib.batch.cases import cases_of
 from BrainIACLib.batch.index import update_index
@@ -63,6 +65,65 @@ def test_on_submitit(batch):
     check(out, run, outcomes)
 
 
+@pytest.fixture
+def failures(batch):
+    """All eight failed; by now the trouble is over, and two of the scans are bad."""
+    out, run = batch
+    (out.parent / "2.nii").write_bytes(b"bad")
+    (out / "trouble").touch()
+    first = Work(out, run, trying)
+    assert Counter(first.one(number).status for number in first.left()) == {"failed": 8}
+    first.ledger.close()
+    (out / "trouble").unlink()
+    (out / TRIED).unlink()
+    return out, run
+
+
+def tries(out) -> set:
+    return set(Counter((out / TRIED).read_text().split()).items())
+
+
+ONCE_EACH = {(f"{number}.nii", 1) for number in range(8)}
+
+
+def test_an_array_tries_each_failure_once_more(failures):
+    pytest.importorskip("submitit", reason="needs the 'cluster' extra")
+    from BrainIACLib.batch.slurm_engine import run_on_slurm
+
+    out, run = failures
+    work, outcomes = Work(out, run), []
+    work.try_failed_again()
+    assert (status_of(out).failed, status_of(out).left) == (0, 8)
+    run_on_slurm(work, run, list(work.left()), outcomes.append, "cluster=local,jobs=2,mem_gb=1", process=trying)
+    assert Counter(outcome.status for outcome in outcomes) == {"done": 6, "failed": 2}
+    assert tries(out) == ONCE_EACH
+    assert work.counts() == (2, 0)
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_task_that_begins_late_tries_no_failure_a_second_time(failures, folded):
+    from BrainIACLib.batch.slurm_engine import take_part
+
+    out, run = failures
+    work = Work(out, run)
+    work.try_failed_again()
+    work.try_failed_again()  # of a second command at once
+    work.ledger.close()
+    if folded:
+        assert set(update_index(out)["status"].to_pylist()) == {"again"}
+    for part in (0, 1):
+        take_part(part, str(out), run, 2, 1, trying)
+        if folded:
+            update_index(out)
+    assert tries(out) == ONCE_EACH
+    assert work.counts() == (2, 0)
+    rows = update_index(out).to_pylist()
+    assert Counter((row["status"], row["turn"]) for row in rows) == {("done", 2): 6, ("failed", 2): 2}
+    work.try_failed_again()  # and once more, where that is asked for
+    again = Work(out, run, trying)
+    assert [again.one(number).status for number in again.left()] == ["failed", "failed"]
+
+
 @pytest.mark.parametrize("what", ["changed", "failed"])
 def test_an_array_that_ends_before_a_changed_scan_or_a_second_try_is_followed_by_another(batch, monkeypatch, what):
     from BrainIACLib.batch import slurm_engine
@@ -86,15 +147,17 @@ def test_an_array_that_ends_before_a_changed_scan_or_a_second_try_is_followed_by
         def submit(self, *_):
             if rounds[-1]:
                 again = Work(out, run, counting)
-                for number in list(again.left(what == "failed")):
-                    again.one(number, what == "failed")
+                for number in list(again.left()):
+                    again.one(number)
                 again.ledger.close()
             return types.SimpleNamespace(done=lambda: True)
 
     monkeypatch.setitem(sys.modules, "submitit", types.SimpleNamespace(AutoExecutor=Executor))
     work, outcomes = Work(out, run), []
-    numbers = list(work.left(what == "failed"))
-    slurm_engine.run_on_slurm(work, run, numbers, outcomes.append, "jobs=1", what == "failed")
+    if what == "failed":
+        work.try_failed_again()
+    numbers = list(work.left())
+    slurm_engine.run_on_slurm(work, run, numbers, outcomes.append, "jobs=1")
     assert rounds == [0, 1]
     assert len(outcomes) == 1
 
@@ -103,7 +166,7 @@ def test_an_array_that_ends_before_a_changed_scan_or_a_second_try_is_followed_by
 def test_options_of_slurm_that_cannot_be_read_are_named(text):
     from BrainIACLib.batch.slurm_engine import parameters_of
 
-    with pytest.raises(BrainIACError, match="--slurm"):
+    with pytest.raises(BrainIACError, match="SLURM parameter"):
         parameters_of(text)
 
 
@@ -148,6 +211,24 @@ def test_a_case_that_kills_dask_workers_is_recorded(batch, cluster):
     assert len(outcomes) == 8
     assert status_of(out).failed == 2
     assert any("Dask workers died" in outcome.sentence for outcome in outcomes)
+
+
+def test_an_outcome_that_is_lost_before_it_is_fetched_ends_no_run():
+    from BrainIACLib.batch.dask_engine import _said
+
+    class KilledWorker(Exception):
+        pass
+
+    def future(status, error):
+        def result():
+            raise error
+
+        return types.SimpleNamespace(status=status, result=result)
+
+    died = KilledWorker("a worker died")
+    assert _said(future("finished", died)) == (None, died)
+    assert _said(future("finished", CancelledError())) == (None, None)
+    assert _said(future("lost", died)) == (None, None)
 
 
 def dask_process(kind, *arguments):

@@ -22,6 +22,7 @@ from BrainIACLib.batch.cases import BatchCase, cases_of
 from BrainIACLib.batch.index import DECISIONS, EMBEDDINGS, read_index, update_index, write_embeddings, write_failures
 from BrainIACLib.batch.layout import Names, begin_dataset
 from BrainIACLib.batch.quality_page import MOST_PICTURES, write_page
+from BrainIACLib.batch.quality_tables import sites_told
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.site_check import check_sites
 from BrainIACLib.batch.work import Work, begin
@@ -138,8 +139,40 @@ def test_the_page_shows_what_it_must_and_no_text_of_a_stranger_acts(page):
     assert "Failures by cause" in text
     assert "Research use only" in text
     assert not re.search(r"(src|href)=[\"']?https?:", text)
-    data = json.loads(re.search(r'id="data"[^>]*>(.*?)</script>', text, re.S)[1])
+    assert "failures.csv" in text
+    data = data_of(page)
     assert {case["scan"] for case in data["cases"]} == {"a.nii.gz", "=b.nii.gz", "c.nii.gz"}
+
+
+def data_of(page):
+    return json.loads(re.search(r'id="data"[^>]*>(.*?)</script>', page.read_text(), re.S)[1])
+
+
+def test_a_page_goes_on_from_earlier_decisions_and_loses_none_of_scans_that_it_does_not_show(page):
+    out = page.parent
+    (out / DECISIONS).write_text("scan,patient,decision\nc.nii.gz,p2,accept\nanother.nii.gz,p8,reject\n")
+    data = data_of(write_page(out, update_index(out)))
+    assert {case["scan"]: case["decision"] for case in data["cases"]} == {
+        "a.nii.gz": "",
+        "=b.nii.gz": "",
+        "c.nii.gz": "accept",
+    }
+    assert data["elsewhere"] == [["another.nii.gz", "reject"]]
+
+
+def test_sites_stand_beside_each_other_with_the_medians_of_their_figures(tmp_path):
+    import pyarrow
+
+    done = pyarrow.table({"id": ["a/1_T1w", "a/2_T1w", "a/3_T1w"], "path": ["1", "2", "3"], "site": ["A", "A", "<b>"]})
+    failed = pyarrow.table({"site": ["A", None]})
+    text = sites_told(tmp_path, done, failed, {"volume (ml)": np.array([1000.0, 1301, np.nan])})
+    rows = re.findall(r"<tr>(.*?)</tr>", text)
+    assert [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in rows] == [
+        ["site", "scans", "failed", "median volume (ml)"],
+        ["A", "2", "1", "1150"],
+        ["&lt;b&gt;", "1", "", ""],
+        ["(empty)", "0", "1", ""],
+    ]
 
 
 def test_a_thousand_cases_stay_below_ten_megabytes(page):

@@ -215,7 +215,7 @@ def test_maps_lie_beside_the_scans_that_they_are_of_and_go_with_their_answers(co
     ]
     before = (place / "study.json").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("BrainIACLib.batch.one_study.write_transform", _broken)
+        patch.setattr("BrainIACLib.batch.derivatives.write_transform", _broken)
         with pytest.raises(BrainIACError, match=f"on purpose in {PREFIX}"):
             StudyWorker(out, settings).process(case)
     assert (place / "study.json").read_bytes() == before
@@ -252,5 +252,5 @@ def test_a_study_is_done_again_when_a_file_beside_its_image_changed_and_a_scan_i
 def test_one_output_holds_scans_or_studies(cohort):
     folder, settings = cohort
     go(folder, settings)
-    with pytest.raises(BrainIACError, match="holds a batch of studies; choose another --out for scans"):
+    with pytest.raises(BrainIACError, match="holds a batch of studies; choose another folder for scans"):
         begin(folder / "out", cases_of(folder / "cohort.csv"), Settings((), models_dir=settings.models_dir))

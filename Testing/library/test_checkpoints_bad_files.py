@@ -270,7 +270,7 @@ def test_a_contract_cannot_point_out_of_its_folder(tmp_path):
     refusal(lambda c: c.update(id="../escape"), "id '../escape'")
     refusal(lambda c: c.update(schema_version=2), "schema version")
     refusal(lambda c: c["head"].update(conversion=1.0), "does not turn months into years")
-    refusal(lambda c: c["head"].pop("unit"), "missing fields")
+    refusal(lambda c: c["head"].pop("unit"), "lacks the field 'unit'")
     refusal(lambda c: c["encoder"].update(orientation="RRS"), "orientation")
     refusal(lambda c: c["encoder"].update(sha256="0"), "64 hexadecimal")
 

@@ -173,8 +173,10 @@ def test_age_answers_each_scan_and_reports_the_one_that_fails(brainiac, store, s
     missing = tmp_path / "missing.nii.gz"
     (imported,) = (model.contract.id for model in installed_models([store]) if model.task == "age")
     options = ("--preset", "official", "--device", "cpu", "--json", "--models-dir", store)
-    status, rows, _ = brainiac("age", *scans, missing, "--model", imported, *options)  # a bundled one answers first
+    # a bundled one answers first
+    status, rows, _ = brainiac("age", *scans, missing, "--age", 60, "--model", imported, *options)
     assert status == 1
+    assert rows[0]["age_gap"]["gap_years"] == pytest.approx(rows[0]["value"] - 60, abs=0.01)
     assert [row.get("unit") for row in rows] == ["years", "years", None]
     assert "missing.nii.gz" in rows[2]["error"]
     assert rows[0]["scans"] == {"T1": "a"}
@@ -301,7 +303,11 @@ def test_parity_that_compares_nothing_has_not_succeeded(brainiac, tmp_path):
     [
         ("nope.pt", None, "does not exist; check the spelling"),
         ("empty.pt", b"", "is empty (0 bytes)"),
-        ("other.pt", {"layer.weight": torch.zeros(3)}, "'brainiac models list' names the files that can be imported"),
+        (
+            "other.pt",
+            {"layer.weight": torch.zeros(3)},
+            "the files that can be imported. Use: brainiac models list",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_imported_is_named_with_what_to_do(name, content, said, brainiac, tmp_path):

@@ -110,5 +110,5 @@ def test_an_account_without_a_home_is_told_where_models_could_go(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "expanduser", nowhere)
     assert main(["models", "list"]) == 0
-    with pytest.raises(ModelError, match="no home folder; name a folder for models with --models-dir"):
+    with pytest.raises(ModelError, match="no home folder; name a folder for models"):
         user_folders()

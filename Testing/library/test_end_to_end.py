@@ -192,7 +192,7 @@ def test_results_of_another_scan_are_never_replaced(analysed, tmp_path, capsys, 
         patch.setattr("BrainIACLib.worker.client.Client._start", lambda self: pytest.fail("started the worker"))
         assert main(["analyze", str(SAMPLES["T2"]), "--out", str(out), *FAST]) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert f"holds the results of '{SAMPLES['FLAIR']}'; choose another --out folder" in line
+        assert f"holds the results of '{SAMPLES['FLAIR']}'; choose another folder for" in line
         (out / result_files.RESULT).write_text("[]")
         assert main(["analyze", str(SAMPLES["FLAIR"]), "--out", str(out), *FAST]) == 1
         assert "not BrainIAC's or cannot be read" in capsys.readouterr().err
@@ -206,7 +206,7 @@ def test_results_without_an_identity_count_as_those_of_their_path_alone(tmp_path
     document = {"file": str(tmp_path / "a.mhd"), "provenance": {"inputs": {"any": {"sha256": "0"}}}}
     (tmp_path / "out" / result_files.RESULT).write_text(json.dumps(document))
     refuse_results_of_another_scan(tmp_path / "a.mhd", tmp_path / "out", lambda: "identity")
-    with pytest.raises(BrainIACError, match=r"holds the results of '.*a.mhd'; choose another --out"):
+    with pytest.raises(BrainIACError, match=r"holds the results of '.*a.mhd'; choose another folder"):
         refuse_results_of_another_scan(tmp_path / "b.mhd", tmp_path / "out", lambda: "identity")
 
 
@@ -216,7 +216,7 @@ def test_results_of_one_slot_are_not_taken_for_those_of_another(tmp_path):
     document = {"file": str(tmp_path / "T1CE.nii"), "identity": "of the T1CE"}
     (tmp_path / "out" / result_files.RESULT).write_text(json.dumps(document))
     refuse_results_of_another_scan(tmp_path / "moved.nii", tmp_path / "out", lambda: "of the T1CE")
-    with pytest.raises(BrainIACError, match=r"holds the results of '.*T1CE.nii'; choose another --out"):
+    with pytest.raises(BrainIACError, match=r"holds the results of '.*T1CE.nii'; choose another folder"):
         refuse_results_of_another_scan(tmp_path / "FLAIR.nii", tmp_path / "out", lambda: "of the FLAIR")
 
 

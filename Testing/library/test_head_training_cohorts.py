@@ -139,7 +139,7 @@ def test_scans_of_a_session_are_joined_by_the_masked_mean():
             {"preprocessing_sha256": ["c"] + ["d"] * 20 + ["e"] * 9},
             "label",
             "auto",
-            "preprocessing .*: 20 rows like '1.nii.gz', 9 rows like '21.nii.gz', 1 rows .*; run 'brainiac embed' once",
+            "preprocessing .*: 20 rows like '1.nii.gz', 9 rows like '21.nii.gz', 1 rows .*; embed all scans",
         ),
     ],
 )

@@ -14,11 +14,12 @@ from BrainIACLib.head_training.baselines import baselines, beside_covariates, de
 from BrainIACLib.head_training.cases import make_cases
 from BrainIACLib.head_training.cross_validation import cross_validate
 from BrainIACLib.head_training.labels import with_labels
+from BrainIACLib.head_training.many_two_layer_heads import EPOCHS_LOOKED_AT, outputs_of_many
 from BrainIACLib.head_training.patients import near_duplicates, same_name
 from BrainIACLib.head_training.permutation import chance_of
 from BrainIACLib.head_training.sites import harmonised, site_of, sites_left_out, within_sites
 from BrainIACLib.head_training.training import train_head
-from BrainIACLib.head_training.two_layer_head import EPOCHS_LOOKED_AT, fit_two_layer_head, outputs_of_many
+from BrainIACLib.head_training.two_layer_head import fit_two_layer_head
 from BrainIACLib.head_training.words import doubts, sections, unverified
 from BrainIACLib.statistics.metrics import auc
 
@@ -293,8 +294,9 @@ def test_words_for_nothing_are_left_out_and_named_with_their_number(code):
 def test_numbers_that_look_like_missing_codes_are_asked_about(code, kind):
     plain = [str(40 + i) for i in range(25)] if kind == "regression" else ["0", "1"] * 12 + ["1"]
     table = changed(cohort(30), label=[code] * 5 + plain)
-    with pytest.raises(BrainIACError, match=f"holds {code} in 5 of 30 cells.*--missing={code}"):
+    with pytest.raises(BrainIACError, match=f"holds {code} in 5 of 30 cells.*name {code} among the labels") as raised:
         make_cases(table, "label", kind)
+    assert raised.value.command.startswith(f"--missing={code};")
     assert len(make_cases(table, "label", kind, missing=(code,))) == 25
     assert len(make_cases(table, "label", kind, missing=())) == 30
 
@@ -317,7 +319,7 @@ def test_the_bad_cell_is_named():
 
 def test_a_rare_class_can_be_left_out():
     table = changed(cohort(31), label=["ill", "well"] * 15 + ["odd"])
-    with pytest.raises(BrainIACError, match=r"class 'odd' has 1 patients.*--leave-out"):
+    with pytest.raises(BrainIACError, match=r"class 'odd' has 1 patients.*leave the class out"):
         make_cases(table, "label")
     cases = make_cases(table, "label", leave_out=("Odd",))
     assert (len(cases), cases.target.classes) == (30, ("ill", "well"))

@@ -64,7 +64,9 @@ def line(trust: Trust) -> dict:
     prediction = Prediction(
         "age", {"T1": "a"}, "25.0 years", None, {}, ("careful",), "adults", PROVENANCE, 25.0, "years", trust
     )
-    answer = {"file": "a.nii", "files": {"T1": "a.nii"}, "results": {}, **prediction.to_json(), "note": ""}
+    gap = {"age_years": 24.0, "gap_years": 1.0, "low": None, "high": None, "coverage": None}
+    beside = {"file": "a.nii", "files": {"T1": "a.nii"}, "results": {}, "note": "", "age_gap": gap}
+    answer = {**beside, **prediction.to_json()}
     return json.loads(json.dumps(answer))
 
 

@@ -13,7 +13,7 @@ from BrainIACLib.errors import Cancelled, PreprocessingError
 from BrainIACLib.job import Job
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.pipeline import standardise, to_native
-from BrainIACLib.preprocessing.registration import Motion, _turn
+from BrainIACLib.preprocessing.registration import Motion, turn_about
 from BrainIACLib.preprocessing.resampling import index_to_point
 from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.preprocessing.template import icbm152
@@ -26,7 +26,7 @@ def scan(turn=(8.0, -12.0, 5.0), spacing=(1.2, 1.2, 4.0), code="PIR", background
     """
     template = icbm152()
     centre = np.array([0.0, 15.0, 5.0])
-    matrix = _turn(np.radians(turn))
+    matrix = turn_about(np.radians(turn))
     move = Motion(matrix, centre + np.array([12.0, -8.0, 20.0]) - matrix @ centre)
     blob = np.array([-32.0, 30.0, 25.0])
     voxels = sitk.GetArrayFromImage(template.image)
@@ -37,7 +37,7 @@ def scan(turn=(8.0, -12.0, 5.0), spacing=(1.2, 1.2, 4.0), code="PIR", background
     marked.CopyInformation(template.image)
     grid = sitk.Image([int(n) for n in np.ceil(np.array([200, 230, 200]) / spacing)], sitk.sitkFloat32)
     grid.SetSpacing(spacing)
-    grid.SetDirection(_turn(np.radians([6.0, 4.0, -9.0])).ravel().tolist())
+    grid.SetDirection(turn_about(np.radians([6.0, 4.0, -9.0])).ravel().tolist())
     middle = grid.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in grid.GetSize()])
     grid.SetOrigin((move(centre) - np.array(middle)).tolist())
     grid = sitk.DICOMOrient(grid, code)
@@ -140,7 +140,7 @@ def test_a_map_lands_where_the_transform_says(turn, shift, spacing, code):
         sitk.sitkFloat32, grid.GetSize(), [12.0] * 3, (spot - grid.GetOrigin()).tolist(), 1.0, (0, 0, 0), (4, 4, 4)
     )
     heat.SetOrigin(grid.GetOrigin())
-    motion = Motion(_turn(np.radians(turn)), np.array(shift))
+    motion = Motion(turn_about(np.radians(turn)), np.array(shift))
     native = sitk.Image([int(n) for n in np.ceil(120 / np.array(spacing))], sitk.sitkInt16)
     native.SetSpacing(spacing)
     native.SetDirection(motion.matrix.ravel().tolist())

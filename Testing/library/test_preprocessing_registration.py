@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from BrainIACLib.errors import PreprocessingError
-from BrainIACLib.preprocessing.registration import AXIS_TURNS, Motion, _turn, register_to_template
+from BrainIACLib.preprocessing.registration import AXIS_TURNS, Motion, register_to_template, turn_about
 from BrainIACLib.preprocessing.resampling import index_to_point, with_spacing
 from BrainIACLib.preprocessing.template import icbm152
 
@@ -56,7 +56,7 @@ def move_and_register(image, mask, move: Motion, seed=0):
 def test_known_poses_are_found(contrast, axis, degrees, shift):
     """Within 30 degrees and 40 mm: at most 0.5 mm on T1 and 1.2 mm on another contrast."""
     image, mask = brain(contrast)
-    move = about_centre(_turn(np.radians(degrees) * np.array(axis) / np.linalg.norm(axis)), shift)
+    move = about_centre(turn_about(np.radians(degrees) * np.array(axis) / np.linalg.norm(axis)), shift)
     found = move_and_register(image, mask, move)
     assert error_mm(found.transform, move, points_of(mask)) < (0.5 if contrast == "T1" else 1.2)
     assert found.quality > 0.95
@@ -66,7 +66,7 @@ def test_known_poses_are_found(contrast, axis, degrees, shift):
 @pytest.mark.parametrize("number", [3, 10, 17, 22])
 def test_wrongly_labelled_axes_are_found_out(number):
     image, mask = brain()
-    move = about_centre(_turn(np.radians([8.0, -6.0, 10.0])) @ AXIS_TURNS[number], (15.0, -20.0, 10.0))
+    move = about_centre(turn_about(np.radians([8.0, -6.0, 10.0])) @ AXIS_TURNS[number], (15.0, -20.0, 10.0))
     found = move_and_register(image, mask, move)
     assert error_mm(found.transform, move, points_of(mask)) < 0.5
     assert any("named wrongly" in warning for warning in found.warnings)
@@ -86,7 +86,7 @@ def test_a_smaller_or_larger_brain_is_placed_by_its_middle_and_stays_its_size(sc
     for part in (image, mask):
         part.SetOrigin((CENTRE + scale * (np.array(part.GetOrigin()) - CENTRE)).tolist())
         part.SetSpacing((scale * np.array(part.GetSpacing())).tolist())
-    move = about_centre(_turn(np.radians([10.0, 5.0, -12.0])), (5.0, 10.0, -15.0))
+    move = about_centre(turn_about(np.radians([10.0, 5.0, -12.0])), (5.0, 10.0, -15.0))
     found = move_and_register(image, mask, move)
     matrix = np.array(found.transform.GetMatrix()).reshape(3, 3)
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-6)
@@ -104,7 +104,7 @@ def test_a_slab_is_placed(low, high):
     image, mask = brain("T2", spacing=(1.5, 1.5, 5.0))
     planes = slice(round(low * 1.5 / 5), round(high * 1.5 / 5))
     image, mask = image[:, :, planes], mask[:, :, planes]
-    move = about_centre(_turn(np.radians([10.0, -8.0, 6.0])), (10.0, -10.0, 20.0))
+    move = about_centre(turn_about(np.radians([10.0, -8.0, 6.0])), (10.0, -10.0, 20.0))
     found = move_and_register(image, mask, move)
     assert error_mm(found.transform, move, points_of(mask)) < 2
 
@@ -112,7 +112,7 @@ def test_a_slab_is_placed(low, high):
 def test_equal_inputs_give_the_same_bits_whatever_the_threads():
     """D-15: the released registration seeds its samples by the clock."""
     image, mask = brain("T2")
-    move = about_centre(_turn(np.radians([10.0, 20.0, -5.0])), (5.0, -10.0, 15.0))
+    move = about_centre(turn_about(np.radians([10.0, 20.0, -5.0])), (5.0, -10.0, 15.0))
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     found = []
     try:
@@ -149,7 +149,7 @@ def test_too_thin_a_slab_is_refused():
 def test_a_whole_head_finds_its_place(shared_data):
     """Brain extraction switched off: rough, and said to be."""
     head = sitk.ReadImage(str(shared_data / "atlas" / "MNI152_T1_1mm_head.nii.gz"), sitk.sitkFloat32)
-    move = about_centre(_turn(np.radians([12.0, -5.0, 8.0])), (10.0, -15.0, 20.0))
+    move = about_centre(turn_about(np.radians([12.0, -5.0, 8.0])), (10.0, -15.0, 20.0))
     mask = sitk.OtsuThreshold(head, 0, 1, 128)
     found = register_to_template(move.moved(head), move.moved(mask), whole_head=True)
     assert error_mm(found.transform, move, points_of(icbm152().mask)) < 5
@@ -159,7 +159,7 @@ def test_a_whole_head_finds_its_place(shared_data):
 def test_a_known_pose_leads_to_where_a_search_leads():
     """A person who moved by 3 degrees and 5 mm on the table, in another contrast."""
     image, mask = brain("T2", (2.0, 2.0, 2.0))
-    move = about_centre(_turn(np.radians((2.0, -1.0, 2.0))), (3.0, -2.0, 4.0))
+    move = about_centre(turn_about(np.radians((2.0, -1.0, 2.0))), (3.0, -2.0, 4.0))
     image, mask = move.moved(image), move.moved(mask)
     searched = register_to_template(image, mask)
     near = register_to_template(image, mask, near=sitk.Euler3DTransform())
@@ -172,7 +172,7 @@ def test_a_known_pose_leads_to_where_a_search_leads():
 def test_a_pose_that_does_not_fit_is_given_up_for_a_search():
     """Another head, or positions that are wrong: what comes out is what a search alone gives."""
     image, mask = brain("T1", (2.0, 2.0, 2.0))
-    wrong = about_centre(_turn(np.radians((0.0, 0.0, 40.0))), (0.0, 40.0, 0.0)).transform(CENTRE)
+    wrong = about_centre(turn_about(np.radians((0.0, 0.0, 40.0))), (0.0, 40.0, 0.0)).transform(CENTRE)
     found = register_to_template(image, mask, near=wrong)
     assert found.parameters["started_from"] == "a search"
     assert error_mm(found.transform, Motion(np.eye(3), np.zeros(3)), points_of(mask)) < 0.5
@@ -180,6 +180,6 @@ def test_a_pose_that_does_not_fit_is_given_up_for_a_search():
 
 @given(st.tuples(*[st.floats(-3, 3)] * 3), st.tuples(*[st.floats(-50, 50)] * 3))
 def test_the_motion_of_a_transform_moves_points_as_it_does(vector, shift):
-    transform = Motion(_turn(np.array(vector)), np.array(shift)).transform(CENTRE)
+    transform = Motion(turn_about(np.array(vector)), np.array(shift)).transform(CENTRE)
     point = (12.0, -30.0, 44.0)
     assert np.allclose(Motion.of(transform)(np.array(point)), transform.TransformPoint(point), atol=1e-6)

@@ -34,13 +34,13 @@ class Here:
 
     analyzed: ClassVar[list] = []
 
-    def __init__(self, work, run, jobs, retry_failed=False):
-        self.work, self.run, self.jobs, self.retry_failed = work, run, jobs, retry_failed
+    def __init__(self, work, run, jobs):
+        self.work, self.run, self.jobs = work, run, jobs
 
     def go(self, numbers, told):
         work = Work(self.work.out, self.run, analyzed)
         for number in numbers:
-            told(work.one(number, self.retry_failed))
+            told(work.one(number))
         work.ledger.close()
 
 
@@ -88,7 +88,8 @@ def test_the_command_sees_what_the_worker_did(ask, tmp_path):
     ask()
     work = Work(tmp_path / "out", last_run(tmp_path / "out"))
     assert list(work.left()) == []
-    assert len(list(work.left(retry_failed=True))) == 1
+    work.try_failed_again()
+    assert len(list(work.left())) == 1
 
 
 def test_a_failed_scan_is_tried_again_where_that_is_wanted(ask, tmp_path):

@@ -123,14 +123,14 @@ def pictureStates(scene, out: Path) -> None:
     panel._parameterNode.saliencyScan = after[0]
     panel.ui.batchSource.setCurrentPath("D:/cohort/scans")
     panel.ui.batchOut.setCurrentPath("D:/cohort/results")
+    panel.batchSection.worker, idle = types.SimpleNamespace(busy=True), panel.batchSection.worker
     panel.updatePanel()
     panel.batchSection._onProgress("112 of 300 scans, 2 failed, about 96 minutes left", 0.373)
-    for name in ("batchBar", "batchStopButton"):
-        getattr(panel.ui, name).setVisible(True)
     fold(panel, "studySection", "answersSection", "followUpSection")
     for name in ("volumesSection", "batchSection"):
         getattr(panel.ui, name).setProperty("collapsed", False)
     picture("7-volumes-and-folder")
+    panel.batchSection.worker = idle
     fold(panel, "volumesSection", "batchSection")
     for name in ("mapSection", "tasksSection", "advancedSection"):
         getattr(panel.ui, name).setProperty("collapsed", False)
@@ -306,9 +306,10 @@ def together(panel, views, legend) -> QtGui.QImage:
 
 def grab(widget, width: int, height: int) -> QtGui.QImage:
     """The widget at a size of its own, upper part."""
-    widget.resize(width, max(height, widget.sizeHint().height()))
-    widget.show()
-    QtCore.QCoreApplication.processEvents()
+    for _ in range(6):  # rows grow when the width is known, and the panel with them
+        widget.resize(width, max(height, widget.sizeHint().height()))
+        widget.show()
+        QtCore.QCoreApplication.processEvents()
     return widget.grab(QtCore.QRect(0, 0, width, height)).toImage()
 
 

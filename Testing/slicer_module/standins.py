@@ -212,8 +212,7 @@ def parameterNodeWrapper(cls):
         def get(self):
             if isNode(name):
                 return self.node.GetNodeReference(name)
-            text = self.node.GetParameter(name)
-            return read(name, text) if text else defaults[name]
+            return read(name, self.node.GetParameter(name)) if self.node.HasParameter(name) else defaults[name]
 
         def put(self, value):
             if isNode(name):

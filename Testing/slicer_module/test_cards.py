@@ -209,6 +209,8 @@ def test_the_notice_is_always_there(panel):
 def test_a_difference_has_the_interval_that_both_intervals_leave():
     text = difference(age(60.0, 55.0, 65.0), age(63.0, 59.0, 67.0))
     assert text == "+3.0 years (at least 80%: -6.0 to +12.0)"
+    other = {"model": {"id": "another", "version": "1"}}
+    assert "different models" in difference(age(60.0), {**age(63.0), "provenance": other})
     assert "no interval" in difference(age(60.0), age(63.0))
     assert difference(answer(), answer()) == "the same"
     assert difference(answer("T1"), answer("T2")) == "T1 → T2"
@@ -245,6 +247,8 @@ def test_both_dates_lie_side_by_side_in_linked_views(twoDates, scene):
     panel, earlier, later = twoDates
     views = [scene.addSliceView(name, "Sagittal") for name in ("Red", "Yellow")]
     button(panel, "followUpButton").click()
+    panel.updatePanel()  # and what comes after it leaves them there
+    panel.ui.opacity.setValue(0.4)
     assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView
     for view, scan in zip(views, (earlier, later), strict=True):
         assert view.GetSliceCompositeNode().GetBackgroundVolumeID() == scan.GetID()

@@ -17,6 +17,7 @@ import SimpleITK as sitk
 import slicer
 import vtk
 from BrainIACBridge.cases import Cases
+from BrainIACBridge.trainer_parameters import USUAL_CODES
 from BrainIACBridge.training_plots import TrainingPlots
 from BrainIACBridge.training_report import TrainingReport
 from person import button, click, wait
@@ -321,6 +322,12 @@ def test_codes_of_missing_labels_covariates_and_sites_reach_the_training(filled,
     click(filled, "trainButton")
     (request,) = asked
     assert (request.missing, request.covariates, request.site) == (("-999", "unknown"), ("volume_ml",), "grade")
+    filled.ui.missingCodes.setText("")  # a real -999 is kept
+    click(filled, "trainButton")
+    filled.ui.missingCodes.setText(USUAL_CODES)  # the library asks about -999
+    click(filled, "trainButton")
+    assert [request.missing for request in asked[1:]] == [(), None]
+    filled.ui.missingCodes.setText("-999")
     filled.exit()
     filled.ui.trainMoreBox.hide()
     filled.enter()

@@ -7,6 +7,8 @@ import pytest
 pytest.importorskip("slicer", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
+import json
+
 import numpy as np
 import slicer
 from BrainIACBridge.brainiac_logic import BrainIACLogic
@@ -17,6 +19,7 @@ from BrainIACBridge.results import Results
 from BrainIACBridge.study import Study
 from BrainIACBridge.study_identity import identityOf
 from fake_worker import FakeWorker
+from person import wait
 from test_results import prediction
 
 from BrainIACLib.worker.requests import Explain, MeasureVolumes, Predict, PrepareStudy, Steps
@@ -92,6 +95,41 @@ def test_a_scene_added_to_another_leaves_each_answer_with_its_volume(scene, obli
     assert tables == [results.node]
 
 
+def test_a_scene_added_to_itself_leaves_each_answer_with_its_own_volume(scene, oblique, tmp_path, logic):
+    """Both hold the same answers, under the same ids."""
+    mine = scene.load(oblique, "mine")
+    assert ask(logic, logic.predict, "sequence", None, [{"any": mine}]) is None
+    for node in (mine, logic.answers.results().node):
+        node.AddDefaultStorageNode()
+    assert scene.mrml.WriteToMRB(str(tmp_path / "scene.mrb"))
+    for times in (1, 2):
+        assert scene.mrml.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+        if times == 1:
+            logic.answers.join()
+            assert len(logic.answers.records()) == 2
+    copies = [node for node in logic.study.volumes() if node is not mine]
+    results = logic.answers.results()
+    assert [results.scansOf(record)["any"] for record in results.records()] == [mine, *copies]
+    assert len(results.records()) == 3
+
+
+def test_a_panel_that_is_open_takes_answers_in_only_when_the_scene_was_read(panel, scene, oblique, tmp_path):
+    """While it is read, the parameters change, and references lead to the volumes of the first scene still."""
+    mine = scene.load(oblique, "mine")
+    panel.logic.answers.results().add(prediction("T1"), {"any": mine}, {"any": panel.logic.contents.of(mine)})
+    panel.onShowScan(mine)
+    for node in (mine, panel.logic.answers.results().node):
+        node.AddDefaultStorageNode()
+    assert scene.mrml.WriteToMRB(str(tmp_path / "scene.mrb"))
+    panel._parameterNode.opacity = 0.2
+    assert scene.mrml.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+    wait(lambda: len(panel.logic.answers.records()) == 2, 10)
+    results = panel.logic.answers.results()
+    (copy,) = [node for node in panel.logic.study.volumes() if node is not mine]
+    assert [results.scansOf(record)["any"] for record in results.records()] == [mine, copy]
+    assert results.node.GetNumberOfRows() == 2
+
+
 def test_cases_of_the_head_trainer_find_their_volumes_after_another_scene_came(scene, oblique, tmp_path):
     mine, cases, again = scene.load(oblique, "mine"), Cases(), Cases()
     cases.addVolumes([mine], lambda node: "T1")
@@ -128,6 +166,22 @@ def test_a_study_is_one_patient_and_one_date(place):
     )
     groups = {identity.title: [node.GetName() for node in nodes] for identity, nodes in Study().studies().items()}
     assert groups == {"A, 2020-01-01": ["a1", "a2"], "A, 2021-01-01": ["a3"], "B, 2020-01-01": ["b"]}
+
+
+def test_two_people_of_one_name_and_date_are_told_apart(panel, place, hierarchy):
+    for patient in ("A", "B"):
+        hierarchy.SetItemName(
+            hierarchy.GetItemParent(
+                hierarchy.GetItemParent(hierarchy.GetItemByDataNode(place(f"of {patient}", patient, "20200101")))
+            ),
+            "ANONYMOUS",
+        )
+    panel.updatePanel()
+    combo = panel.ui.studyChoice
+    assert [combo.itemText(index) for index in range(combo.count())] == [
+        "ANONYMOUS, 2020-01-01 (1)",
+        "ANONYMOUS, 2020-01-01 (2)",
+    ]
 
 
 def test_slots_are_never_filled_from_two_people_unless_a_person_asks_for_it(place, logic):
@@ -185,9 +239,34 @@ def test_the_panel_asks_which_of_two_t1_a_model_shall_take(panel, scene, oblique
     dialog = openDialog()  # one: the earlier question is over
     box = dialog.findChild(QtWidgets.QComboBox, "T1")
     assert "fine" in box.itemText(0)  # the finest first
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.mrml)
+    other = scene.load(oblique, "of another person")
+    hierarchy.CreateItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "B"), other)
+    panel._parameterNode.studyScan = other
+    panel.updatePanel()
+    assert not dialog.isVisible()  # a question about one is no question about the other
+    panel._parameterNode.studyScan = nodes[0]
+    panel.updatePanel()
+    button(panel, "analyzeButton").click()
+    dialog = openDialog()
     dialog.accept()
     assert len(asked) == 1
     assert study.fillSlots(("T1",))[0] == {"T1": nodes[1]}
+
+
+def test_an_answer_of_a_deleted_scan_has_a_card_in_its_own_study_alone(panel, place, tmp_path, scene):
+    (tmp_path / "private").mkdir()
+    panel.logic.flows._analysis._worker = worker = FakeWorker(tmp_path / "private")
+    panel.logic.worker, real = worker, panel.logic.worker
+    gone, left, other = place("gone", "A", "20200101"), place("left", "A", "20200101"), place("other", "B", "20200101")
+    assert ask(panel.logic, panel.logic.predict, "age", None, [{"any": gone}]) is None
+    scene.mrml.RemoveNode(gone)
+    for scan, cards in ((left, 1), (other, 0)):
+        panel._parameterNode.studyScan = scan
+        panel.updatePanel()
+        assert len(panel.cards.records) == cards
+    assert len(panel.logic.answers.records()) == 1  # the table of all answers has it
+    panel.logic.worker = real
 
 
 # Which voxels
@@ -218,6 +297,71 @@ def test_an_answer_about_other_voxels_is_said_to_be_and_renewed_by_one_click(cha
     (renewed,) = logic.answers.records()
     assert logic.answers.staleness(renewed) == ""
     assert renewed["scans"] == {"any": "renamed"}
+
+
+def test_an_answer_for_a_slot_ends_when_its_scan_is_named_otherwise(scene, oblique, logic):
+    scans = [scene.load(oblique, name) for name in ("t1", "other")]
+    scans[1].SetOrigin(1, 0, 0)
+    logic.study.setSequence(scans[0], "T1", 0.9)
+    logic.study.setSequence(scans[1], "FLAIR")
+    target = {"T1": scans[0], "FLAIR": scans[1]}
+    assert ask(logic, logic.predict, "survival", None, [target]) is None
+    (record,) = logic.answers.records()
+    assert logic.answers.staleness(record) == ""
+    logic.study.setSequence(scans[0], "T1")  # the person says the same
+    assert logic.answers.staleness(record) == ""
+    logic.study.setSequence(scans[0], "T2")
+    assert logic.answers.staleness(record) == "'t1' is no longer taken for T1."
+    logic.study.setSequence(scans[0], "")
+    assert logic.answers.staleness(record)
+    logic.study.setSequence(scans[0], "T1", 0.9)  # taken back
+    assert logic.answers.staleness(record) == ""
+
+
+def test_an_answer_about_a_scan_that_nobody_named_is_current_until_it_is_named_otherwise(scene, oblique, logic):
+    scan = scene.load(oblique, "scan")
+    assert ask(logic, logic.predict, "age", None, [{"T1": scan}]) is None
+    (record,) = logic.answers.records()
+    logic.study.setSequence(scan, "T1", 0.9)
+    assert logic.answers.staleness(record) == ""
+    logic.study.setSequence(scan, "T2", 0.9)
+    assert logic.answers.staleness(record)
+
+
+def test_the_map_of_an_answer_ends_with_it_also_where_another_of_its_scans_was_changed(scene, oblique, logic):
+    scans = [scene.load(oblique, name) for name in ("t1", "flair")]
+    scans[1].SetOrigin(1, 0, 0)
+    assert ask(logic, logic.predict, "survival", None, [{"T1": scans[0], "FLAIR": scans[1]}]) is None
+    (record,) = logic.answers.records()
+    assert ask(logic, logic.explain, record, scans[0]) is None
+    assert logic.answers.saliencyOf(scans[0]) is not None
+    brighten(scans[1])
+    assert logic.answers.saliencyOf(scans[0]) is None
+    assert ask(logic, logic.renew, record) is None
+    assert logic.answers.saliencyOf(scans[0]) is None or logic.answers.explained(scans[0]) is not None
+
+
+def test_the_table_and_what_is_saved_say_which_answers_are_not_current(panel, scene, oblique, tmp_path):
+    scan = scene.load(oblique, "scan")
+    results = panel.logic.answers.results()
+    results.add(prediction("T1"), {"any": scan}, {"any": panel.logic.contents.of(scan)})
+    panel.updatePanel()
+    column = [results.node.GetColumnName(index) for index in range(results.node.GetNumberOfColumns())]
+    scans, state = column.index("Scans"), column.index("Not current")
+    assert (results.node.GetCellText(0, scans), results.node.GetCellText(0, state)) == ("scan", "")
+    scan.SetName("renamed")
+    brighten(scan)
+    panel.updatePanel()
+    said = "'renamed' was changed since."
+    assert (results.node.GetCellText(0, scans), results.node.GetCellText(0, state)) == ("renamed", said)
+    before = results.node.GetMTime()
+    panel.updatePanel()
+    assert results.node.GetMTime() == before  # nothing is touched where nothing changed
+    results = panel.logic.answers.results()
+    assert said in results.toCsv()
+    (saved,) = json.loads(results.toJson())
+    assert (saved["scans"], saved["not_current"]) == ({"any": "renamed"}, said)
+    assert not {"id", "contents", "studies", "sequences"} & set(saved)
 
 
 def test_a_change_taken_back_makes_the_answer_current_again(scene, oblique, logic):
@@ -470,6 +614,54 @@ def test_a_study_that_is_chosen_is_the_one_in_views_map_and_volumes(panel, place
     assert panel._parameterNode.saliencyScan is mine
 
 
+def test_the_study_that_came_into_the_views_last_is_the_one_that_a_click_analyzes(panel, place, scene):
+    """A second patient is loaded: the views show that one, and so does the panel."""
+    views = [scene.addSliceView(name, "Axial").GetSliceCompositeNode() for name in ("Red", "Yellow")]
+    mine, other = place("mine", "A", "20200101"), place("other", "B", "20200101")
+    panel.onShowScan(mine)
+    assert panel.ui.studyChoice.currentText() == "A, 2020-01-01"
+    views[0].SetBackgroundVolumeID(other.GetID())  # one view alone changes nothing: both are seen
+    panel.updatePanel()
+    assert panel.ui.studyChoice.currentText() == "A, 2020-01-01"
+    views[1].SetBackgroundVolumeID(other.GetID())
+    panel.updatePanel()
+    assert panel.ui.studyChoice.currentText() == "B, 2020-01-01"
+    assert panel._parameterNode.saliencyScan is other
+    panel.exit()  # the DICOM module loads, and shows what it loaded
+    for view in views:
+        view.SetBackgroundVolumeID(mine.GetID())
+    panel.enter()
+    assert panel.logic.study.included() == [mine]
+
+
+def test_a_scan_that_is_moved_to_another_person_takes_the_panel_with_it(panel, place, scene, hierarchy):
+    view = scene.addSliceView("Red", "Axial").GetSliceCompositeNode()
+    mine, other = place("mine", "A", "20200101"), place("other", "B", "20200101")
+    panel.onShowScan(mine)
+    hierarchy.SetItemParent(
+        hierarchy.GetItemByDataNode(mine), hierarchy.GetItemParent(hierarchy.GetItemByDataNode(other))
+    )
+    wait(lambda: panel.ui.studyChoice.isHidden(), 10)  # one study is left
+    assert panel.logic.study.current().title == "B, 2020-01-01"
+    assert (view.GetBackgroundVolumeID(), panel._parameterNode.saliencyScan) == (mine.GetID(), mine)
+
+
+def test_a_typed_age_is_that_of_one_person(panel, place):
+    mine, other = place("mine", "A", "20200101", "19600101"), place("other", "B", "20200101", "19500101")
+    panel._parameterNode.combineStudies = True
+    panel.updatePanel()
+    assert panel.logic.study.age() == (None, False)  # 60 and 70
+    assert not panel.ui.age.isEnabled()
+    panel.logic.study.setAge(33.0)
+    panel._parameterNode.combineStudies = False
+    panel._parameterNode.studyScan = other
+    panel.updatePanel()
+    panel.ui.age.setValue(71.0)
+    assert panel.logic.study.ageAt([other]) == (71.0, True)
+    assert panel.logic.study.ageAt([mine]) == (60.0, False)
+    assert panel.logic.study.ageAt([mine, other]) == (None, False)
+
+
 def test_after_an_analysis_nothing_is_asked_about_another_study_that_was_chosen_meanwhile(panel, place, monkeypatch):
     nodes = [place(name, patient, "20200101") for patient in "AB" for name in (f"{patient} 1", f"{patient} 2")]
     head = type("Head", (), {"slots": ("T1",), "missing_policy": "refuse", "valid_range": ""})
@@ -488,20 +680,20 @@ def test_after_an_analysis_nothing_is_asked_about_another_study_that_was_chosen_
         listener.finished(None)
 
     monkeypatch.setattr(panel.logic, "analyze", analyze)
-    dialog = type("Dialog", (), {"open": lambda self: None})
+    window = type("Window", (), {"reject": lambda self: None})()
+    dialog = type("Dialog", (), {"open": lambda self: None, "dialog": window})
     monkeypatch.setattr(
-        "BrainIACBridge.analysis_panel.ChoiceDialog",
+        "BrainIACBridge.study_analysis.ChoiceDialog",
         lambda window, choices, study, chosen: opened.append(choices) or dialog(),
     )
-    panel.onAnalyze()
+    panel.analysis.start()
     assert opened == []
     for node in nodes:
         panel.logic.study.setSequence(node, "")
     panel._parameterNode.studyScan = nodes[0]
     panel.updatePanel()
-    panel.onAnalyze()
+    panel.analysis.start()
     assert opened == [{"T1": nodes[:2]}]
-    panel._question = None
 
 
 def test_clearing_is_undone_with_the_volumes(scene, oblique, logic):
@@ -512,3 +704,16 @@ def test_clearing_is_undone_with_the_volumes(scene, oblique, logic):
     assert results.records() == []
     results.restore(records, scans)
     assert logic.answers.about(scan) == records
+
+
+def test_what_was_answered_again_after_a_clear_is_not_brought_back_beside_it(scene, oblique, logic):
+    scan, gone = scene.load(oblique, "scan"), scene.load(oblique, "gone")
+    gone.SetOrigin(1, 0, 0)
+    ask(logic, logic.predict, "sequence", None, [{"any": scan}, {"any": gone}])
+    results = logic.answers.results()
+    records, scans = results.clear()
+    ask(logic, logic.predict, "sequence", None, [{"any": scan}])
+    scene.mrml.RemoveNode(gone)
+    scene.load(oblique, "came later")
+    results.restore(records, scans)
+    assert [results.scansOf(record)["any"] for record in results.records()] == [None, scan]

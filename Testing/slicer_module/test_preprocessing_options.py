@@ -11,16 +11,45 @@ pytest.importorskip("slicer", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
 import qt
+from BrainIACBridge.library_texts import known
 from BrainIACBridge.preprocessing_options import BrainExtraction, addRows, offered, optionsOf, withPreprocessing
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
+from BrainIACLib.preprocessing.brain_extraction.registry import AUTO_TITLE, BACKENDS
 from BrainIACLib.preprocessing.options import PreprocessingOptions, option
+from BrainIACLib.trust.age_gap import AgeGap
+from BrainIACLib.trust.words import AGE_GAP, WITH_INTERVAL, age_gap
 
 
 def test_options_come_from_the_panel_by_name_and_from_the_library_where_it_offers_none():
     parameters = SimpleNamespace(biasField=False, brainExtraction=BrainExtraction("bundled"), samples=3)
     assert optionsOf(parameters) == PreprocessingOptions(bias_field=False, brain_extraction="bundled")
     assert optionsOf(SimpleNamespace()) == PreprocessingOptions()
+
+
+def test_titles_of_options_and_the_age_gap_are_shown_in_the_language_of_the_application(monkeypatch):
+    asked = []
+
+    def translate(context, text):
+        asked.append((context, text))
+        return "übersetzt: " + text
+
+    monkeypatch.setattr("BrainIACBridge.library_texts.translate", translate)
+    (bias, _extraction) = offered()
+    assert (bias.title, bias.help) == ("übersetzt: Bias field", "übersetzt: Correct the bias field with N4")
+    assert BrainExtraction("auto").label() == "übersetzt: Automatic"
+    gap = AgeGap(60.0, 4.0, -2.0, 10.0, 0.9)
+    shown = age_gap(gap, lambda text: text.replace("Age at the scan", "Alter").replace("interval", "Intervall"))
+    assert shown == "Alter 60.0 years, brain age gap +4.0 years (90% Intervall -2.0 to +10.0)"
+    assert {context for context, _text in asked} == {"BrainIACLib"}
+
+
+def test_the_texts_that_can_be_translated_are_those_of_the_library():
+    fields = [field for field in dataclasses.fields(PreprocessingOptions) if field.metadata["in_panel"]]
+    titles = [field.name.replace("_", " ").capitalize() for field in fields]
+    ways = [way.title for way in BACKENDS.values() if way.in_panel]
+    texts = {*titles, *ways, AUTO_TITLE, "Correct the bias field with N4", AGE_GAP, WITH_INTERVAL}
+    assert set(known()) == texts
 
 
 TITLES = {"weak": "A bit", "strong-er": "A lot"}

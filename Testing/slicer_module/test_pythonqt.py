@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -67,6 +68,15 @@ def test_only_literals_are_translated(tree):
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     wrong = [call.lineno for call in calls if call.func.id == "_" and not isinstance(call.args[0], ast.Constant)]
     assert wrong == []
+
+
+@pytest.mark.parametrize("module", ["BrainIAC", "BrainIACHeadTrainer"])
+def test_connections_and_buddies_name_widgets_that_exist(module):
+    panel = ElementTree.parse(MODULE / "Resources" / "UI" / f"{module}.ui").getroot()
+    names = {widget.get("name") for widget in panel.iter("widget")}
+    ends = [end.text for kind in ("sender", "receiver", "cstring") for end in panel.iter(kind)]
+    assert len(ends) > 5
+    assert set(ends) <= names
 
 
 @pytest.mark.parametrize("tree", trees())

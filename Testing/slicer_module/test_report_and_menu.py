@@ -252,3 +252,8 @@ def test_the_study_chosen_in_the_data_tree_is_analyzed(panel, scene, oblique, mo
     panel._parameterNode.combineStudies = True  # ticked for other scans before
     panel.analyzeStudyOf(scan)
     assert asked == [[scan]]
+    panel.logic.worker, real = types.SimpleNamespace(busy=True, running=True), panel.logic.worker
+    panel.analyzeStudyOf(scan)
+    assert asked == [[scan]]
+    assert scene.dialogs.shown == ["An analysis is running."]  # nobody waits for an answer that will not come
+    panel.logic.worker = real

@@ -114,7 +114,7 @@ def test_exports_hold_everything(results, scan, tmp_path):
     assert dict(zip(*table, strict=True))["Warnings"] == 'Says "careful"; really, twice\nover.'
     results.save(tmp_path / "answers.json")
     (record,) = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
-    assert record == json.loads(json.dumps(prediction()))
+    assert record == {**json.loads(json.dumps(prediction())), "scans": {"any": scan.GetName()}, "not_current": ""}
     results.save(tmp_path / "answers.csv")
     assert (tmp_path / "answers.csv").read_text(encoding="utf-8") == results.toCsv()
     results.copyToClipboard()
@@ -172,6 +172,22 @@ def test_undo_takes_an_answer_back_and_redo_gives_it_again(scene, results, scan)
     scene.mrml.Redo()
     assert Results(table).records()[0]["label"] == "T2"
     assert Results(table).scansOf(Results(table).records()[0]) == {"any": scan}
+
+
+def test_the_columns_survive_quotes_and_line_ends(scene, results, scan, tmp_path):
+    """Slicer writes tables as delimited text, and reads them wrongly with these."""
+    scan.SetName('T1 "fat\nsat"')
+    results.add(prediction(), {"any": scan}, {})
+    before = [results.node.GetCellText(0, column) for column in range(results.node.GetNumberOfColumns())]
+    results.node.AddDefaultStorageNode()
+    path = tmp_path / "scene.mrb"
+    assert scene.mrml.WriteToMRB(str(path))
+    scene.mrml.Clear(0)
+    scene.mrml.ReadFromMRB(str(path), True)
+    (table,) = [
+        node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute("BrainIAC.Result")
+    ]
+    assert [table.GetCellText(0, column) for column in range(table.GetNumberOfColumns())] == before
 
 
 def test_everything_survives_saving_and_reopening(scene, results, scan, tmp_path):

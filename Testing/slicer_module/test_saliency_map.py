@@ -35,8 +35,7 @@ def withMap(panel, scene, oblique):
     saliency.SetAttribute("BrainIAC.Content", panel.logic.contents.of(first))
     markResult(saliency, first, "saliency", {"task": "sequence", "label": "T1"})
     panel.logic.answers.results().add(prediction(), {"any": first}, {"any": panel.logic.contents.of(first)})
-    panel._parameterNode.saliencyScan = first
-    panel.updatePanel()
+    panel.onShowScan(first)
     return panel, first, second, saliency, view
 
 
@@ -56,6 +55,42 @@ def test_choosing_another_scan_takes_the_map_of_the_first_away(withMap):
     assert "'T1'" in panel.ui.mapLabel.text()
 
 
+def test_a_map_lies_over_its_own_scan_alone_in_whichever_view(withMap, scene):
+    """The data tree, the DICOM browser and the views' own controls change the views past this module."""
+    panel, first, second, saliency, view = withMap
+    other = scene.addSliceView("Yellow", "Sagittal")
+    panel.onShowScan(first)
+    assert (foreground(view), foreground(other)) == (saliency.GetID(), saliency.GetID())
+    other.GetSliceCompositeNode().SetBackgroundVolumeID(second.GetID())
+    assert (foreground(view), foreground(other)) == (saliency.GetID(), None)  # at once
+    panel.exit()  # another module is open
+    view.GetSliceCompositeNode().SetBackgroundVolumeID(second.GetID())
+    assert foreground(view) is None
+    panel.enter()
+    assert panel._parameterNode.saliencyScan is second
+    for one in (view, other):
+        one.GetSliceCompositeNode().SetBackgroundVolumeID(first.GetID())
+    panel.updatePanel()
+    assert panel._parameterNode.saliencyScan is first
+    assert (foreground(view), foreground(other)) == (saliency.GetID(), saliency.GetID())
+
+
+def test_the_box_follows_a_person_who_takes_the_map_off_by_the_controls_of_the_views(withMap):
+    panel, _first, second, saliency, view = withMap
+    view.GetSliceCompositeNode().SetForegroundVolumeID(None)
+    panel.updatePanel()
+    assert foreground(view) is None
+    assert not panel.ui.showSaliency.isChecked()
+    panel.ui.showSaliency.setChecked(True)
+    assert foreground(view) == saliency.GetID()
+    view.GetSliceCompositeNode().SetForegroundVolumeID(second.GetID())  # a layer of theirs
+    panel.updatePanel()
+    assert foreground(view) == second.GetID()
+    assert not panel.ui.showSaliency.isChecked()
+    panel.ui.showSaliency.setChecked(True)
+    assert foreground(view) == saliency.GetID()
+
+
 def test_the_map_follows_a_slider_while_it_moves(withMap):
     """The panel as a whole is updated later; the slice views are not."""
     panel, _first, _second, saliency, _view = withMap
@@ -66,7 +101,7 @@ def test_the_map_follows_a_slider_while_it_moves(withMap):
 
 def test_hot_spots_are_the_connected_regions_above_the_threshold(withMap, oblique):
     _panel, first, _second, saliency, _view = withMap
-    spots = SaliencyMap().hotSpots(saliency, 0.3)
+    spots = SaliencyMap(None).hotSpots(saliency, 0.3)
     array = slicer.util.arrayFromVolume(saliency)
     labels, count = ndimage.label(array >= 0.3)  # another implementation
     assert len(spots) == count == 2
@@ -77,7 +112,7 @@ def test_hot_spots_are_the_connected_regions_above_the_threshold(withMap, obliqu
     assert (spots[1].peak, spots[1].ras) == (
         pytest.approx(0.4), pytest.approx((nibabel.load(oblique).affine @ (*WEAK, 1))[:3], abs=1e-3)
     )  # fmt: skip
-    assert len(SaliencyMap().hotSpots(saliency, 0.5)) == 1
+    assert len(SaliencyMap(None).hotSpots(saliency, 0.5)) == 1
 
 
 def test_a_click_on_a_hot_spot_goes_there(withMap):

@@ -61,6 +61,7 @@ def test_the_table_is_shown_with_its_doubts_and_copied(measured):
 def test_the_structures_lie_on_the_scan_in_numbers_of_freesurfer(measured, scene):
     panel, scan = measured
     view = scene.addSliceView("Red", "Axial").GetSliceCompositeNode()
+    view.SetBackgroundVolumeID(scan.GetID())
     node, _found = panel.logic.answers.structuresOf(scan)
     assert (slicer.util.arrayFromVolume(node) == 17 * (slicer.util.arrayFromVolume(scan) > 50)).all()
     panel.ui.showStructures.setChecked(True)
@@ -72,6 +73,23 @@ def test_the_structures_lie_on_the_scan_in_numbers_of_freesurfer(measured, scene
     view.SetLabelVolumeID(scan.GetID())
     panel.ui.showStructures.setChecked(False)
     assert view.GetLabelVolumeID() == scan.GetID()
+
+
+def test_structures_leave_a_view_that_shows_another_scan(measured, scene, oblique):
+    panel, scan = measured
+    view = scene.addSliceView("Red", "Axial").GetSliceCompositeNode()
+    other = scene.load(oblique, "other")
+    other.SetOrigin(1, 2, 3)
+    panel.onShowScan(scan)
+    panel.ui.showStructures.setChecked(True)
+    assert view.GetLabelVolumeID()
+    view.SetBackgroundVolumeID(other.GetID())
+    assert view.GetLabelVolumeID() is None
+    panel.updatePanel()
+    assert (view.GetLabelVolumeID(), panel._parameterNode.saliencyScan) == (None, other)
+    view.SetBackgroundVolumeID(scan.GetID())
+    panel.updatePanel()
+    assert view.GetLabelVolumeID()
 
 
 def test_an_edit_or_another_scan_takes_the_volumes_away(measured, scene, oblique):

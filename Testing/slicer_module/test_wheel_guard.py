@@ -52,6 +52,34 @@ def test_a_scan_is_not_relabeled_by_scrolling_over_its_row(panel, scene, oblique
     assert panel.logic.study.sequence(scan) == ("T1", 0.9)
 
 
+def test_a_choice_that_was_just_made_is_not_changed_by_scrolling_on(panel, scene, oblique):
+    """The focus stays on it; what was chosen by a person would become another choice of the person."""
+    scan = scene.load(oblique)
+    panel.updatePanel()
+    panel.parent.show()
+    panel.parent.activateWindow()
+    choice = panel.ui.studyTable.cellWidget(0, 1)
+    choice.setFocus()
+    QtWidgets.QApplication.processEvents()
+    choice.setCurrentText("T1")
+    choice.activated.emit(choice.currentIndex())
+    turn(choice)
+    assert panel.logic.study.sequence(scan) == ("T1", None)
+
+
+def test_the_choices_of_a_question_are_guarded_too(panel):
+    from BrainIACBridge.choice_dialog import ChoiceDialog
+
+    spacing = type("Scan", (), {"GetSpacing": lambda self: (1.0, 1.0, 1.0), "GetName": lambda self: "scan"})
+    study = type("Study", (), {"titleOf": lambda self, node: node.GetName()})()
+    question = ChoiceDialog(None, {"T1": [spacing(), spacing()]}, study, lambda nodes: None)
+    question.open()
+    box = question.dialog.findChild(QtWidgets.QComboBox, "T1")
+    turn(box)
+    assert box.currentIndex() == 0
+    question.dialog.reject()
+
+
 def test_a_control_with_the_focus_takes_the_wheel(panel):
     box = panel.ui.samples
     panel.parent.show()

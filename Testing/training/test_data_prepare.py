@@ -15,7 +15,7 @@ from BrainIACLib.errors import CacheError, ManifestError, ScanError
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
-from Training.data import prepare as prepare_module
+from Training.data import shards
 from Training.data.cache import Cache, write_cache
 from Training.data.prepare import cache_of_manifest, main, prepare, settings_of
 from Training.data.standardising import Standardising, standardised_volume, standardising_of
@@ -33,7 +33,7 @@ def fake(path, how):
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare_module, "SCANS_PER_SHARD", 3)
+    monkeypatch.setattr(shards, "SCANS_PER_SHARD", 3)
     rows = []
     for number in range(8):
         scan = tmp_path / "raw" / (f"scan{number:02d}.nii" if number != 4 else "bad04.nii")
@@ -143,14 +143,14 @@ def test_scans_stripped_by_another_network_are_not_mistaken_for_done(tmp_path, t
     """Half of a cache with one network's masks and half with another's would be a difference between the halves."""
     how = Standardising(size=(16, 16, 16))
     names = [f"scan{number:02d}.nii" for number in (0, 1, 2, 3, 5, 6, 7)]
-    monkeypatch.setattr(prepare_module, "network_version", lambda backend: f"one for {backend}")
+    monkeypatch.setattr(shards, "network_version", lambda backend: f"one for {backend}")
     prepare(table, tmp_path / "c", how, standardise_one=fake)
     prepare(table, tmp_path / "c", how, standardise_one=Noting())
-    monkeypatch.setattr(prepare_module, "network_version", lambda backend: f"another for {backend}")
+    monkeypatch.setattr(shards, "network_version", lambda backend: f"another for {backend}")
     prepare(table, tmp_path / "stored", HOW, standardise_one=Noting(*names))
     with pytest.raises(CacheError, match="and brain extraction"):
         prepare(table, tmp_path / "c", how, standardise_one=Noting())
-    monkeypatch.setattr(prepare_module, "network_version", lambda backend: f"a third for {backend}")
+    monkeypatch.setattr(shards, "network_version", lambda backend: f"a third for {backend}")
     prepare(table, tmp_path / "stored", HOW, standardise_one=Noting())  # scans as they are stored need no network
 
 
@@ -251,7 +251,7 @@ def test_two_processes_do_not_prepare_one_folder(tmp_path, table):
 @pytest.fixture
 def manifest(tmp_path, monkeypatch):
     """A manifest of six scans and the cache that was made from it, with settings of its own."""
-    monkeypatch.setattr(prepare_module, "SCANS_PER_SHARD", 4)
+    monkeypatch.setattr(shards, "SCANS_PER_SHARD", 4)
     for number in range(7):
         (tmp_path / f"scan{number:02d}.nii").write_text("x")
     path = tmp_path / "m.csv"
@@ -356,7 +356,7 @@ def test_a_volume_is_what_the_contract_of_an_encoder_says():
 
 def test_the_command_prepares_in_several_processes(tmp_path, monkeypatch, capsys):
     """Real files, spawned workers, a scan that cannot be read, the inventory, and the exit status."""
-    monkeypatch.setattr(prepare_module, "SCANS_PER_SHARD", 2)
+    monkeypatch.setattr(shards, "SCANS_PER_SHARD", 2)
     for name in ("T1", "T2", "FLAIR"):
         shutil.copy(resource("SampleData", f"simulated_{name}.nii.gz"), tmp_path)
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")
@@ -392,6 +392,6 @@ def test_other_voxels_behind_the_same_header_are_prepared_anew(tmp_path):
     prepare(table, tmp_path / "one", HOW, standardise_one=noting)
     prepare(table, tmp_path / "one", HOW, standardise_one=noting)
     assert seen == ["scan00.mhd"]
-    before = [job.key for job in prepare_module._jobs(table, HOW)]
+    before = [job.key for job in shards.jobs_of(table, HOW)]
     (tmp_path / "scan00.raw").write_bytes(bytes(252) + b"1234")
-    assert [job.key for job in prepare_module._jobs(table, HOW)] != before
+    assert [job.key for job in shards.jobs_of(table, HOW)] != before

@@ -77,11 +77,45 @@ def test_a_head_that_knows_age_passes_and_one_that_does_not_fails(monkeypatch):
     of = {"anatomy": informed, "histogram": blind, "block averages": blind}
     monkeypatch.setattr(age, "cases_of", lambda features, name: of[name])
     monkeypatch.setattr(age, "other_sequences", lambda features, head: {})
-    facts, _, _ = age.judge(None)
+    monkeypatch.setattr(age, "with_translated", lambda cases, features, data: cases)
+    facts, _ = age.judge(None, None)
     assert facts["passes"]
     assert facts["across studies"]["all"]["MAE"] < 6
     of["anatomy"] = dataclasses.replace(blind, values=blind.values[:, ::-1].copy())
-    assert not age.judge(None)[0]["passes"]
+    assert not age.judge(None, None)[0]["passes"]
+
+
+def of_two_scanners(cases: Cases) -> Cases:
+    """Study a has a second scanner, whose 30 persons have no scan."""
+    more = cohort(seed=1).rows(np.arange(30))
+    return Cases(
+        values=np.vstack([cases.values, more.values]),
+        ages=np.append(cases.ages, more.ages),
+        study=np.append(cases.study, more.study),
+        person=np.append(cases.person, np.array([f"q{i}" for i in range(30)])),
+        scanner=np.append(cases.study, np.full(30, "a's second")),
+        scanned=np.append(np.ones(len(cases.ages), bool), np.zeros(30, bool)),
+    )
+
+
+def test_a_study_is_left_out_with_all_its_scanners_and_only_scans_are_judged():
+    cases = of_two_scanners(cohort())
+    second = cases.scanners == "a's second"
+    changed = dataclasses.replace(cases, ages=np.where(second, cases.ages[::-1], cases.ages))
+    first, other = leave_studies_out(cases), leave_studies_out(changed)
+    assert len(first.said) == 110
+    own = cases.study[cases.from_scans] == "a"
+    assert first.said[own] == pytest.approx(other.said[own])
+    assert np.abs(first.said - other.said)[~own].max() > 1  # years: the others do learn from them
+
+
+def test_a_scanner_left_out_leaves_the_others_of_its_study_in():
+    cases = of_two_scanners(cohort())
+    found = age.by_scanner(cases, age.leave_out(cases, cases.scanners))
+    assert found["a's second"]["persons"] == 30
+    assert not found["a's second"]["from scans"]
+    assert found["a"]["from scans"]
+    assert found["a's second"]["MAE"] < found["a's second"]["MAE of the constant"]
 
 
 def test_undoing_the_pull_to_the_mean_gives_a_slope_of_one():
@@ -128,7 +162,9 @@ def test_the_report_has_a_cell_for_every_representation():
     rng = np.random.default_rng(0)
     scans = [scan(i, "IXI") for i in range(24)] + [scan(i, "ds002748") for i in range(24)]
     for subject in ("x", "y"):
-        scans += [scan(i, "BraTS2021", name, subject) for i, name in enumerate(("T1", "T2", "FLAIR", "T1CE"))]
+        scans += [
+            scan(i, "openms cross-sectional", name, subject) for i, name in enumerate(("T1", "T2", "FLAIR", "T1CE"))
+        ]
     for study in ("one", "two"):
         scans += [scan(i, study, name) for i, name in enumerate(("T1", "T2", "FLAIR", "T1CE"))]
     features = Features(scans, {name: rng.normal(size=(len(scans), 5)) for name in REPRESENTATIONS})

@@ -89,9 +89,9 @@ def test_the_structures_that_are_marked_as_loose_are_those_of_the_evaluation():
     rows = (VOLUMES / "evaluation.md").read_text(encoding="utf-8").split("## Against DLMUSE's label maps")[0]
     names = {structure.name for structure in STRUCTURES}
     agreement = {
-        cells[1].strip(): float(cells[2].strip(" *"))
+        cells[1].strip(): float(cells[3].strip(" *"))
         for cells in (line.split("|") for line in rows.splitlines() if line.startswith("| "))
         if cells[1].strip() in names
     }
     assert len(agreement) > 10
-    assert {name for name, r in agreement.items() if r < 0.7} == set(LOOSE)
+    assert {name for name, r in agreement.items() if r < 0.5} == set(LOOSE)

@@ -323,7 +323,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(cache, tmp_path, monkeypatch):
         save(self, *arguments, **options)
 
     monkeypatch.setattr(pl.Trainer, "save_checkpoint", full)
-    with pytest.raises(TrainingError, match=r"step 8 cannot be written .*No space left.*one before is kept"):
+    with pytest.raises(TrainingError, match=r"step 8 cannot be saved: .*No space left.*one before is kept"):
         pretrain(CONFIG, cache, tmp_path)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["pretraining"]["step"] == 4
 

@@ -14,15 +14,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import io
 import json
-import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,57 +26,20 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from BrainIACLib.errors import BrainIACError, CacheError
-from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.foreign_text import spreadsheet_cell
-from BrainIACLib.preprocessing.brain_extraction import network_version
 from BrainIACLib.publishing import write_bytes
-from BrainIACLib.scans.input_state import input_state
 from Training.data.bids import manifest_of_bids
-from Training.data.cache import INDEX, Cache, finish_cache, make_folder, write_shard
+from Training.data.cache import INDEX, Cache, finish_cache, make_folder
 from Training.data.inventory import as_markdown, inventory
+from Training.data.kitchen import Kitchen
 from Training.data.manifest import read_manifest
+from Training.data.scan_files import Standardise, standardised
+from Training.data.shards import Job, Known, jobs_of, known_volumes, remove_others
 from Training.data.splits import refuse_overlaps, repeated_images
 from Training.data.standardising import STEPS, Standardising, standardised_volume, standardising_of
 
-SCANS_PER_SHARD = 32
 LOCK = ".lock"
 MADE_FROM = "made-from.json"  # beside a finished cache: what it was made from, to notice an edited manifest
-Standardise = Callable[[Path, Standardising], tuple[np.ndarray, dict]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Known:
-    """Where the volume of a scan lies already, and what is known of it."""
-
-    shard: dict
-    place: int
-    facts: dict
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """The rows of one shard. ``scan_keys`` change with a scan's file and the settings, ``key`` with any of them."""
-
-    number: int
-    rows: tuple[int, ...]
-    scans: tuple[str, ...]
-    scan_keys: tuple[str, ...]
-
-    @property
-    def key(self) -> str:
-        return hashlib.sha256("".join(self.scan_keys).encode()).hexdigest()
-
-    @property
-    def record_name(self) -> str:
-        """Another one where other scans get this number, so that the record of before is there until all is done."""
-        return f"shard-{self.number:05d}-{self.key[:8]}.json"
-
-    def done(self, folder: Path) -> dict | None:
-        """The record of the finished shard, or None; a scan that failed is tried again."""
-        record = _read_record(folder / self.record_name)
-        if not record or record["key"] != self.key or record["failed"]:
-            return None
-        return record if record["shard"] is None or _is_sound(folder, record["shard"]) else None
 
 
 def prepare(
@@ -121,16 +80,16 @@ def _prepare(
     report: Callable[[int, int], None],
 ) -> pd.DataFrame:
     _refuse_other_settings(folder, how)
-    jobs = list(_jobs(table, how))
-    known = _known_volumes(folder)
+    jobs = list(jobs_of(table, how))
+    known = known_volumes(folder)
     _refuse_other_scans(folder, known, jobs)
     records = {job.number: record for job in jobs if (record := job.done(folder)) is not None}
     done = sum(len(jobs[number].rows) for number in records)
     report(done, len(table))
-    kitchen = _Kitchen(folder, known, [job for job in jobs if job.number not in records])
+    kitchen = Kitchen(folder, known, [job for job in jobs if job.number not in records])
     for job in kitchen.complete():
         records[job.number] = kitchen.shard(job)
-    for key, reason in _standardised(kitchen.needed(), folder, how, workers, standardise_one):
+    for key, reason in standardised(kitchen.needed(), folder, how, workers, standardise_one):
         done += 1
         report(done, len(table))
         for job in kitchen.take(key, reason):
@@ -148,7 +107,7 @@ def _prepare(
     finish_cache(folder, volumes, shards, dataclasses.asdict(how))
     write_bytes(inventory(volumes).to_csv(index=False).encode(), folder / "inventory.csv")
     write_bytes(json.dumps(_made_from(table, jobs)).encode(), folder / MADE_FROM)
-    _remove_others(folder, {shard["file"] for shard in shards} | {job.record_name for job in jobs})
+    remove_others(folder, {shard["file"] for shard in shards} | {job.record_name for job in jobs})
     return failures
 
 
@@ -178,7 +137,7 @@ def cache_of_manifest(
     finished = (folder / INDEX).exists()
     if finished:
         _refuse_other_settings(folder, how)
-        if _text(folder / MADE_FROM) == json.dumps(_made_from(table, list(_jobs(table, how)))):
+        if _text(folder / MADE_FROM) == json.dumps(_made_from(table, list(jobs_of(table, how)))):
             return folder
     edited = f"'{manifest}' was edited since '{folder}' was made from it, or another brain extraction is installed"
     state = edited if finished else f"'{folder}' is not prepared"
@@ -230,19 +189,6 @@ def _refuse_other_scans(folder: Path, known: dict[str, Known], jobs: Sequence[Jo
         )
 
 
-def _jobs(table: pd.DataFrame, how: Standardising) -> Iterator[Job]:
-    settings = json.dumps(dataclasses.asdict(how), sort_keys=True)
-    if how.steps == "standard":
-        settings += f"\n{network_version(how.brain_extraction)}"
-    for number, start in enumerate(range(0, len(table), SCANS_PER_SHARD)):
-        scans = tuple(table["scan"].iloc[start : start + SCANS_PER_SHARD])
-        keys = []
-        for scan in scans:
-            text = f"{settings}\n{scan}|{input_state(scan)}"
-            keys.append(hashlib.sha256(text.encode()).hexdigest()[:32])
-        yield Job(number, tuple(range(start, start + len(scans))), scans, tuple(keys))
-
-
 def _made_from(table: pd.DataFrame, jobs: Sequence[Job]) -> dict[str, str]:
     """``scans`` changes with a file, the settings, the network that extracts the brain or the order; ``labels`` with
     any other cell of the manifest."""
@@ -251,182 +197,6 @@ def _made_from(table: pd.DataFrame, jobs: Sequence[Job]) -> dict[str, str]:
         "scans": hashlib.sha256("".join(job.key for job in jobs).encode()).hexdigest(),
         "labels": hashlib.sha256(cells.encode()).hexdigest(),
     }
-
-
-def _known_volumes(folder: Path) -> dict[str, Known]:
-    """By scan key, every volume of the shards in the folder, whichever manifest and table they were made for."""
-    known = {}
-    for path in sorted(folder.glob("shard-*.json")):
-        record = _read_record(path)
-        for place, key in enumerate(record["scan_keys"] if record else ()):
-            known[key] = Known(record["shard"], place, record["facts"][place])
-    return known
-
-
-def _read_record(path: Path) -> dict | None:
-    """What the ``.json`` beside a shard says, or None where it is not whole; the shard itself is not looked at."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["key"], record["scan_keys"], record["failed"], record["rows"], record["facts"], record["shard"]
-        return record
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _remove_others(folder: Path, wanted: set[str]) -> None:
-    """Shards and records of an earlier manifest."""
-    for path in (*folder.glob("shard-*.npy"), *folder.glob("shard-*.json")):
-        if path.name not in wanted:
-            path.unlink(missing_ok=True)
-
-
-class _Kitchen:
-    """The shards in the making: which scans each of them still waits for, and what became of the others."""
-
-    def __init__(self, folder: Path, known: dict[str, Known], jobs: Sequence[Job]):
-        self._folder, self._jobs = folder, jobs
-        self._finished = _Shards(folder)
-        wanted = {key for job in jobs for key in job.scan_keys}
-        self._known = {key: one for key, one in known.items() if key in wanted and self._finished.is_sound(one.shard)}
-        self._reasons: dict[str, str] = {}
-        self._waiting = {job.number: set(job.scan_keys) - set(self._known) for job in jobs}
-
-    def needed(self) -> list[tuple[str, str]]:
-        """(path, key) of every scan that no finished shard holds."""
-        return [
-            (scan, key)
-            for job in self._jobs
-            for scan, key in zip(job.scans, job.scan_keys, strict=True)
-            if key not in self._known
-        ]
-
-    def complete(self) -> list[Job]:
-        """The shards that wait for nothing."""
-        return [job for job in self._jobs if not self._waiting[job.number]]
-
-    def take(self, key: str, reason: str) -> list[Job]:
-        """A scan is done, or cannot be used; the shards that are complete by that."""
-        if reason:
-            self._reasons[key] = reason
-        found = [job for job in self._jobs if key in self._waiting[job.number]]
-        for job in found:
-            self._waiting[job.number].discard(key)
-        return [job for job in found if not self._waiting[job.number]]
-
-    def shard(self, job: Job) -> dict:
-        """Write a complete shard and its record, and remove the files of its scans."""
-        record: dict = {"key": job.key, "shard": None, "rows": [], "scan_keys": [], "facts": [], "failed": []}
-        volumes = []
-        for row, key in zip(job.rows, job.scan_keys, strict=True):
-            if key in self._reasons:
-                record["failed"].append({"row": row, "reason": self._reasons[key]})
-                continue
-            kept = self._finished.volume(self._known[key]) if key in self._known else _read_scan(self._folder, key)
-            if kept is None:
-                raise CacheError(f"'{_scan_file(self._folder, key)}' was changed meanwhile; run the command again.")
-            volumes.append(kept[0])
-            record["rows"].append(row)
-            record["scan_keys"].append(key)
-            record["facts"].append(kept[1])
-        if volumes:
-            record["shard"] = write_shard(self._folder, job.number, np.stack(volumes))
-        write_bytes(json.dumps(record).encode(), self._folder / job.record_name)
-        for key in job.scan_keys:
-            _scan_file(self._folder, key).unlink(missing_ok=True)
-        return record
-
-
-def _standardised(
-    scans: Sequence[tuple[str, str]], folder: Path, how: Standardising, workers: int, standardise_one: Standardise
-) -> Iterator[tuple[str, str]]:
-    """(key, why it cannot be used or "") of each scan, as soon as its volume is on the disk."""
-    if workers == 1 or len(scans) < 2:
-        for scan, key in scans:
-            yield key, _standardise(scan, key, folder, how, standardise_one)
-        return
-    # Spawned, since torch and ITK have threads that a forked child would wait for in vain.
-    pool = ProcessPoolExecutor(min(workers, len(scans)), multiprocessing.get_context("spawn"), _one_thread)
-    try:
-        futures = {pool.submit(_standardise, scan, key, folder, how, standardise_one): key for scan, key in scans}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool:
-        raise CacheError(
-            "A worker process was killed, perhaps for want of memory; run the command again with fewer --workers: "
-            "finished scans are kept."
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _one_thread() -> None:
-    import SimpleITK as sitk
-    import torch
-
-    torch.set_num_threads(1)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-
-
-def _standardise(scan: str, key: str, folder: Path, how: Standardising, standardise_one: Standardise) -> str:
-    """Keep the volume of a scan, unless an earlier run did; "" or the reason why it cannot be used."""
-    if _read_scan(folder, key) is not None:
-        return ""
-    try:
-        volume, facts = standardise_one(Path(scan), how)
-    except BrainIACError as error:
-        return str(error)
-    stream = io.BytesIO()
-    np.savez(stream, volume=volume, facts=json.dumps(facts))
-    content = stream.getvalue()
-    write_bytes(hashlib.sha256(content).digest() + content, _scan_file(folder, key))
-    return ""
-
-
-def _scan_file(folder: Path, key: str) -> Path:
-    return folder / f"scan-{key}.part"
-
-
-def _read_scan(folder: Path, key: str) -> tuple[np.ndarray, dict] | None:
-    """The volume that ``_standardise`` kept, and its facts; None where there is none, or one that is not whole."""
-    try:
-        content = _scan_file(folder, key).read_bytes()
-    except FileNotFoundError:
-        return None
-    digest, rest = content[:32], content[32:]
-    if hashlib.sha256(rest).digest() != digest:
-        return None
-    with np.load(io.BytesIO(rest), allow_pickle=False) as arrays:
-        return arrays["volume"], json.loads(str(arrays["facts"]))
-
-
-def _is_sound(folder: Path, shard: dict) -> bool:
-    """Whether a shard is what its record says, by its sha256."""
-    try:
-        return file_sha256(folder / shard["file"]) == shard["sha256"]
-    except OSError:
-        return False
-
-
-class _Shards:
-    """Volumes of finished shards; each is compared with its sha256 once, and one at a time is held."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._sound: dict[str, bool] = {}
-        self._name, self._volumes = "", np.empty(0)
-
-    def is_sound(self, shard: dict) -> bool:
-        """Whether the shard is what its record says."""
-        if shard["file"] not in self._sound:
-            self._sound[shard["file"]] = _is_sound(self._folder, shard)
-        return self._sound[shard["file"]]
-
-    def volume(self, known: Known) -> tuple[np.ndarray, dict]:
-        """The volume and its facts, of a sound shard."""
-        if known.shard["file"] != self._name:
-            self._name = known.shard["file"]
-            self._volumes = np.load(self._folder / self._name, allow_pickle=False)
-        return self._volumes[known.place], known.facts
 
 
 def _failures(folder: Path, table: pd.DataFrame, records: Sequence[dict]) -> pd.DataFrame:

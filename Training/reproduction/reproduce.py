@@ -182,7 +182,7 @@ def _cohort_cache(options: argparse.Namespace, preset: Preset, work: Path) -> Pa
         prepared = options.prepared_labelmaps or work / "labelmaps"
         return draw_cohort(preset.cohort, options.labelmaps, work / "synthetic", prepared, options.processes)
     if options.cohort == "open":
-        return open_cache(options.data, work, options.standardised, options.processes)
+        return open_cache(options.data, work, options.standardized, options.processes)
     how = Standardising(size=preset.cohort.size)
     return cache_of_manifest(Path(options.cohort), work / "cache", how=how, workers=options.processes)
 
@@ -227,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     questions = [design.name for design in OPEN_DESIGNS]
     add("--question", nargs="+", choices=questions, help="of the cohort open, these only")
     add(
-        "--standardised",
+        "--standardized",
         type=Path,
         metavar="FOLDER",
         help="of the cohort open: scans as the probes of Training.starter keep them, taken from there and added to it",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,8 +12,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from BrainIACLib.errors import TrainingError
-from BrainIACLib.publishing import sync_folder
+from BrainIACLib.errors import NotWritten, TrainingError
+from BrainIACLib.publishing import replacing
 from Training.data.cache import Cache
 from Training.data.fingerprints import fingerprints_of
 from Training.ssl import collapse
@@ -88,20 +89,15 @@ class RunCallback(pl.Callback):
         """Checkpoint and model folder. A full disk, or weights that are no longer finite, leave those before."""
         refuse_broken_weights(module, done)
         self._export(trainer, module, "last", done)  # first: who finds the last step saved, has its model too
-        partial = self._out / f".{CHECKPOINT}.partial"
+        checkpoint = self._out / CHECKPOINT
+        whole = replacing(checkpoint) if trainer.is_global_zero else contextlib.nullcontext(checkpoint)
         try:
-            # Lightning writes into the system's temporary folder, and from there may have to copy
-            trainer.save_checkpoint(partial, weights_only=False)  # what to save: the optimizer too
-            if trainer.is_global_zero:
-                with partial.open("rb+") as file:
-                    os.fsync(file.fileno())
-                os.replace(partial, self._out / CHECKPOINT)
-                sync_folder(self._out)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
+            with whole as path:  # the other processes only take part
+                trainer.save_checkpoint(path, weights_only=False)  # what to save: the optimizer too
+        except NotWritten as error:
             raise TrainingError(
-                f"The checkpoint of step {done} cannot be written to '{self._out}' ({error.strerror or error}); the "
-                "one before is kept. Free some space and run the command again."
+                f"The checkpoint of step {done} cannot be saved: {error} The one before is kept; run the command again "
+                "to go on from it."
             ) from None
 
     def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:

@@ -229,7 +229,7 @@ def _rows(features: Features):
     groups = np.unique(subjects, return_inverse=True)[1]
     row = [_share(answers(both.of[name], truth, folds_by_subject(subjects), groups), truth) for name in REPRESENTATIONS]
     yield "which study (lower is better), balanced accuracy", row
-    several = known.rows(np.isin(known.column("study"), ["BraTS2021", "openms cross-sectional", "UPENN-GBM"]))
+    several = known.rows(np.isin(known.column("study"), ["openms cross-sectional", "UPENN-GBM"]))
     row = [f"{agreement_of_contrasts(several.of[name], several.column('subject')):.2f}" for name in REPRESENTATIONS]
     yield f"same head, four sequences ({len(set(several.column('subject')))} heads), median ICC", row
     yield "effective rank, T1 scans", [f"{effective_rank(plain.of[name]):.1f}" for name in REPRESENTATIONS]

@@ -57,7 +57,9 @@ def run_batch(request: RunBatch, session: Session, job: Job) -> dict[str, Any]:
             raise BrainIACError(
                 f"'{request.out}' cannot be written ({error.strerror}); choose another folder for the results."
             ) from None
-        numbers = list(work.left(request.retry_failed))
+        if request.retry_failed:
+            work.try_failed_again()
+        numbers = list(work.left())
     known, began, new, failed = len(cases) - len(numbers), time.monotonic(), 0, 0
 
     def told(outcome: Outcome) -> None:
@@ -71,7 +73,7 @@ def run_batch(request: RunBatch, session: Session, job: Job) -> dict[str, Any]:
 
     job.report(f"{known} of {len(cases)} scans", known / len(cases))
     jobs = request.jobs or max(1, fitting_jobs() - 1)
-    LocalPool(work, run, min(jobs, max(1, len(numbers))), request.retry_failed).go(numbers, told)
+    LocalPool(work, run, min(jobs, max(1, len(numbers)))).go(numbers, told)
     with _signs_of_life(job, "writing the tables and the quality page", 1.0):
         index = current_index(request.out)
         write_embeddings(request.out, index)

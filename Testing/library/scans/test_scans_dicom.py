@@ -399,7 +399,7 @@ def test_echoes_in_one_series_are_a_choice(tmp_path):
     write_series(tmp_path / "scan", late, name="a{}", EchoTime="80", SeriesInstanceUID=series)
     write_series(tmp_path / "scan", phantom(), SHUFFLED, name="b{}", EchoTime="20", SeriesInstanceUID=series)
     message = refusal(tmp_path / "scan")
-    assert "--frame N, N from 0 to 1 (echo time 20 ms, 80 ms)" in message
+    assert "choose one, 0 to 1 (echo time 20 ms, 80 ms)" in message
     assert same_in_space(read_scan(tmp_path / "scan", frame=0).image, phantom())
     assert same_in_space(read_scan(tmp_path / "scan", frame=1).image, late)
     (tmp_path / "scan" / "a3").unlink()
@@ -453,7 +453,7 @@ def test_several_series_are_listed_and_one_is_chosen(tmp_path):
     listed = {series.size: series for series in list_series(tmp_path / "scan")}
     assert set(listed) == {(40, 36, 10), (48, 40, 12)}
     message = refusal(tmp_path / "scan")
-    assert "holds 2 series; choose one with --series UID" in message
+    assert "holds 2 series; choose one:" in message
     for series in listed.values():
         assert f"{series.uid}: MR, {series.files} files" in message
     assert "48 x 40 x 12 voxels of 1.50 x 2.00 x 5.00 mm" in message

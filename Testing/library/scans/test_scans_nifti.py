@@ -280,18 +280,18 @@ def test_one_frame_of_four_dimensions(tmp_path, name):
     path = write_nifti(tmp_path / name, scan, frames)
     message = refusal(path)
     assert "holds 3 volumes" in message
-    assert "--frame N, N from 0 to 2" in message
+    assert "choose one, 0 to 2" in message
     for frame in range(3):
         assert np.array_equal(values_of(read_scan(path, frame=frame).image), frames[..., frame])
     for frame in (3, -1):
-        assert "number from 0 to 2" in refusal(path, frame=frame)
+        assert "choose one, 0 to 2" in refusal(path, frame=frame)
 
 
 def test_a_single_frame_needs_no_choice(tmp_path):
     path = write_nifti(tmp_path / "scan.nii", phantom(), phantom().voxels[..., None])
     assert same_in_space(read_scan(path).image, phantom())
     assert same_in_space(read_scan(path, frame=0).image, phantom())
-    assert "holds a single volume and has no frame 1; leave --frame out" in refusal(path, frame=1)
+    assert "holds a single volume and has no frame 1; choose none" in refusal(path, frame=1)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_one_frame_of_a_time_series_in_ras(tmp_path):
         "space directions: (-1.5,0,0,0) (0,-2,0,0) (0,0,5,0) (0,0,0,1)",
         "space origin: (-10,-20,30,0)",
     )
-    assert "--frame N, N from 0 to 1" in refusal(path)
+    assert "choose one, 0 to 1" in refusal(path)
     found = read_scan(path, frame=1)
     assert same_in_space(found.image, Phantom(frames[..., 1], scan.axes, scan.origin))
 
@@ -122,6 +122,18 @@ def test_sheared_axes_are_refused(tmp_path):
         "space origin: (0,0,0)",
     )
     assert "sheared axes" in refusal(path)
+
+
+def test_an_axis_of_space_without_a_direction_is_refused(tmp_path):
+    path = nrrd(
+        tmp_path / "scan.nrrd",
+        phantom().voxels,
+        "space: left-posterior-superior",
+        "space directions: (1.5,0,0) (0,2,0) none",
+        "space origin: (0,0,0)",
+        "kinds: domain domain domain",
+    )
+    assert "space directions" in refusal(path)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_path_may_be_text_and_relative(tmp_path, monkeypatch):
 
 def test_a_series_of_a_file_without_series(tmp_path):
     path = write_nifti(tmp_path / "scan.nii", phantom())
-    assert "has no DICOM series; leave --series out" in refusal(path, series_uid="1.2.3")
+    assert "has no DICOM series to choose" in refusal(path, series_uid="1.2.3")
 
 
 def test_the_hash_is_that_of_the_file(tmp_path):

@@ -17,7 +17,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from BrainIACLib.scans.dicom_headers import frames_of
+from BrainIACLib.scans.dicom_values import frames_of
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_NAMES
 from BrainIACLib.studies import header_facts, identity
 from BrainIACLib.studies.b_values import b_value_of, has_direction

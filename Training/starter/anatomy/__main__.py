@@ -1,13 +1,12 @@
 r"""The bundled anatomy network, from nothing to the model folder: draw heads, train, export.
 
-    python -m Training.starter.anatomy --data ../shared/data --out Resources/Models/structure-volumes
+    python -m Training.starter.anatomy --data ../shared/data --refine --out Resources/Models/structure-volumes
 
 The same command with the same ``--work`` goes on where it stopped. ``--draw-only`` draws the heads ahead of a training
-that runs at the same time. ``--refine`` adds the second stage (``refinement``), which the shipped weights have not had;
-``--start-from`` takes the first stage from an encoder that was exported before:
+that runs at the same time. ``--refine`` adds the second stage (``refinement``); ``--start-from`` takes the first one
+from an encoder that was exported before:
 
-    python -m Training.starter.anatomy --data ../shared/data --refine --start-from \
-        Resources/Models/structure-volumes/encoder.safetensors --out runs/refined
+    python -m Training.starter.anatomy --data ../shared/data --refine --start-from FILE --out runs/refined
 
 ``--preset small`` takes seconds and makes a network of no use, for tests.
 """

@@ -1,0 +1,125 @@
+"""The shards of a cache in the making: what each is made from, and what the records on the disk say of those before."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from BrainIACLib.file_hash import file_sha256
+from BrainIACLib.preprocessing.brain_extraction import network_version
+from BrainIACLib.scans.input_state import input_state
+from Training.data.standardising import Standardising
+
+SCANS_PER_SHARD = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """Where the volume of a scan lies already, and what is known of it."""
+
+    shard: dict
+    place: int
+    facts: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The rows of one shard. ``scan_keys`` change with a scan's file and the settings, ``key`` with any of them."""
+
+    number: int
+    rows: tuple[int, ...]
+    scans: tuple[str, ...]
+    scan_keys: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256("".join(self.scan_keys).encode()).hexdigest()
+
+    @property
+    def record_name(self) -> str:
+        """Another one where other scans get this number, so that the record of before is there until all is done."""
+        return f"shard-{self.number:05d}-{self.key[:8]}.json"
+
+    def done(self, folder: Path) -> dict | None:
+        """The record of the finished shard, or None; a scan that failed is tried again."""
+        record = _read_record(folder / self.record_name)
+        if not record or record["key"] != self.key or record["failed"]:
+            return None
+        return record if record["shard"] is None or _is_sound(folder, record["shard"]) else None
+
+
+def jobs_of(table: pd.DataFrame, how: Standardising) -> Iterator[Job]:
+    """The shards of a manifest."""
+    settings = json.dumps(dataclasses.asdict(how), sort_keys=True)
+    if how.steps == "standard":
+        settings += f"\n{network_version(how.brain_extraction)}"
+    for number, start in enumerate(range(0, len(table), SCANS_PER_SHARD)):
+        scans = tuple(table["scan"].iloc[start : start + SCANS_PER_SHARD])
+        keys = []
+        for scan in scans:
+            text = f"{settings}\n{scan}|{input_state(scan)}"
+            keys.append(hashlib.sha256(text.encode()).hexdigest()[:32])
+        yield Job(number, tuple(range(start, start + len(scans))), scans, tuple(keys))
+
+
+def known_volumes(folder: Path) -> dict[str, Known]:
+    """By scan key, every volume of the shards in the folder, whichever manifest and table they were made for."""
+    known = {}
+    for path in sorted(folder.glob("shard-*.json")):
+        record = _read_record(path)
+        for place, key in enumerate(record["scan_keys"] if record else ()):
+            known[key] = Known(record["shard"], place, record["facts"][place])
+    return known
+
+
+def _read_record(path: Path) -> dict | None:
+    """What the ``.json`` beside a shard says, or None where it is not whole; the shard itself is not looked at."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["key"], record["scan_keys"], record["failed"], record["rows"], record["facts"], record["shard"]
+        return record
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remove_others(folder: Path, wanted: set[str]) -> None:
+    """Shards and records of an earlier manifest."""
+    for path in (*folder.glob("shard-*.npy"), *folder.glob("shard-*.json")):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
+
+
+def _is_sound(folder: Path, shard: dict) -> bool:
+    """Whether a shard is what its record says, by its sha256."""
+    try:
+        return file_sha256(folder / shard["file"]) == shard["sha256"]
+    except OSError:
+        return False
+
+
+class FinishedShards:
+    """Volumes of finished shards; each is compared with its sha256 once, and one at a time is held."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._sound: dict[str, bool] = {}
+        self._name, self._volumes = "", np.empty(0)
+
+    def is_sound(self, shard: dict) -> bool:
+        """Whether the shard is what its record says."""
+        if shard["file"] not in self._sound:
+            self._sound[shard["file"]] = _is_sound(self._folder, shard)
+        return self._sound[shard["file"]]
+
+    def volume(self, known: Known) -> tuple[np.ndarray, dict]:
+        """The volume and its facts, of a sound shard."""
+        if known.shard["file"] != self._name:
+            self._name = known.shard["file"]
+            self._volumes = np.load(self._folder / self._name, allow_pickle=False)
+        return self._volumes[known.place], known.facts
