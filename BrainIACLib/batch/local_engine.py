@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,11 @@ from BrainIACLib.batch.work import BUSY, STOPPED, Outcome, Work
 from BrainIACLib.errors import BrainIACError, NotWritten
 from BrainIACLib.scans.memory import free_memory
 
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection as Connection
+else:
+    from multiprocessing.connection import Connection
+
 GIB_A_PROCESS = 2.5  # of memory, of a process that prepares a scan of 256 voxels a side with the bundled models
 SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN = 2.0
 DIED = "Its process was killed twice, perhaps because memory ran out; try it on a computer with more."
@@ -29,7 +34,10 @@ DIED = "Its process was killed twice, perhaps because memory ran out; try it on 
 
 def fitting_jobs() -> int:
     """As many processes as cores and free memory allow."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if sys.platform == "linux":
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
     free = free_memory()
     if free is None:
         return min(cores, 2)
