@@ -1,7 +1,7 @@
 """Observers of nodes that keep no node alive.
 
-``VTKObservationMixin`` holds what it observes: volumes of a closed scene would stay in memory, and its subject hierarchy,
-whose items then pass for those of new nodes.
+``VTKObservationMixin`` holds what it observes: volumes of a closed scene would stay in memory, and so would its subject
+hierarchy, whose items then pass for those of new nodes.
 """
 
 from __future__ import annotations
