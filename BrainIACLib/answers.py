@@ -62,16 +62,16 @@ def missing_slots(head: HeadContract, slots: Mapping[str, object], accepted: boo
     return [f"Missing: {missing}. The model was made for {', '.join(head.slots)}; the mean of the others was used."]
 
 
-def probabilities_of(head: HeadContract, logits: "torch.Tensor", coarse: bool = False) -> dict[str, float]:
+def probabilities_of(head: HeadContract, logits: "torch.Tensor", voxel_mm: float = 0.0) -> dict[str, float]:
     """Label shown -> probability, calibrated, from (outputs,) logits.
 
-    coarse : the scan has the voxels of an echo-planar image (``trust.echo_planar``); a sequence head must allow for it.
+    voxel_mm : of the scan in its plane (``trust.echo_planar``): a sequence head must allow for echo-planar images.
     """
     from BrainIACLib.models.heads import linked
 
     values = linked(logits, head.link, head.temperature).tolist()
     probabilities = dict(zip(head.display_labels, values, strict=True))
-    return allow_for_echo_planar(probabilities) if coarse and head.task == SEQUENCE_TASK else probabilities
+    return allow_for_echo_planar(probabilities, voxel_mm) if head.task == SEQUENCE_TASK else probabilities
 
 
 def worth_showing(probabilities: Mapping[str, float]) -> dict[str, float]:
@@ -84,9 +84,9 @@ def worth_showing(probabilities: Mapping[str, float]) -> dict[str, float]:
     return {label: p for place, (label, p) in enumerate(ranked) if place < 2 or p >= 0.01}
 
 
-def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = False) -> Answer:
-    """label, confidence, probabilities and doubts from (outputs,) logits; ``coarse`` as in ``probabilities_of``."""
-    probabilities = probabilities_of(head, logits, coarse)
+def classification(head: HeadContract, logits: "torch.Tensor", voxel_mm: float = 0.0) -> Answer:
+    """label, confidence, probabilities and doubts from (outputs,) logits; ``voxel_mm`` as in ``probabilities_of``."""
+    probabilities = probabilities_of(head, logits, voxel_mm)
     ranked = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
     label = ranked[0]
     if head.link in TWO_CLASS_LINKS:
@@ -106,8 +106,8 @@ def classification(head: HeadContract, logits: "torch.Tensor", coarse: bool = Fa
         doubts.append(Doubt(text))
     if head.task == SEQUENCE_TASK and (unlike := unlike_the_four(label)):
         doubts.append(Doubt(f"This {unlike}."))
-    if coarse and head.task == SEQUENCE_TASK:
-        doubts += echo_planar_doubt(label)
+    if head.task == SEQUENCE_TASK:
+        doubts += echo_planar_doubt(label, voxel_mm)
     return Answer(label, confidence, probabilities, doubts=tuple(doubts))
 
 

@@ -142,7 +142,7 @@ class Predictor:
         answer = (
             measurement(head, logits)
             if head.link == "identity"
-            else classification(head, logits, self.study.any_coarse(slots.values()))
+            else classification(head, logits, self.study.in_plane_mm(slots.values()))
         )
         doubts += [*answer.doubts, *(Doubt(f"Unverified: {text}.") for text in model.contract.unverified)]
         trust, found = trust_in(answer, embedding[0].float().cpu().numpy(), model, self._models)
@@ -257,7 +257,7 @@ class Predictor:
         model = find_model(task, self.models_folder, model_id)
         head, net = model.head, self._models.net(model)
         slots = fill_slots(head, scans)
-        coarse = self.study.any_coarse(slots.values())
+        voxel_mm = self.study.in_plane_mm(slots.values())
 
         def numbers(inputs: Sequence[torch.Tensor], label: str) -> list[float]:
             with torch.inference_mode():
@@ -265,7 +265,7 @@ class Predictor:
                 outputs = net.head(embeddings).float().cpu()
             if head.link == "identity":
                 return (outputs[:, 0] * (1.0 if head.conversion is None else head.conversion)).tolist()
-            return [probabilities_of(head, row, coarse)[label] for row in outputs]
+            return [probabilities_of(head, row, voxel_mm)[label] for row in outputs]
 
         unit = (head.display_unit or head.unit) if head.link == "identity" else None
         images = [self.study.standardised[name].image for name in slots.values()]

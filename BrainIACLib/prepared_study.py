@@ -13,7 +13,7 @@ from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.scans import Scan, image_identity
-from BrainIACLib.trust.echo_planar import is_coarse
+from BrainIACLib.trust.echo_planar import in_plane_mm
 
 
 class PreparedStudy:
@@ -68,9 +68,9 @@ class PreparedStudy:
         """What reading and preprocessing said about a scan."""
         return (*self.scans[scan].warnings, *self.standardised[scan].warnings)
 
-    def any_coarse(self, names: Iterable[str]) -> bool:
-        """Whether one of the scans has the voxels of an echo-planar image."""
-        return any(is_coarse(self.scans[name].image) for name in names)
+    def in_plane_mm(self, names: Iterable[str]) -> float:
+        """The voxel edge in the plane, of the coarsest of the scans."""
+        return max(in_plane_mm(self.scans[name].image) for name in names)
 
     def as_seen_by(self, encoder: EncoderContract) -> EncoderContract:
         """Upstream's code takes the array order as stored; our own models always see the order of their contract."""

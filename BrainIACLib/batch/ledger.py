@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from BrainIACLib.batch.outcomes import AGAIN_KIND, DONE_KIND, FAILED_KIND, KINDS, Latest, LatestOutcomes
-from BrainIACLib.errors import NotWritten
+from BrainIACLib.errors import BrainIACError, NotWritten
 from BrainIACLib.publishing import Busy, Journal, locked
 from BrainIACLib.publishing.files import not_written
 from BrainIACLib.publishing.lock import try_lock
@@ -231,7 +231,12 @@ class Ledger:
         import pyarrow.parquet
 
         numbers = ["case", "asked", "token", "turn"]
-        table = pyarrow.parquet.read_table(self._index, columns=[*numbers, "status"])
+        try:
+            table = pyarrow.parquet.read_table(self._index, columns=[*numbers, "status"])
+        except (pyarrow.ArrowInvalid, OSError, KeyError):
+            raise BrainIACError(
+                f"'{self._index}' is damaged or of an older version; take it away and run the batch again."
+            ) from None
         cases, asked, tokens, turns = (table[name].to_numpy() for name in numbers)
         kinds = np.array(list(KIND_OF.values()))
         place = pyarrow.compute.index_in(table["status"], value_set=pyarrow.array(list(KIND_OF))).to_numpy()

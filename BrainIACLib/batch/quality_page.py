@@ -78,6 +78,9 @@ def write_page(out: Path, index: "pyarrow.Table") -> Path:
         done=len(done),
         failed=len(failed),
         shown=len(cases),
+        pictures=f"; {len(pictured)} have one, the worst and some spread over the others"
+        if len(pictured) < len(cases)
+        else "",
         failures=failures_table(failed.select(["scan", "path", "failure"]).to_pylist()),
         sequences=sequences_table(done),
         sites=sites_told(out, done, failed, {QUALITY[name][0]: values for name, values in figures.items()}),

@@ -138,8 +138,8 @@ def _metadata(contract: ModelContract, head: HeadContract) -> dict[str, Any]:
     channels = {str(i): label for i, label in enumerate(head.display_labels or (head.display_unit or head.unit,))}
     scans = f"One batch is one study: {', '.join(head.slots)}, in this order. " if len(head.slots) > 1 else ""
     coarse = (
-        "Of scans with coarse voxels brainiac gives a share of T2 and FLAIR to the diffusion images that look alike; "
-        "this network cannot. "
+        "Of scans with coarse voxels brainiac gives a share of an answer to the diffusion, functional and field-map "
+        "images that look alike; this network cannot. "
         if head.task == SEQUENCE_TASK
         else ""
     )

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 
-from batch_cases import COUNTED, DEATHS, counting, dying, unwritable
+from batch_cases import COUNTED, DEATHS, counting, dying, seeing, unwritable
 
 from BrainIACLib.batch import index, ledger
 from BrainIACLib.batch.cases import cases_of
@@ -294,6 +294,13 @@ def test_a_process_that_dies_of_its_case_costs_that_case_alone(cohort, tmp_path)
     assert {sentence.split(",")[0] for sentence, _ in status_of(out).sentences} == {"Its process was killed twice"}
 
 
+def test_processes_are_spread_over_the_graphics_processors(cohort, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    out = tmp_path / "out"
+    assert go_in_processes(cohort, out, seeing) == {"done": 12}
+    assert set(update_index(out)["gpu"].to_pylist()) == {"3", "5"}
+
+
 def test_a_process_that_cannot_start_is_no_scans_fault(cohort, tmp_path, monkeypatch):
     out = tmp_path / "out"
     monkeypatch.setattr(LocalPool, "_start", _start_broken(LocalPool._start))
@@ -453,6 +460,17 @@ def test_the_index_takes_in_journals_and_a_second_run_extends_it(cohort, tmp_pat
     assert len(set(table["id"].to_pylist())) == 13
 
 
+def test_outputs_of_single_participants_that_were_made_apart_are_one_after_copying(cohort, tmp_path):
+    """As where each job of a cluster has a folder of its own, and its results come back as an archive."""
+    (tmp_path / "out").mkdir()  # where the process notes what it did
+    head, *rows = cohort.read_text().splitlines()
+    for part in (0, 1):
+        cohort.write_text("\n".join([head, *rows[part::2]]) + "\n")
+        assert go(cohort, tmp_path / f"part{part}") == {"done": 6}
+        shutil.copytree(tmp_path / f"part{part}", tmp_path / "whole", dirs_exist_ok=True)
+    assert current_index(tmp_path / "whole")["status"].to_pylist() == ["done"] * 12
+
+
 def test_names_are_stable_unique_and_valid(cohort, tmp_path):
     (tmp_path / "more.csv").write_text(
         "scan,patient,session,sequence\n../a/sub-01.T1.nii.gz,sub-01,,T1\n../b/sub-01.T1.nii.gz,sub-01,,T1\n"
@@ -486,6 +504,24 @@ def test_a_token_tells_case_input_and_settings_apart():
     asked = [("a", "b"), ("b", "b"), ("a", "c"), ("a", "b", "70")]
     tokens = {token_of(asked_of(*one), state) for one in asked for state in ("now", "then")}
     assert len(tokens) == 8
+
+
+@pytest.mark.parametrize("kind", ["damaged", "older"])
+def test_an_index_that_cannot_be_read_is_named(kind, cohort, tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    out = tmp_path / "out"
+    go(cohort, out)
+    update_index(out)
+    if kind == "damaged":
+        (out / "index.parquet").write_bytes((out / "index.parquet").read_bytes()[:-100])
+    else:
+        pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "status": ["done"]}), out / "index.parquet")
+    with pytest.raises(BrainIACError, match=r"index.parquet' is damaged or of an older version; take it away"):
+        go(cohort, out)
+    (out / "index.parquet").unlink()
+    assert go(cohort, out) == {"done": 12}
 
 
 def test_an_output_without_a_batch_says_so(tmp_path):

@@ -10,7 +10,7 @@ import torch
 pytest.importorskip("scipy", reason="needs the 'training' extra")
 
 from BrainIACLib.publishing.lock import locked
-from Training.starter.samples import FINE_GRID
+from Training.starter.image_formation import FINE_GRID
 from Training.synthesis.anatomy import Anatomy, Pose, Tumour, build_anatomy
 from Training.synthesis.label_maps import LabelMap, load_label_map
 

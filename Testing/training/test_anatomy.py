@@ -7,7 +7,8 @@ import torch
 pytest.importorskip("scipy", reason="needs the 'training' extra")
 
 from Training.starter.export import encoder_contract
-from Training.starter.samples import FINE_GRID, INPUT_SIZE, LABELS, decode, draw_samples, encode
+from Training.starter.image_formation import FINE_GRID, INPUT_SIZE
+from Training.starter.samples import LABELS, decode, draw_samples, encode
 from Training.synthesis.anatomy import Pose, build_anatomy
 from Training.synthesis.brain_masks import draw_brain_mask
 from Training.synthesis.tissue_parameters import CLASS

@@ -11,12 +11,15 @@ import torch
 import torch.nn.functional as F
 
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_OR_OTHER
+from Training.starter import image_formation
+from Training.starter.image_formation import INPUT_SIZE, MODEL_GRID
 from Training.starter.kinds import calibration, real_scans
 from Training.starter.kinds.calibration import Judged, calibrated
 from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, scanned_anew
 from Training.starter.kinds.samples import LABELS, UNNAMED, surely_named
 from Training.starter.kinds.training import Recipe, expected_loss, new_net, widened
-from Training.starter.samples import INPUT_SIZE, MODEL_GRID
+from Training.starter.samples import Sample
+from Training.starter.shards import ShardReader, write_shards
 from Training.synthesis.anatomy import Grid, add_plaques
 from Training.synthesis.non_brain import draw_fruit
 from Training.synthesis.sequences import draw_contrast
@@ -116,6 +119,28 @@ def test_the_gate_holds_back_every_wrong_answer_about_a_left_out_scan():
     wrong = (real[:10] / found.temperature).softmax(1).amax()
     assert found.gate > wrong
     assert (found.wrong, found.passing) == (0, 1.0)
+
+
+def test_what_a_recipe_never_does_draws_no_random_number():
+    """So that the seeds of version 1.2 still give the images that it was trained on."""
+    rng, untouched = np.random.default_rng(0), np.random.default_rng(0)
+    assert not image_formation._happens(0.0, rng)
+    assert rng.random() == untouched.random()
+    assert image_formation._happens(1.0, rng)
+
+
+def test_shards_give_back_what_was_drawn(tmp_path):
+    drawn = [Sample(torch.full((2, 2, 2), i, dtype=torch.uint8), "ab"[i % 2], f"{i}", 1 - i / 10) for i in range(6)]
+    write_shards(tmp_path, 7, range(2), 3, lambda index: [drawn[index]], ("a", "b"))
+    reader = ShardReader(tmp_path, 7, ("a", "b"), check=lambda: None)
+    reader.grow(2)
+    volumes, labels, details, sureness = reader.all()
+    assert torch.equal(volumes[:, 0], torch.stack([sample.volume for sample in drawn]))
+    assert labels.tolist() == [0, 1] * 3
+    assert details == [sample.detail for sample in drawn]
+    assert sureness.tolist() == pytest.approx([sample.sureness for sample in drawn])
+    _, labels, _ = reader.draw(20, (0.0, 1.0), np.random.default_rng(0))
+    assert labels.tolist() == [1] * 20
 
 
 def test_plaques_lie_in_white_matter_alone(rng):

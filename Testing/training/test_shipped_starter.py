@@ -8,7 +8,8 @@ import torch
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.resources import resource
-from Training.starter.samples import CLIP_PERCENTILES, INPUT_SIZE, LABELS, decode, draw_samples
+from Training.starter.image_formation import INPUT_SIZE
+from Training.starter.samples import CLIP_PERCENTILES, LABELS, decode, draw_samples
 
 FOLDER = resource("Models", "sequence-starter")
 

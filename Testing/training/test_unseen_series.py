@@ -15,12 +15,13 @@ from BrainIACLib.errors import BrainIACError
 from BrainIACLib.sequences import ALL_NAMES
 from Training.starter import kinds
 from Training.starter.open_scans import open_scans
-from Training.starter.unseen_series import DERIVED, diffusion, source_of, table, trace, write_series
+from Training.starter.unseen_series import DERIVED, LISTS, diffusion, source_of, table, trace, write_series
 
 
-def test_the_table_names_47_files_with_source_commit_and_hash():
-    rows = table()
-    assert len({row["file"] for row in rows}) == len(rows) == 47
+@pytest.mark.parametrize(("number", "count"), [("1", 47), ("2", 34)])
+def test_a_list_names_its_files_with_source_commit_and_hash(number, count):
+    rows = table(number)
+    assert len({row["file"] for row in rows}) == len(rows) == count
     assert all(row["sequence"] in ("", *ALL_NAMES) for row in rows)
     assert all(row["sequence"] or row["note"] for row in rows)
     assert all(row["derived"] in DERIVED and len(row["sha256"]) == 64 for row in rows)
@@ -31,7 +32,9 @@ def test_no_repository_of_the_table_is_one_that_a_recipe_learns_from():
     with (Path(kinds.__file__).parent / "public_series.csv").open(encoding="utf-8", newline="") as stream:
         learned = {row["source"].partition("@")[0] for row in csv.DictReader(stream)}
     assert learned
-    assert learned.isdisjoint(row["source"].partition("@")[0] for row in table())
+    lists = [{row["source"].partition("@")[0] for row in table(number)} for number in LISTS]
+    assert learned.isdisjoint(lists[0] | lists[1])
+    assert lists[0].isdisjoint(lists[1])
 
 
 def test_trace_and_diffusion_are_those_of_a_plain_loop():

@@ -33,7 +33,7 @@ from BrainIACLib.statistics.bootstrap import bootstrap
 from BrainIACLib.statistics.calibration import calibration_error
 from BrainIACLib.statistics.interval import Interval
 from BrainIACLib.statistics.metrics import auc, balanced_accuracy
-from BrainIACLib.trust.echo_planar import is_coarse
+from BrainIACLib.trust.echo_planar import in_plane_mm
 from BrainIACLib.trust.novelty import Novelty, read_novelty
 from Training.starter.novelty_report import SEQUENCES, novelty_section, oddness
 
@@ -90,20 +90,20 @@ def answers(
                 continue  # without a skull there is nothing to switch off
             facts = (row["file"], row["subject"], row["skull_stripped"] != "yes", mode, truth, odd)
             # a file's name is no key: one person's scan may lie in two folders
-            stored = cache / f"{row['sha256'][:20]}-{recipes[mode][:20]}-{network}.pt"
+            stored = cache / f"{row['sha256'][:20]}-{recipes[mode][:20]}-{network}.input.pt"
             try:
                 if not stored.is_file():
                     cache.mkdir(parents=True, exist_ok=True)
                     scan = read_scan(data / row["file"])
                     tensor = model_input(standardise(scan.image, options[mode]).image, encoder)
-                    torch.save({"input": tensor, "coarse": is_coarse(scan.image)}, stored)
+                    torch.save({"input": tensor, "in_plane_mm": in_plane_mm(scan.image)}, stored)
             except BrainIACError as error:
                 yield Answer(*facts, {}, str(error).replace(str(data / row["file"]), row["file"]))
                 continue
             known = torch.load(stored, weights_only=True)
             with torch.inference_mode():
                 embedding = net.encoder(known["input"])
-                probabilities = probabilities_of(head, net.head(embedding)[0], known["coarse"])
+                probabilities = probabilities_of(head, net.head(embedding)[0], known["in_plane_mm"])
             score = None if novelty is None else float(novelty.scores(embedding.numpy())[0])
             yield Answer(*facts, probabilities, "", score)
 

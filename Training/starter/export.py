@@ -12,7 +12,8 @@ from safetensors.torch import save
 
 from BrainIACLib.contracts import EncoderContract, HeadContract, ModelContract, contract_to_json
 from BrainIACLib.models.heads import EncoderWithHead
-from Training.starter.samples import CLIP_PERCENTILES, INPUT_SIZE, LABELS
+from Training.starter.image_formation import INPUT_SIZE
+from Training.starter.samples import CLIP_PERCENTILES, LABELS
 from Training.starter.training import Recipe
 
 TEMPLATE = "icbm152_2009a_sym_t1_brain"
@@ -50,16 +51,7 @@ def export_model(
     facts: dict[str, dict | list | int],
 ) -> ModelContract:
     """Write the folder ``out``; ``facts`` (label maps, validation accuracy) go into ``recipe.json`` and the card."""
-    out.mkdir(parents=True, exist_ok=True)
-    digests = {}
-    for name, part in (("encoder", net.encoder), ("head", net.head)):
-        tensors = {
-            key: value.half().contiguous() if value.is_floating_point() else value
-            for key, value in part.state_dict().items()
-        }
-        content = save(tensors)
-        (out / f"{name}.safetensors").write_bytes(content)
-        digests[name] = hashlib.sha256(content).hexdigest()
+    digests = write_weights(net, out)
     contract = ModelContract(
         id="sequence-starter",
         title="MRI sequence (starter model)",
@@ -86,22 +78,49 @@ def export_model(
             sha256=digests["head"],
         ),
     )
-    (out / "contract.json").write_text(contract_to_json(contract), encoding="utf-8")
     card = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
     card = card.format(
-        width=recipe.width,
-        parameters=f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} million",
-        input_size=" x ".join(map(str, INPUT_SIZE)),
-        clip=" and ".join(map(str, CLIP_PERCENTILES)),
+        **facts_of_the_net(net, recipe.width, facts),
         temperature=temperature,
         gate=gate,
-        training_maps=len(facts["label_maps"]) - len(facts["held_out"]),
-        held_out_maps=len(facts["held_out"]),
         steps=sum(steps for steps, _ in recipe.cycles),
         batch_size=recipe.batch_size,
         accuracy=", ".join(f"{name} {value:.3f}" for name, value in facts["validation_accuracy"].items()),
     )
-    (out / "card.md").write_text(card, encoding="utf-8")
-    recipe_facts = {"recipe": dataclasses.asdict(recipe), "torch": torch.__version__, **facts}
-    (out / "recipe.json").write_text(json.dumps(recipe_facts, indent=2) + "\n", encoding="utf-8")
+    write_documents(contract, card, {"recipe": dataclasses.asdict(recipe), **facts}, out)
     return contract
+
+
+def write_weights(net: EncoderWithHead, out: Path) -> dict[str, str]:
+    """Encoder and head as half precision in the folder ``out``; the sha256 of each."""
+    out.mkdir(parents=True, exist_ok=True)
+    digests = {}
+    for name, part in (("encoder", net.encoder), ("head", net.head)):
+        tensors = {
+            key: value.half().contiguous() if value.is_floating_point() else value
+            for key, value in part.state_dict().items()
+        }
+        content = save(tensors)
+        (out / f"{name}.safetensors").write_bytes(content)
+        digests[name] = hashlib.sha256(content).hexdigest()
+    return digests
+
+
+def facts_of_the_net(net: EncoderWithHead, width: float, facts: dict[str, dict | list | int]) -> dict[str, object]:
+    """What every card says of the net and its label maps."""
+    return {
+        "width": width,
+        "parameters": f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} million",
+        "input_size": " x ".join(map(str, INPUT_SIZE)),
+        "clip": " and ".join(map(str, CLIP_PERCENTILES)),
+        "training_maps": len(facts["label_maps"]) - len(facts["held_out"]),
+        "held_out_maps": len(facts["held_out"]),
+    }
+
+
+def write_documents(contract: ModelContract, card: str, recipe: dict[str, object], out: Path) -> None:
+    """``contract.json``, ``card.md`` and ``recipe.json``."""
+    (out / "contract.json").write_text(contract_to_json(contract), encoding="utf-8")
+    (out / "card.md").write_text(card, encoding="utf-8")
+    text = json.dumps({"torch": torch.__version__, **recipe}, indent=2)
+    (out / "recipe.json").write_text(text + "\n", encoding="utf-8")

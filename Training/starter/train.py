@@ -9,6 +9,7 @@ each cycle: the same command with the same ``--work`` goes on with what is there
 from __future__ import annotations
 
 import argparse
+import functools
 import multiprocessing
 import os
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 from BrainIACLib.trust.temperature import fit_temperature
 from Training.starter.export import encoder_contract, export_model
-from Training.starter.samples import LABELS
+from Training.starter.samples import HEADS_PER_SHARD, LABELS, draw_samples
 from Training.starter.shards import ShardReader, write_shards
 from Training.starter.training import Recipe, choose_gate, logits_of, new_net, train
 from Training.synthesis.label_maps import label_map_files, load_label_map
@@ -43,10 +44,10 @@ def main() -> None:
         if not painter.is_alive() and painter.exitcode != 0:
             raise RuntimeError("The process that draws the samples has stopped; its error stands above.")
 
-    validation = ShardReader(arguments.work, recipe.validation_seed, check)
+    validation = ShardReader(arguments.work, recipe.validation_seed, LABELS, check)
     validation.grow(recipe.validation_shards)
     net = new_net(recipe)
-    reader = ShardReader(arguments.work, recipe.seed, check)
+    reader = ShardReader(arguments.work, recipe.seed, LABELS, check)
     for cycle in range(len(recipe.cycles)):
         trained = arguments.work / f"cycle{cycle + 1}.pt"
         if not trained.is_file():
@@ -55,7 +56,7 @@ def main() -> None:
             os.replace(last, trained)
         net.load_state_dict(torch.load(trained, weights_only=True)["net"])
     net = net.eval().half().float()  # calibrate the weights that are shipped
-    volumes, labels, details = validation.all()
+    volumes, labels, details, _ = validation.all()
     logits = logits_of(net, volumes)
     _print_errors(logits, labels, details)
     temperature = round(fit_temperature(logits.numpy(), labels.numpy()), 3)
@@ -85,8 +86,12 @@ def _generate(labelmaps: Path, work: Path, recipe: Recipe) -> None:
     contract = encoder_contract(recipe.width)
     held_out = [label_map for label_map in maps if label_map.name in HELD_OUT]
     training = [label_map for label_map in maps if label_map.name not in HELD_OUT]
-    write_shards(work, recipe.validation_seed, range(recipe.validation_shards), held_out, contract)
-    write_shards(work, recipe.seed, range(recipe.shards), training, contract)
+    for seed, shards, chosen in (
+        (recipe.validation_seed, recipe.validation_shards, held_out),
+        (recipe.seed, recipe.shards, training),
+    ):
+        draw = functools.partial(draw_samples, seed, label_maps=chosen, contract=contract)
+        write_shards(work, seed, range(shards), HEADS_PER_SHARD, draw, LABELS)
 
 
 if __name__ == "__main__":

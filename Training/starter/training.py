@@ -68,7 +68,7 @@ def train(
     losses, started = [], time.monotonic()
     for step in range(steps):
         reader.grow(min(recipe.shards, int(recipe.shards * (0.05 + cycle + step / (0.9 * steps))) + 1))
-        volumes, labels = reader.draw(recipe.batch_size, recipe.class_shares, rng)
+        volumes, labels, _ = reader.draw(recipe.batch_size, recipe.class_shares, rng)
         volumes = augment(decode(volumes), rng, generator).to(memory_format=torch.channels_last_3d)
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(volumes)

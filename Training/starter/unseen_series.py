@@ -1,10 +1,12 @@
 """The public series of ``unseen_series.csv``, which no recipe learned from, as a folder that ``evaluate`` reads.
 
-    python -m Training.starter.unseen_series --repositories FOLDER --out runs/unseen
+    python -m Training.starter.unseen_series --list 2 --repositories FOLDER --out runs/unseen
     python -m Training.starter.evaluate --data runs/unseen --folders series --modes auto --out runs/unseen/report
 
-FOLDER holds copies of the repositories of the column ``source``, each at the commit named there:
-``FOLDER/neurolabusc/dcm_qa_uih`` for ``neurolabusc/dcm_qa_uih@...``. Every file must have its ``sha256``.
+There are two lists. Answers to the first have been looked at and led to changes; the second was chosen by headers and
+pictures, before any answer to it was seen. FOLDER holds copies of the repositories of the column ``source``, each at
+the commit named there: ``FOLDER/neurolabusc/dcm_qa_uih`` for ``neurolabusc/dcm_qa_uih@...``. Every file must have its
+``sha256``.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 from BrainIACLib.errors import BrainIACError
 
 TABLE = Path(__file__).with_suffix(".csv")
+LISTS = ("1", "2")
 
 
 def trace(series: np.ndarray) -> np.ndarray:
@@ -86,18 +89,19 @@ def write_series(rows: list[dict[str, str]], repositories: Path, out: Path) -> N
         writer.writerows(written)
 
 
-def table() -> list[dict[str, str]]:
-    """The rows of ``unseen_series.csv``; ``sequence`` is "" where no name of ours is right, and ``note`` says why."""
+def table(number: str) -> list[dict[str, str]]:
+    """The rows of one list of ``unseen_series.csv``; ``sequence`` is "" where none is right: see ``note``."""
     with TABLE.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+        return [row for row in csv.DictReader(stream) if row["list"] == number]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", choices=LISTS, default=LISTS[-1], help="which of the two")
     parser.add_argument("--repositories", type=Path, required=True, help="folder with the repositories of the table")
     parser.add_argument("--out", type=Path, required=True, help="folder to write: series and MANIFEST.csv")
     arguments = parser.parse_args()
-    write_series(table(), arguments.repositories, arguments.out)
+    write_series(table(arguments.list), arguments.repositories, arguments.out)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from BrainIACLib.publishing import replacing
 from BrainIACLib.structures import INDEX, STRUCTURES
 from Training.starter.anatomy.growth import vary_structures, ventricle_displacement
 from Training.starter.anatomy.labelled import StructuredLabelMap
-from Training.starter.samples import draw_subject, template_grid
+from Training.starter.image_formation import draw_subject
 from Training.synthesis.anatomy import Anatomy, build_anatomy, draw_tumours
+from Training.synthesis.template_grid import template_grid
 from Training.synthesis.tissue_parameters import CLASS, NAMES
 
 SIZE = (80, 96, 80)

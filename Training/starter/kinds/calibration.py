@@ -15,8 +15,9 @@ from BrainIACLib.trust.temperature import fit_temperature
 from Training.starter.export import encoder_contract
 from Training.starter.kinds.real_scans import NEVER_LEARNED, RealScan, fold_of
 from Training.starter.kinds.samples import LABELS
-from Training.starter.kinds.shards import ShardReader
-from Training.starter.kinds.training import Recipe, logits_of
+from Training.starter.kinds.training import Recipe
+from Training.starter.shards import ShardReader
+from Training.starter.training import logits_of
 
 GATES = np.arange(0.50, 0.951, 0.01)
 MOST_WRONG = 0.02  # of the simulated answers above the gate

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import typing
 from pathlib import Path
 
-import torch
-from safetensors.torch import save
-
-from BrainIACLib.contracts import HeadContract, ModelContract, contract_to_json
+from BrainIACLib.contracts import HeadContract, ModelContract
 from BrainIACLib.models.heads import EncoderWithHead
-from Training.starter.export import encoder_contract
+from Training.starter.export import encoder_contract, facts_of_the_net, write_documents, write_weights
 from Training.starter.kinds.samples import LABELS
 from Training.starter.kinds.training import Recipe
-from Training.starter.samples import CLIP_PERCENTILES, INPUT_SIZE
 
 if typing.TYPE_CHECKING:
     from Training.starter.kinds.calibration import Calibration
@@ -37,16 +31,7 @@ def export_model(
     facts: dict[str, dict | list | int],
 ) -> ModelContract:
     """Write the folder ``out``; ``facts`` (label maps, validation accuracy) go into ``recipe.json`` and the card."""
-    out.mkdir(parents=True, exist_ok=True)
-    digests = {}
-    for name, part in (("encoder", net.encoder), ("head", net.head)):
-        tensors = {
-            key: value.half().contiguous() if value.is_floating_point() else value
-            for key, value in part.state_dict().items()
-        }
-        content = save(tensors)
-        (out / f"{name}.safetensors").write_bytes(content)
-        digests[name] = hashlib.sha256(content).hexdigest()
+    digests = write_weights(net, out)
     contract = ModelContract(
         id="sequence-starter",
         title="MRI sequence (starter model)",
@@ -74,17 +59,11 @@ def export_model(
             sha256=digests["head"],
         ),
     )
-    (out / "contract.json").write_text(contract_to_json(contract), encoding="utf-8")
     card = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
     card = card.format(
-        width=recipe.width,
-        parameters=f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} million",
-        input_size=" x ".join(map(str, INPUT_SIZE)),
-        clip=" and ".join(map(str, CLIP_PERCENTILES)),
+        **facts_of_the_net(net, recipe.width, facts),
         temperature=calibration.temperature,
         gate=calibration.gate,
-        training_maps=len(facts["label_maps"]) - len(facts["held_out"]),
-        held_out_maps=len(facts["held_out"]),
         simulated_steps=recipe.simulated.steps,
         named_steps=recipe.named.steps,
         mixed_steps=recipe.mixed.steps + recipe.longer.steps,
@@ -93,12 +72,6 @@ def export_model(
         batch_size=recipe.batch_size,
         accuracy=", ".join(f"{name} {value:.3f}" for name, value in calibration.accuracy.items()),
     )
-    (out / "card.md").write_text(card, encoding="utf-8")
-    recipe_facts = {
-        "recipe": dataclasses.asdict(recipe),
-        "calibration": dataclasses.asdict(calibration),
-        "torch": torch.__version__,
-        **facts,
-    }
-    (out / "recipe.json").write_text(json.dumps(recipe_facts, indent=2) + "\n", encoding="utf-8")
+    recipe_facts = {"recipe": dataclasses.asdict(recipe), "calibration": dataclasses.asdict(calibration), **facts}
+    write_documents(contract, card, recipe_facts, out)
     return contract

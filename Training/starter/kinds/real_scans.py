@@ -11,6 +11,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,10 +19,12 @@ from torch import Tensor
 
 from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.preprocessing.intensity import normalise, ras_array, resize
+from BrainIACLib.scans import read_scan
 from BrainIACLib.sequences import DWI_B0, NOT_A_HEAD, STANDARD_NAMES
+from BrainIACLib.trust.echo_planar import in_plane_mm
+from Training.starter.image_formation import INPUT_SIZE, MODEL_GRID
 from Training.starter.kinds.samples import LABELS
 from Training.starter.open_scans import OpenScan, all_prepared, open_scans, prepared
-from Training.starter.samples import INPUT_SIZE, MODEL_GRID
 from Training.synthesis.acquisition import bias_field, rician_noise, smooth, thick_slices
 from Training.synthesis.anatomy import Pose, pose_matrix, smooth_noise
 
@@ -46,7 +49,10 @@ SHARES = {**dict.fromkeys(STANDARD_NAMES, 0.19)}  # of the labels; the others sh
 
 @dataclass(frozen=True)
 class RealScan:
-    """``image``: float16 (X, Y, Z) on the model grid, 0 outside, not normalized. ``mode``: of the brain extraction."""
+    """``image``: float16 (X, Y, Z) on the model grid, 0 outside, not normalized. ``mode``: of the brain extraction.
+
+    ``voxel_mm``: in the plane of the scan as it was acquired.
+    """
 
     file: str
     subject: str
@@ -54,6 +60,7 @@ class RealScan:
     label: str
     mode: str
     image: Tensor
+    voxel_mm: float = 1.0
 
 
 def fold_of(study: str) -> str:
@@ -73,8 +80,15 @@ def real_scans(data: Path, cache: Path, public: Path | None = None) -> list[Real
         for mode in ("auto", "none") if both else ("auto",):
             array = torch.from_numpy(ras_array(prepared(scan, cache, mode).image))[None, None]
             image = resize(array, INPUT_SIZE, "area-inside")[0, 0].half()
-            found.append(RealScan(scan.file, scan.subject, scan.study, _label(scan), mode, image))
+            found.append(RealScan(scan.file, scan.subject, scan.study, _label(scan), mode, image, voxel_mm_of(scan)))
     return found
+
+
+def voxel_mm_of(scan: OpenScan) -> float:
+    """The voxel edge in the plane; of a NIfTI file from its header alone."""
+    if scan.path.name.endswith((".nii", ".nii.gz")):
+        return float(sorted(nib.load(scan.path).header.get_zooms()[:3])[1])
+    return in_plane_mm(read_scan(scan.path).image)
 
 
 def public_scans(folder: Path) -> list[OpenScan]:

@@ -10,6 +10,7 @@ keeps the samples, the standardized scans, every stage and the answers: the same
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import multiprocessing
 import os
@@ -25,8 +26,9 @@ from Training.starter.export import encoder_contract
 from Training.starter.kinds.calibration import calibrated, judged
 from Training.starter.kinds.export import export_model
 from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, real_scans
-from Training.starter.kinds.shards import ShardReader, write_shards
+from Training.starter.kinds.samples import DRAWN, HEADS_PER_SHARD, draw_samples
 from Training.starter.kinds.training import Recipe, Stage, blended, new_net, train, widened
+from Training.starter.shards import ShardReader, write_shards
 from Training.synthesis.label_maps import label_map_files, load_label_map
 
 HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
@@ -46,7 +48,7 @@ def main() -> None:
     start = started_from(arguments.start, recipe)
 
     painter = multiprocessing.get_context("spawn").Process(
-        target=_generate, args=(arguments.data / "labelmaps", work, recipe), daemon=True
+        target=generate, args=(arguments.data / "labelmaps", work, recipe), daemon=True
     )
     painter.start()
 
@@ -56,7 +58,7 @@ def main() -> None:
 
     scans = real_scans(arguments.data, arguments.cache or work / "standardised", arguments.public)
     final, folds = stages(recipe, scans, start, work, check)
-    validation = ShardReader(work, recipe.validation_seed, check)
+    validation = ShardReader(work, recipe.validation_seed, DRAWN, check)
     validation.grow(recipe.validation_shards)
     answers = judged(final, folds, scans, validation)
     facts = {
@@ -87,7 +89,7 @@ def stages(
 ) -> tuple[EncoderWithHead, dict[str, EncoderWithHead]]:
     """The net after simulated heads and then all scans, and one net per fold that did not see its studies."""
     contract = encoder_contract(recipe.width)
-    reader = ShardReader(work, recipe.seed, check)
+    reader = ShardReader(work, recipe.seed, DRAWN, check)
 
     def stage(name: str, net: EncoderWithHead, what: Stage, number: int, left_out: str = "") -> EncoderWithHead:
         done = work / f"{name}.pt"
@@ -128,7 +130,8 @@ def _files(data: Path) -> list[Path]:
     return label_map_files(data / "labelmaps")
 
 
-def _generate(labelmaps: Path, work: Path, recipe: Recipe) -> None:
+def generate(labelmaps: Path, work: Path, recipe: Recipe) -> None:
+    """Draw the simulated heads that are not there yet; the held-out label maps go into the validation shards."""
     if hasattr(os, "nice"):  # training goes first
         os.nice(10)
     torch.set_num_threads(1)
@@ -136,8 +139,12 @@ def _generate(labelmaps: Path, work: Path, recipe: Recipe) -> None:
     contract = encoder_contract(recipe.width)
     held_out = [label_map for label_map in maps if label_map.name in HELD_OUT]
     training = [label_map for label_map in maps if label_map.name not in HELD_OUT]
-    write_shards(work, recipe.seed, range(recipe.shards), training, contract)
-    write_shards(work, recipe.validation_seed, range(recipe.validation_shards), held_out, contract)
+    for seed, shards, chosen in (
+        (recipe.seed, recipe.shards, training),
+        (recipe.validation_seed, recipe.validation_shards, held_out),
+    ):
+        draw = functools.partial(draw_samples, seed, label_maps=chosen, contract=contract)
+        write_shards(work, seed, range(shards), HEADS_PER_SHARD, draw, DRAWN)
 
 
 if __name__ == "__main__":

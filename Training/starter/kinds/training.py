@@ -18,10 +18,11 @@ from BrainIACLib.models.heads import EncoderWithHead, LinearHead
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_OR_OTHER
 from Training.starter.augmentation import augment
+from Training.starter.averaging import descend
 from Training.starter.kinds.real_scans import RealDraws
 from Training.starter.kinds.samples import LABELS
-from Training.starter.kinds.shards import ShardReader
 from Training.starter.samples import decode
+from Training.starter.shards import ShardReader
 
 
 @dataclass(frozen=True)
@@ -150,12 +151,7 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(volumes)
         loss = expected_loss(logits.float(), labels, sureness, recipe.label_smoothing)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned, 5.0)
-        optimiser.step()
-        schedule.step()
-        _move_average(average, net, min(recipe.averaging, (step + 1) / (step + 10)))
+        descend(loss, net, average, optimiser, schedule, step, recipe.averaging, longest=5.0)
         losses.append(float(loss.detach()))
         if (step + 1) % 50 == 0:
             seconds = (time.monotonic() - started) / len(losses)
@@ -182,18 +178,3 @@ def expected_loss(logits: Tensor, labels: Tensor, sureness: Tensor, smoothing: f
     target = torch.nn.functional.one_hot(labels.clamp(max=len(LABELS) - 1), len(LABELS)) * share
     target = target + (1 - share) / len(LABELS)
     return -(target * logits.log_softmax(1)).sum(1).mean()
-
-
-@torch.no_grad()
-def _move_average(average: torch.nn.Module, net: torch.nn.Module, keep: float) -> None:
-    for mean, value in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - keep)
-        else:
-            mean.copy_(value)
-
-
-@torch.no_grad()
-def logits_of(net: torch.nn.Module, volumes: Tensor, batch_size: int = 16) -> Tensor:
-    """(N, classes) from encoded uint8 volumes (N, 1, X, Y, Z)."""
-    return torch.cat([net(decode(part)) for part in volumes.split(batch_size)])

@@ -1,0 +1,269 @@
+"""Can a small head on the frozen encoder name further kinds of scan, or tell them from the paper's four?
+
+    python -m Training.starter.unseen_series --list 1 --repositories FOLDER --out runs/unseen
+    python -m Training.starter.kinds.frozen_heads --data ../shared/data --public FOLDER --unseen runs/unseen
+
+The paper's own way: the encoder of ``sequence-starter`` stays as it is, and logistic regressions read its embedding, or
+the mean and spread of its maps at every level, beside an intensity histogram and block averages. They are fitted on
+simulated heads of all kinds, on real scans of all other sources, or on both. Every real scan is answered by a fit
+that saw no scan of its source (a study, or the repository it lies in). Writes ``frozen_heads.md`` into ``--work``,
+which also keeps simulated heads, standardized scans and features.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from BrainIACLib.answers import probabilities_of
+from BrainIACLib.checkpoints.installed import InstalledModel, load_model
+from BrainIACLib.contracts import HeadContract, read_contract
+from BrainIACLib.head_training.linear_head import LinearHead, fit_linear_head
+from BrainIACLib.head_training.targets import Target
+from BrainIACLib.models.resnet import ResNet
+from BrainIACLib.preprocessing.intensity import normalise, ras_array, resize
+from BrainIACLib.resources import resource
+from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_NAMES
+from BrainIACLib.statistics.metrics import auc
+from Training.starter.evaluate import novelty_of_model
+from Training.starter.image_formation import INPUT_SIZE
+from Training.starter.kinds.real_scans import RealScan, real_scans, voxel_mm_of
+from Training.starter.kinds.train import generate
+from Training.starter.kinds.training import Recipe
+from Training.starter.open_scans import all_prepared, open_scans, prepared
+from Training.starter.samples import decode
+from Training.starter.shards import shard_path
+from Training.starter.unseen_series import table
+
+REPRESENTATIONS = ("histogram", "block averages", "embedding", "levels")
+PENALTY = 0.03  # of the logistic regressions, in units of the mean squared length of a case; not tuned
+BLOCKS = (4, 6, 5)
+KINDS = tuple(name for name in ALL_NAMES if name not in STANDARD_NAMES)
+KEPT = (0.90, 0.98)  # of the sure and right answers to the four
+
+
+@dataclass(frozen=True)
+class Cases:
+    """n images. ``of``: representation -> (n, d); ``labels``: (n,), "" where no name is right; ``sources``: (n,)."""
+
+    files: np.ndarray
+    labels: np.ndarray
+    sources: np.ndarray
+    voxel_mm: np.ndarray
+    logits: np.ndarray
+    of: dict[str, np.ndarray]
+
+    @property
+    def standard(self) -> np.ndarray:
+        """(n,) bool: one of the four."""
+        return np.isin(self.labels, STANDARD_NAMES)
+
+
+@torch.inference_mode()
+def numbers_of(encoder: ResNet, volumes: Tensor) -> dict[str, np.ndarray]:
+    """Representation -> (B, d) of normalized volumes (B, 1, X, Y, Z); ``levels``: log(1 + mean), log(1 + deviation)."""
+    maps = [encoder.act(encoder.bn1(encoder.conv1(volumes)))]
+    for stage in (lambda x: encoder.layer1(encoder.maxpool(x)), encoder.layer2, encoder.layer3, encoder.layer4):
+        maps.append(stage(maps[-1]))
+    levels = [pooled.log1p() for level in maps for pooled in (level.mean((2, 3, 4)), level.std((2, 3, 4)))]
+    inside = [volume[volume != 0] for volume in volumes]
+    shares = [torch.histc(values, 32, -3, 3) / max(1, values.numel()) for values in inside]
+    filled = (volumes != 0).float()
+    found = {
+        "histogram": torch.stack(shares).sqrt(),
+        "block averages": torch.cat([F.adaptive_avg_pool3d(v, BLOCKS).flatten(1) for v in (volumes, filled)], 1),
+        "embedding": maps[-1].mean((2, 3, 4)),
+        "levels": torch.cat(levels, 1),
+    }
+    return {name: values.double().numpy() for name, values in found.items()}
+
+
+def cases_of(
+    model: InstalledModel, batches: Iterator[Tensor], files: list[str], labels: list[str], sources: list[str], mm: list
+) -> Cases:
+    """Everything about images that come in ``batches`` (B, 1, X, Y, Z), normalized."""
+    net = load_model(model)
+    parts = [numbers_of(net.encoder, batch) for batch in batches]
+    of = {name: np.concatenate([part[name] for part in parts]) for name in REPRESENTATIONS}
+    with torch.inference_mode():
+        logits = net.head(torch.from_numpy(of["embedding"]).float()).numpy()
+    return Cases(np.array(files), np.array(labels), np.array(sources), np.array(mm, float), logits, of)
+
+
+def simulated_cases(model: InstalledModel, work: Path, seed: int, shards: int) -> Cases:
+    """The simulated heads of one seed that have a name; the source is the shard."""
+    labels, sources, volumes = [], [], []
+    for shard in range(shards):
+        path = shard_path(work, seed, shard)
+        numbers = np.load(path.with_suffix(".labels.npy"))
+        named = numbers < len(ALL_NAMES)
+        labels += [ALL_NAMES[number] for number in numbers[named]]
+        sources += [path.stem] * int(named.sum())
+        volumes.append((np.load(path, mmap_mode="r"), np.flatnonzero(named)))
+    batches = (
+        decode(torch.from_numpy(stored[rows[start : start + 8]])[:, None])
+        for stored, rows in volumes
+        for start in range(0, len(rows), 8)
+    )
+    return cases_of(model, batches, sources, labels, sources, [0.0] * len(labels))
+
+
+def unseen_scans(folder: Path, cache: Path) -> list[RealScan]:
+    """The first list of public series, as ``unseen_series`` wrote it; the study is the repository."""
+    rows = {row["file"]: row for row in table("1")}
+    found = []
+    for scan in all_prepared(open_scans(folder, ("series",)), cache):
+        row = rows[scan.file.split("/")[-1]]
+        array = torch.from_numpy(ras_array(prepared(scan, cache).image))[None, None]
+        image = resize(array, INPUT_SIZE, "area-inside")[0, 0].half()
+        repository = row["source"].partition("@")[0]
+        found.append(RealScan(scan.file, scan.subject, repository, row["sequence"], "auto", image, voxel_mm_of(scan)))
+    return found
+
+
+def fitted(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, LinearHead]:
+    """Class names and a logistic regression whose classes count the same."""
+    names = np.unique(labels)
+    target = Target("kind", "classification", np.searchsorted(names, labels), tuple(names))
+    groups = np.arange(len(labels))
+    return names, fit_linear_head(values, target, groups, np.random.default_rng(0), penalty=PENALTY)
+
+
+def source_left_out(real: Cases, simulated: Cases | None, name: str, labels: np.ndarray, also: np.ndarray):
+    """(n, classes) outputs for the real scans, each by a fit without its source, and the classes.
+
+    Parameters
+    ----------
+    labels, also : (n,) of the real scans and (m,) of the simulated heads; "" takes no part in the fit.
+    """
+    classes = np.unique(np.concatenate([labels[labels != ""], also[also != ""]]))
+    outputs = np.full((len(labels), len(classes)), -np.inf)
+    for source in np.unique(real.sources):
+        out = real.sources == source
+        seen = ~out & (labels != "")
+        values, truth = real.of[name][seen], labels[seen]
+        if simulated is not None:
+            values = np.concatenate([values, simulated.of[name][also != ""]])
+            truth = np.concatenate([truth, also[also != ""]])
+        names, head = fitted(values, truth)
+        found = head.outputs(real.of[name][out])
+        found = np.concatenate([-found, found], 1) / 2 if len(names) == 2 else found
+        outputs[np.ix_(out, np.searchsorted(classes, names))] = found
+    return outputs, classes
+
+
+def macro_f1(truth: np.ndarray, said: np.ndarray) -> tuple[float, str]:
+    """Mean over the labels of ``truth`` of 2 tp / (2 tp + fp + fn), and each with its count."""
+    scores = {}
+    for name in np.unique(truth):
+        hits = ((truth == name) & (said == name)).sum()
+        scores[name] = 2 * hits / ((truth == name).sum() + (said == name).sum())
+    words = ", ".join(f"{name} {score:.2f} of {(truth == name).sum()}" for name, score in scores.items())
+    return float(np.mean(list(scores.values()))), words
+
+
+def gate_section(real: Cases, simulated: Cases, head: HeadContract, distances: np.ndarray) -> list[str]:
+    """Telling the four from the rest: version 1.2 with its voxel rule, its distance, and the heads."""
+    answers = [
+        probabilities_of(head, torch.from_numpy(row), mm) for row, mm in zip(real.logits, real.voxel_mm, strict=True)
+    ]
+    said = np.array([max(answer, key=answer.get) for answer in answers])
+    sure = np.array([max(answer.values()) for answer in answers]) >= (head.confidence_gate or 0)
+    likely = np.array([max(answer[name] for name in STANDARD_NAMES) for answer in answers])
+    right = sure & real.standard & (said == real.labels)
+    wrong = sure & ~real.standard & (said != OTHER)
+    lines = [
+        f"Real scans: {real.standard.sum()} of the four, {right.sum()} of them sure and right; "
+        f"{(~real.standard).sum()} others from {len(np.unique(real.sources[~real.standard]))} sources, "
+        f"{wrong.sum()} of them surely called one of the four.",
+        "",
+        f"| score | fitted on | AUROC | sure wrong left, {KEPT[0]:.0%} of right kept | {KEPT[1]:.0%} kept |",
+        "|---|---|---|---|---|",
+    ]
+
+    def row(title: str, fit: str, score: np.ndarray) -> None:
+        left = [f"{(score[wrong] >= np.quantile(score[right], 1 - kept)).sum()} of {wrong.sum()}" for kept in KEPT]
+        lines.append(f"| {title} | {fit} | {auc(real.standard.tolist(), score.tolist()):.3f} | {' | '.join(left)} |")
+
+    row("1.2: largest probability of the four", "", likely)
+    row("1.2: distance", "", -distances)
+    four = np.where(real.standard, "yes", "no")
+    also = np.where(simulated.standard, "yes", "no")
+    for name in REPRESENTATIONS:
+        for title, part in (("real", None), ("real and simulated", simulated)):
+            outputs, classes = source_left_out(real, part, name, four, also if part else also[:0])
+            row(name, title, outputs[:, list(classes).index("yes")])
+    return lines
+
+
+def names_section(real: Cases, simulated: Cases, held_out: Cases) -> list[str]:
+    """Naming what is none of the four, for scans of which that is known."""
+    kinds = np.where(np.isin(real.labels, KINDS), real.labels, "")
+    also = np.where(np.isin(simulated.labels, KINDS), simulated.labels, "")
+    named, drawn = kinds != "", np.isin(held_out.labels, KINDS)
+    lines = [
+        f"{named.sum()} real scans of {len(np.unique(kinds[named]))} kinds; {drawn.sum()} simulated ones of held-out "
+        "label maps.",
+        "",
+        "| numbers | fitted on | macro F1, simulated | macro F1, real | by kind, real |",
+        "|---|---|---|---|---|",
+    ]
+    for name in REPRESENTATIONS:
+        names, head = fitted(simulated.of[name][also != ""], also[also != ""])
+        of_drawn = macro_f1(held_out.labels[drawn], names[head.outputs(held_out.of[name][drawn]).argmax(1)])[0]
+        score, words = macro_f1(kinds[named], names[head.outputs(real.of[name][named]).argmax(1)])
+        lines.append(f"| {name} | simulated | {of_drawn:.2f} | {score:.2f} | {words} |")
+        for title, part in (("real", None), ("real and simulated", simulated)):
+            outputs, classes = source_left_out(real, part, name, kinds, also if part else also[:0])
+            score, words = macro_f1(kinds[named], classes[outputs[named].argmax(1)])
+            lines.append(f"| {name} | {title} | | {score:.2f} | {words} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv and labelmaps")
+    parser.add_argument("--public", type=Path, help="folder with the files of public_series.csv")
+    parser.add_argument("--unseen", type=Path, required=True, help="what unseen_series wrote of its first list")
+    parser.add_argument("--work", type=Path, default=Path("runs/kinds"), help="simulated heads and features (1 GB)")
+    parser.add_argument("--cache", type=Path, help="standardized scans (default: in the work folder)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe, work = Recipe(), arguments.work
+    cache = arguments.cache or work / "standardised"
+    folder = resource("Models", "sequence-starter")
+    model = InstalledModel(folder, read_contract(folder))
+    generate(arguments.data / "labelmaps", work, recipe)
+    simulated = simulated_cases(model, work, recipe.seed, recipe.shards)
+    held_out = simulated_cases(model, work, recipe.validation_seed, recipe.validation_shards)
+    scans = real_scans(arguments.data, cache, arguments.public) + unseen_scans(arguments.unseen, cache)
+    real = cases_of(
+        model,
+        (normalise(scan.image.float()[None, None], model.contract.encoder) for scan in scans),
+        [scan.file for scan in scans],
+        [scan.label for scan in scans],
+        [scan.study for scan in scans],
+        [scan.voxel_mm for scan in scans],
+    )
+    distances = novelty_of_model(model).scores(real.of["embedding"])
+    text = "\n".join(
+        [
+            *("# Small heads on the frozen encoder", "", "## One of the four, or none", ""),
+            *gate_section(real, simulated, model.contract.head, distances),
+            *("", "## Names for the others", ""),
+            *names_section(real, simulated, held_out),
+        ]
+    )
+    (work / "frozen_heads.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
