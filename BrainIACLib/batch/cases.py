@@ -187,8 +187,8 @@ def _subject(facts: dict[str, str]) -> tuple[str, list[str]]:
 
 def _id(facts: dict[str, str]) -> str:
     scan, (subject, visit) = facts["scan"], _subject(facts)
-    file = Path(scan)
-    stem = file.name[: len(file.name) - len(suffix(file))]
+    place = Path(scan)
+    stem = place.name[: len(place.name) - len(suffix(place))]
     taken = re.sub(r"[^A-Za-z0-9]", "", stem)[:24] + _hash(scan)
     contrast = ["ce-contrast"] if facts.get("sequence") == T1CE.name else []
     end = SUFFIX_OF.get(facts.get("sequence", ""), UNKNOWN_SUFFIX)

@@ -46,12 +46,22 @@ def fitting_jobs() -> int:
     return max(1, min(cores, int(free / 2**30 // GIB_A_PROCESS)))
 
 
+def visible_gpus() -> list[str]:
+    """As CUDA calls the graphics processors that this process may use: those of the environment, else all."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip()]
+    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
+
+
 @dataclass
 class _Member:
-    """One process and the case that it is at; ``ready``: it has opened the run."""
+    """One process, the only graphics processor that it sees (None: as the parent), and the case that it is at;
+    ``ready``: it has opened the run."""
 
     process: SpawnProcess
     pipe: Connection
+    gpu: str | None
     at: int | None = None
     ready: bool = False
 
@@ -164,11 +174,14 @@ class LocalPool:
     def _start(self, threads: int) -> _Member:
         context = multiprocessing.get_context("spawn")  # torch and ITK have threads, which no fork survives
         pipe, other = context.Pipe()
-        arguments = (other, self.work.out, self.run, threads, self.process)
+        gpus = visible_gpus()
+        taken = [member.gpu for member in self._members]
+        gpu = min(gpus, key=taken.count) if gpus else None
+        arguments = (other, self.work.out, self.run, threads, gpu, self.process)
         process = context.Process(target=_serve, args=arguments, daemon=True)
         process.start()
         other.close()
-        member = _Member(process, pipe)
+        member = _Member(process, pipe, gpu)
         self._members.append(member)
         return member
 
@@ -187,10 +200,14 @@ class LocalPool:
         self._members.clear()
 
 
-def _serve(pipe: Connection, out: Path, run: str, threads: int, process: Callable[..., Any] | None) -> None:
+def _serve(
+    pipe: Connection, out: Path, run: str, threads: int, gpu: str | None, process: Callable[..., Any] | None
+) -> None:
     """A child: answers numbers until None comes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer
     limit_threads(threads)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     work = Work(out, run, process)
     with contextlib.suppress(EOFError, OSError):
         pipe.send(None)

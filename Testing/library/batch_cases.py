@@ -38,6 +38,11 @@ def trying(case: BatchCase) -> dict[str, object]:
     return counting(case)
 
 
+def seeing(case: BatchCase) -> dict[str, object]:
+    """Says which graphics processors its process may use."""
+    return {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+
+
 def waiting(case: BatchCase) -> dict[str, object]:
     """Takes a while, so that others are at work as well."""
     time.sleep(0.3)

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 
-from batch_cases import COUNTED, DEATHS, counting, dying, unwritable
+from batch_cases import COUNTED, DEATHS, counting, dying, seeing, unwritable
 
 from BrainIACLib.batch import index, ledger
 from BrainIACLib.batch.cases import cases_of
@@ -292,6 +292,13 @@ def test_a_process_that_dies_of_its_case_costs_that_case_alone(cohort, tmp_path)
     assert deaths == {"4.nii": 2, "7.nii": 1, "9.nii": 2}
     assert go_in_processes(cohort, out, dying) == {}  # no later run dies of it again
     assert {sentence.split(",")[0] for sentence, _ in status_of(out).sentences} == {"Its process was killed twice"}
+
+
+def test_processes_are_spread_over_the_graphics_processors(cohort, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    out = tmp_path / "out"
+    assert go_in_processes(cohort, out, seeing) == {"done": 12}
+    assert set(update_index(out)["gpu"].to_pylist()) == {"3", "5"}
 
 
 def test_a_process_that_cannot_start_is_no_scans_fault(cohort, tmp_path, monkeypatch):
