@@ -37,9 +37,11 @@ STRUCTURES = (
 )
 INDEX = {structure.name: index for index, structure in enumerate(STRUCTURES)}
 
-LOOSE = ("caudate", "putamen", "hippocampus", "amygdala", "brainstem")
-"""Their shares of the intracranial volume follow DLMUSE's with r below 0.5 in persons that were not trained on
-(``evaluation.md`` of ``structure-volumes``): ml alone may agree by the size of the head."""
+NOT_COMPARED = ("sulcal_csf", "cortex", "lesion")
+"""Defined in another way by DLMUSE, or not at all."""
+LOOSE = ("white_matter", "caudate", "putamen", "hippocampus", "amygdala", "brainstem", *NOT_COMPARED)
+"""Not to be relied on: their shares of the intracranial volume follow DLMUSE's with r below 0.5 in persons that were
+not trained on (``evaluation.md`` of ``structure-volumes``; ml may agree by head size alone), or were not compared."""
 
 GREY_MATTER = ("cortex", "thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "cerebellar_cortex")
 WHITE_MATTER = ("white_matter", "cerebellar_white_matter", "brainstem")

@@ -43,6 +43,6 @@ def _show(answer: Answer) -> None:
         percentile = volume["percentile_for_age"]
         rank = "" if percentile is None else f"   percentile {percentile:3.0f}"
         print(f"  {volume['title']:28s} {volume['ml']:8.1f} ml {share:7.2f} %{rank}{mark}")
-    print("  * beyond head size, follows another measurement only loosely (r below 0.5): do not rely on it")
+    print("  * beyond head size it follows another measurement loosely (r below 0.5), or was not compared")
     if answer["percentiles"]:
         print(f"  {answer['percentiles']}")

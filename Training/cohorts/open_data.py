@@ -31,7 +31,8 @@ def write_open_manifest(data: Path, out: Path) -> Path:
 
     One row a scan; ``patient`` is the person over all folders, ``dataset`` the study. Files of ``bad/`` and a second
     copy of a scan that lies in ``age/`` are left out. Ages are in years, and those of children are left out. Who the
-    bundled anatomy encoder learned from has the role ``train``: tested by no line of the comparison.
+    bundled anatomy encoder learned from has the role ``train``: tested by no line of the comparison. BraTS, four
+    sequences of which it saw, is asked about the sequence alone, where that encoder is no line.
 
     Raises
     ------
@@ -53,14 +54,16 @@ def write_open_manifest(data: Path, out: Path) -> Path:
     copies = chosen["subject"].isin(in_age) & ~chosen["file"].str.startswith("age/")
     chosen = chosen[~copies]
     ages = pd.to_numeric(chosen["age_years"], errors="coerce")
+    studies = [study_of(subject) for subject in chosen["subject"]]
+    learned = chosen["subject"].isin(learned_from(resource("Models", MODEL))) & (np.array(studies) != BRATS)
     manifest = pd.DataFrame(
         {
             "scan": [str(data / file) for file in chosen["file"]],
             "patient": chosen["subject"],
-            "dataset": [study_of(subject) for subject in chosen["subject"]],
+            "dataset": studies,
             "sequence": chosen["sequence"],
             "age_years": chosen["age_years"].where(ages >= ADULT, ""),
-            "role": np.where(chosen["subject"].isin(learned_from(resource("Models", MODEL))), "train", ""),
+            "role": np.where(learned, "train", ""),
         }
     )
     out.parent.mkdir(parents=True, exist_ok=True)

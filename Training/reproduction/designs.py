@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from Training.cohorts.open_data import BRATS, DS002748, IXI
+from Training.runs.cell import ANATOMY, VOLUMES
 from Training.tasks import AGE, SEQUENCE
 
 
@@ -15,6 +16,7 @@ class Design:
     trained_on : the studies from which training, validation and internal test cases are drawn by person; empty: all but
         ``held_out``. All other studies are the external test.
     folds : of a cross-validation by person in place of both tests; 0 for none.
+    without : initializations that are no line of it, because they learned from persons who are tested.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Design:
     trained_on: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     folds: int = 0
+    without: tuple[str, ...] = ()
 
     def external(self, studies: list[str]) -> tuple[str, ...]:
         """Of the studies that there are, those never trained on."""
@@ -40,8 +43,18 @@ OPEN_DESIGNS = (
         (AGE.name,),
         trained_on=(DS002748,),
     ),
-    Design("sequence-by-person", "the sequence, each person tested once", (SEQUENCE.name,), folds=5),
     Design(
-        "sequence-by-study", "the sequence learned without BraTS, tested on it", (SEQUENCE.name,), held_out=(BRATS,)
+        "sequence-by-person",
+        "the sequence, each person tested once",
+        (SEQUENCE.name,),
+        folds=5,
+        without=(ANATOMY, VOLUMES),
+    ),
+    Design(
+        "sequence-by-study",
+        "the sequence learned without BraTS, tested on it",
+        (SEQUENCE.name,),
+        held_out=(BRATS,),
+        without=(ANATOMY, VOLUMES),
     ),
 )

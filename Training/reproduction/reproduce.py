@@ -108,7 +108,8 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
         print(f"reproduce: {design.name}: {design.says}", flush=True)
         of_design = dataclasses.replace(plan, external=design.external(there), folds=design.folds)
         asked = tuple(task for task in design.tasks if task in tasks)
-        cells = preset.wanted([*sources, "Scratch", *TRIVIAL], asked)
+        lines = [name for name in (*sources, "Scratch", *TRIVIAL) if name not in design.without]
+        cells = preset.wanted(lines, asked)
         runs, out = work / f"runs-{design.name}", options.out / design.name
         try:
             status |= _work(of_design, cells, runs, out, options, preset.resamples)

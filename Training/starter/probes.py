@@ -200,18 +200,22 @@ def _rows(features: Features):
         fold[studies == name] = number
     fold[small] = len(large)
     said = {name: answers(aged.of[name], ages, fold, groups) for name in REPRESENTATIONS}
+    inside = np.zeros(len(ages), bool)
     for number, name in enumerate([*large, "the single scans"]):
         judged = fold == number
         trained = ages[~judged]
         judged &= (ages >= trained.min()) & (ages <= trained.max())
+        inside |= judged
         constant = np.abs(ages[judged] - trained.mean()).mean()
         row = [_error(said[one][judged], ages[judged]) for one in REPRESENTATIONS]
         yield f"age across: {name} left out (n {judged.sum()}), MAE (bias); constant {constant:.1f}", row
     errors = {name: np.abs(said[name] - ages) for name in REPRESENTATIONS}
     row = ["-"] + [
-        f"{paired_permutation_p(errors['anatomy'], errors[name], groups):.4f}" for name in REPRESENTATIONS[1:]
+        f"{(errors['anatomy'] - errors[name])[inside].mean():+.1f} "
+        f"({paired_permutation_p(errors['anatomy'][inside], errors[name][inside], groups[inside]):.4f})"
+        for name in REPRESENTATIONS[1:]
     ]
-    yield "age across, anatomy's errors against these, paired p", row
+    yield f"age across (n {inside.sum()}), anatomy's mean error minus theirs (paired p)", row
     sexed = plain.rows(np.isin(plain.column("sex"), ["F", "M"]))
     sex, subjects = sexed.column("sex"), sexed.column("subject")
     groups = np.unique(subjects, return_inverse=True)[1]
