@@ -101,9 +101,11 @@ class AnalysisPanel(Panel):
         self.scan.follow()
         self.analysis.forget()
 
-    def sceneEnded(self):
-        """Another scene has nothing to be undone."""
+    def sceneEnds(self):
+        """Nothing of it is observed, shown or undone any more."""
         self.undo.forget()
+        self.scan.stop()
+        self.logic.map.forget()
 
     def parametersChanged(self):
         """The map follows a slider while it moves."""

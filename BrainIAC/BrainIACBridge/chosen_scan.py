@@ -5,13 +5,13 @@ from __future__ import annotations
 import slicer
 import slicer.util
 import vtk
-from slicer.util import VTKObservationMixin
 
 from BrainIACBridge import slice_views
+from BrainIACBridge.observers import Observers
 from BrainIACBridge.result_nodes import STRUCTURES
 
 
-class ChosenScan(VTKObservationMixin):
+class ChosenScan:
     """Follows the slice views, and brings a choice in the panel into them.
 
     Parameters
@@ -22,25 +22,25 @@ class ChosenScan(VTKObservationMixin):
     """
 
     def __init__(self, study, map, onChanged):
-        VTKObservationMixin.__init__(self)
         self._study, self._map, self._onChanged = study, map, onChanged
         self._seen = None  # what the views showed
         self._toFollow = True  # the views were changed, and not by this panel
+        self._views = Observers(self._onViewsChanged)
+        self._hierarchy = Observers(self._onHierarchyChanged)
+        self._scans = Observers(onChanged)
 
     def follow(self):
         """Another module was open, or another scene came: the next ``update`` takes over what the views show."""
         self._toFollow = True
 
     def stop(self):
-        """Observe nothing any more."""
-        self.removeObservers()
+        """Observe nothing any more, until the next ``update``: the scene is closed."""
+        for observers in (self._views, self._hierarchy, self._scans):
+            observers.stop()
 
     def takeOver(self, parameters):
         """Choose what the views show now, if they were changed elsewhere; another study, if they show that alone."""
-        self._observe(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"), vtk.vtkCommand.ModifiedEvent)
-        node = slicer.vtkMRMLSubjectHierarchyNode
-        for event in (node.SubjectHierarchyItemReparentedEvent, node.SubjectHierarchyItemModifiedEvent):
-            self._observe([node.GetSubjectHierarchyNode(slicer.mrmlScene)], event, self._onHierarchyChanged)
+        self._watch()
         if not self._toFollow:
             return
         self._toFollow = False
@@ -61,28 +61,33 @@ class ChosenScan(VTKObservationMixin):
         seen = self._inViews()
         if scans and seen and not any(scan in scans for scan in seen):
             self._map.showScan(parameters.saliencyScan)
-        node = slicer.vtkMRMLVolumeNode
-        for event in (node.ImageDataModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent):
-            self._observe(self._study.volumes(), event, self._onScanChanged)
 
     def _inViews(self):
         volumes = self._study.volumes()
         return [node for node in slice_views.backgrounds() if node in volumes]
 
-    def _observe(self, nodes, event, act=None):
-        for node in nodes:
-            if not self.hasObserver(node, event, act or self._onViewsChanged):
-                self.addObserver(node, event, act or self._onViewsChanged)
+    def _watch(self):
+        for observers in (self._views, self._hierarchy, self._scans):
+            observers.forgetGone()
+        self._views.watch(slice_views.allViews(), vtk.vtkCommand.ModifiedEvent)
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode
+        self._hierarchy.watch(
+            [hierarchy.GetSubjectHierarchyNode(slicer.mrmlScene)],
+            hierarchy.SubjectHierarchyItemReparentedEvent,
+            hierarchy.SubjectHierarchyItemModifiedEvent,
+        )
+        self._scans.watch(
+            self._study.volumes(),
+            slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
+            slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+        )
 
-    def _onHierarchyChanged(self, caller=None, event=None):
+    def _onHierarchyChanged(self):
         """A scan was moved to another person or date."""
         self._toFollow = True
         self._onChanged()
 
-    def _onScanChanged(self, caller=None, event=None):
-        self._onChanged()
-
-    def _onViewsChanged(self, caller=None, event=None):
+    def _onViewsChanged(self):
         """At once, whichever module is open: no map and no structures over another scan."""
         shown = slice_views.shown()
         if self._map.isLaying or shown == self._seen or slicer.mrmlScene.IsBatchProcessing():

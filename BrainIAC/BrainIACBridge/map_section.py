@@ -69,17 +69,18 @@ class MapSection:
         saliency = self._logic.answers.saliencyOf(scan) if scan is not None else None
         for name in SHOWN_WITH_A_MAP:
             getattr(self._ui, name).setVisible(saliency is not None)
-        explained = self._logic.answers.explained(scan) if saliency is not None else None
-        self._ui.mapLabel.setText(
-            _("There is no map of this scan.")
-            if saliency is None
-            else _("Map of the answer '{label}' ({task}): relative saliency, not probability of disease.").format(
-                task=answerTitle(explained[0]), label=explained[1]
-            )
-            if explained
-            else _("Relative saliency, not probability of disease.")
-        )
+        self._ui.mapLabel.setText(self._inWords(scan, saliency))
         self._showSpots(saliency, parameters.threshold)
+
+    def _inWords(self, scan, saliency):
+        if saliency is None:
+            return _("There is no map of this scan.")
+        explained = self._logic.answers.explained(scan)
+        if explained is None:
+            return _("Relative saliency, not probability of disease.")
+        task, label = explained
+        text = _("Map of the answer '{label}' ({task}) over {scan}: relative saliency, not probability of disease.")
+        return text.format(task=answerTitle(task), label=label, scan=self._logic.study.titleOf(scan))
 
     def _showAnswers(self, answers, explained):
         combo, ids = self._ui.explainTask, [answer["id"] for answer in answers]

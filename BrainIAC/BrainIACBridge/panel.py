@@ -80,7 +80,7 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._onNodesChanged)
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self._onSceneClosed)
+        self.addObserver(scene, scene.EndCloseEvent, self._onSceneEnd)
         self.addObserver(scene, scene.EndImportEvent, self._onSceneEnd)
         self.ui.progressBar.setVisible(False)
         self._initializeParameterNode()
@@ -109,8 +109,8 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def parametersShown(self):
         """Called when the panel shows the parameters of a scene, before ``updatePanel``."""
 
-    def sceneEnded(self):
-        """Called when a scene was closed."""
+    def sceneEnds(self):
+        """Called when a scene is about to be closed: nothing of it may be held on to."""
 
     def parametersChanged(self):
         """Called at once after a parameter changed; ``updatePanel`` follows a moment later."""
@@ -142,11 +142,8 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onSceneStartClose(self, caller=None, event=None):
         self.logic.worker.cancel(byForce=False)  # the process stays, with its models and what it has prepared
+        self.sceneEnds()
         self._setParameterNode(None)
-
-    def _onSceneClosed(self, caller=None, event=None):
-        self.sceneEnded()
-        self._onSceneEnd()
 
     def _onSceneEnd(self, caller=None, event=None):
         """The application itself looks at the new nodes in this event; this panel does so when all of them have."""

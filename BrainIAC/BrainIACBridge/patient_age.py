@@ -12,12 +12,20 @@ YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 def ageAt(birthDate, date):
     """Years between two DICOM dates, None if one of them is none."""
-    try:
-        born, scanned = (datetime.datetime.strptime(text, "%Y%m%d") for text in (birthDate, date))
-    except (ValueError, TypeError):
+    born, scanned = _dateOf(birthDate), _dateOf(date)
+    if born is None or scanned is None:
         return None
     years = (scanned - born).days / 365.25
     return round(years, 1) if years >= 0 else None
+
+
+def _dateOf(text):
+    if len(text or "") != 8 or not text.isdecimal():
+        return None
+    try:
+        return datetime.date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    except ValueError:
+        return None
 
 
 def yearsOf(text):

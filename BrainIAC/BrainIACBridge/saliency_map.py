@@ -70,6 +70,10 @@ class SaliencyMap:
         slice_views.takeOff(SALIENCY, slice_views.isOf)
         self._laid = [one for one in self._laid if slice_views.background(one[0]) is one[1]]
 
+    def forget(self):
+        """The scene is closed: hold none of its nodes."""
+        self._laid, self._styles = [], {}
+
     def isTakenOff(self):
         """Whether a person took the map off by the controls of the views, so that none of them shows it any more."""
         seen = slice_views.views()

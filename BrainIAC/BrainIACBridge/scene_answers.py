@@ -32,9 +32,7 @@ class SceneAnswers:
 
         With ``create``, tables of scenes that were added to this one are taken in.
         """
-        tables = [
-            node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute(RESULT) == "table"
-        ]
+        tables = self._study.once("tables", _tables) if not create else _tables()
         if not tables and not create:
             return None
         if tables and not create:  # of a scene that is being added references still lead to volumes of this one
@@ -65,6 +63,9 @@ class SceneAnswers:
 
     def staleness(self, record):
         """Why an answer is not one about what the scene shows now, "" if it is."""
+        return self._study.once(("staleness", record["id"]), lambda: self._staleness(record))
+
+    def _staleness(self, record):
         scans = self.results(create=False).scansOf(record)
         if None in scans.values():
             return _("The scan is no longer in the scene; load it again.")
@@ -99,6 +100,9 @@ class SceneAnswers:
 
     def saliencyOf(self, scan):
         """The saliency volume of a scan as it is now, or None; None too where what it explains is not current."""
+        return self._study.once(("saliency", scan.GetID()), lambda: self._saliencyOf(scan))
+
+    def _saliencyOf(self, scan):
         node = self.currentResult("vtkMRMLScalarVolumeNode", scan, "saliency")
         if node is None or node.GetImageData() is None:
             return None
@@ -134,6 +138,10 @@ class SceneAnswers:
     def _factsOfMap(self, scan):
         node = self.saliencyOf(scan)
         return _factsOf(node) if node is not None else {}
+
+
+def _tables():
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLTableNode") if node.GetAttribute(RESULT) == "table"]
 
 
 def _factsOf(saliency):

@@ -57,7 +57,7 @@ class Study:
 
     def volumes(self):
         """All volumes that could be scans, in the order of the scene."""
-        return self._once("volumes", self._volumes)
+        return self.once("volumes", self._volumes)
 
     def _volumes(self):
         return [
@@ -71,9 +71,10 @@ class Study:
 
     def studies(self):
         """Identity of each study of the scene -> its volumes."""
-        return self._once("studies", self._studies)
+        return self.once("studies", self._studies)
 
-    def _once(self, name, look):
+    def once(self, name, look):
+        """What ``look`` finds; inside ``still`` it looks only the first time that ``name`` is asked for."""
         if self._seen is None:
             return look()
         if name not in self._seen:

@@ -307,7 +307,8 @@ def together(panel, views, legend) -> QtGui.QImage:
 def grab(widget, width: int, height: int) -> QtGui.QImage:
     """The widget at a size of its own, upper part."""
     for _ in range(6):  # rows grow when the width is known, and the panel with them
-        widget.resize(width, max(height, widget.sizeHint().height()))
+        needed = widget.layout().totalHeightForWidth(width)  # as a scroll area gives it
+        widget.resize(width, max(height, needed, widget.sizeHint().height()))
         widget.show()
         QtCore.QCoreApplication.processEvents()
     return widget.grab(QtCore.QRect(0, 0, width, height)).toImage()

@@ -40,6 +40,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
     def _setCollapsed(self, collapsed):
         self._collapsed = collapsed
+        self.setContentsMargins(6, 100 if collapsed else 28, 6, 6)  # nothing of the content is seen
         self.setMinimumHeight(26 if collapsed else 0)
         self.setMaximumHeight(26 if collapsed else 16777215)
         self.updateGeometry()

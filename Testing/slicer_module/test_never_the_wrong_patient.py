@@ -7,10 +7,12 @@ import pytest
 pytest.importorskip("slicer", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
+import gc
 import json
 
 import numpy as np
 import slicer
+import vtk
 from BrainIACBridge.brainiac_logic import BrainIACLogic
 from BrainIACBridge.cases import Cases
 from BrainIACBridge.flow import Listener
@@ -267,6 +269,23 @@ def test_an_answer_of_a_deleted_scan_has_a_card_in_its_own_study_alone(panel, pl
         assert len(panel.cards.records) == cards
     assert len(panel.logic.answers.records()) == 1  # the table of all answers has it
     panel.logic.worker = real
+
+
+@pytest.mark.parametrize("way", ["deleted", "closed"])
+def test_a_panel_keeps_no_volume_alive(way, panel, scene, oblique):
+    """What is held stays in memory, a hierarchy too, whose items pass for those of new nodes at the same place."""
+    scene.addSliceView("Red", "Axial")
+    scan, ends = scene.load(oblique, "scan"), []
+    panel.onShowScan(scan)
+    scan.AddObserver(vtk.vtkCommand.DeleteEvent, lambda caller, event: ends.append(event))
+    if way == "deleted":
+        scene.mrml.RemoveNode(scan)
+    else:
+        scene.mrml.Clear(0)
+    del scan
+    panel.updatePanel()
+    gc.collect()
+    assert "DeleteEvent" in ends
 
 
 # Which voxels
