@@ -1,7 +1,7 @@
 # make demo       set up, analyze the bundled sample study, print the answers, write pictures and maps into demo/
 # make test       set up, run the linter, the type checker and all tests
 # make quick      the linter and the fast tests
-# make types      the type checker, strict for the whole library
+# make types      the type checker, strict for the whole library, as on Linux and on Windows
 # make coverage   all tests, and which lines none of them runs
 # make docs       the documentation site, in docs/_build/html; every warning is an error
 # All install into .venv of this folder and touch nothing else.

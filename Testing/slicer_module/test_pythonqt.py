@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +11,7 @@ import pytest
 
 MODULE = Path(__file__).resolve().parents[2] / "BrainIAC"
 SOURCES = sorted([*MODULE.glob("*.py"), *MODULE.glob("BrainIACBridge/*.py")])
+TREES = {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 # Qt properties: values in PythonQt, methods in PySide6. Only setters and ``property("name")`` mean the same in both.
 PROPERTIES = {
     "text", "currentText", "currentIndex", "currentData", "currentPath", "checked", "enabled", "visible", "value",
@@ -33,7 +35,7 @@ PYTHONS_OWN = {
 
 
 def trees():
-    return [pytest.param(ast.parse(path.read_text(encoding="utf-8")), id=path.name) for path in SOURCES]
+    return [pytest.param(tree, id=name) for name, tree in TREES.items()]
 
 
 @pytest.mark.parametrize("tree", trees())
@@ -119,14 +121,22 @@ def test_constructors_of_qt_get_no_enums_and_no_keywords(tree):
 @pytest.mark.parametrize("tree", trees())
 def test_methods_of_qt_get_no_keywords(tree):
     """C++ has none; PythonQt says so only when the line runs."""
-    QtWidgets = pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
-    classes = [value for name, value in vars(QtWidgets).items() if name.startswith("Q") and isinstance(value, type)]
-    methods = {name for cls in classes for name in dir(cls) if not name.startswith("_")} - PYTHONS_OWN
     named = [call for call in calls(tree) if isinstance(call.func, ast.Attribute) and call.keywords]
     named = [call for call in named if not ast.unparse(call.func).startswith(("slicer.", "json.", "importlib."))]
-    ours = {node.name for tree in (ast.parse(path.read_text("utf-8")) for path in SOURCES) for node in ast.walk(tree)
-            if isinstance(node, ast.FunctionDef)}  # fmt: skip
-    assert [ast.unparse(call) for call in named if call.func.attr in methods - ours] == []
+    assert [ast.unparse(call) for call in named if call.func.attr in methods_of_qt() - our_functions()] == []
+
+
+@functools.cache
+def methods_of_qt():
+    QtWidgets = pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+    classes = [value for name, value in vars(QtWidgets).items() if name.startswith("Q") and isinstance(value, type)]
+    return {name for cls in classes for name in dir(cls) if not name.startswith("_")} - PYTHONS_OWN
+
+
+@functools.cache
+def our_functions():
+    nodes = (node for tree in TREES.values() for node in ast.walk(tree))
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
 
 
 @pytest.mark.parametrize("tree", trees())
