@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_OR_OTHER
 from Training.starter import image_formation
 from Training.starter.image_formation import INPUT_SIZE, MODEL_GRID
-from Training.starter.kinds import calibration, real_scans
+from Training.starter.kinds import calibration, frozen_heads, real_scans
 from Training.starter.kinds.calibration import Judged, calibrated
+from Training.starter.kinds.frozen_heads import Cases
 from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, scanned_anew
 from Training.starter.kinds.samples import LABELS, UNNAMED, surely_named
 from Training.starter.kinds.training import Recipe, expected_loss, new_net, widened
@@ -186,3 +187,42 @@ def test_the_shares_of_a_batch_are_shares():
     for stage in (recipe.simulated, recipe.named, recipe.mixed, recipe.longer):
         assert sum(stage.shares) == pytest.approx(1)
         assert len(stage.shares) == len(LABELS) + 1
+
+
+def _cases(values: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> Cases:
+    files = np.arange(len(labels)).astype(str)
+    of = dict.fromkeys(frozen_heads.REPRESENTATIONS, values)
+    return Cases(files, labels, sources, np.ones(len(labels)), np.zeros((len(labels), 5)), of)
+
+
+def test_a_source_is_answered_by_a_fit_that_did_not_see_it():
+    """Each source has a mark of its own and the wrong labels in the last: only a fit that saw it could follow them."""
+    rng = np.random.default_rng(0)
+    sources = np.repeat([f"{i:02d}" for i in range(12)], 20)
+    labels = np.where(rng.random(len(sources)) < 0.5, "a", "b")
+    marks = (sources[:, None] == np.unique(sources)) * 3.0
+    values = np.hstack([np.where(labels == "a", 2.0, -2.0)[:, None] + rng.normal(0, 0.3, (len(labels), 1)), marks])
+    turned = np.where(sources == "11", np.where(labels == "a", "b", "a"), labels)
+    outputs, classes = frozen_heads.source_left_out(_cases(values, turned, sources), None, "levels", turned, turned[:0])
+    said = classes[outputs.argmax(1)]
+    assert (said == labels).mean() > 0.98
+    assert (said == turned)[sources == "11"].mean() < 0.1
+
+
+def test_macro_f1_is_that_of_a_plain_count():
+    truth, said = np.array(list("aaabbc")), np.array(list("aabbac"))
+    assert frozen_heads.macro_f1(truth, said)[0] == pytest.approx((2 * 2 / 6 + 2 * 1 / 4 + 1) / 3)
+
+
+def test_the_embedding_of_the_levels_is_that_of_the_encoder():
+    encoder = new_net(Recipe()).eval().encoder
+    volumes = torch.randn(2, 1, *INPUT_SIZE, generator=torch.Generator().manual_seed(0))
+    found = frozen_heads.numbers_of(encoder, volumes)
+    with torch.inference_mode():
+        assert np.allclose(found["embedding"], encoder(volumes).numpy(), atol=1e-5)
+    assert {name: values.shape for name, values in found.items()} == {
+        "histogram": (2, 32),
+        "block averages": (2, 240),
+        "embedding": (2, 128),
+        "levels": (2, 512),
+    }

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,13 @@ from torch import Tensor
 from BrainIACLib.answers import probabilities_of
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import HeadContract, read_contract
-from BrainIACLib.head_training.linear_head import LinearHead, fit_linear_head
-from BrainIACLib.head_training.targets import Target
+from BrainIACLib.head_training import logistic
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.preprocessing.intensity import normalise, ras_array, resize
 from BrainIACLib.resources import resource
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_NAMES
 from BrainIACLib.statistics.metrics import auc
+from BrainIACLib.statistics.principal_space import space_of
 from Training.starter.evaluate import novelty_of_model
 from Training.starter.image_formation import INPUT_SIZE
 from Training.starter.kinds.real_scans import RealScan, real_scans, voxel_mm_of
@@ -45,6 +46,8 @@ from Training.starter.unseen_series import table
 REPRESENTATIONS = ("histogram", "block averages", "embedding", "levels")
 PENALTY = 0.03  # of the logistic regressions, in units of the mean squared length of a case; not tuned
 BLOCKS = (4, 6, 5)
+FOLDS = 10  # of sources
+MOST_STEPS = 1000
 KINDS = tuple(name for name in ALL_NAMES if name not in STANDARD_NAMES)
 KEPT = (0.90, 0.98)  # of the sure and right answers to the four
 
@@ -128,35 +131,60 @@ def unseen_scans(folder: Path, cache: Path) -> list[RealScan]:
     return found
 
 
-def fitted(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, LinearHead]:
-    """Class names and a logistic regression whose classes count the same."""
-    names = np.unique(labels)
-    target = Target("kind", "classification", np.searchsorted(names, labels), tuple(names))
-    groups = np.arange(len(labels))
-    return names, fit_linear_head(values, target, groups, np.random.default_rng(0), penalty=PENALTY)
+def outputs_without(values: np.ndarray, classes: np.ndarray, count: int, seen: np.ndarray) -> np.ndarray:
+    """(F, n, count) outputs of F logistic regressions whose classes count the same.
+
+    Values are standardized over all cases, without their labels.
+
+    Parameters
+    ----------
+    values : (n, d). classes : (n,), numbers. seen : bool (n, F), which case each fit may see.
+    """
+    space = space_of(values)
+    weights = np.zeros(seen.shape)
+    for fit in range(seen.shape[1]):
+        rows = seen[:, fit]
+        weights[rows, fit] = logistic.balanced_weights(classes[rows], count)
+    penalties = np.full(seen.shape[1], PENALTY * space.typical_square)
+    slopes, intercepts = logistic.fit_logistic(
+        space.coordinates, classes, count, weights, penalties, logistic.COARSE, MOST_STEPS
+    )
+    found = np.einsum("nr,frk->fnk", space.coordinates, slopes) + intercepts[:, None]
+    return np.concatenate([-found, found], 2) / 2 if count == 2 else found
 
 
-def source_left_out(real: Cases, simulated: Cases | None, name: str, labels: np.ndarray, also: np.ndarray):
-    """(n, classes) outputs for the real scans, each by a fit without its source, and the classes.
+def source_left_out(
+    real: Cases, simulated: Cases | None, name: str, labels: np.ndarray, also: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n, classes) outputs for the real scans, each by a fit without all scans of its source, and the classes.
 
     Parameters
     ----------
     labels, also : (n,) of the real scans and (m,) of the simulated heads; "" takes no part in the fit.
     """
-    classes = np.unique(np.concatenate([labels[labels != ""], also[also != ""]]))
-    outputs = np.full((len(labels), len(classes)), -np.inf)
-    for source in np.unique(real.sources):
-        out = real.sources == source
-        seen = ~out & (labels != "")
-        values, truth = real.of[name][seen], labels[seen]
-        if simulated is not None:
-            values = np.concatenate([values, simulated.of[name][also != ""]])
-            truth = np.concatenate([truth, also[also != ""]])
-        names, head = fitted(values, truth)
-        found = head.outputs(real.of[name][out])
-        found = np.concatenate([-found, found], 1) / 2 if len(names) == 2 else found
-        outputs[np.ix_(out, np.searchsorted(classes, names))] = found
-    return outputs, classes
+    classes, values, truth = np.unique(labels[labels != ""]), real.of[name], labels
+    if simulated is not None:
+        classes = np.unique(np.concatenate([classes, also[also != ""]]))
+        values, truth = np.concatenate([values, simulated.of[name]]), np.concatenate([labels, also])
+    names, index = np.unique(real.sources, return_inverse=True)
+    fold = np.concatenate([np.arange(len(names))[index] % FOLDS, np.full(len(truth) - len(labels), -1)])
+    seen = (fold[:, None] != np.arange(FOLDS)) & (truth != "")[:, None]
+    numbers = np.searchsorted(classes, truth).clip(max=len(classes) - 1)
+    outputs = outputs_without(values, numbers, len(classes), seen)
+    return outputs[fold[: len(labels)], np.arange(len(labels))], classes
+
+
+def from_simulated(simulated: Cases, others: tuple[Cases, ...], name: str, also: np.ndarray):
+    """The classes of the simulated heads, and for each of ``others`` (n, classes) outputs of one fit on those heads."""
+    classes = np.unique(also[also != ""])
+    values = np.concatenate([simulated.of[name], *(cases.of[name] for cases in others)])
+    numbers = np.zeros(len(values), int)
+    numbers[: len(also)] = np.searchsorted(classes, also).clip(max=len(classes) - 1)
+    seen = np.zeros((len(values), 1), bool)
+    seen[: len(also), 0] = also != ""
+    outputs = outputs_without(values, numbers, len(classes), seen)[0]
+    ends = np.cumsum([len(also), *(len(cases.files) for cases in others)])
+    return classes, [outputs[start:end] for start, end in pairwise(ends)]
 
 
 def macro_f1(truth: np.ndarray, said: np.ndarray) -> tuple[float, str]:
@@ -216,10 +244,10 @@ def names_section(real: Cases, simulated: Cases, held_out: Cases) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for name in REPRESENTATIONS:
-        names, head = fitted(simulated.of[name][also != ""], also[also != ""])
-        of_drawn = macro_f1(held_out.labels[drawn], names[head.outputs(held_out.of[name][drawn]).argmax(1)])[0]
-        score, words = macro_f1(kinds[named], names[head.outputs(real.of[name][named]).argmax(1)])
-        lines.append(f"| {name} | simulated | {of_drawn:.2f} | {score:.2f} | {words} |")
+        classes, (of_drawn, of_real) = from_simulated(simulated, (held_out, real), name, also)
+        score, words = macro_f1(kinds[named], classes[of_real[named].argmax(1)])
+        drawn_score = macro_f1(held_out.labels[drawn], classes[of_drawn[drawn].argmax(1)])[0]
+        lines.append(f"| {name} | simulated | {drawn_score:.2f} | {score:.2f} | {words} |")
         for title, part in (("real", None), ("real and simulated", simulated)):
             outputs, classes = source_left_out(real, part, name, kinds, also if part else also[:0])
             score, words = macro_f1(kinds[named], classes[outputs[named].argmax(1)])
