@@ -36,19 +36,26 @@ class AnswersSection:
     def update(self, hasScans):
         """Show the answers as they are now; the cards are up to date. Without scans there is nothing to be said."""
         results = self._answers.results(create=False)
-        if results:
-            results.refresh()
-        shown = (results.node, results.node.GetMTime()) if results else (None, 0)
-        if shown != self._shown:
-            self._shown = shown
-            self._ui.resultTableView.setMRMLTableNode(shown[0])
         records = results.records() if results else []
+        shown = self._state(results, records)
+        if shown != self._shown:
+            if results:
+                results.refresh()
+            self._shown = self._state(results, records)
+            self._ui.resultTableView.setMRMLTableNode(shown[0])
         self._ui.answersHintLabel.setVisible(not self._cards.records)
         self._ui.answersSection.setVisible(bool(self._cards.records) or hasScans)
         self._ui.tableSection.setVisible(bool(records))
         self._ui.plotButton.setEnabled(any(record["probabilities"] for record in records))
         for button in (self._ui.copyButton, self._ui.exportButton, self._ui.clearButton):
             button.setEnabled(bool(records))
+
+    def _state(self, results, records):
+        """What the table shows: the node, and what of it may change without it."""
+        if not results:
+            return None, 0, []
+        changing = [(self._answers.staleness(record), *results.namesOf(record).values()) for record in records]
+        return results.node, results.node.GetMTime(), changing
 
     def plot(self):
         """Show the probabilities of the first answer that has some."""

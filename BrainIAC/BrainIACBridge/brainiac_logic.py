@@ -56,7 +56,7 @@ class BrainIACLogic(Logic):
 
     def models(self):
         """The installed models, bundled ones first."""
-        return self._modelList.models()
+        return self.study.once("models", self._modelList.models)
 
     def contracts(self, chosen=None):
         """Task -> contract to use: of the model ``chosen``, else of the first one, bundled models first."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import qt
 
 FRAME = 4  # pixels of a table's own frame, both sides
+LEAST = 120  # pixels of a table in a panel that is too low; its rows are scrolled then
 
 
 def fit(table, most):
     """Make rows as high as their texts, and the table as high as its rows, at most as ``most`` of them."""
     table.resizeRowsToContents()
     heights = [table.rowHeight(row) for row in range(table.property("rowCount"))]
-    table.setFixedHeight(table.horizontalHeader().property("height") + sum(heights[:most]) + FRAME)
+    height = table.horizontalHeader().property("height") + sum(heights[:most]) + FRAME
+    table.setMinimumHeight(min(height, LEAST))
+    table.setMaximumHeight(height)
 
 
 def keepFitted(table, most):

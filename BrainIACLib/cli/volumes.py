@@ -17,8 +17,8 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     volumes = commands.add_parser(
         "volumes",
         help="volumes of brain structures in ml and as shares of the intracranial volume",
-        description="Measures ventricles, sulcal fluid, cortex, white matter, deep nuclei, hippocampus, cerebellum, "
-        "brainstem and lesions. Made for whole brains of adults, best T1. With --out, the table and the label map on "
+        description="Measures ventricles, sulcal fluid, cortex, white matter, deep nuclei, hippocampus, cerebellum "
+        "and brainstem. Made for whole brains of adults, best T1. With --out, the table and the label map on "
         "the scan's own grid are written, of several scans into one subfolder each.",
     )
     volumes.add_argument("scans", nargs="+", metavar="SCAN", help=SCAN_HELP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -26,11 +27,17 @@ def prediction_set(head: HeadContract, label: str, probabilities: Mapping[str, f
 
 
 def prediction_interval(head: HeadContract, value: float | None) -> PredictionInterval | None:
-    """The values that cannot be excluded, in the unit shown; None if the head has no conformal quantile."""
+    """The values that cannot be excluded, in the unit shown; None if the head has no conformal quantile.
+
+    What no case can have, such as an age below 0, is cut off: that costs no coverage.
+    """
     if head.conformal is None or value is None:
         return None
     unit = head.display_unit or head.unit or ""
-    return PredictionInterval(value - head.conformal, value + head.conformal, unit, _measured(head))
+    low, high = head.plausible_range or (-math.inf, math.inf)
+    return PredictionInterval(
+        max(value - head.conformal, low), min(value + head.conformal, high), unit, _measured(head)
+    )
 
 
 def _measured(head: HeadContract) -> Measured:

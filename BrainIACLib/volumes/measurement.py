@@ -17,7 +17,7 @@ from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.models.anatomy import VOXEL_ML, certainty_of
 from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
 from BrainIACLib.preprocessing.standardised import Standardised
-from BrainIACLib.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
+from BrainIACLib.structures import GREY_MATTER, INDEX, MEASURED, STRUCTURES, VENTRICLES, WHITE_MATTER
 from BrainIACLib.volumes.percentiles import read_norms
 
 if typing.TYPE_CHECKING:
@@ -25,7 +25,7 @@ if typing.TYPE_CHECKING:
 
 MODEL = "structure-volumes"
 INTRACRANIAL_ML = (900.0, 2000.0)  # adults of either sex; outside, the scan or its preparation is to be looked at
-SMALLEST_CERTAINTY = 0.55  # 95 % of the open T1 scans have 0.58 and more
+SMALLEST_CERTAINTY = 0.58  # 95 % of the open T1 scans have 0.61 and more
 SUMS = {"grey_matter": GREY_MATTER, "white_matter_with_brainstem": WHITE_MATTER, "ventricles": VENTRICLES}
 
 
@@ -119,6 +119,8 @@ class VolumeMeter:
         inputs = model_input(standardised.image, contract).to(self._device)
         with torch.inference_mode():
             shares = self._encoder.shares(inputs)[0].cpu()
+            shares[INDEX["white_matter"]] += shares[INDEX["lesion"]]
+            shares[INDEX["lesion"]] = 0
         brain = 1 - shares[0]
         intracranial = float(brain.sum()) * VOXEL_ML
         if intracranial < 100:
@@ -157,11 +159,12 @@ class VolumeMeter:
 
 
 def _volumes(shares: "torch.Tensor", intracranial: float) -> tuple[Volume, ...]:
-    """All structures but the background, then the sums; index 0 of an array in RAS order is the patient's left."""
+    """All structures that are measured, then the sums; index 0 of an array in RAS order is the patient's left."""
     half = shares.shape[1] // 2
     left, right = (part.sum((1, 2, 3)) * VOXEL_ML for part in (shares[:, :half], shares[:, half:]))
     found = []
-    for index, structure in enumerate(STRUCTURES[1:], start=1):
+    for structure in MEASURED:
+        index = INDEX[structure.name]
         sides = (float(left[index]), float(right[index]))
         ml = sum(sides)
         is_paired = structure.left != structure.right
@@ -170,7 +173,9 @@ def _volumes(shares: "torch.Tensor", intracranial: float) -> tuple[Volume, ...]:
     by_name = {volume.structure: volume.ml for volume in found}
     for name, parts in SUMS.items():
         total = sum(by_name[part] for part in parts)
-        found.append(Volume(name, name.replace("_", " "), total, None, None, total / intracranial))
+        found.append(
+            Volume(name, name.replace("_", " ").replace("grey", "gray"), total, None, None, total / intracranial)
+        )
     return tuple(found)
 
 

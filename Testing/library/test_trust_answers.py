@@ -21,7 +21,7 @@ from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import Scan
 from BrainIACLib.trust import words
-from BrainIACLib.trust.assessment import age_doubt, sequence_doubt
+from BrainIACLib.trust.assessment import age_doubt, prediction_interval, sequence_doubt
 from BrainIACLib.trust.findings import Severity, Trust, weightiest
 
 
@@ -113,6 +113,13 @@ def test_a_number_comes_with_its_interval(predictor):
     quantile = find_model("strength", predictor.models_folder).contract.head.conformal
     assert (interval.low, interval.high) == pytest.approx((prediction.value - quantile, prediction.value + quantile))
     assert interval.unit == "units of strength"
+
+
+def test_an_interval_ends_where_no_case_can_be():
+    head = dataclasses.replace(find_model("age").contract.head, conformal=15.0, plausible_range=(0.0, 120.0))
+    assert (prediction_interval(head, 9.0).low, prediction_interval(head, 9.0).high) == (0.0, 24.0)
+    assert (prediction_interval(head, 110.0).low, prediction_interval(head, 110.0).high) == (95.0, 120.0)
+    assert prediction_interval(dataclasses.replace(head, plausible_range=None), 9.0).low == -6.0
 
 
 def test_an_age_outside_the_training_warns(predictor):

@@ -159,7 +159,7 @@ def measured(panel, node) -> None:
     import SimpleITK as sitk
     from BrainIACBridge.result_nodes import ResultNodes
 
-    from BrainIACLib.structures import LOOSE, STRUCTURES
+    from BrainIACLib.structures import LOOSE, MEASURED
 
     volumes = [
         {
@@ -170,7 +170,7 @@ def measured(panel, node) -> None:
             "right_ml": 3.6 * number if one.left != one.right else None,
             "share_of_intracranial": 0.005 * number,
         }
-        for number, one in enumerate(STRUCTURES[1:], start=1)
+        for number, one in enumerate(MEASURED, start=1)
     ]
     labels = sitk.Image(node.GetImageData().GetDimensions(), sitk.sitkUInt8)
     found = {"intracranial_ml": 1482.0, "volumes": volumes, "loose": list(LOOSE), "warnings": []}

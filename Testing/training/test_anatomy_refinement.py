@@ -19,6 +19,7 @@ from Training.starter.anatomy.refinement import (
     Scans,
     nt_xent,
     ratio_loss,
+    settle_lesions,
     shares_loss,
     train_refinement,
 )
@@ -153,3 +154,23 @@ def test_a_refinement_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, m
     monkeypatch.setattr(refinement, "_answers", answers)
     resumed = train_refinement(recipe, start, Balls(), tmp_path / "parts.pt", scans).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_lesions_that_everybody_has_are_taken_from_all_structures_alike_and_clear_ones_stay():
+    torch.manual_seed(0)
+    net = AnatomyEncoder(0.25).eval()
+    lesion = INDEX["lesion"]
+    with torch.no_grad():
+        net.unet.distance.bias[8 * lesion : 8 * lesion + 8] += 1.0
+    image = torch.randn(16, 16, 16)
+    before = net.shares(image[None, None])[0]
+    few = torch.zeros(before.shape, dtype=torch.uint8)
+    few[lesion, 0, 0] = 51  # 16 voxels of a fifth: 3.2
+    nothing = torch.full((len(STRUCTURES),), float("nan"))
+    scan = MeasuredScan("p", image, nothing, nothing.expand(2, -1))
+    lowered = settle_lesions(net, Scans([scan], [], [], {"p": few}))
+    after = net.shares(image[None, None])[0]
+    assert lowered > 0
+    assert after[lesion].sum().item() == pytest.approx(3.2, rel=1e-3)
+    others = [i for i in range(len(STRUCTURES)) if i != lesion]
+    assert torch.allclose(after[others] / after[others].sum(0), before[others] / before[others].sum(0), atol=1e-4)

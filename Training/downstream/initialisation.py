@@ -31,6 +31,7 @@ from Training.runs.cell import VOLUMES
 
 NO_DIGEST = "0" * 64
 VOLUME_NUMBERS = sum("block" not in name for name in EMBEDDING_NAMES)  # the volumes come first, then regional shares
+NO_NETWORK = "no network"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Initialisation:
         return {
             "title": self.title,
             "training_data": self.training_data,
-            "architecture": "no network" if self.baseline is not None else self.contract.architecture,
+            "architecture": NO_NETWORK if self.baseline is not None else self.contract.architecture,
             "width": self.contract.width,
             "normalisation": self.contract.normalisation,
             "sha256": None if self.sha256 == NO_DIGEST else self.sha256,

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from BrainIACLib.foreign_text import without_mathematics
 from BrainIACLib.sequences import OTHER, STANDARD_OR_OTHER
+from Training.downstream.initialisation import NO_NETWORK
 from Training.evaluation.evaluation import Evaluation
 from Training.figures.style import CATEGORIES, COLOURS, WaitsFor, drawing
 from Training.runs.cell import INITIALISATIONS
@@ -79,7 +80,8 @@ def preparation_and_pretraining(evaluation: Evaluation) -> Figure:
         for axis, name in zip(axes[1:, 0], names, strict=True):
             encoder = starts[name].config["provenance"]["encoder"]
             pretraining = "random weights" if name == "Scratch" else _wrapped(starts[name].initialisation_title)
-            shape = f"{encoder['architecture']}\nof width {encoder['width']:g}"
+            width = "" if encoder["architecture"] == NO_NETWORK else f"\nof width {encoder['width']:g}"
+            shape = f"{encoder['architecture']}{width}"
             _flow(axis, COLOURS[name], name, _wrapped(f"saw {encoder['training_data']}"), pretraining, shape)
     return figure
 

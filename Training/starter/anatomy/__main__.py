@@ -26,7 +26,7 @@ from Training.starter.anatomy.export import export
 from Training.starter.anatomy.heads import HeadStore
 from Training.starter.anatomy.labelled import with_structures
 from Training.starter.anatomy.real_scans import MeasuredScan, labelled_scans, measured_scans
-from Training.starter.anatomy.refinement import SMALL_REFINEMENT, Refinement, Scans, train_refinement
+from Training.starter.anatomy.refinement import SMALL_REFINEMENT, Refinement, Scans, settle_lesions, train_refinement
 from Training.starter.anatomy.training import SMALL, RealScans, Recipe, train
 from Training.starter.anatomy.views import PairedScans, paired_scans
 from Training.synthesis.label_maps import label_map_files, label_map_name
@@ -72,17 +72,20 @@ def main(argv: list[str] | None = None) -> int:
     else:
         net = train(recipe, heads, arguments.work / "last.pt", RealScans(measured, labelled))
     paired: list[PairedScans] = []
+    lowered = 0.0
     if arguments.refine:
         teacher = teacher_shares(net, measured)
         paired = [] if arguments.simulated_only else paired_scans(arguments.data, net)
         scans = Scans(measured, labelled, paired, teacher)
         net = train_refinement(refinement, net, new_heads, arguments.work / "refined.pt", scans)
+        lowered = settle_lesions(net, scans) if measured else 0.0
     facts = {
         "label_maps": {label_map.name: label_map.sha256 for label_map in maps},
         "held_out": HELD_OUT,
         "real_scans_with_volumes": sorted(scan.person for scan in measured),
         "real_scans_with_label_maps": sorted(scan.person for scan in labelled),
         "real_scans_of_several_sequences": sorted(scan.person for scan in paired),
+        "lesion_bias_lowered_by": lowered,
         "first_stage_sha256": arguments.start_from and hashlib.sha256(arguments.start_from.read_bytes()).hexdigest(),
         "torch": torch.__version__,
         "wall_seconds_of_the_last_start": round(time.monotonic() - started),
