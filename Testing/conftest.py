@@ -36,11 +36,12 @@ SLOW = frozenset(
     test_models test_models_in_panel test_open_questions test_overview_picture test_own_pretrainings test_panel
     test_predictor test_preprocessing_background test_preprocessing_bias_field test_preprocessing_brain_extraction
     test_preprocessing_pipeline test_preprocessing_registration test_pretraining_overlap test_pretraining_presets
-    test_publishing_crashes test_report_and_menu test_report_page test_reproduce test_saliency test_scans_mutations
-    test_shipped_starter test_shipped_volumes test_ssl_loss test_ssl_pretrain test_stability_and_saliency_of_folds
-    test_stability_perturbations test_start test_starter_evaluation test_studies_bad_input test_studies_choice
-    test_studies_header_rules test_studies_report test_tables_of_runs test_training_commands test_volumes
-    test_what_helps test_worker test_worker_batches test_worker_waits
+    test_publishing_crashes test_report_and_menu test_report_page test_reproduce test_saliency test_scans_dicom
+    test_scans_mutations test_shipped_starter test_shipped_volumes test_ssl_loss test_ssl_pretrain
+    test_stability_and_saliency_of_folds test_stability_perturbations test_start test_starter_evaluation
+    test_studies_bad_input test_studies_choice test_studies_header_rules test_studies_opening test_studies_report
+    test_tables_of_runs test_training_commands test_volumes test_what_helps test_worker test_worker_batches
+    test_worker_waits
     """.split()
 )
 LONGEST = """
