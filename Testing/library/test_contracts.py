@@ -349,6 +349,7 @@ def test_another_schema_version_is_refused(tmp_path, version):
         b"\xff\xfe",
         b"\xef\xbb\xbf{}",
         b"[" * 100_000,
+        b'{"schema_version": 1, "id": ' + b"[" * 900 + b"]" * 900 + b"}",
         b" " * 1_000_001,
         b'{"id": 1, "id": 2}',
         b'{"id": NaN}',
