@@ -98,7 +98,7 @@ class RunCallback(pl.Callback):
             cause = error.__context__
             if isinstance(cause, RuntimeError):  # of torch: a graphics processor or the serializer, perhaps no disk
                 first = (str(cause).splitlines() or [type(cause).__name__])[0]
-                told = f"'{checkpoint}' was not written ({first})."
+                told = f"'{checkpoint}' was not written ({first}); see whether the disk is full."
             else:
                 told = str(error)
             raise TrainingError(
