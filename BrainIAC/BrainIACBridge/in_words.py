@@ -28,13 +28,13 @@ def driversInShort(record):
     """The volumes that move an answer most, for its card; "" where the model states none. The rest stands behind it."""
     parts = record.get("trust", {}).get("drivers", {}).get("parts", [])
     named = [
-        _("{what} {percent:.2g}% of the intracranial volume (usual {usual:.2g}%)").format(
+        _("{what} {percent:.2g}% of the intracranial volume (mean of the training persons {usual:.2g}%)").format(
             what=part["what"], percent=part["percent"], usual=part["usual_percent"]
         )
         for part in parts
         if part.get("percent") is not None
     ]
-    return _("Mostly: {list}").format(list="; ".join(named[:MOST_DRIVERS])) if named else ""
+    return _("Moved most by: {list}").format(list="; ".join(named[:MOST_DRIVERS])) if named else ""
 
 
 def stepsInWords(steps):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from BrainIACLib.structures import STRUCTURES
+from BrainIACLib.structures import LOOSE, MEASURED, STRUCTURES
 from BrainIACLib.trust.findings import Driver, Drivers
 
 MOST = 4  # structures that are named
@@ -20,10 +20,11 @@ def drivers_found(weights: np.ndarray, embedding: np.ndarray, usual: np.ndarray,
     """The largest parts of ``weights @ (embedding - usual)``, all (d,) in the order of ``models.anatomy``."""
     adds = weights * (embedding - usual)
     last = len(STRUCTURES)  # the first number is the size, then the structures but the background, then the regions
-    order = sorted(range(1, last), key=lambda index: -abs(adds[index]))[:MOST]
+    named = [index for index in range(1, last) if STRUCTURES[index] in MEASURED]
+    order = sorted(named, key=lambda index: -abs(adds[index]))[:MOST]
     parts = [
         Driver(
-            STRUCTURES[index].title,
+            STRUCTURES[index].title + (" *" if STRUCTURES[index].name in LOOSE else ""),
             round(float(adds[index]), 1),
             round(100 * float(np.exp(embedding[index])), 2),
             round(100 * float(np.exp(usual[index])), 2),

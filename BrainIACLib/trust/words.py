@@ -60,9 +60,10 @@ def drivers(found: Drivers) -> str:
     for part in found.parts:
         shares = ""
         if part.percent is not None:
-            shares = f" {part.percent:.2g} % of the intracranial volume (usual {part.usual_percent:.2g} %)"
+            shares = f" {part.percent:.2g} % of the intracranial volume (their mean {part.usual_percent:.2g} %)"
         texts.append(f"{part.what}{shares} {part.adds:+.1f}")
-    return f"Against the mean of the training persons, in {found.unit}: {'; '.join(texts)}."
+    mark = " * measured only roughly." if any(part.what.endswith(" *") for part in found.parts) else ""
+    return f"Against the mean of the training persons of all ages, in {found.unit}: {'; '.join(texts)}.{mark}"
 
 
 def spread(found: Spread) -> str:

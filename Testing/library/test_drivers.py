@@ -5,6 +5,7 @@ import pytest
 
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES
 from BrainIACLib.structures import INDEX, STRUCTURES
+from BrainIACLib.trust import words
 from BrainIACLib.trust.drivers import MOST, drivers_found
 from BrainIACLib.trust.findings import Driver, Trust
 from BrainIACLib.trust.words import stated
@@ -26,6 +27,16 @@ def test_the_structure_that_moves_the_answer_most_is_named_first_with_its_share(
     embedding[index] = np.log(0.04)
     first = drivers_found(weights, embedding, usual, "years").parts[0]
     assert first == Driver("lateral ventricles", round(8 * np.log(2), 1), 4.0, 2.0)
+
+
+def test_what_is_measured_only_roughly_is_marked_and_what_is_not_measured_is_not_named():
+    size = len(EMBEDDING_NAMES)
+    weights, usual = np.zeros(size), np.zeros(size)
+    weights[INDEX["lesion"]], weights[INDEX["cortex"]], weights[INDEX["thalamus"]] = 9.0, 2.0, 1.0
+    found = drivers_found(weights, usual + 1, usual, "years")
+    assert [part.what for part in found.parts[:2]] == ["cerebral cortex *", "thalamus"]
+    assert {part.what: part.adds for part in found.parts}["other structures"] == 9.0
+    assert words.drivers(found).endswith("* measured only roughly.")
 
 
 def test_the_sentence_names_the_unit_and_every_part():

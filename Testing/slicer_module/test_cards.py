@@ -66,8 +66,8 @@ def test_a_card_names_the_two_volumes_that_move_an_answer_most():
     ]
     said = driversInShort(answer(trust={"drivers": {"unit": "years", "parts": parts, "meaning": "all of them"}}))
     assert said == (
-        "Mostly: lateral ventricles 3.4% of the intracranial volume (usual 1.2%); "
-        "thalamus 0.98% of the intracranial volume (usual 1.2%)"
+        "Moved most by: lateral ventricles 3.4% of the intracranial volume (mean of the training persons 1.2%); "
+        "thalamus 0.98% of the intracranial volume (mean of the training persons 1.2%)"
     )
     assert driversInShort(answer()) == ""
 

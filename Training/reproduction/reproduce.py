@@ -229,6 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--question", nargs="+", choices=questions, help="of the cohort open, these only")
     add(
         "--standardized",
+        "--standardised",
         type=Path,
         metavar="FOLDER",
         help="of the cohort open: scans as the probes of Training.starter keep them, taken from there and added to it",
