@@ -75,10 +75,7 @@ class MapSection:
     def _inWords(self, scan, saliency):
         if saliency is None:
             return _("There is no map of this scan.")
-        explained = self._logic.answers.explained(scan)
-        if explained is None:
-            return _("Relative saliency, not probability of disease.")
-        task, label = explained
+        task, label = self._logic.answers.explained(scan)
         text = _("Map of the answer '{label}' ({task}) over {scan}: relative saliency, not probability of disease.")
         return text.format(task=answerTitle(task), label=label, scan=self._logic.study.titleOf(scan))
 

@@ -23,6 +23,7 @@ RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions wit
 RESULT = "BrainIAC.Result"  # marks what this module made, with its kind; never an input
 PROVENANCE = "BrainIAC.Provenance"
 INPUT_VOLUME = "BrainIAC.InputVolume"
+ANSWER = "answer"  # in the provenance of a map: the id of the answer that it explains
 INNER = ("id", "contents", "ageYears", "sequences", "studies")  # of a record: what only the scene needs
 
 
@@ -70,6 +71,8 @@ class Results:
     def add(self, record, scans, contents):
         """Add a prediction; one of the same task on the same scans is replaced.
 
+        One that was replaced by its like, from the same prepared scans, keeps its id, and so its map.
+
         Parameters
         ----------
         record : the fields of ``BrainIACLib.predictor.Prediction``, with node names as ``scans``.
@@ -79,6 +82,9 @@ class Results:
         records = self.records()
         same = [one for one in records if one["task"] == record["task"] and self.scansOf(one) == scans]
         new = {**record, "id": _newId(), "contents": contents}
+        for one in same:
+            if _substance(one) == _substance(new):
+                new["id"] = one["id"]
         for one in same:
             self._unlink(one)
         self._link(new, scans)
@@ -102,7 +108,9 @@ class Results:
         for other in others:
             for record in other.records():
                 came.append({**record, "id": _newId()})
-                self._link(came[-1], other.scansOf(record))
+                scans = other.scansOf(record)
+                self._link(came[-1], scans)
+                _renameInMaps(record["id"], came[-1]["id"], scans.values())
             slicer.mrmlScene.RemoveNode(other.node)
         self._write([*self.records(), *came])
 
@@ -245,6 +253,22 @@ def _parsed(text):
 
 def _newId():
     return uuid.uuid4().hex[:12]
+
+
+def _substance(record):
+    """What makes two answers one: all but when they were given and what was looked into afterwards.
+
+    The preparation is among it, with its seconds: a scan that was prepared again is another input.
+    """
+    return json.dumps({name: value for name, value in record.items() if name not in ("id", "time", "trust")})
+
+
+def _renameInMaps(old, new, scans):
+    """Maps over ``scans`` follow their answer under its other id."""
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        facts = json.loads(node.GetAttribute(PROVENANCE) or "{}")
+        if facts.get(ANSWER) == old and node.GetNodeReference(INPUT_VOLUME) in scans:
+            node.SetAttribute(PROVENANCE, json.dumps({**facts, ANSWER: new}))
 
 
 def _role(record, slot):

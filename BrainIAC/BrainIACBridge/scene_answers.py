@@ -9,7 +9,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from BrainIACBridge.result_nodes import CONTENT, STRUCTURES
-from BrainIACBridge.results import PROVENANCE, RESULT, Results, findResult
+from BrainIACBridge.results import ANSWER, PROVENANCE, RESULT, Results, findResult
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.errors import BrainIACError
 
@@ -108,7 +108,7 @@ class SceneAnswers:
             return None
         facts = _factsOf(node)
         explained = [record for record in self.about(scan) if _explains(facts, record)]
-        return node if not explained or not all(map(self.staleness, explained)) else None
+        return node if not all(map(self.staleness, explained)) else None  # none of an answer that is gone either
 
     def currentResult(self, className, scan, kind):
         """The result of that kind if it was made of the scan as it is now, or None."""
@@ -118,10 +118,10 @@ class SceneAnswers:
     def explained(self, scan):
         """(task, label) of the answer that the map of a scan explains, None without a map."""
         facts = self._factsOfMap(scan)
-        return (facts["task"], facts["label"]) if "task" in facts else None
+        return (facts["task"], facts["label"]) if facts else None
 
     def isExplained(self, record, scan):
-        """Whether the map of a scan is that of this answer of this model, with as many samples as are wanted."""
+        """Whether the map of a scan is that of this answer, with as many samples as are wanted."""
         facts = self._factsOfMap(scan)
         return _explains(facts, record) and facts["saliency"].get("samples") == self._parameterNode().samples
 
@@ -149,6 +149,8 @@ def _factsOf(saliency):
 
 
 def _explains(facts, record):
-    """Whether a map with these facts is of such an answer of the same model."""
+    """Whether a map with these facts is of an answer; maps of earlier versions say which by task, label and model."""
+    if ANSWER in facts:
+        return facts[ANSWER] == record["id"]
     answer = record["task"], record["label"], record["provenance"]["model"]
     return (facts.get("task"), facts.get("label"), facts.get("model")) == answer

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from BrainIACBridge import settings
 from BrainIACBridge.analysis import Preparation
 from BrainIACBridge.preprocessing_options import optionsOf
+from BrainIACBridge.results import ANSWER
 from BrainIACBridge.study_identity import identityOf, mixedInWords
 from BrainIACLib.answers import SEQUENCE_TASK
 from BrainIACLib.errors import BrainIACError, Cancelled
@@ -150,6 +151,8 @@ class StudyFlows:
                 if missing:
                     raise BrainIACError(self._whyNot(missing[0]))
                 contents = {slot: self._contents.of(node) for slot, node in target.items()}
+                identities = {identityOf(node) for node in target.values()}
+                sequences = {slot: self._study.sequence(node) for slot, node in target.items()}
                 record = yield from self._analysis.predict(task, model, target, years, part)
             except (Cancelled, WorkerError):
                 raise
@@ -157,39 +160,41 @@ class StudyFlows:
                 failed.append(error)
                 continue
             if all(node.GetScene() is not None for node in target.values()):
-                self._store({**record, "ageYears": years}, target, contents)
+                self._store({**record, "ageYears": years}, target, contents, identities, sequences)
         return failed
 
-    def _store(self, record, target, contents):
-        studies = {identityOf(node).mark for node in target.values()}
-        if len(studies) > 1:
+    def _store(self, record, target, contents, identities, sequences):
+        """An answer about scans of which contents, persons and sequences were these when it was asked for."""
+        if len({identity.key for identity in identities}) > 1:
             record = {**record, "warnings": [mixedInWords(), *record["warnings"]]}
         inner = {
             "time": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "studies": sorted(studies),
-            "sequences": {slot: self._study.sequence(node)[0] for slot, node in target.items() if slot != "any"},
+            "studies": sorted({identity.mark for identity in identities}),
+            "sequences": {slot: sequence for slot, (sequence, _confidence) in sequences.items() if slot != "any"},
         }
         self._answers.results().add({**record, **inner}, target, contents)
-        if record["task"] == SEQUENCE_TASK:
+        if record["task"] == SEQUENCE_TASK and self._study.sequence(target["any"]) == sequences["any"]:  # not corrected
             self._study.setSequence(target["any"], record["label"], record["confidence"], record["warnings"])
 
     def _explain(self, record, scan, part):
         samples, target = self._parameterNode().samples, self._answers.targetOf(record)
         content = self._contents.of(scan)
         image, parameters = yield from self._analysis.explain(record, target, scan, samples, 0, part)
-        about = {"task": record["task"], "label": record["label"], "saliency": parameters}
+        about = {ANSWER: record["id"], "task": record["task"], "label": record["label"], "saliency": parameters}
         if self._nodes.storeMap(image, scan, content, {**record["provenance"], **about}) is not None:
             self._showMap(scan)
 
     def _showMap(self, scan):
         if scan not in self._study.scans():
             return  # the person has chosen another study meanwhile, and sees that one
-        parameters = self._parameterNode()
+        parameters, saliency = self._parameterNode(), self._answers.saliencyOf(scan)
+        if saliency is None:
+            return  # the answer ended or was forgotten meanwhile
         self._map.showScan(scan)
         parameters.saliencyScan = scan
         parameters.showSaliency = True
         self._map.apply(parameters, force=True)
-        self._map.goToMaximum(self._answers.saliencyOf(scan))
+        self._map.goToMaximum(saliency)
 
     def _mainScan(self, record):
         """Which scan of an answer is explained: the one that is shown, else the first."""

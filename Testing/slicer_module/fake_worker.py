@@ -80,7 +80,9 @@ class FakeWorker:
             if request.task in self.failing:
                 raise BrainIACError(self.failing[request.task])
             answer = prediction(task=request.task, scans=dict(request.scans), **self.answers.get(request.task, {}))
-            return {**answer, "provenance": {**answer["provenance"], "preprocessing": []}}
+            studies = [one for one in self.asked if isinstance(one, PrepareStudy)]
+            steps = [{"name": "preparation", "options": str(study.options), "scan": ""} for study in studies[-1:]]
+            return {**answer, "provenance": {**answer["provenance"], "preprocessing": steps}}
         if isinstance(request, Steps):
             paths = {name: str(self.folder / f"{name}.mha") for name in ("image", "mask", "native_mask")}
             for path in paths.values():

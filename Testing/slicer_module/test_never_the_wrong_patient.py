@@ -357,7 +357,73 @@ def test_the_map_of_an_answer_ends_with_it_also_where_another_of_its_scans_was_c
     brighten(scans[1])
     assert logic.answers.saliencyOf(scans[0]) is None
     assert ask(logic, logic.renew, record) is None
-    assert logic.answers.saliencyOf(scans[0]) is None or logic.answers.explained(scans[0]) is not None
+    assert logic.answers.saliencyOf(scans[0]) is None  # that map is of the answer before
+    assert ask(logic, logic.explain, logic.answers.records()[0], scans[0]) is None
+    assert logic.answers.explained(scans[0]) == ("survival", "T1")
+
+
+@pytest.fixture
+def explained(scene, oblique, logic):
+    """A scan with an answer of age and its map; (scan, the answer)."""
+    scan = scene.load(oblique, "scan")
+    assert ask(logic, logic.predict, "age", None, [{"any": scan}]) is None
+    (record,) = logic.answers.records()
+    assert ask(logic, logic.explain, record, scan) is None
+    assert logic.answers.saliencyOf(scan) is not None
+    return scan, record
+
+
+@pytest.mark.parametrize("change", ["options", "label", "clear"])
+def test_a_map_is_never_taken_for_that_of_another_answer_about_the_same_voxels(change, explained, logic):
+    scan, _record = explained
+    if change == "clear":
+        records, scans = logic.answers.results().clear()
+        assert logic.answers.saliencyOf(scan) is None
+        logic.answers.results().restore(records, scans)
+        assert logic.answers.saliencyOf(scan) is not None  # taken back
+        return
+    if change == "options":
+        parameters = logic.getParameterNode()
+        parameters.biasField = not parameters.biasField
+    else:
+        logic.worker.answers["age"] = {"label": "T2"}
+    assert ask(logic, logic.predict, "age", None, [{"any": scan}]) is None
+    assert logic.answers.saliencyOf(scan) is None
+
+
+def test_an_answer_that_is_given_again_as_it_was_keeps_its_map(explained, logic):
+    scan, _record = explained
+    assert ask(logic, logic.predict, "age", None, [{"any": scan}]) is None
+    assert logic.answers.isExplained(logic.answers.records()[0], scan)
+
+
+def test_a_map_of_an_earlier_version_needs_a_current_answer_that_it_could_be_of(explained, logic):
+    scan, _record = explained
+    node = logic.answers.saliencyOf(scan)
+    facts = json.loads(node.GetAttribute("BrainIAC.Provenance"))
+    del facts["answer"]
+    node.SetAttribute("BrainIAC.Provenance", json.dumps(facts))
+    assert logic.answers.saliencyOf(scan) is node
+    logic.answers.results().clear()
+    assert logic.answers.saliencyOf(scan) is None
+
+
+def test_a_map_of_a_scene_that_is_added_stays_with_its_answer(explained, scene, logic, tmp_path):
+    """Both scenes hold that answer; the one that comes gets another id."""
+    scan, _record = explained
+    nodes = slicer.util.getNodesByClass("vtkMRMLStorableNode")
+    for node in nodes:
+        if node.IsA("vtkMRMLVolumeNode") or node is logic.answers.results().node:
+            node.AddDefaultStorageNode()
+    assert scene.mrml.WriteToMRB(str(tmp_path / "scene.mrb"))
+    assert scene.mrml.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+    logic.answers.join()
+    (copy,) = [node for node in logic.study.volumes() if node is not scan]
+    maps = [logic.answers.saliencyOf(one) for one in (scan, copy)]
+    assert None not in maps
+    assert maps[0] is not maps[1]
+    own = {record["id"] for record in logic.answers.about(copy)}
+    assert json.loads(maps[1].GetAttribute("BrainIAC.Provenance"))["answer"] in own
 
 
 def test_the_table_and_what_is_saved_say_which_answers_are_not_current(panel, scene, oblique, tmp_path):
@@ -522,6 +588,32 @@ def test_a_scan_edited_while_it_is_prepared_is_said_to_be_and_the_next_click_pre
         assert "was changed since" in str(click())  # that answer is about other voxels
     else:
         assert click() is None
+
+
+def test_a_sequence_that_the_person_corrects_meanwhile_stays_corrected(scene, oblique, logic):
+    scan = scene.load(oblique, "scan")
+    logic.study.setSequence(scan, "T2", 0.5)
+    during(logic, Predict, lambda: logic.study.setSequence(scan, "FLAIR"))
+    assert ask(logic, logic.predict, "sequence", None, [{"any": scan}]) is None
+    assert logic.study.sequence(scan) == ("FLAIR", None)
+
+
+def test_an_answer_for_a_slot_is_over_where_its_scan_was_named_otherwise_meanwhile(scene, oblique, logic):
+    scan = scene.load(oblique, "scan")
+    logic.study.setSequence(scan, "T1", 0.9)
+    during(logic, Predict, lambda: logic.study.setSequence(scan, "FLAIR"))
+    assert ask(logic, logic.predict, "age", None, [{"T1": scan}]) is None
+    (record,) = logic.answers.records()
+    assert record["sequences"] == {"T1": "T1"}
+    assert "no longer taken for T1" in logic.answers.staleness(record)
+
+
+def test_an_answer_is_kept_with_the_person_that_it_was_asked_about(place, logic, hierarchy):
+    scan, other = place("scan", "A", "20200101"), place("other", "B", "20200101")
+    mark, target = identityOf(scan).mark, hierarchy.GetItemParent(hierarchy.GetItemByDataNode(other))
+    during(logic, Predict, lambda: hierarchy.SetItemParent(hierarchy.GetItemByDataNode(scan), target))
+    assert ask(logic, logic.predict, "age", None, [{"any": scan}]) is None
+    assert [record["studies"] for record in logic.answers.records()] == [[mark]]
 
 
 @pytest.mark.parametrize("kind", [PrepareStudy, Predict])

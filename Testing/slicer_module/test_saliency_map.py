@@ -33,8 +33,10 @@ def withMap(panel, scene, oblique):
     VolumeNodes().showOnGridOf(sitk.GetImageFromArray(heat), saliency, first)
     saliency.CreateDefaultDisplayNodes()
     saliency.SetAttribute("BrainIAC.Content", panel.logic.contents.of(first))
-    markResult(saliency, first, "saliency", {"task": "sequence", "label": "T1"})
-    panel.logic.answers.results().add(prediction(), {"any": first}, {"any": panel.logic.contents.of(first)})
+    answer = prediction()
+    record = panel.logic.answers.results().add(answer, {"any": first}, {"any": panel.logic.contents.of(first)})
+    facts = {"answer": record["id"], "task": "sequence", "label": "T1", "model": answer["provenance"]["model"]}
+    markResult(saliency, first, "saliency", facts)
     panel.onShowScan(first)
     return panel, first, second, saliency, view
 
