@@ -107,6 +107,10 @@ class AnalysisPanel(Panel):
         self.scan.stop()
         self.logic.map.forget()
 
+    def batchEnded(self):
+        """What came into the views meanwhile, whichever module is open."""
+        self.scan.batchEnded()
+
     def parametersChanged(self):
         """The map follows a slider while it moves."""
         self.logic.map.apply(self._parameterNode)
@@ -151,12 +155,18 @@ class AnalysisPanel(Panel):
 
     # Clicks
 
+    def begin(self, what, said=""):
+        """Whatever is asked, it is asked with the age that stands in the panel."""
+        self.studySection.commit()
+        return super().begin(what, said)
+
     def onSetup(self, agreed=False):
         """Install what is missing, after asking unless the person ``agreed`` before a restart."""
         self.setupSection.setUp(agreed)
 
     def analyzeStudyOf(self, scan):
         """The study of a scan, and no other, as chosen in the data tree or in the DICOM database."""
+        self.logic.map.showScan(scan)  # the panel is about what the views show
         self._parameterNode.studyScan = self._parameterNode.saliencyScan = scan
         self._parameterNode.combineStudies = False
         self.updatePanel()

@@ -77,8 +77,11 @@ class CardsSection:
 
         def isOfStudy(record):
             there = [node for node in results.scansOf(record).values() if node is not None]
-            # an answer whose scans were all deleted has a card in its own study alone
-            return any(node in scans for node in there) or (not there and marks.issuperset(record.get("studies", [""])))
+            if there:
+                return any(node in scans for node in there)
+            # an answer whose scans were all deleted has a card in its own study alone, if it is known whose that was
+            studies = record.get("studies", [""])
+            return all(studies) and marks.issuperset(studies)
 
         return sorted(filter(isOfStudy, results.records()), key=lambda record: record["task"] == SEQUENCE_TASK)
 

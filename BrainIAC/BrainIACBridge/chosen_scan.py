@@ -33,6 +33,10 @@ class ChosenScan:
         """Another module was open, or another scene came: the next ``update`` takes over what the views show."""
         self._toFollow = True
 
+    def batchEnded(self):
+        """Look at the views for all that happened to them meanwhile."""
+        self._onViewsChanged()
+
     def stop(self):
         """Observe nothing any more, until the next ``update``: the scene is closed."""
         for observers in (self._views, self._hierarchy, self._scans):

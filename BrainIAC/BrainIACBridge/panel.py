@@ -79,6 +79,7 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._onNodesChanged)
+        self.addObserver(scene, scene.EndBatchProcessEvent, self._onBatchEnded)
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self._onSceneEnd)
         self.addObserver(scene, scene.EndImportEvent, self._onSceneEnd)
@@ -115,6 +116,9 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def parametersChanged(self):
         """Called at once after a parameter changed; ``updatePanel`` follows a moment later."""
 
+    def batchEnded(self):
+        """Called when many changes of the scene, in which nothing was looked at, are over; ``updatePanel`` follows."""
+
     def updateSoon(self):
         """Call ``updatePanel`` once, for all that changes within a moment; it comes also while changes go on."""
         if not self._updateTimer.property("active"):
@@ -138,6 +142,10 @@ class Panel(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.updateSoon()
 
     def _onNodesChanged(self, caller=None, event=None):
+        self.updateSoon()
+
+    def _onBatchEnded(self, caller=None, event=None):
+        self.batchEnded()
         self.updateSoon()
 
     def _onSceneStartClose(self, caller=None, event=None):

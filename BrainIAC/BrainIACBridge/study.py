@@ -16,13 +16,14 @@ from BrainIACBridge.results import RESULT
 from BrainIACBridge.study_identity import StudyIdentity, identityOf
 from BrainIACLib.sequences import ALL_NAMES, OTHER
 
-SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, PROBLEM, AGE, PREFERRED = (
+SEQUENCE, CONFIDENCE, WARNINGS, EXCLUDED, PROBLEM, AGE, AGE_OF, PREFERRED = (
     "BrainIAC.Sequence",  # one of SEQUENCES; detected, or set by the person
     "BrainIAC.SequenceConfidence",  # as text; absent where the person set the sequence
     "BrainIAC.SequenceWarnings",  # one a line; absent where there are none
     "BrainIAC.Excluded",  # "1": not part of the study
     "BrainIAC.Problem",  # why the scan could not be analyzed; absent where it could
     "BrainIAC.AgeYears",  # typed by the person; absent where the headers are right
+    "BrainIAC.AgeOf",  # the mark of the patient and date for whom it was typed; absent where there is neither
     "BrainIAC.Preferred",  # "1": the person's choice among scans of one sequence
 )
 SEQUENCES = (*ALL_NAMES, OTHER)
@@ -153,20 +154,44 @@ class Study:
         """Remember it; "" after it went well."""
         node.SetAttribute(PROBLEM, problem or None)
 
-    def age(self):
-        """(years, typed): the person's age at the study that is analyzed; (None, False) where nobody says it."""
-        return self.ageAt(self.scans())
+    def age(self, shown=None):
+        """(years, typed): the person's age at the study that is analyzed; (None, False) where nobody says it.
+
+        Parameters
+        ----------
+        shown : of scans that say neither patient nor date, the one to tell about: they may be of several people.
+        """
+        return self.ageAt(self._ofOneAge(shown))
 
     def ageAt(self, scans):
-        """(years, typed) of the person of some scans; of several people or dates the one age of all, if it is one."""
-        found = {_age(identity, nodes) for identity, nodes in _grouped(scans).items()}
+        """(years, typed) of the person of some scans; of several people or dates the one age of all, if it is one.
+
+        A study has one age, whichever of its scans are asked about. Scans without patient and date have each its own.
+        """
+        found = set()
+        for identity, nodes in _grouped(scans).items():
+            if any(identity.key):
+                whole = (others for known, others in self.studies().items() if known.key == identity.key)
+                found.add(_age(identity, next(whole, nodes)))
+            else:
+                found.update(_age(identity, [node]) for node in nodes)
         return found.pop() if len(found) == 1 else (None, False)
 
-    def setAge(self, years):
-        """What the person typed, for all scans of the one study that is analyzed; None to go back to the headers."""
+    def setAge(self, years, shown=None):
+        """What the person typed, for all scans of the one study that is analyzed; None to go back to the headers.
+
+        Scans without patient and date get it where they had the same age as ``shown`` before.
+        """
         if not self.isMixed():
-            for node in self.scans():
+            for node in self._ofOneAge(shown):
                 node.SetAttribute(AGE, None if years is None else f"{years:g}")
+                node.SetAttribute(AGE_OF, (years is not None and identityOf(node).mark) or None)
+
+    def _ofOneAge(self, shown):
+        scans = self.scans()
+        if shown not in scans or any(identityOf(shown).key):
+            return scans
+        return [node for node in scans if self.ageAt([node]) == self.ageAt([shown])]
 
     def isMixed(self):
         """Whether scans of several people or dates are taken together."""
@@ -218,7 +243,7 @@ def _grouped(nodes):
 
 def _age(identity, nodes):
     for node in nodes:
-        if node.GetAttribute(AGE):
+        if node.GetAttribute(AGE) and (node.GetAttribute(AGE_OF) or "") == identity.mark:  # typed for this person
             return float(node.GetAttribute(AGE)), True
     found = ageAt(identity.birthDate, identity.date)
     if found is None:

@@ -169,7 +169,7 @@ class StudyFlows:
             record = {**record, "warnings": [mixedInWords(), *record["warnings"]]}
         inner = {
             "time": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "studies": sorted({identity.mark for identity in identities}),
+            "studies": sorted({identity.mark if identity.isOnePerson else "" for identity in identities}),
             "sequences": {slot: sequence for slot, (sequence, _confidence) in sequences.items() if slot != "any"},
         }
         self._answers.results().add({**record, **inner}, target, contents)

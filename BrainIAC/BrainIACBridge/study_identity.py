@@ -8,6 +8,8 @@ import hashlib
 import slicer
 from slicer.i18n import tr as _
 
+ITEM = "item "  # begins the key of what no UID tells; the number is another one when the scene is opened again
+
 
 @dataclasses.dataclass(frozen=True)
 class StudyIdentity:
@@ -28,8 +30,15 @@ class StudyIdentity:
 
     @property
     def mark(self):
-        """Stands for the key where it is kept, and tells nobody who it is."""
-        return hashlib.sha256(repr(self.key).encode()).hexdigest()[:12] if any(self.key) else ""
+        """Stands for patient and date where they are kept with the scene, and tells nobody who it is."""
+        named = (self.patient, self.date)
+        lasting = tuple(name if part.startswith(ITEM) else part for part, name in zip(self.key, named, strict=True))
+        return hashlib.sha256(repr(lasting).encode()).hexdigest()[:12] if any(self.key) else ""
+
+    @property
+    def isOnePerson(self):
+        """Whether a UID says who it is: names that were given by hand may be those of several people."""
+        return bool(self.key[0]) and not self.key[0].startswith(ITEM)
 
     @property
     def day(self):
@@ -64,4 +73,4 @@ def _known(hierarchy, item):
     """By its UID from DICOM, so that what was loaded twice is one; else by itself."""
     if not item:
         return ""
-    return hierarchy.GetItemUID(item, "DICOM") or f"item {item}"
+    return hierarchy.GetItemUID(item, "DICOM") or f"{ITEM}{item}"

@@ -58,7 +58,7 @@ class StudyReport:
         filled = study.fillSlots(tuple(sequence.name for sequence in STANDARD))[0]
         numbers = _numbers({slot: node for slot, node in filled.items() if study.isChosenByPerson(node)}, nodes)
         mixed = len({identityOf(node).key for node in nodes}) > 1
-        ages = {study.ageAt([node])[0] for node in nodes} if mixed else {study.age()[0]}
+        ages = {study.ageAt([node])[0] for node in nodes}
         common = {
             "out": Path(folder),
             "samples": samples,

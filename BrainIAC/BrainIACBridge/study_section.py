@@ -21,6 +21,7 @@ class StudySection:
         self._ui, self._study, self._onChanged, self._onShown = ui, study, onChanged, onShown
         self._nodes = []  # one volume of each study that can be chosen
         self._parameters = None
+        self._aged, self._agedScan = None, None  # whose age the box shows, and the ID of the scan that is shown
         ui.studyChoice.activated.connect(lambda *unused: self._onStudyChosen())
         ui.age.valueChanged.connect(lambda value: self._onAge(value))
         ui.ageFromHeaderButton.clicked.connect(lambda *unused: self._onAgeFromHeader())
@@ -48,11 +49,17 @@ class StudySection:
         self._showAge()
 
     def _showAge(self):
-        years, typed = self._study.age()
-        box = self._ui.age
-        wasBlocked = box.blockSignals(True)
-        box.setValue(-1.0 if years is None else years)  # below 0: unknown; a newborn is 0.0 years old
-        box.blockSignals(wasBlocked)
+        shown = self._parameters.saliencyScan
+        years, typed = self._study.age(shown)
+        self._agedScan = shown.GetID() if shown is not None else None
+        key = self._study.current().key
+        box, aged = self._ui.age, (key, None if any(key) else self._agedScan)
+        if aged != self._aged or not box.property("focus"):  # what is being typed for this person stays
+            self._aged = aged
+            wasBlocked = box.blockSignals(True)
+            box.setValue(-1.0 if years is None else years)  # below 0: unknown; a newborn is 0.0 years old
+            box.blockSignals(wasBlocked)
+        self._letStep()
         for name in ("ageLabel", "age", "ageHintLabel"):
             getattr(self._ui, name).setVisible(bool(self._nodes))
         mixed = self._study.isMixed()
@@ -68,12 +75,27 @@ class StudySection:
         self._parameters.studyScan = first
         self._onShown(first)  # never the views, the map and the volumes of another person under this one's name
 
+    def _letStep(self):
+        """A step from "unknown" would make a newborn of the person: an age is typed first."""
+        box = self._ui.age
+        step = 0.0 if box.property("value") < 0 else 1.0
+        if box.property("singleStep") != step:  # setting it would drop what is being typed
+            box.setSingleStep(step)
+
+    def commit(self):
+        """Take the age that was typed and not confirmed: something is about to be asked with it."""
+        self._ui.age.interpretText()
+
     def _onAge(self, value):
-        self._study.setAge(value if value >= 0 else None)
-        self._onChanged()
+        self._setAge(value if value >= 0 else None)
 
     def _onAgeFromHeader(self):
-        self._study.setAge(None)
+        self._setAge(None)
+
+    def _setAge(self, years):
+        shown = slicer.mrmlScene.GetNodeByID(self._agedScan) if self._agedScan else None
+        self._study.setAge(years, shown)
+        self._aged = None  # the box shows what is so now
         self._onChanged()
 
     def _onSample(self):

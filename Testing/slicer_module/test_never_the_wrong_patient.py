@@ -22,6 +22,7 @@ from BrainIACBridge.study import Study
 from BrainIACBridge.study_identity import identityOf
 from fake_worker import FakeWorker
 from person import wait
+from PySide6 import QtCore, QtTest
 from test_results import prediction
 
 from BrainIACLib.worker.requests import Explain, MeasureVolumes, Predict, PrepareStudy, Steps
@@ -267,6 +268,30 @@ def test_an_answer_of_a_deleted_scan_has_a_card_in_its_own_study_alone(panel, pl
         panel._parameterNode.studyScan = scan
         panel.updatePanel()
         assert len(panel.cards.records) == cards
+    assert len(panel.logic.answers.records()) == 1  # the table of all answers has it
+    panel.logic.worker = real
+
+
+@pytest.mark.parametrize("byHand", [True, False])
+def test_an_answer_of_a_deleted_scan_of_nobody_known_has_no_card_beside_another_persons_scan(
+    byHand, panel, scene, oblique, hierarchy, tmp_path
+):
+    (tmp_path / "private").mkdir()
+    panel.logic.flows._analysis._worker = worker = FakeWorker(tmp_path / "private")
+    panel.logic.worker, real = worker, panel.logic.worker
+    gone = scene.load(oblique, "of one person")
+    folder = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient") if byHand else 0
+    if byHand:
+        hierarchy.CreateItem(folder, gone)
+    assert ask(panel.logic, panel.logic.predict, "age", None, [{"any": gone}]) is None
+    panel.onShowScan(gone)
+    assert len(panel.cards.records) == 1
+    scene.mrml.RemoveNode(gone)
+    other = scene.load(oblique, "of another")
+    if byHand:
+        hierarchy.CreateItem(folder, other)
+    panel.onShowScan(other)
+    assert panel.cards.records == []
     assert len(panel.logic.answers.records()) == 1  # the table of all answers has it
     panel.logic.worker = real
 
@@ -771,6 +796,133 @@ def test_a_typed_age_is_that_of_one_person(panel, place):
     assert panel.logic.study.ageAt([other]) == (71.0, True)
     assert panel.logic.study.ageAt([mine]) == (60.0, False)
     assert panel.logic.study.ageAt([mine, other]) == (None, False)
+
+
+def test_a_typed_age_does_not_follow_a_scan_to_another_person(panel, place, hierarchy):
+    mine, other = place("mine", "A", "20200101"), place("other", "B", "20200101", "19500101")
+    panel._parameterNode.studyScan = mine
+    panel.updatePanel()
+    panel.ui.age.setValue(33.0)
+    hierarchy.SetItemParent(
+        hierarchy.GetItemByDataNode(mine), hierarchy.GetItemParent(hierarchy.GetItemByDataNode(other))
+    )
+    panel.updatePanel()
+    assert [panel.logic.study.ageAt(scans) for scans in ([mine], [other], [mine, other])] == [(70.0, False)] * 3
+
+
+def test_a_scan_that_is_loaded_later_has_the_typed_age_of_its_study(panel, place):
+    first = place("first", "A", "20200101")
+    panel._parameterNode.studyScan = first
+    panel.updatePanel()
+    panel.ui.age.setValue(33.0)
+    later = place("later", "A", "20200101")
+    panel.updatePanel()
+    assert panel.ui.age.value() == 33.0
+    assert panel.logic.study.ageAt([later]) == (33.0, True)  # what an answer about it gets
+    panel.logic.study.setAge(None)
+    assert panel.logic.study.ageAt([first, later]) == (60.0, False)
+
+
+@pytest.mark.parametrize("identified", [True, False])
+def test_a_typed_age_is_kept_with_the_scene(identified, place, scene, hierarchy, oblique, tmp_path):
+    if identified:
+        scan = place("scan", "A", "20200101")
+    else:
+        scan = scene.load(oblique, "scan")
+        hierarchy.CreateItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "made by hand"), scan)
+    Study().setAge(33.0)
+    scan.AddDefaultStorageNode()
+    assert scene.mrml.WriteToMRB(str(tmp_path / "scene.mrb"))
+    scene.mrml.Clear(0)
+    assert scene.mrml.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
+    assert Study().age() == (33.0, True)
+
+
+def test_the_age_of_scans_without_a_patient_is_that_of_the_scan_in_the_views(panel, scene, oblique):
+    first = scene.load(oblique, "of one")
+    panel.onShowScan(first)
+    panel.ui.age.setValue(33.0)
+    second, third = scene.load(oblique, "of another"), scene.load(oblique, "of the same other")
+    panel.onShowScan(second)
+    assert panel.ui.age.text() == "unknown"
+    panel.ui.age.setValue(50.0)
+    ages = [panel.logic.study.ageAt([node])[0] for node in (first, second, third)]
+    assert ages == [33.0, 50.0, 50.0]
+    assert panel.logic.study.ageAt([first, second]) == (None, False)
+    panel.onShowScan(first)
+    assert panel.ui.age.value() == 33.0
+
+
+@pytest.fixture
+def ageBox(panel, scene, oblique):
+    """The box of the age with the keyboard in it, age unknown; (panel, scan, box)."""
+    scan = scene.load(oblique, "scan")
+    panel.onShowScan(scan)
+    panel.parent.show()
+    box = panel.ui.age
+    box.activateWindow()
+    box.setFocus()
+    wait(box.hasFocus, 10)
+    box.selectAll()
+    return panel, scan, box
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_an_age_with_decimals_can_be_typed(confirmed, ageBox):
+    panel, scan, box = ageBox
+    QtTest.QTest.keyClicks(box, "45.")
+    panel.updatePanel()  # something else happens meanwhile
+    QtTest.QTest.keyClicks(box, "5")
+    assert panel.logic.study.ageAt([scan]) == (None, False)
+    if confirmed:
+        QtTest.QTest.keyClick(box, QtCore.Qt.Key.Key_Return)
+    else:  # by a shortcut, or a button that takes no focus
+        panel.begin("asking")
+    assert panel.logic.study.ageAt([scan]) == (45.5, True)
+    assert box.text() == "45.5"
+
+
+def test_what_is_being_typed_is_dropped_when_another_person_comes_into_the_panel(ageBox, scene, oblique):
+    panel, first, box = ageBox
+    other = scene.load(oblique, "other")
+    QtTest.QTest.keyClicks(box, "45")
+    panel.onShowScan(other)
+    panel.begin("asking")
+    assert panel.logic.study.ageAt([first]) == panel.logic.study.ageAt([other]) == (None, False)
+
+
+def test_a_step_from_unknown_makes_no_newborn(ageBox):
+    panel, scan, box = ageBox
+    QtTest.QTest.keyClick(box, QtCore.Qt.Key.Key_Up)
+    assert panel.logic.study.ageAt([scan]) == (None, False)
+    QtTest.QTest.keyClicks(box, "0")
+    QtTest.QTest.keyClick(box, QtCore.Qt.Key.Key_Return)
+    assert panel.logic.study.ageAt([scan]) == (0.0, True)
+    QtTest.QTest.keyClick(box, QtCore.Qt.Key.Key_Up)
+    assert panel.logic.study.ageAt([scan]) == (1.0, True)
+
+
+def test_the_study_that_is_chosen_in_the_data_tree_is_the_one_that_is_analyzed_whatever_the_views_showed(
+    panel, place, scene, monkeypatch
+):
+    view = scene.addSliceView("Red", "Axial").GetSliceCompositeNode()
+    shown, chosen = place("shown", "A", "20200101"), place("chosen", "B", "20200101")
+    panel.onShowScan(shown)
+    asked = []
+    monkeypatch.setattr(panel.logic, "analyze", lambda *unused: asked.extend(panel.logic.study.included()))
+    panel.scan.follow()  # as when the module was just opened
+    panel.analyzeStudyOf(chosen)
+    assert asked == [chosen]
+    assert view.GetBackgroundVolumeID() == chosen.GetID()
+
+
+def test_what_comes_in_a_batch_of_changes_is_seen_when_it_is_over(panel, scene, oblique):
+    scene.mrml.StartState(slicer.vtkMRMLScene.BatchProcessState)
+    scene.load(oblique, "scan")
+    wait(lambda: not panel._updateTimer.isActive(), 10)
+    assert panel.ui.studyTable.rowCount() == 0
+    scene.mrml.EndState(slicer.vtkMRMLScene.BatchProcessState)
+    wait(lambda: panel.ui.studyTable.rowCount() == 1, 10)
 
 
 def test_after_an_analysis_nothing_is_asked_about_another_study_that_was_chosen_meanwhile(panel, place, monkeypatch):

@@ -77,6 +77,18 @@ def test_a_map_lies_over_its_own_scan_alone_in_whichever_view(withMap, scene):
     assert (foreground(view), foreground(other)) == (saliency.GetID(), saliency.GetID())
 
 
+def test_a_map_is_taken_off_other_scans_that_came_in_a_batch_of_changes(withMap, scene):
+    panel, _first, second, saliency, view = withMap
+    panel.exit()  # whichever module is open
+    scene.mrml.StartState(slicer.vtkMRMLScene.BatchProcessState)
+    view.GetSliceCompositeNode().SetBackgroundVolumeID(second.GetID())
+    assert foreground(view) == saliency.GetID()
+    scene.mrml.EndState(slicer.vtkMRMLScene.BatchProcessState)
+    assert foreground(view) is None
+    panel.enter()
+    assert panel._parameterNode.saliencyScan is second
+
+
 def test_the_box_follows_a_person_who_takes_the_map_off_by_the_controls_of_the_views(withMap):
     panel, _first, second, saliency, view = withMap
     view.GetSliceCompositeNode().SetForegroundVolumeID(None)
