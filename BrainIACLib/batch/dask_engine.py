@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from BrainIACLib.batch.ledger import FAILED
-from BrainIACLib.batch.work import BUSY, Outcome, Work
-from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence
+from BrainIACLib.batch.work import BUSY, Outcome, Work, ends_the_run
+from BrainIACLib.errors import BrainIACError, in_a_sentence
 
 AHEAD = 3  # cases a thread of a worker that are on their way
 SECONDS_TO_CONNECT = 30
@@ -103,8 +103,8 @@ def _ask(
         if outcome is not None:
             told(outcome)
         elif reason is not None:
-            if isinstance(reason, NotWritten):
-                raise NotWritten(f"{reason} What is done is kept; run the command again to go on.")
+            if isinstance(reason, BrainIACError):  # the output, a model or the device: every scan would be blamed
+                raise ends_the_run(reason)
             if type(reason).__name__ in ("KilledWorker", "MemoryError"):
                 killing(number)
             else:

@@ -6,7 +6,8 @@ folded into ``index.parquet``, so that a start reads one table and a few journal
 
 Numbers of 8 bytes say what a row is of: ``case``, ``asked``, a case under settings, and ``token``, which also tells the
 state of its input. How far a batch is, is told by ``asked`` without a look at any scan; whether a case is still up to
-date, by ``token``. Only the latest outcome of a case counts, since its files are those of the latest.
+date, by ``token``. Only the latest outcome of a case counts. Its files are those of the latest that was done: a failure
+under other settings leaves them as they are, and the row of the index with them (columns ``later_*``).
 
 A failure is tried again once somebody asks for it, by a line of its own in a journal: whoever takes part sees it, and a
 second failure counts for all of them.
@@ -25,8 +26,9 @@ from typing import Any
 
 import numpy as np
 
+from BrainIACLib.batch.index_file import FIRST_TURN, INDEX, LATER, number_of, read_index
 from BrainIACLib.batch.outcomes import AGAIN_KIND, DONE_KIND, FAILED_KIND, KINDS, Latest, LatestOutcomes
-from BrainIACLib.errors import BrainIACError, NotWritten
+from BrainIACLib.errors import NotWritten
 from BrainIACLib.publishing import Busy, Journal, locked
 from BrainIACLib.publishing.files import not_written
 from BrainIACLib.publishing.lock import try_lock
@@ -34,7 +36,6 @@ from BrainIACLib.publishing.processes import is_gone, this_process
 from BrainIACLib.publishing.sets import is_own
 
 ROOM = ".brainiac"
-INDEX = "index.parquet"
 DONE, FAILED, AGAIN = "done", "failed", "again"  # the last one: failed, and to be tried again
 KIND_OF = {FAILED: FAILED_KIND, AGAIN: AGAIN_KIND, DONE: DONE_KIND}
 OPEN, FULL, CLOSED = ".open", ".full", ".closed"  # ends of journals; after a full one its process begins another
@@ -43,27 +44,28 @@ ROWS_OF_A_JOURNAL = 1000
 
 def asked_of(case_id: str, key: str, age_years: str = "") -> int:
     """Of a case under settings with ``key``, whatever its input; answers may depend on the age that a manifest says."""
-    return _number(f"{case_id}|{key}|{age_years}")
+    return number_of(f"{case_id}|{key}|{age_years}")
 
 
 def token_of(asked: int, state: str) -> int:
     """Of what is asked of a case, whose input is in ``state``."""
-    return _number(f"{asked}|{state}")
+    return number_of(f"{asked}|{state}")
 
 
 def case_number(case_id: str) -> int:
     """Of a case, whatever is asked."""
-    return _number(case_id)
+    return number_of(case_id)
 
 
 def code_of(row: dict[str, Any]) -> int:
-    """Turn and kind of the outcome that a row of a journal or of the index tells."""
-    return KINDS * int(row["turn"]) + KIND_OF[row["status"]]
+    """Turn and kind of the latest outcome that a row of a journal or of the index tells."""
+    turn, status = row.get("later_turn") or turn_of(row), row.get("later_status") or row["status"]
+    return KINDS * int(turn) + KIND_OF[status]
 
 
-def _number(text: str) -> int:
-    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
+def turn_of(row: dict[str, Any]) -> int:
+    """Of a row, which may be of an earlier build."""
+    return int(row.get("turn", FIRST_TURN))
 
 
 @dataclass(frozen=True)
@@ -228,19 +230,16 @@ class Ledger:
             self._index_state = state  # None where somebody took the index away
             return
         import pyarrow.compute
-        import pyarrow.parquet
 
-        numbers = ["case", "asked", "token", "turn"]
-        try:
-            table = pyarrow.parquet.read_table(self._index, columns=[*numbers, "status"])
-        except (pyarrow.ArrowInvalid, OSError, KeyError):
-            raise BrainIACError(
-                f"'{self._index}' is damaged or of an older version; take it away and run the batch again."
-            ) from None
-        cases, asked, tokens, turns = (table[name].to_numpy() for name in numbers)
+        own, latest = ("asked", "token", "turn", "status"), (*LATER, "later_status")
+        table = read_index(self._index.parent, ["case", *own, *latest])
+        asked, tokens, turns, status = (
+            pyarrow.compute.coalesce(table[later], table[name]) for later, name in zip(latest, own, strict=True)
+        )
         kinds = np.array(list(KIND_OF.values()))
-        place = pyarrow.compute.index_in(table["status"], value_set=pyarrow.array(list(KIND_OF))).to_numpy()
-        self.outcomes.set_base(cases, asked, tokens, KINDS * turns + kinds[place])
+        place = pyarrow.compute.index_in(status, value_set=pyarrow.array(list(KIND_OF))).to_numpy()
+        codes = KINDS * turns.to_numpy() + kinds[place]
+        self.outcomes.set_base(table["case"].to_numpy(), asked.to_numpy(), tokens.to_numpy(), codes)
         self._offsets.clear()  # what a journal said before may be older than what the index says now
         self._index_state = state
 

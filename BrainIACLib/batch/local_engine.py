@@ -11,6 +11,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -18,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from BrainIACLib.batch.ledger import FAILED
-from BrainIACLib.batch.work import BUSY, STOPPED, Outcome, Work
-from BrainIACLib.errors import BrainIACError, NotWritten
+from BrainIACLib.batch.work import BUSY, Outcome, Work, ends_the_run
+from BrainIACLib.errors import BrainIACError
 from BrainIACLib.scans.memory import free_memory
 
 if sys.platform == "win32":
@@ -27,6 +29,8 @@ if sys.platform == "win32":
 else:
     from multiprocessing.connection import Connection
 
+GPUS = Path("/proc/driver/nvidia/gpus")  # those of the computer
+SPREAD = ("auto", "cuda")  # devices that name no single graphics processor
 GIB_A_PROCESS = 2.5  # of memory, of a process that prepares a scan of 256 voxels a side with the bundled models
 SECONDS_UNTIL_BUSY_IS_ASKED_AGAIN = 2.0
 DIED = "Its process was killed twice, perhaps because memory ran out; try it on a computer with more."
@@ -47,11 +51,23 @@ def fitting_jobs() -> int:
 
 
 def visible_gpus() -> list[str]:
-    """As CUDA calls the graphics processors that this process may use: those of the environment, else all."""
+    """As CUDA calls the graphics processors that this process may use: those of the environment, else all it sees."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name.strip() for name in chosen.split(",") if name.strip()]
-    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
+    if len(list(GPUS.glob("*"))) < 2:
+        return []
+    try:  # a container or a job may see fewer than the computer has; this process does without torch
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as child:
+            return [str(number) for number in range(child.submit(_count_gpus).result())]
+    except (BrokenProcessPool, ImportError, RuntimeError, OSError):
+        return []
+
+
+def _count_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 @dataclass
@@ -83,6 +99,7 @@ class LocalPool:
     jobs: int
     process: Callable[..., Any] | None = None
     _members: list[_Member] = field(default_factory=list)
+    _gpus: list[str] | None = None
 
     def go(self, numbers: Iterable[int], told: Callable[[Outcome], None]) -> None:
         """Answer all cases; ``told`` of each outcome. An interruption ends the children; what is done is kept.
@@ -90,7 +107,7 @@ class LocalPool:
         Raises
         ------
         NotWritten : the output cannot be written.
-        BrainIACError : a process cannot be started.
+        BrainIACError : a process cannot be started, or a model or the device is missing.
         """
         todo, later, alone = iter(numbers), deque[int](), deque[int]()
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
@@ -162,8 +179,8 @@ class LocalPool:
             member.ready = True
             return
         member.at = None
-        if outcome.status == STOPPED:
-            raise NotWritten(f"{outcome.sentence} What is done is kept; run the command again to go on.")
+        if isinstance(outcome, BrainIACError):  # the output, a model or the device: every scan would be blamed
+            raise ends_the_run(outcome)
         if outcome.status == BUSY:
             later.append(number)
         elif outcome.status == FAILED and not outcome.sentence:  # it needs more memory than is free
@@ -174,9 +191,10 @@ class LocalPool:
     def _start(self, threads: int) -> _Member:
         context = multiprocessing.get_context("spawn")  # torch and ITK have threads, which no fork survives
         pipe, other = context.Pipe()
-        gpus = visible_gpus()
+        if self._gpus is None:
+            self._gpus = visible_gpus() if self.work.settings.device in SPREAD else []
         taken = [member.gpu for member in self._members]
-        gpu = min(gpus, key=taken.count) if gpus else None
+        gpu = min(self._gpus, key=taken.count) if self._gpus else None
         arguments = (other, self.work.out, self.run, threads, gpu, self.process)
         process = context.Process(target=_serve, args=arguments, daemon=True)
         process.start()
@@ -213,11 +231,11 @@ def _serve(
         pipe.send(None)
         while (number := pipe.recv()) is not None:
             try:
-                outcome = work.one(number)
+                outcome: Outcome | BrainIACError = work.one(number)
             except MemoryError:
                 outcome = Outcome(number, FAILED)
-            except NotWritten as error:
-                outcome = Outcome(number, STOPPED, str(error))
+            except BrainIACError as error:
+                outcome = error
             pipe.send(outcome)
     work.ledger.close()
 

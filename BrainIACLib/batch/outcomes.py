@@ -30,6 +30,11 @@ def is_failed(codes: np.ndarray | int) -> np.ndarray:
     return np.greater(codes, UNKNOWN) & np.equal(np.mod(codes, KINDS), FAILED_KIND)
 
 
+def is_without(codes: np.ndarray | int) -> np.ndarray:
+    """Where the latest try failed, whether or not somebody has asked for another."""
+    return is_failed(codes) | np.equal(np.mod(codes, KINDS), AGAIN_KIND)
+
+
 def is_done(code: int) -> bool:
     """Whether there are results."""
     return code % KINDS == DONE_KIND

@@ -18,11 +18,11 @@ import numpy as np
 
 import BrainIACLib
 from BrainIACLib.batch.cases import BatchCase
-from BrainIACLib.batch.index import DECISIONS
+from BrainIACLib.batch.index import DECISIONS, people_of
 from BrainIACLib.batch.layout import Names
 from BrainIACLib.batch.ledger import DONE
 from BrainIACLib.batch.quality_tables import failures_table, sequences_table, sites_told
-from BrainIACLib.head_training.decisions import decisions_in
+from BrainIACLib.head_training.decisions import Decisions, decisions_in
 from BrainIACLib.publishing import write_text
 
 if typing.TYPE_CHECKING:
@@ -61,15 +61,19 @@ def write_page(out: Path, index: "pyarrow.Table") -> Path:
     rest = worst[len(pictured) :]
     pictured |= set(rest[:: max(1, len(rest) // max(1, MOST_PICTURES - len(pictured)) + 1)])
     shown = done.take(pyarrow.array(worst, pyarrow.int64())).to_pylist()
-    decided = decisions_in(out / DECISIONS) if (out / DECISIONS).is_file() else {}
+    decisions = decisions_in(out / DECISIONS) if (out / DECISIONS).is_file() else Decisions({})
+    keys = decisions.keys(people_of(done))
+    decided = [decisions.by_person[key] if key is not None else "" for key in keys]
     cases = [
-        {**_case(out, row, columns, number in pictured), "why": why[number], "decision": decided.pop(row["scan"], "")}
+        {**_case(out, row, columns, number in pictured), "why": why[number], "decision": decided[number]}
         for number, row in zip(worst, shown, strict=True)
     ]
+    on_page = {keys[number] for number in worst}
+    elsewhere = [[*key, decision] for key, decision in decisions.by_person.items() if key not in on_page]
     data = {
         "cases": cases,
         "quality": [{"name": name, "title": QUALITY[name][0], "low": QUALITY[name][1]} for name in columns],
-        "elsewhere": list(decided.items()),  # of scans that are not on the page
+        "elsewhere": elsewhere,  # of scans that are not on the page
         "histograms": {name: _histogram(values) for name, values in figures.items()},
     }
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import BrainIACLib
-from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, find_model, installed_models
+from BrainIACLib.checkpoints.installed import InstalledModel, SeveralModels, find_encoder, find_model, installed_models
 from BrainIACLib.checkpoints.store import model_folders
 from BrainIACLib.contracts import EMBEDDING_TASK
 from BrainIACLib.embeddings.key import preprocessing_sha256
-from BrainIACLib.errors import BrainIACError
+from BrainIACLib.errors import BrainIACError, ModelError
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 
 
@@ -53,13 +53,23 @@ class Settings:
         if self.studies and not tasks:
             tasks = tuple(sorted({model.task for model in installed_models(self.folders)} - {EMBEDDING_TASK}))
         for task in tasks:
-            model = find_model(task, self.folders, self.answered_by.get(task))
+            model = self._model(task)
             if not self.studies and (model.contract.head is None or len(model.contract.head.slots) > 1):
                 raise BrainIACError(
                     f"The task '{task}' needs several scans of one person: answer it by study.", "--studies"
                 )
             found[task] = model
         return found
+
+    def _model(self, task: str) -> InstalledModel:
+        try:
+            return find_model(task, self.folders, self.answered_by.get(task))
+        except SeveralModels as error:  # no option of a batch names one for each task
+            ids = ", ".join(error.ids)
+            raise ModelError(
+                f"Several models for the task '{task}' are installed ({ids}); a batch needs one: remove the others.",
+                "brainiac models remove ID",
+            ) from None
 
     def prepared_by(self) -> str:
         """Of everything that a preprocessed brain and an embedding depend on but the scan: the key of ``embed``."""

@@ -65,7 +65,7 @@ def run_on_slurm(
     cluster = wanted.pop("cluster", "slurm")
     shared = {"cpus_per_task": int(wanted.pop("cpus_per_task")), "mem_gb": int(wanted.pop("mem_gb"))}
     shared["timeout_min"] = int(wanted.pop("time"))
-    by_id = {work.case(number).id: number for number in numbers}
+    by_id, asked = {work.case(number).id: number for number in numbers}, work.table["asked"].to_numpy()
     watched = Ledger(work.out, read=False)
     for _ in watched.new_rows():  # of before
         pass
@@ -82,7 +82,8 @@ def run_on_slurm(
         while True:
             over = all(job.done() for job in jobs)
             for row in watched.new_rows():
-                if row["id"] in by_id and row["status"] != AGAIN:
+                number = by_id.get(row["id"])  # another run may have asked something else of the case
+                if number is not None and row["asked"] == asked[number] and row["status"] != AGAIN:
                     told(Outcome(by_id.pop(row["id"]), row["status"], str(row["facts"].get("failure", ""))))
             if over:
                 break

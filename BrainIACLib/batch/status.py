@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from BrainIACLib.batch.ledger import FAILED, INDEX, Ledger
+from BrainIACLib.batch.index import failures_told
 from BrainIACLib.batch.work import Work, last_run
 
 SENTENCES_SHOWN = 5
@@ -62,17 +62,10 @@ def status_of(out: Path) -> Status:
 
 
 def _sentences(work: Work) -> list[str]:
-    """Of each failure of the run, without what names its file, so that equal causes are one."""
-    out, asked = work.out, set(work.table["asked"].to_numpy()[work.failed()].tolist())
-    found = {}
-    if (out / INDEX).is_file():
-        import pyarrow.parquet
+    """Of each failure of the run, also of those to be tried again.
 
-        columns, failed = ["asked", "path", "failure"], [("status", "=", FAILED)]
-        rows = pyarrow.parquet.read_table(out / INDEX, columns=columns, filters=failed).to_pylist()
-        found = {row["asked"]: (row["path"], row["failure"]) for row in rows}
-    for row in Ledger(out, read=False).new_rows():
-        if row["status"] == FAILED:
-            found[row["asked"]] = row["path"], str(row["facts"]["failure"])
-    kept = [told for number, told in found.items() if number in asked]
-    return [(sentence or "").replace(f"'{path}'", "the file") for path, sentence in kept]
+    Without what names its file, so that equal causes are one.
+    """
+    asked = set(work.table["asked"].to_numpy()[work.without()].tolist())
+    kept = [told for number, told in failures_told(work.out).items() if number in asked]
+    return [sentence.replace(f"'{path}'", "the file") for path, sentence in kept]

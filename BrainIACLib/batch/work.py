@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from BrainIACLib.batch.cases import STUDY, BatchCase
-from BrainIACLib.batch.index import fold, tell_manifest, update_index
+from BrainIACLib.batch.index import failures_told, fold, tell_manifest, update_index
 from BrainIACLib.batch.ledger import (
     AGAIN,
     DONE,
@@ -34,7 +34,7 @@ from BrainIACLib.batch.ledger import (
     case_number,
     token_of,
 )
-from BrainIACLib.batch.outcomes import UNKNOWN, is_done, is_failed, is_open, next_turn
+from BrainIACLib.batch.outcomes import UNKNOWN, is_done, is_failed, is_open, is_without, next_turn
 from BrainIACLib.batch.settings import Settings, settings_from_json
 from BrainIACLib.errors import BrainIACError, NotWritten, in_a_sentence, is_for_the_caller
 from BrainIACLib.publishing import write_bytes, write_text
@@ -44,9 +44,9 @@ from BrainIACLib.studies.sidecar import state_beside
 if typing.TYPE_CHECKING:
     import pyarrow
 
-BUSY, KNOWN, STOPPED = "busy", "known", "stopped"
+BUSY, KNOWN = "busy", "known"
 CASES = "cases.arrow"  # uncompressed, so that it is read where it lies
-TO_BE_TRIED_AGAIN = "It failed, and is to be tried again; run the command once more."
+TO_BE_TRIED_AGAIN = "It is to be tried again."  # behind why it failed
 LOOKERS, LOOKED_AT = 8, 1024  # threads that wait for the file system, cases of each turn
 Process = Callable[[BatchCase], dict[str, object]]
 """What is done with a case; what the index is to say of it."""
@@ -54,12 +54,17 @@ Process = Callable[[BatchCase], dict[str, object]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of the case ``number``: "done", "failed" (``sentence`` says why), "busy" elsewhere, or "known" from before;
-    "stopped": the output cannot be written, and the run ends."""
+    """Of the case ``number``: "done", "failed" (``sentence`` says why), "busy" elsewhere, or "known" from before."""
 
     number: int
     status: str
     sentence: str = ""
+
+
+def ends_the_run(error: BrainIACError) -> BrainIACError:
+    """What ``Work.one`` raised, as the whole run says it."""
+    kind = NotWritten if isinstance(error, NotWritten) else BrainIACError
+    return kind(f"{error} What is done is kept; run the command again to go on.", error.command)
 
 
 def begin(out: Path, cases: Sequence[BatchCase], settings: Settings) -> str:
@@ -191,17 +196,23 @@ class Work:
         NotWritten : the output cannot be written.
         """
         failed = self.failed()
+        told = failures_told(self.out) if len(failed) else {}
         for start in range(0, len(failed), ROWS_OF_A_JOURNAL):
             numbers = failed[start : start + ROWS_OF_A_JOURNAL]
             tokens = self._tokens(numbers)
             codes = self.ledger.outcomes.by_token(self._numbers[numbers], tokens)
             rows = [
-                self._row(self.case(number), token, AGAIN, {"failure": TO_BE_TRIED_AGAIN}, next_turn(code) - 1)
+                self._row(self.case(number), token, AGAIN, self._again(number, told), next_turn(code) - 1)
                 for number, token, code in zip(numbers.tolist(), tokens.tolist(), codes.tolist(), strict=True)
                 if is_failed(code)  # else its scan changed
             ]
             if rows:
                 self.ledger.add(*rows)
+
+    def _again(self, number: int, told: dict[int, tuple[str, str]]) -> dict[str, object]:
+        """The reason stays until there is another outcome."""
+        _, sentence = told.get(int(self._asked[number]), ("", ""))
+        return {"failure": f"{sentence.removesuffix(TO_BE_TRIED_AGAIN)} {TO_BE_TRIED_AGAIN}".strip()}
 
     def others(self, numbers: np.ndarray) -> np.ndarray:
         """All cases but these."""
@@ -227,6 +238,10 @@ class Work:
         """The numbers of the cases that are recorded as failed under these settings."""
         return np.flatnonzero(is_failed(self._codes()))
 
+    def without(self) -> np.ndarray:
+        """The numbers of the cases whose latest try under these settings failed, also of those to be tried again."""
+        return np.flatnonzero(is_without(self._codes()))
+
     def _codes(self) -> np.ndarray:
         return self.ledger.outcomes.by_asked(self._numbers, self._asked)
 
@@ -242,6 +257,7 @@ class Work:
         Raises
         ------
         NotWritten : the output cannot be written; nothing is recorded of the case.
+        BrainIACError : a model or the device is missing; nothing is recorded either.
         """
         case = self.case(number)
         with self.ledger.claim(case.id) as mine:
@@ -251,8 +267,9 @@ class Work:
             token = self._token(case)
             if not is_open(self._code(case, token)):
                 return Outcome(number, KNOWN)
+            process = self._processor()  # a missing device or model is no scan's fault either
             try:
-                facts = self._processor()(case)
+                facts = process(case)
             except NotWritten:  # a full disk is no scan's fault, and would fail all that come
                 raise
             except Exception as error:

@@ -53,6 +53,16 @@ class InstalledModel:
         return self.contract.run is not None and self.contract.source is None
 
 
+class SeveralModels(ModelError):
+    """The choice among the models of a task, called ``ids``, is not clear."""
+
+    def __init__(self, task: str, ids: Sequence[str]):
+        super().__init__(
+            f"Several models for the task '{task}' are installed; choose one: {', '.join(ids)}.", "--model ID"
+        )
+        self.ids = tuple(ids)
+
+
 def installed_models(folders: Folders = None) -> list[InstalledModel]:
     """The models in ``folders`` (default: bundled, then the user's), by folder and id; damaged ones are left out."""
     return models_and_problems(folders)[0]
@@ -95,8 +105,7 @@ def find_model(task: str, folders: Folders = None, model_id: str | None = None) 
     if bundled or len(fitting) == 1:
         return (bundled or fitting)[0]
     if fitting:
-        ids = ", ".join(sorted(model.contract.id for model in fitting))
-        raise ModelError(f"Several models for the task '{task}' are installed; choose one: {ids}.", "--model ID")
+        raise SeveralModels(task, sorted(model.contract.id for model in fitting))
     known = ", ".join(sorted({model.task for model in models})) or "none"
     damaged = "".join(f" {error}" for error in problems.values())
     source = where_to_get(task)

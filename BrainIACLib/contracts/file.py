@@ -53,7 +53,7 @@ def read_contract(folder: Path) -> ModelContract:
                 "head.ood_sha256 (of ood_stats)",
                 contract.head.ood_sha256 or "",
             )
-    except (ModelError, RequestError) as error:
+    except (ModelError, RequestError, RecursionError) as error:
         raise ModelError(f"'{path}' is not a valid contract: {error}") from None
     return contract
 

@@ -35,9 +35,10 @@ from pathlib import Path
 import numpy as np
 
 from BrainIACLib.batch.cases import BatchCase, cases_of
-from BrainIACLib.batch.index import read_index, tell_manifest, update_index
+from BrainIACLib.batch.index import tell_manifest, update_index
+from BrainIACLib.batch.index_file import INDEX, read_index
 from BrainIACLib.batch.layout import Names, begin_dataset
-from BrainIACLib.batch.ledger import INDEX, Ledger, asked_of, case_number, token_of
+from BrainIACLib.batch.ledger import Ledger, asked_of, case_number, token_of
 from BrainIACLib.batch.quality_page import write_page
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ import SimpleITK as sitk
 
 pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 
-from batch_cases import COUNTED, DEATHS, counting, dying, seeing, unwritable
+from batch_cases import COUNTED, DEATHS, counting, dying, seeing, trying, unwritable
 
-from BrainIACLib.batch import index, ledger
+from BrainIACLib.batch import index, ledger, local_engine
 from BrainIACLib.batch.cases import cases_of
 from BrainIACLib.batch.index import tell_manifest, update_index
 from BrainIACLib.batch.layout import begin_dataset
@@ -518,10 +519,123 @@ def test_an_index_that_cannot_be_read_is_named(kind, cohort, tmp_path):
         (out / "index.parquet").write_bytes((out / "index.parquet").read_bytes()[:-100])
     else:
         pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "status": ["done"]}), out / "index.parquet")
-    with pytest.raises(BrainIACError, match=r"index.parquet' is damaged or of an older version; take it away"):
-        go(cohort, out)
+    for read in (partial(go, cohort, out), partial(current_index, out), partial(status_of, out)):
+        with pytest.raises(BrainIACError, match=r"index.parquet' is damaged or of an older version; take it away"):
+            read()
     (out / "index.parquet").unlink()
     assert go(cohort, out) == {"done": 12}
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_finished_work_of_an_earlier_build_is_kept(folded, cohort, tmp_path):
+    """Its rows have no turn, its index neither turn nor case; a manifest's column of that name was a text there."""
+    import pyarrow.parquet
+
+    from BrainIACLib.publishing import Journal
+
+    out = tmp_path / "out"
+    go(cohort, out)
+    (journal,) = (out / ".brainiac" / "journals").iterdir()
+    rows = list(Journal(journal).rows())
+    if folded:
+        table = update_index(out).drop_columns(
+            ["case", "turn", *[f"later_{n}" for n in "asked token turn status".split()]]
+        )
+        table = table.append_column("case", pyarrow.array(["a text"] * 12)).append_column(
+            "attempt", pyarrow.array([1] * 12)
+        )
+        pyarrow.parquet.write_table(table, out / "index.parquet")
+    else:
+        journal.unlink()
+        Journal(journal).add(*({name: value for name, value in row.items() if name != "turn"} for row in rows))
+    assert (status_of(out).done, status_of(out).left) == (12, 0)
+    assert go(cohort, out) == {}
+    told = current_index(out)
+    assert set(told["turn"].to_pylist()) == {1}
+    assert sorted(told["case"].to_pylist()) == sorted(ledger.case_number(row["id"]) for row in rows)
+    assert "attempt" not in told.column_names
+
+
+def test_no_column_of_a_manifest_is_lost_to_one_of_the_index(cohort, tmp_path):
+    out = tmp_path / "out"
+    names = ("case", "turn", "status", "id", "failure")
+    head, *rows = cohort.read_text().splitlines()
+    cohort.write_text("\n".join([f"{head},{','.join(names)}", *(f"{row},v1,v2,v3,v4,v5" for row in rows)]) + "\n")
+    go(cohort, out)
+    cohort.write_text(cohort.read_text().replace("0.nii,p0,T1,A,v1", "0.nii,p0,T1,A,other"))
+    assert go(cohort, out) == {}
+    told = {row["scan"]: row for row in current_index(out).to_pylist()}
+    assert [told["1.nii"][f"manifest_{name}"] for name in names] == ["v1", "v2", "v3", "v4", "v5"]
+    assert told["0.nii"]["manifest_case"] == "other"
+    assert (told["0.nii"]["status"], told["0.nii"]["turn"], told["0.nii"]["failure"]) == ("done", 1, None)
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_failure_under_other_settings_takes_no_results_away(folded, cohort, tmp_path):
+    out, other = tmp_path / "out", Settings(tasks=("age",))
+    go(cohort, out)
+    if folded:
+        update_index(out)
+    (out / "trouble").touch()
+    assert go(cohort, out, trying, other) == {"failed": 12}
+    for _ in range(2):
+        told = update_index(out)
+        assert set(told["status"].to_pylist()) == {"done"}
+        assert None not in told["size"].to_pylist()
+        assert set(told["failure"].to_pylist()) == {"The license server does not answer."}
+    assert index.write_failures(out, told) == 0
+    assert "license server" in (out / "failures.csv").read_text()
+    assert go(cohort, out, trying, other) == {}  # nobody asked for another try
+    assert (status_of(out).failed, status_of(out).left) == (12, 0)
+    assert status_of(out).sentences == (("The license server does not answer.", 12),)
+    (out / "trouble").unlink()
+    assert go(cohort, out, trying, other, retry_failed=True) == {"done": 12}
+    told = update_index(out)
+    assert set(told["failure"].to_pylist()) == set(told["later_status"].to_pylist()) == {None}
+    assert index.write_failures(out, told) == 0
+    assert not (out / "failures.csv").exists()
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_the_reasons_of_failures_stay_until_they_are_tried_again(folded, cohort, tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "4.nii").write_bytes(b"bad")
+    go(cohort, out)
+    if folded:
+        update_index(out)
+    work, _ = prepared(cohort, out)
+    work.try_failed_again()  # and stopped
+    work.ledger.close()
+    assert status_of(out).sentences == (("the file is bad. It is to be tried again.", 1),)
+    told = [row["failure"] for row in update_index(out).to_pylist() if row["status"] == "again"]
+    assert told == [f"'{tmp_path / '4.nii'}' is bad. It is to be tried again."]
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "cpu"])
+def test_a_graphics_processor_that_is_named_is_left_to_torch(device, cohort, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    out = tmp_path / "out"
+    work, run = prepared(cohort, out, Settings(device=device))
+    LocalPool(work, run, 2, seeing).go(list(work.left()), lambda outcome: None)
+    assert set(update_index(out)["gpu"].to_pylist()) == {"3,5"}
+
+
+def test_graphics_processors_that_this_process_does_not_see_are_not_used(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(local_engine, "GPUS", tmp_path)
+    assert local_engine.visible_gpus() == []
+    (tmp_path / "0").mkdir()
+    (tmp_path / "1").mkdir()
+    monkeypatch.setattr(local_engine, "_count_gpus", int)  # 0, as where a job was given none
+    assert local_engine.visible_gpus() == []
+
+
+def test_a_device_that_is_not_there_ends_the_run_and_is_no_scans_fault(cohort, tmp_path):
+    out = tmp_path / "out"
+    work, run = prepared(cohort, out, Settings(device="xpu"))
+    with pytest.raises(BrainIACError, match=r"device 'xpu' is not available.*What is done is kept"):
+        LocalPool(work, run, 1).go(list(work.left()), lambda outcome: None)
+    assert (status_of(out).failed, status_of(out).left) == (0, 12)
 
 
 def test_an_output_without_a_batch_says_so(tmp_path):

@@ -162,6 +162,45 @@ def test_an_array_that_ends_before_a_changed_scan_or_a_second_try_is_followed_by
     assert len(outcomes) == 1
 
 
+def test_an_array_takes_no_outcome_of_another_runs_settings_for_its_own(batch, monkeypatch):
+    from BrainIACLib.batch import slurm_engine
+
+    out, run = batch
+    with monkeypatch.context() as patch:
+        patch.setattr(Settings, "key", lambda self: "another key")
+        other = begin(out, cases_of(out.parent / "cohort.csv"), Settings(tasks=("age",)))
+
+    def answer(run, process):
+        work = Work(out, run, process)
+        for number in list(work.left()):
+            work.one(number)
+        work.ledger.close()
+
+    def failing(case):
+        raise BrainIACError("No age.")
+
+    class Executor:
+        __init__ = update_parameters = staticmethod(lambda *_, **__: None)
+        batch = staticmethod(contextlib.nullcontext)
+        looks = 0
+
+        def submit(self, *_):
+            answer(other, failing)
+            return types.SimpleNamespace(done=self.done)
+
+        def done(self):
+            self.looks += 1
+            if self.looks == 2:  # once the outcomes of the other run were seen
+                answer(run, counting)
+            return self.looks == 2
+
+    monkeypatch.setattr(slurm_engine, "SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setitem(sys.modules, "submitit", types.SimpleNamespace(AutoExecutor=lambda **_: Executor()))
+    work, outcomes = Work(out, run), []
+    slurm_engine.run_on_slurm(work, run, list(work.left()), outcomes.append, "jobs=1")
+    assert Counter(outcome.status for outcome in outcomes) == {"done": 7, "failed": 1}
+
+
 @pytest.mark.parametrize("text", ["jobs", "jobs=none", "=3", "jobs=0"])
 def test_options_of_slurm_that_cannot_be_read_are_named(text):
     from BrainIACLib.batch.slurm_engine import parameters_of

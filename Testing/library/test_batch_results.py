@@ -19,17 +19,19 @@ pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 
 from BrainIACLib.batch import one_case
 from BrainIACLib.batch.cases import BatchCase, cases_of
-from BrainIACLib.batch.index import DECISIONS, EMBEDDINGS, read_index, update_index, write_embeddings, write_failures
+from BrainIACLib.batch.index import DECISIONS, EMBEDDINGS, update_index, write_embeddings, write_failures
+from BrainIACLib.batch.index_file import read_index
 from BrainIACLib.batch.layout import Names, begin_dataset
 from BrainIACLib.batch.quality_page import MOST_PICTURES, write_page
 from BrainIACLib.batch.quality_tables import sites_told
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.site_check import check_sites
 from BrainIACLib.batch.work import Work, begin
-from BrainIACLib.checkpoints.installed import find_encoder
+from BrainIACLib.checkpoints.installed import SeveralModels, find_encoder
 from BrainIACLib.embeddings.cohort import read_cohort
 from BrainIACLib.embeddings.files import read_table
 from BrainIACLib.embeddings.store import embed_cohort
+from BrainIACLib.errors import ModelError
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 
@@ -157,7 +159,43 @@ def test_a_page_goes_on_from_earlier_decisions_and_loses_none_of_scans_that_it_d
         "=b.nii.gz": "",
         "c.nii.gz": "accept",
     }
-    assert data["elsewhere"] == [["another.nii.gz", "reject"]]
+    assert data["elsewhere"] == [["another.nii.gz", "p8", "reject"]]
+
+
+def test_a_decision_is_that_of_one_person_where_two_have_scans_of_one_name(page):
+    import pyarrow
+
+    out = page.parent
+    index = update_index(out)
+    index = index.set_column(
+        index.column_names.index("scan"),
+        "scan",
+        pyarrow.array(["T1.nii" if name else "" for name in index["scan"].to_pylist()]),
+    )
+    (out / DECISIONS).write_text("scan,patient,decision\nT1.nii,p1,reject\nT1.nii,p8,accept\n")
+    data = data_of(write_page(out, index))
+    assert {case["patient"]: case["decision"] for case in data["cases"]} == {"p0": "", "p1": "reject", "p2": ""}
+    assert data["elsewhere"] == [["T1.nii", "p8", "accept"]]
+    assert write_embeddings(out, index) == 2
+    assert sorted(read_table(out / EMBEDDINGS).columns["patient"]) == ["p0", "p2"]
+    (out / DECISIONS).write_text("scan,decision\nT1.nii,reject\n")  # of no patient: of all
+    assert {case["decision"] for case in data_of(write_page(out, index))["cases"]} == {"reject"}
+
+
+def test_a_corrected_patient_keeps_the_decision(page):
+    out = page.parent
+    (out / DECISIONS).write_text("scan,patient,decision\nc.nii.gz,p7,reject\n")
+    assert write_embeddings(out, update_index(out)) == 2
+
+
+def test_where_several_models_answer_a_task_a_batch_advises_what_it_takes(monkeypatch):
+    def unclear(task, folders, model_id):
+        raise SeveralModels(task, ["first", "second"])
+
+    monkeypatch.setattr("BrainIACLib.batch.settings.find_model", unclear)
+    with pytest.raises(ModelError, match=r"installed \(first, second\); a batch needs one: remove the others") as error:
+        Settings(tasks=("age",)).models()
+    assert error.value.command == "brainiac models remove ID"
 
 
 def test_sites_stand_beside_each_other_with_the_medians_of_their_figures(tmp_path):

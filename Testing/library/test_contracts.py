@@ -361,6 +361,17 @@ def test_what_is_no_contract_is_refused_with_its_path(tmp_path, content):
         read_contract(tmp_path)
 
 
+def test_a_contract_that_is_nested_deeper_than_it_can_be_checked_is_refused(tmp_path, monkeypatch):
+    """The reader of Python 3.12 takes texts of a depth at which a check of ours ends."""
+    nested = []
+    for _ in range(5000):
+        nested = [nested]
+    (tmp_path / "contract.json").write_text("{}")
+    monkeypatch.setattr("BrainIACLib.contracts.file.json.loads", lambda *_, **__: {"schema_version": 1, "id": nested})
+    with pytest.raises(ModelError, match="is not a valid contract: maximum recursion depth"):
+        read_contract(tmp_path)
+
+
 def test_a_folder_without_contract_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"holds no model: contract\.json is missing"):
         read_contract(tmp_path / "absent")

@@ -312,18 +312,28 @@ def test_a_damaged_checkpoint_is_named(cache, tmp_path):
         pretrain(CONFIG, cache, tmp_path)
 
 
-def test_a_full_disk_keeps_the_checkpoint_before(cache, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
+        (
+            RuntimeError("CUDA error: an illegal memory access\nCompile with"),
+            r"not written \(CUDA error: an illegal .*access\)",
+        ),
+    ],
+)
+def test_a_checkpoint_that_fails_keeps_the_one_before(error, said, cache, tmp_path, monkeypatch):
     import pytorch_lightning as pl
 
     save = pl.Trainer.save_checkpoint
 
     def full(self, *arguments, **options):
         if self.global_step > 4:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise error
         save(self, *arguments, **options)
 
     monkeypatch.setattr(pl.Trainer, "save_checkpoint", full)
-    with pytest.raises(TrainingError, match=r"step 8 cannot be saved: .*No space left.*one before is kept"):
+    with pytest.raises(TrainingError, match=rf"step 8 cannot be saved: .*{said}.*one before is kept"):
         pretrain(CONFIG, cache, tmp_path)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["pretraining"]["step"] == 4
 

@@ -95,8 +95,14 @@ class RunCallback(pl.Callback):
             with whole as path:  # the other processes only take part
                 trainer.save_checkpoint(path, weights_only=False)  # what to save: the optimizer too
         except NotWritten as error:
+            cause = error.__context__
+            if isinstance(cause, RuntimeError):  # of torch: a graphics processor or the serializer, perhaps no disk
+                first = (str(cause).splitlines() or [type(cause).__name__])[0]
+                told = f"'{checkpoint}' was not written ({first}); see whether the disk is full."
+            else:
+                told = str(error)
             raise TrainingError(
-                f"The checkpoint of step {done} cannot be saved: {error} The one before is kept; run the command again "
+                f"The checkpoint of step {done} cannot be saved: {told} The one before is kept; run the command again "
                 "to go on from it."
             ) from None
 
