@@ -7,7 +7,7 @@ import dataclasses
 from slicer.i18n import tr as _
 
 from BrainIACBridge.card import Card
-from BrainIACBridge.in_words import answerInWords, driversInShort
+from BrainIACBridge.in_words import answerInWords, driversInShort, intervalInShort
 from BrainIACBridge.library_texts import translated
 from BrainIACBridge.task_buttons import answerTitle
 from BrainIACBridge.trust_light import Light, lightOf
@@ -100,13 +100,13 @@ class CardsSection:
             for slot, node in scans.items()
         ]
         gap = age_gap_of(record, record.get("ageYears"))  # of these scans: studies may be taken together
-        drivers = driversInShort(record)
+        more = [intervalInShort(record), age_gap(gap, translated) if gap is not None else "", driversInShort(record)]
         return Face(
             title=answerTitle(record["task"]),
             scans=", ".join(names),
             value=record["label"],
             probability=record["confidence"],
-            more="\n".join(text for text in (age_gap(gap, translated) if gap is not None else "", drivers) if text),
+            more="\n".join(filter(None, more)),
             light=lightOf(record, self._logic.answers.staleness(record)),
             details=answerInWords(record),
             obstacle=obstacle,

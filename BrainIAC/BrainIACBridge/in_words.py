@@ -6,7 +6,7 @@ from slicer.i18n import tr as _
 
 from BrainIACBridge.task_buttons import answerTitle
 from BrainIACLib.answers import worth_showing
-from BrainIACLib.trust.words import examined, stated
+from BrainIACLib.trust.words import examined, stated, uncertainty
 
 MOST_DRIVERS = 2  # on a card
 
@@ -22,6 +22,14 @@ def answerInWords(record):
         _("Computed on: {device}").format(device=record["provenance"]["device"]) + _inBrackets(record["note"]),
     ]
     return "\n".join(lines)
+
+
+def intervalInShort(record):
+    """The interval around a value, for its card; "" where the model states none. What it means stands behind it."""
+    trust = record.get("trust", {})
+    if not trust.get("prediction_interval"):
+        return ""
+    return _("Interval: {interval}").format(interval=uncertainty(trust))
 
 
 def driversInShort(record):

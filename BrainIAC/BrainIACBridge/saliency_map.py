@@ -14,6 +14,7 @@ from BrainIACBridge import slice_views
 from BrainIACBridge.overlay import Overlay, worldPoint
 
 MOST_SPOTS = 8
+LEAST_SPOT = 0.05  # ml; a smaller one would be listed with 0.0 ml
 SALIENCY = "saliency"  # the kind of result
 
 
@@ -99,7 +100,7 @@ class SaliencyMap:
         return self.overlay.goToMaximum(saliency)
 
     def hotSpots(self, saliency, threshold):
-        """The regions above the threshold (0 to 1), largest first, at most ``MOST_SPOTS``."""
+        """The regions above the threshold (0 to 1), largest first, at most ``MOST_SPOTS`` of ``LEAST_SPOT`` or more."""
         array = slicer.util.arrayFromVolume(saliency)
         above = sitk.GetImageFromArray((array >= max(threshold, 1e-6)).astype(np.uint8))
         labels = sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(above), sortByObjectSize=True))
@@ -107,6 +108,8 @@ class SaliencyMap:
         spots = []
         for number in range(1, min(int(labels.max()), MOST_SPOTS) + 1):
             inside = labels == number
+            if inside.sum() * voxel < LEAST_SPOT:
+                break
             k, j, i = np.unravel_index(int(np.where(inside, array, -1).argmax()), array.shape)
             spots.append(
                 HotSpot(float(inside.sum()) * voxel, float(array[k, j, i]), tuple(worldPoint(saliency, i, j, k)))

@@ -104,11 +104,22 @@ def test_the_answer_of_the_study_stands_before_those_of_single_scans(answered):
     panel, _scan = answered
     first, second = panel.cards.cards
     assert (first.value.text(), second.value.text()) == ("64.0 years", "T1")
-    assert first.more.text().startswith("Age at the scan 60.0 years, brain age gap +4.0 years (90% interval")
+    interval, gap = first.more.text().splitlines()
+    assert interval == "Interval: 58.0 to 70.0 years (90%)"
+    assert gap.startswith("Age at the scan 60.0 years, brain age gap +4.0 years (90% interval")
     assert first.bar.isHidden()
     assert second.bar.value() == 90
     assert "✓" in first.light.text()
     assert first.scans.text() == "scan"
+
+
+def test_a_value_stands_beside_its_interval_also_where_nobody_knows_the_age(panel, scene, oblique):
+    scan = scene.load(oblique, "scan")
+    contents = {"any": panel.logic.contents.of(scan)}
+    panel.logic.answers.results().add(age(67.8, 52.0, 83.0, asked=None), {"any": scan}, contents)
+    panel.updatePanel()
+    (card,) = panel.cards.cards
+    assert (card.value.text(), card.more.text()) == ("67.8 years", "Interval: 52.0 to 83.0 years (90%)")
 
 
 def test_the_age_gap_of_a_card_is_that_of_its_own_person(answered, scene, oblique):
@@ -119,7 +130,8 @@ def test_the_age_gap_of_a_card_is_that_of_its_own_person(answered, scene, obliqu
     contents = {"any": panel.logic.contents.of(other)}
     panel.logic.answers.results().add(age(30.0, 25.0, 35.0, asked=28.0), {"any": other}, contents)
     panel.updatePanel()
-    gaps = [card.more.text()[:51] for card in panel.cards.cards if "gap" in card.more.text()]
+    lines = [line for card in panel.cards.cards for line in card.more.text().splitlines()]
+    gaps = [line[:51] for line in lines if "gap" in line]
     assert gaps == [
         "Age at the scan 60.0 years, brain age gap +4.0 year",
         "Age at the scan 28.0 years, brain age gap +2.0 year",

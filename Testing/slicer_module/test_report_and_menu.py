@@ -59,6 +59,18 @@ def test_the_report_takes_the_scans_of_the_study_as_they_are_with_their_sequence
     assert image.GetOrigin() == pytest.approx(logic.volumes.image(first).GetOrigin())
 
 
+def test_a_report_states_the_age_of_its_own_scans_where_they_have_one(scene, oblique, logic, tmp_path):
+    first, out = scene.load(oblique, "first"), scene.load(oblique, "left out")
+    logic.study.setAge(61.0, first)
+    second = scene.load(oblique, "of another")
+    logic.study.setAge(50.0, second)
+    logic.study.include(second, False)
+    logic.study.include(out, False)
+    assert save(logic, tmp_path / "out")[1].age_years == 61.0
+    logic.study.include(second, True)
+    assert save(logic, tmp_path / "out")[1].age_years is None
+
+
 def test_scans_of_the_dicom_database_go_as_their_files_and_come_back_as_dicom_objects(
     scene, oblique, logic, tmp_path, monkeypatch
 ):

@@ -28,8 +28,9 @@ def withMap(panel, scene, oblique):
     first, second = scene.load(oblique, "first"), scene.load(oblique, "second")
     saliency = scene.mrml.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "map")
     heat = np.zeros(slicer.util.arrayFromVolume(first).shape, np.float32)
-    heat[PEAK[::-1]] = heat[PEAK[2] - 1, PEAK[1], PEAK[0]] = 1.0
-    heat[WEAK[::-1]] = 0.4
+    for (i, j, k), length, value in ((PEAK, 3, 1.0), (WEAK, 2, 0.4)):
+        heat[k - 2 : k + length, j - 1 : j + 2, i - 1 : i + 2] = 0.9 * value
+        heat[k, j, i] = value
     VolumeNodes().showOnGridOf(sitk.GetImageFromArray(heat), saliency, first)
     saliency.CreateDefaultDisplayNodes()
     saliency.SetAttribute("BrainIAC.Content", panel.logic.contents.of(first))
@@ -105,6 +106,16 @@ def test_the_box_follows_a_person_who_takes_the_map_off_by_the_controls_of_the_v
     assert foreground(view) == saliency.GetID()
 
 
+def test_a_map_that_is_taken_off_one_of_several_views_comes_back(withMap, scene):
+    panel, first, _second, saliency, view = withMap
+    scene.addSliceView("Yellow", "Sagittal")
+    panel.onShowScan(first)
+    view.GetSliceCompositeNode().SetForegroundVolumeID(None)
+    panel.updatePanel()
+    assert panel.ui.showSaliency.isChecked()
+    assert foreground(view) == saliency.GetID()
+
+
 def test_the_map_follows_a_slider_while_it_moves(withMap):
     """The panel as a whole is updated later; the slice views are not."""
     panel, _first, _second, saliency, _view = withMap
@@ -127,6 +138,15 @@ def test_hot_spots_are_the_connected_regions_above_the_threshold(withMap, obliqu
         pytest.approx(0.4), pytest.approx((nibabel.load(oblique).affine @ (*WEAK, 1))[:3], abs=1e-3)
     )  # fmt: skip
     assert len(SaliencyMap(None).hotSpots(saliency, 0.5)) == 1
+
+
+def test_a_spot_too_small_for_the_figures_of_the_list_is_left_out(withMap):
+    panel, _first, _second, saliency, _view = withMap
+    slicer.util.arrayFromVolume(saliency)[0, 0, 0] = 0.95
+    slicer.util.arrayFromVolumeModified(saliency)
+    panel.updatePanel()
+    table = panel.ui.hotSpotTable
+    assert [table.item(row, 1).text() for row in range(table.rowCount())] == ["0.1", "0.1"]
 
 
 def test_a_click_on_a_hot_spot_goes_there(withMap):
