@@ -28,20 +28,20 @@ SLOW = frozenset(
     """
     test_a_further_head test_anatomy test_anatomy_network test_anatomy_refinement test_batch test_batch_clusters
     test_batch_results test_batch_studies test_brain_extraction_bundled test_brain_extraction_recipe
-    test_checkpoints_bad_files test_checkpoints_download test_checkpoints_layouts test_checkpoints_store test_cli_models
-    test_cli_process test_cohorts_synthetic test_data_prepare test_dicom_node test_dicom_objects
+    test_checkpoints_bad_files test_checkpoints_download test_checkpoints_layouts test_checkpoints_store
+    test_cli_models test_cli_process test_cohorts_synthetic test_data_prepare test_dicom_node test_dicom_objects
     test_dicom_objects_in_slicer test_dicom_server test_dicomweb_that_stops test_downstream_queue test_embedding_store
     test_end_to_end test_every_module test_exports_monai_bundle test_figures_of_runs test_front_door test_head_trainer
     test_head_training_cohorts test_head_training_command test_head_training_leaks test_kinds_recipe test_masks
     test_models test_models_in_panel test_open_questions test_overview_picture test_own_pretrainings test_panel
     test_predictor test_preprocessing_background test_preprocessing_bias_field test_preprocessing_brain_extraction
     test_preprocessing_pipeline test_preprocessing_registration test_pretraining_overlap test_pretraining_presets
-    test_publishing_crashes test_report_and_menu test_report_page test_reproduce test_saliency test_scans_dicom
-    test_scans_mutations test_shipped_starter test_shipped_volumes test_ssl_loss test_ssl_pretrain
-    test_stability_and_saliency_of_folds test_stability_perturbations test_start test_starter_evaluation
-    test_studies_bad_input test_studies_choice test_studies_header_rules test_studies_opening test_studies_report
-    test_tables_of_runs test_training_commands test_volumes test_what_helps test_worker test_worker_batches
-    test_worker_waits
+    test_publishing test_publishing_crashes test_report_and_menu test_report_page test_reproduce test_saliency
+    test_scans_dicom test_scans_mutations test_scans_nrrd_and_metaimage test_shipped_starter test_shipped_volumes
+    test_spelling test_ssl_loss test_ssl_pretrain test_stability_and_saliency_of_folds test_stability_perturbations
+    test_start test_starter_evaluation test_studies_bad_input test_studies_choice test_studies_header_rules
+    test_studies_opening test_studies_report test_tables_of_runs test_training_commands test_volumes test_what_helps
+    test_worker test_worker_batches test_worker_waits
     """.split()
 )
 LONGEST = """

@@ -51,13 +51,14 @@ def test_the_penalty_is_the_largest_within_one_standard_error_of_the_least():
     cases = cohort(size=12, noise=6.0)
     chosen = fit(cases).penalty
     errors, spread = [], []
-    for penalty in age.PENALTIES:  # plainly, one person at a time
+    for penalty in age.PENALTIES:  # plainly, one penalty at a time
         squares = np.zeros((age.REPEATS, len(cases.ages)))
         for repeat in range(age.REPEATS):
             part = np.random.default_rng(repeat).permutation(len(cases.ages)) % 10
-            for i in range(len(cases.ages)):
-                head = age._ridges(cases.rows(part != part[i]), [penalty])[0]
-                squares[repeat, i] = (head.ages(cases.values[i : i + 1])[0] - cases.ages[i]) ** 2
+            for tenth in range(10):
+                out = part == tenth
+                head = age._ridges(cases.rows(~out), [penalty])[0]
+                squares[repeat, out] = (head.ages(cases.values[out]) - cases.ages[out]) ** 2
         weights = age._decade_weights(cases.ages)
         squares = squares.mean(0)
         errors.append((weights * squares).sum() / weights.sum())
