@@ -29,6 +29,7 @@ from BrainIACLib.batch.local_engine import LocalPool
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
 from BrainIACLib.batch.work import Work, begin, current_index
+from BrainIACLib.device import choose_device
 from BrainIACLib.errors import BrainIACError, ManifestError, NotWritten
 from BrainIACLib.scans.input_state import input_state
 
@@ -636,6 +637,16 @@ def test_a_device_that_is_not_there_ends_the_run_and_is_no_scans_fault(cohort, t
     with pytest.raises(BrainIACError, match=r"device 'xpu' is not available.*What is done is kept"):
         LocalPool(work, run, 1).go(list(work.left()), lambda outcome: None)
     assert (status_of(out).failed, status_of(out).left) == (0, 12)
+
+
+def test_a_graphics_processor_beyond_the_last_is_not_available(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [choose_device(name) for name in ("cuda", "cuda:1")] == ["cuda", "cuda:1"]
+    with pytest.raises(BrainIACError, match="device 'cuda:2' is not available"):
+        choose_device("cuda:2")
 
 
 def test_an_output_without_a_batch_says_so(tmp_path):
