@@ -256,11 +256,13 @@ def _newId():
 
 
 def _substance(record):
-    """What makes two answers one: all but when they were given and what was looked into afterwards.
+    """What makes two answers one: all but when, how fast they were given, and what was looked into afterwards.
 
     The preparation is among it, with its seconds: a scan that was prepared again is another input.
     """
-    return json.dumps({name: value for name, value in record.items() if name not in ("id", "time", "trust")})
+    provenance = {**record["provenance"], "head_seconds": None}
+    kept = {name: value for name, value in record.items() if name not in ("id", "time", "trust")}
+    return json.dumps({**kept, "provenance": provenance})
 
 
 def _renameInMaps(old, new, scans):

@@ -82,7 +82,8 @@ class FakeWorker:
             answer = prediction(task=request.task, scans=dict(request.scans), **self.answers.get(request.task, {}))
             studies = [one for one in self.asked if isinstance(one, PrepareStudy)]
             steps = [{"name": "preparation", "options": str(study.options), "scan": ""} for study in studies[-1:]]
-            return {**answer, "provenance": {**answer["provenance"], "preprocessing": steps}}
+            how = {"preprocessing": steps, "head_seconds": 0.01 * len(self.asked)}
+            return {**answer, "provenance": {**answer["provenance"], **how}}
         if isinstance(request, Steps):
             paths = {name: str(self.folder / f"{name}.mha") for name in ("image", "mask", "native_mask")}
             for path in paths.values():

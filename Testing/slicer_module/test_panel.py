@@ -301,6 +301,7 @@ def test_a_real_scan_from_click_to_map_with_the_numbers_of_the_command_line(pane
 
     nodes = scene.mrml.GetNumberOfNodes()
     click(panel, "sequenceButton")
+    assert panel.logic.answers.saliencyOf(scan) is saliency  # the same answer from the same prepared scan
     click(panel, "explainButton")
     click(panel, "stepsButton")
     assert scene.mrml.GetNumberOfNodes() == nodes
