@@ -31,6 +31,8 @@ def drivers_found(weights: np.ndarray, embedding: np.ndarray, usual: np.ndarray,
         )
         for index in order
     ]
-    rest = {SIZE: adds[0], "other structures": adds[1:last].sum() - adds[order].sum(), REGIONAL: adds[last:].sum()}
+    rest = {SIZE: adds[0], "other structures": adds[1:last].sum() - adds[order].sum()}
+    if weights[last:].any():  # a head on the volumes alone reads nothing of it
+        rest[REGIONAL] = adds[last:].sum()
     parts += [Driver(what, round(float(value), 1)) for what, value in rest.items()]
     return Drivers(unit, tuple(parts))

@@ -6,7 +6,7 @@ import pytest
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES
 from BrainIACLib.structures import INDEX, STRUCTURES
 from BrainIACLib.trust import words
-from BrainIACLib.trust.drivers import MOST, drivers_found
+from BrainIACLib.trust.drivers import MOST, REGIONAL, drivers_found
 from BrainIACLib.trust.findings import Driver, Trust
 from BrainIACLib.trust.words import stated
 
@@ -37,6 +37,15 @@ def test_what_is_measured_only_roughly_is_marked_and_what_is_not_measured_is_not
     assert [part.what for part in found.parts[:2]] == ["cerebral cortex *", "thalamus"]
     assert {part.what: part.adds for part in found.parts}["other structures"] == 9.0
     assert words.drivers(found).endswith("* measured only roughly.")
+
+
+def test_regions_are_named_only_where_the_head_reads_them():
+    weights, usual, embedding = np.random.default_rng(2).normal(size=(3, len(EMBEDDING_NAMES)))
+    assert REGIONAL in [part.what for part in drivers_found(weights, embedding, usual, "years").parts]
+    weights[len(STRUCTURES) :] = 0
+    found = drivers_found(weights, embedding, usual, "years")
+    assert REGIONAL not in [part.what for part in found.parts]
+    assert sum(part.adds for part in found.parts) == pytest.approx(float(weights @ (embedding - usual)), abs=0.4)
 
 
 def test_the_sentence_names_the_unit_and_every_part():
