@@ -152,7 +152,8 @@ class Predictor:
         doubts += [*answer.doubts, *(Doubt(f"Unverified: {text}.") for text in model.contract.unverified)]
         trust, found = trust_in(answer, embedding[0].float().cpu().numpy(), model, self._models)
         doubts += [*found, *age_doubt(head, age_years), *self._sequence_doubts(task, slots)]
-        doubts += standing_doubt(head)  # last: what this scan gives reason to doubt comes first
+        standing = standing_doubt(head)
+        doubts += standing  # last: what this scan gives reason to doubt comes first
         grave = dict.fromkeys(doubt.text for doubt in doubts if doubt.severity is Severity.grave)
         return Prediction(
             task=task,
@@ -165,7 +166,7 @@ class Predictor:
             provenance=provenance(model.contract, self.study, slots, self.device, time.perf_counter() - started),
             value=answer.value,
             unit=answer.unit,
-            trust=dataclasses.replace(trust, grave=tuple(grave)),
+            trust=dataclasses.replace(trust, grave=tuple(grave), standing=tuple(doubt.text for doubt in standing)),
         )
 
     def volumes(self, scan: str, age_years: float | None = None) -> Measurement:

@@ -11,6 +11,7 @@ age, of a volume, and the voxels of the label maps that differ.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -35,6 +36,7 @@ def answer(scan: Path, folder: Path) -> dict[str, Any]:
         now = (time.perf_counter(), time.process_time())
         found[stage], before = [now[0] - before[0], now[1] - before[1]], now
 
+    from BrainIACLib.errors import BrainIACError
     from BrainIACLib.worker.requests import MeasureVolumes, Predict, PrepareStudy
     from BrainIACLib.worker.service import Service
 
@@ -45,13 +47,15 @@ def answer(scan: Path, folder: Path) -> dict[str, Any]:
     found["steps"] = {step["name"]: step["seconds"] for step in record}
     sequence = service.answer(Predict("sequence", {"any": "scan"}))
     ends("sequence")
-    age = service.answer(Predict("age", {"T1": "scan"}))
+    age = None
+    with contextlib.suppress(BrainIACError):  # a refusal is an answer too
+        age = service.answer(Predict("age", {"T1": "scan"}))["value"]
     ends("age")
     volumes = service.answer(MeasureVolumes("scan"))
     ends("volumes")
     found["all"] = [before[0] - started[0], before[1] - started[1]]
     found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found["probabilities"], found["age_years"] = sequence["probabilities"], age["value"]
+    found["probabilities"], found["age_years"] = sequence["probabilities"], age
     found["ml"] = {volume["structure"]: volume["ml"] for volume in volumes["volumes"]}
     found["labels"] = service.answer(MeasureVolumes("scan", labels=True))["labels"]
     return found
@@ -77,8 +81,9 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     volume = max(abs(ours["ml"][name] - theirs["ml"][name]) for name in ours["ml"])
     one, other = (sitk.GetArrayFromImage(sitk.ReadImage(found["labels"])) for found in (ours, theirs))
     differing, labeled = int((one != other).sum()), int(np.count_nonzero(one))
-    years = abs(ours["age_years"] - theirs["age_years"])
-    return [f"{probability:.1e}", f"{years:.1e}", f"{volume:.1e}", f"{differing} of {labeled}"]
+    ages = [found["age_years"] for found in (ours, theirs)]
+    years = "both refused" if ages == [None, None] else f"{abs(ages[0] - ages[1]):.1e}"
+    return [f"{probability:.1e}", years, f"{volume:.1e}", f"{differing} of {labeled}"]
 
 
 def main() -> None:

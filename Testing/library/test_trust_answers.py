@@ -107,6 +107,7 @@ def test_what_the_makers_doubt_is_said_with_every_answer_and_never_first(predict
     assert len(answer.warnings) > 1
     assert answer.warnings[-1] == "It errs."
     assert "It errs." not in answer.trust.grave
+    assert answer.trust.to_json()["standing"] == ["It errs."]
     assert weightiest(["It errs."], {}) == (Severity.doubt, "It errs.")
 
 
