@@ -24,6 +24,7 @@ from BrainIACLib.volumes.measurement import VolumeMeter
 SEQUENCES = {"t1": "T1", "t1c": "T1CE", "t2": "T2", "fla": "FLAIR"}
 HEADS = "example_data/input_preprocessor_batch_processing/exams_to_preprocess"
 MADE = "example_data/output_preprocessor_batch"
+PERSONS = {"OtherEXampleFromTCIA": "TCGA-FG-6692"}  # a folder that is not called as the person in it
 
 
 def rows_of(toolkit: Path, meter: VolumeMeter) -> list[tuple[str, str, str, float, float, float]]:
@@ -40,7 +41,8 @@ def rows_of(toolkit: Path, meter: VolumeMeter) -> list[tuple[str, str, str, floa
             both = sitk.LabelOverlapMeasuresImageFilter()
             both.Execute(sitk.Cast(mask, sitk.sitkUInt8), sitk.Resample(done.native_mask, mask))
             found, dice = meter.measure(done).intracranial_ml, both.GetDiceCoefficient()
-            rows.append((folder.name, sequence, "whole head" if whole else "stripped", ml, found, dice))
+            person, got = PERSONS.get(folder.name, folder.name), "whole head" if whole else "stripped"
+            rows.append((person, sequence, got, ml, found, dice))
     return rows
 
 
