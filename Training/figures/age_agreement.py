@@ -32,7 +32,7 @@ def age_scatter(evaluation: Evaluation, split: str, initialisation: str = "Brain
         line = f"slope {found.slope:.2f}, bias {found.bias:+.2f} years"
         axis.plot(across, found.slope * across + found.intercept, color="#D55E00", linewidth=1.4, label=line)
         r = "" if found.r is None else f"r {found.r:.2f}, "
-        axis.set_title(f"{initialisation}, {split} set (n = {len(rows)}): {r}MAE {found.mae:.2f} years", fontsize=9)
+        axis.set_title(f"{evaluation.shown(initialisation)}, {split} set (n = {len(rows)}): {r}MAE {found.mae:.2f} years", fontsize=9)
         axis.set(xlabel="true age (years)", ylabel="predicted age (years)", aspect="equal")
         axis.legend(loc="upper left")
     return figure

@@ -39,7 +39,7 @@ def feature_plane(evaluation: Evaluation, task: str, split: str, initialisation:
         axis.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
         axis.legend(title=TASKS[task].grouped_by)
         axis.set_title(
-            f"{TASKS[task].title}, {initialisation}, {split} set\n"
+            f"{TASKS[task].title}, {evaluation.shown(initialisation)}, {split} set\n"
             f"Davies-Bouldin {found.index_k_means:.2f} (k-means), {found.index_labels:.2f} (labels)",
             fontsize=9,
         )

@@ -36,14 +36,15 @@ def survival_grid(evaluation: Evaluation, split: str) -> Figure:
         for row, name in enumerate(names):
             for column, fraction in enumerate(fractions):
                 axis = axes[row, column]
-                axis.set_title(f"{name}, {percent(fraction)}", fontsize=8)
+                said = f"{evaluation.shown(name)}, {percent(fraction)}"
+                axis.set_title(said, fontsize=8)
                 own = evaluation.of(SURVIVAL.name, name, fraction)
                 found = groups.get(own[0].cell, "no such set") if own else "missing"
                 if isinstance(found, str):
                     _say(axis, found)
                 else:
                     _panel(axis, found)
-                    axis.set_title(f"{name}, {percent(fraction)}: p {p_text(found.test.p)}", fontsize=8)
+                    axis.set_title(f"{said}: p {p_text(found.test.p)}", fontsize=8)
             axes[row, 0].set_ylabel("share alive", fontsize=7)
         key = [Line2D([], [], color=colour, label=label) for colour, label in ((HIGH_RISK, HIGH), (LOW_RISK, LOW))]
         key_below(figure, key, [f"{one.get_label()}, at risk below" for one in key])

@@ -24,7 +24,6 @@ from Training.tasks import TASKS
 BEGIN, END = "<!-- written by results_page: begin -->", "<!-- written by results_page: end -->"
 PAGE = Path(__file__).resolve().parent.parent / "RESULTS.md"
 SHOWN = (0.1, 1.0)
-NAMES = {"BrainIAC": "own pretraining"}
 SETS = {"test": "internal", "external": "external"}
 
 
@@ -40,7 +39,7 @@ def section(evaluation: Evaluation, says: str) -> str:
         there = {run.cell.initialisation for run in evaluation.of(task)}
         names = [name for name in INITIALISATIONS if name in there]
         lines += [f"{TASKS[task].title}, {measure.title}:", ""]
-        lines += ["| set | training data | " + " | ".join(NAMES.get(name, name) for name in names) + " |"]
+        lines += ["| set | training data | " + " | ".join(map(evaluation.shown, names)) + " |"]
         lines += ["|---" * (2 + len(names)) + "|"]
         for split in HELD_OUT:
             for fraction in SHOWN:
@@ -75,7 +74,7 @@ def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
         if row.seeds < LEAST_SEEDS:
             return [f"{no_verdict(row.seeds).capitalize()}."]
         if row.p_holm < 0.05:
-            a, b = (NAMES.get(name, name) for name in (row.a, row.b))
+            a, b = map(evaluation.shown, (row.a, row.b))
             better, worse = (a, b) if (row.difference < 0) == measure.lower_is_better else (b, a)
             low, high = sorted((abs(row.low), abs(row.high)))  # of one sign where p is this low
             text = interval_text(abs(row.difference), low, high, measure.factor, measure.digits)
