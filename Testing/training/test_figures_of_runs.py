@@ -26,6 +26,7 @@ from Training.figures.stability import perturbations
 from Training.figures.study_overview import tasks_overview
 from Training.figures.style import COLOURS, WaitsFor, write
 from Training.runs.cell import PAPER as INITIALISATIONS
+from Training.tables.catalogue import all_tables
 from Training.tables.table import p_text
 
 PAPER = {
@@ -192,18 +193,24 @@ def test_maps_of_other_weights_are_shown_of_the_same_scan_and_slice(tmp_path):
     assert not np.array_equal(expected, read_saliency(scratch).map)
 
 
-def test_a_pretraining_without_official_weights_is_called_so_in_every_figure(tmp_path):
+def test_a_pretraining_without_official_weights_is_called_so_in_every_figure_and_table(tmp_path):
     fabricate_random_runs(tmp_path, cases=24, fractions=(1.0,), generation="own")
     found = evaluate(tmp_path, resamples=10)[0]
     assert found.shown("BrainIAC") == OWN_PRETRAINING
     assert found.shown("Scratch") == "Scratch"
+    for table in all_tables(found):
+        if table.name != "beside_the_paper":  # it has the paper's names
+            assert "BrainIAC" not in table.csv(), table.name
     said = []
     for figure in all_figures(found):
         if figure.figure is not None:
-            texts = [text.get_text() for text in figure.figure.findobj(matplotlib.text.Text)]
+            ticks = [text for axis in figure.figure.axes for text in axis.get_xticklabels()]
+            texts = [text.get_text() for text in (*figure.figure.findobj(matplotlib.text.Text), *ticks)]
             assert not any("BrainIAC" in text for text in texts), figure.number
             said += [figure.number] if any(OWN_PRETRAINING in text for text in texts) else []
-    assert {"Fig 1B", "Fig 1D", "Fig 2A", "Fig 2B", "Fig 2G", "Fig 3 internal", "Fig 4", "Fig 5A", "Fig 6A"} <= set(said)
+    assert {"Fig 1B", "Fig 1D", "Fig 2A", "Fig 2B", "Fig 2G", "Fig 3 internal", "Fig 4", "Fig 5A", "Fig 6A"} <= set(
+        said
+    )
 
 
 def test_nothing_is_drawn_from_nothing(tmp_path):

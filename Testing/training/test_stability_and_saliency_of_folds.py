@@ -255,16 +255,18 @@ def test_maps_and_artefacts_of_a_cache_that_is_finer_are_made_on_the_grid_that_t
     pd.testing.assert_frame_equal(found["fine"].stability, found["same"].stability)
 
 
-def test_some_lines_are_swept_at_a_few_levels_and_the_constant_answer_is_not(plan, tmp_path):
+def test_some_lines_are_swept_at_a_few_levels_and_some_not_at_all(plan, tmp_path):
     levels = {"contrast": [0.5, 0.6, 1.0, 2.0], "gibbs": [0.0, 0.05, 0.4]}
-    bench = Workbench(dataclasses.replace(plan, stability=levels, few_levels=("Histogram",)), tmp_path)
+    bench = Workbench(
+        dataclasses.replace(plan, stability=levels, few_levels=("Histogram",), unswept=("Blocks",)), tmp_path
+    )
     assert [levels_of(bench.plan, name, "Scratch") for name in levels] == list(levels.values())
     assert [levels_of(bench.plan, name, "Histogram") for name in levels] == [[0.5, 1.0, 2.0], [0.0, 0.4]]
-    for name in ("Histogram", "Constant"):
+    for name in ("Histogram", "Blocks", "Constant"):
         cell = Cell("age", name, 1.0, 0, "probe")
         run_cell(bench, cell)
         found = read_run(tmp_path / cell.name).stability
-        assert (found is None) == (name == "Constant")
+        assert (found is None) == (name != "Histogram")
     assert set(read_run(tmp_path / "age-Histogram-100-seed0-probe").stability["level"]) == {0.0, 0.4, 0.5, 1.0, 2.0}
 
 

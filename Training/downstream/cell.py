@@ -90,7 +90,8 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
     write_text(_history(trainings), folder / "history.csv")
     if not plan.folds:
         write_bytes(save(trainings[0].tensors), folder / CHECKPOINT)
-    if cell.fraction == 1 and plan.stability and cell.initialisation != CONSTANT:  # its answers have one line already
+    unswept = (CONSTANT, *plan.unswept)  # no perturbation changes the constant answer
+    if cell.fraction == 1 and plan.stability and cell.initialisation not in unswept:
         stability = stability_table(bench, cell, trainings, predictions)
         write_text(stability.to_csv(index=False), folder / "stability.csv")
     if cell.fraction == 1 and plan.saliency_patients and not start.fixed and cell.initialisation not in PROBED_ONLY:

@@ -38,9 +38,10 @@ class Plan:
 
     ``sources`` : initialization -> model folder or file. ``like`` : the initialization whose net Scratch has, or empty
     for ``architecture`` and ``width``. ``folds`` : 0, or the number of folds of a cross-validation by patient in place
-    of a hold-out. ``stability`` : perturbation -> levels, for cells with all data; of the initializations ``few_levels``
-    those levels alone that ``perturbations.FEW_LEVELS`` names too. ``saliency_patients`` : test patients whose
-    saliency is looked at, for cells with all data; ``tumours`` : file of tumor masks by patient (P-36);
+    of a hold-out. ``stability`` : perturbation -> levels, for cells with all data; of the initializations
+    ``few_levels`` those levels alone that ``perturbations.FEW_LEVELS`` names too, of ``unswept`` none.
+    ``saliency_patients`` : test patients whose saliency is looked at, for cells with all data; ``tumours`` : file of
+    tumor masks by patient (P-36);
     ``spacing_mm`` : voxel size of the cache. ``embeddings`` : folder that keeps those of frozen encoders, which several
     folders of runs may share; empty for one in the folder of runs.
     """
@@ -60,6 +61,7 @@ class Plan:
     folds: int = 0
     stability: dict[str, list[float]] = field(default_factory=dict)
     few_levels: tuple[str, ...] = ()
+    unswept: tuple[str, ...] = ()
     device: str = "cpu"
     command: str = ""
     simulated_note: str = ""
@@ -75,6 +77,7 @@ class Plan:
             raise TrainingError("External datasets are never trained on, but folds train on all; give one of the two.")
         object.__setattr__(self, "external", tuple(self.external))
         object.__setattr__(self, "few_levels", tuple(self.few_levels))
+        object.__setattr__(self, "unswept", tuple(self.unswept))
         object.__setattr__(self, "spacing_mm", tuple(self.spacing_mm))
 
     @property

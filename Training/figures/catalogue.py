@@ -92,7 +92,11 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     ("Fig 6D", "Saliency: overall survival.", _saliency(SURVIVAL)),
     ("Extended Data Fig 1", "How the data are split.", split_diagram),
     ("Extended Data Fig 2", "Sequence: three more pairs.", sequence_pairs),
-    ("Extended Data Fig 3", "Saliency of the backbone: the pretraining beside MedicalNet, or beside random weights without it.", backbone_saliency),
+    (
+        "Extended Data Fig 3",
+        "Saliency of the backbone: the pretraining beside MedicalNet, or beside random weights without it.",
+        backbone_saliency,
+    ),
     ("Extra 1", "Perturbed images: motion, noise, resolution.", partial(perturbations, kinds=EXTRAS)),
     ("Extra 2", "Reliability of the largest classifiers.", reliability),
     ("Extra 3", "Net benefit of the largest two-class models.", net_benefit),

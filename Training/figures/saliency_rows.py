@@ -16,7 +16,7 @@ from Training.runs.cell import BUNDLED, PAPER
 from Training.runs.reading import Run
 from Training.tasks import SEQUENCE, TASKS
 
-_MOST_ROWS = 8
+_MOST_ROWS = 4  # on a page; one patient's sequences
 _BESIDE = (PAPER[2], BUNDLED)
 
 
@@ -24,7 +24,8 @@ _BESIDE = (PAPER[2], BUNDLED)
 class SaliencyRow:
     """One axial slice, the one where the map is strongest: image and map (Y, X), anterior up, right on the left.
 
-    ``height`` : of the slice, as a share of the volume's. ``answer`` : the class that the network took the scan for, whose logit the map explains; empty without classes.
+    ``height`` : of the slice, as a share of the volume's. ``answer`` : the class that the network took the scan for,
+    whose logit the map explains; empty without classes.
     """
 
     image: np.ndarray
@@ -80,7 +81,7 @@ def task_saliency(evaluation: Evaluation, task: str, initialisation: str = PAPER
     rows = _rows(run, "task")
     if not rows:
         raise WaitsFor(f"saliency of a {initialisation} run of {TASKS[task].says}")
-    beside = {name: found for name in _BESIDE if (found := _same_slices(evaluation.largest(task, name), rows))}
+    beside = {name: found for name in _BESIDE if (found := _same_slices(evaluation.largest(task, name), rows, "task"))}
     with drawing(len(rows), 3 + len(beside), simulated=run.simulated, width=1.9, height=2.0) as (figure, axes):
         for place, (line, row) in enumerate(zip(axes, rows, strict=True)):
             _draw(line[:3], row, row.title)
@@ -97,24 +98,23 @@ def task_saliency(evaluation: Evaluation, task: str, initialisation: str = PAPER
 
 def backbone_saliency(evaluation: Evaluation) -> Figure:
     """Maps of a scalar of the embedding, BrainIAC beside MedicalNet, or Scratch without it (Extended Data Fig 3)."""
-    runs = {name: evaluation.largest(SEQUENCE.name, name) for name in PAPER}
-    rows = {name: {row.sequence: row for row in _rows(run, "backbone")} for name, run in runs.items()}
-    first, second = PAPER[0], PAPER[1] if rows[PAPER[1]] else PAPER[2]
-    sequences = sorted(set(rows[first]) & set(rows[second]))
-    if not sequences:
+    run = evaluation.largest(SEQUENCE.name, PAPER[0])
+    rows = _rows(run, "backbone")
+    of_others = {name: _same_slices(evaluation.largest(SEQUENCE.name, name), rows, "backbone") for name in PAPER[1:]}
+    second = next((name for name, found in of_others.items() if found), None)
+    if second is None:
         raise WaitsFor("saliency of the backbone of a BrainIAC and a MedicalNet or Scratch run of the same case")
-    simulated = any(run.simulated for run in runs.values() if run is not None)
-    with drawing(len(sequences), 6, simulated=simulated, width=1.7, height=1.9) as (figure, axes):
-        for line, sequence in zip(axes, sequences, strict=True):
-            for start, name in ((0, first), (3, second)):
-                _draw(line[start : start + 3], rows[name][sequence], f"{evaluation.shown(name)}, {sequence}")
+    with drawing(len(rows), 6, simulated=run.simulated, width=1.7, height=1.9) as (figure, axes):
+        for line, row, other in zip(axes, rows, of_others[second], strict=True):
+            _draw(line[:3], row, f"{evaluation.shown(PAPER[0])}, {row.sequence}")
+            _draw(line[3:], other, f"{evaluation.shown(second)}, {other.sequence}")
     return figure
 
 
-def _same_slices(run: Run | None, rows: list[SaliencyRow]) -> list[SaliencyRow]:
+def _same_slices(run: Run | None, rows: list[SaliencyRow], target: str) -> list[SaliencyRow]:
     """Of another run, the maps of the same scans at the same height; empty unless it has them all."""
     pictures = run.pictures() if run is not None else []
-    paths = {(one.patient, one.sequence): path for path in pictures if (one := read_saliency(path)).target == "task"}
+    paths = {(one.patient, one.sequence): path for path in pictures if (one := read_saliency(path)).target == target}
     if any((row.patient, row.sequence) not in paths for row in rows):
         return []
     return [read_saliency(paths[row.patient, row.sequence], row.height) for row in rows]

@@ -37,9 +37,7 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER, split:
         for name in INITIALISATIONS
         if (table := evaluation.stability(task, name)) is not None
     }
-    shown = {
-        key: table[(table["split"] == split) & table["perturbation"].isin(kinds)] for key, table in sweeps.items()
-    }
+    shown = {key: table[(table["split"] == split) & table["perturbation"].isin(kinds)] for key, table in sweeps.items()}
     tasks = [task for task in TASKS if any(len(table) for (of, _), table in shown.items() if of == task)]
     if not tasks:
         raise WaitsFor(f"stability sweeps of finished runs on the {split} set ({', '.join(kinds)})")
@@ -48,6 +46,8 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER, split:
         for row, task in enumerate(tasks):
             measure = TASKS[task].primary
             constant = constant_value(evaluation, task, split)
+            for axis in axes[row, 1:]:
+                axis.sharey(axes[row, 0])  # how much each artifact harms is seen side by side
             bands = [name for name in INITIALISATIONS if (task, name) in shown]
             bands = [name for name in bands if name in PRETRAINED_OR_NOT] if len(bands) > _MANY else bands
             for column, kind in enumerate(kinds):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from Training.cohorts.synthetic import SyntheticCohort
 from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
 from Training.downstream.run_saliency import PICTURES
-from Training.runs.cell import FRACTIONS, INITIALISATIONS, PAPER, PROBED_ONLY, VARIANTS, Cell
+from Training.runs.cell import ANATOMY, FRACTIONS, INITIALISATIONS, PAPER, PROBED_ONLY, VARIANTS, VOLUMES, Cell
 from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining, read_config
 from Training.tasks import AGE, SEQUENCE, TASKS
 
@@ -20,8 +20,8 @@ ALL_TASKS = tuple(TASKS)
 class Preset:
     """``cells`` : mode -> task -> fractions. ``recipes`` : mode -> recipe.
 
-    ``stability`` : perturbation -> levels; of the initializations ``few_levels`` a few of them (``downstream.plan``).
-    ``tuned`` : the initializations whose whole networks are trained.
+    ``stability`` : perturbation -> levels; of the initializations ``few_levels`` a few of them, of ``unswept`` none
+    (``downstream.plan``). ``tuned`` : the initializations whose whole networks are trained.
     """
 
     cohort: SyntheticCohort
@@ -30,6 +30,7 @@ class Preset:
     recipes: Mapping[str, str]
     stability: Mapping[str, tuple[float, ...]]
     few_levels: tuple[str, ...] = ()
+    unswept: tuple[str, ...] = ()
     tuned: tuple[str, ...] = tuple(name for name in INITIALISATIONS if name not in PROBED_ONLY)
     seeds: tuple[int, ...] = (0, 1, 2)
     resamples: int = 2000  # of the bootstrap
@@ -121,6 +122,7 @@ PRESETS = {
         recipes={"probe": "exact", "finetune": "small"},
         stability={sweep.name: sweep.levels for sweep in SWEEPS[:3]},
         few_levels=tuple(name for name in INITIALISATIONS if name not in (*PAPER, *VARIANTS)),
+        unswept=(ANATOMY, VOLUMES),  # half a second a scan and level
         tuned=(*PAPER, *VARIANTS),
         saliency_patients=PICTURES,
     ),
