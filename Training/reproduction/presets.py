@@ -35,6 +35,7 @@ class Preset:
     seeds: tuple[int, ...] = (0, 1, 2)
     resamples: int = 2000  # of the bootstrap
     saliency_patients: int = 20
+    real_scans: bool = False  # on real data, pretrain also on the persons on whom no line is tested
 
     def wanted(self, initialisations: list[str], tasks: tuple[str, ...] = ALL_TASKS) -> list[Cell]:
         """The cells of the grid for the initializations that there are."""
@@ -135,6 +136,7 @@ PRESETS = {
         cells={"probe": dict.fromkeys(ALL_TASKS, FRACTIONS)},
         recipes={"probe": "exact", "finetune": "small"},
         stability={sweep.name: sweep.levels for sweep in SWEEPS[:3]},
+        real_scans=True,
     ),
     "full": Preset(
         cohort=SyntheticCohort(

@@ -73,7 +73,8 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
     prepared = options.prepared_labelmaps or work / "labelmaps"
     sources = {"BrainIAC": options.brainiac, "MedicalNet": options.medicalnet}
     if own:
-        sources |= own.models(options.labelmaps, work, prepared, options.processes)
+        real = cache if preset.real_scans and options.cohort == "open" else None
+        sources |= own.models(options.labelmaps, work, prepared, options.processes, real)
     if options.cohort == "open":
         sources[BUNDLED] = resource("Models", "sequence-starter")
         sources[ANATOMY] = sources[VOLUMES] = resource("Models", "structure-volumes")
