@@ -1,7 +1,9 @@
 """Preparation: resumable, in parallel, with the library's own preprocessing, and honest about what failed."""
 
+import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -137,6 +139,32 @@ def test_a_changed_scan_or_setting_is_not_mistaken_for_done(tmp_path, table):
     noting = Noting("scan07.nii")
     prepare(table, tmp_path / "c", HOW, standardise_one=noting)
     assert noting.seen == ["scan07.nii"]
+
+
+def test_scans_that_were_copied_are_known_by_their_content(tmp_path, table, monkeypatch):
+    """A copy has new times, and perhaps another place; hours of work must not be lost by that."""
+    how = Standardising(size=(16, 16, 16))
+    monkeypatch.setattr(shards, "network_version", lambda backend: "one")
+
+    def hashed(path, how):
+        volume, facts = fake(path, how)
+        return volume, {**facts, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+    for number, scan in enumerate(table["scan"]):
+        Path(scan).write_text(f"voxels {number}")
+    prepare(table, tmp_path / "c", how, standardise_one=hashed)
+    before = Cache(tmp_path / "c")
+    shutil.copytree(tmp_path / "raw", tmp_path / "copied")
+    Path(table["scan"][7]).unlink()
+    (tmp_path / "copied" / "scan07.nii").write_text("other voxels")
+    copied = table.assign(scan=table["scan"].str.replace("raw", "copied"))
+    noting = Noting("scan07.nii")
+    prepare(copied, tmp_path / "c", how, standardise_one=noting)
+    assert noting.seen == ["scan07.nii"]
+    assert (Cache(tmp_path / "c").batch(range(7)) == before.batch(range(7))).all()
+    monkeypatch.setattr(shards, "network_version", lambda backend: "another")
+    with pytest.raises(CacheError, match="other scans or settings"):
+        prepare(table.iloc[:7], tmp_path / "c", how, standardise_one=Noting())
 
 
 def test_scans_stripped_by_another_network_are_not_mistaken_for_done(tmp_path, table, monkeypatch):

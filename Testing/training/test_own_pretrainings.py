@@ -1,6 +1,7 @@
 """The own pretrainings of a reproduction: stopped and gone on with, taken from elsewhere, with other views."""
 
 import dataclasses
+import json
 import os
 import signal
 
@@ -13,13 +14,14 @@ pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
 
 from safetensors.numpy import load_file
 
-from BrainIACLib.errors import TrainingError
-from Training.data.cache import write_cache
+from BrainIACLib.errors import CacheError, ManifestError, TrainingError
+from Training.data.cache import Cache, write_cache
 from Training.data.standardising import Standardising
 from Training.reproduction import own_pretraining as module
 from Training.reproduction import reproduce
 from Training.reproduction.own_pretraining import OwnPretrainings, finished_model, only_for_pretraining, own_pretraining
 from Training.reproduction.presets import PRESETS
+from Training.reproduction.pretraining_volumes import CLIPPED_AT, with_real_scans
 from Training.runs.cell import VARIANTS
 from Training.ssl.callbacks import RunCallback
 from Training.ssl.config import Pretraining, read_config
@@ -108,3 +110,50 @@ def test_a_comparison_on_real_scans_draws_those_alone_who_are_pretrained_on():
     assert cohort.pretrain == PRESETS["night"].cohort.pretrain
     assert cohort.train == cohort.test == cohort.external == 0
     assert cohort.maps == PRESETS["night"].cohort.training_maps
+
+
+@pytest.fixture(scope="module")
+def real_scans(tmp_path_factory):
+    """Three persons on a grid twice as fine, one of whom no line is tested on."""
+    volumes = np.random.default_rng(1).random((3, 48, 48, 48)).astype(np.float32)
+    volumes[:, :10] = 0
+    table = pd.DataFrame(
+        {"scan": ["a", "b", "c"], "patient": ["a", "b", "c"], "session": "", "role": ["", "train", ""]}
+    )
+    table = table.assign(dataset="real", sequence="T1", image_sha256=["1", "2", "3"], warnings="")
+    folder = tmp_path_factory.mktemp("real")
+    write_cache(folder, table, volumes, preprocessing=dataclasses.asdict(Standardising(size=(48, 48, 48))))
+    return folder
+
+
+def test_a_pretraining_sees_of_the_real_scans_those_that_test_nothing(patients, real_scans, tmp_path):
+    joined = Cache(with_real_scans(patients, real_scans, tmp_path / "joined"))
+    first, second = Cache(patients), Cache(real_scans)
+    assert joined.table["patient"].tolist() == [*first.table["patient"], "b"]
+    assert set(joined.table["role"]) == {"pretrain"}
+    assert joined.table["image_sha256"].tolist() == [""] * 12 + ["2"]
+    assert (joined.batch(range(12)) == first.batch(range(12))).all()
+    blocks = second.batch([1])[0, 0].numpy().reshape(24, 2, 24, 2, 24, 2).mean((1, 3, 5))  # what area means
+    low, high = np.percentile(blocks[blocks > 0], CLIPPED_AT)
+    expected = np.where(blocks > 0, np.clip(blocks, low, high), 0) / high * 255
+    assert np.abs(joined.batch([12])[0, 0].numpy() - expected).max() <= 1
+    assert joined.preprocessing["clip_percentiles"] == list(CLIPPED_AT)  # and so the encoder's contract asks for it
+
+
+def test_volumes_of_other_caches_are_not_gone_on_with(patients, real_scans, tmp_path):
+    folder = with_real_scans(patients, real_scans, tmp_path / "joined")
+    assert with_real_scans(patients, real_scans, folder) == folder
+    with pytest.raises(CacheError, match="holds volumes of other caches"):
+        with_real_scans(real_scans, real_scans, folder)
+    with pytest.raises(ManifestError, match="no real scan to pretrain on that tests nothing"):
+        with_real_scans(real_scans, patients, tmp_path / "other")
+
+
+def test_a_night_on_simulated_and_real_heads_runs(patients, real_scans, tmp_path, monkeypatch):
+    preset = dataclasses.replace(PRESETS["night"], pretraining=small(read_config("night")))
+    monkeypatch.setattr(module, "draw_cohort", lambda *arguments: patients)
+    own = OwnPretrainings.of(preset, tmp_path, None, [], whole_cohort=False)
+    model = own.models(tmp_path, tmp_path, tmp_path, 1, real_scans)["BrainIAC"]
+    contract = json.loads((model / "contract.json").read_text(encoding="utf-8"))
+    assert contract["training_data"] == "13 scans of 7 patients: real, toy"
+    assert contract["encoder"]["clip_percentiles"] == list(CLIPPED_AT)

@@ -33,7 +33,7 @@ from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pre
 from Training.ssl.export import export_encoder
 from Training.ssl.log import CsvLog, read_log
 from Training.ssl.model import VIT_SIZE, build
-from Training.ssl.pretrain import main, make_parser, pretrain
+from Training.ssl.pretrain import main, make_parser, precision_of, pretrain
 from Training.ssl.simclr import rate_factor
 
 SIZE = (16, 16, 16)
@@ -603,3 +603,17 @@ def test_vit_takes_its_own_size_only():
         build(Network(architecture="vit_b", embedding="token0"), SIZE, 0)
     with pytest.raises(BrainIACError, match="unknown residual network"):
         build(Network(architecture="resnet9"), SIZE, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_gpus", "amx", "expected"),
+    [
+        ("auto", False, True, "bf16-mixed"),
+        ("auto", False, False, "32-true"),
+        ("auto", True, False, "bf16-mixed"),
+        ("32-true", True, True, "32-true"),
+    ],
+)
+def test_bfloat16_is_taken_where_hardware_multiplies_it(monkeypatch, asked, on_gpus, amx, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
+    assert precision_of(Hardware(precision=asked), on_gpus) == expected

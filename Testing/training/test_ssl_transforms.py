@@ -18,6 +18,7 @@ from Training.ssl.transforms import (
     blur,
     change_intensity,
     flip,
+    places_seen,
     resample,
     voxel_matrices,
 )
@@ -172,3 +173,9 @@ def test_parameters_lie_in_their_ranges():
     assert 1.8 < view.intensity.gamma.max() <= ranges.gamma[1]
     assert view.flip.mirrored.float().mean().item() == pytest.approx(0.5, abs=0.08)
     assert (view.blur.sigma == 0).float().mean().item() == pytest.approx(0.5, abs=0.08)
+
+
+def test_the_places_that_a_view_shows_are_those_of_torchs_affine_grid():
+    theta = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.affine_grid(theta, [5, 1, *SIZE], align_corners=False)
+    torch.testing.assert_close(places_seen(theta, SIZE), expected, rtol=0, atol=1e-6)

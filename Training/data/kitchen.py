@@ -50,7 +50,8 @@ class Kitchen:
 
     def shard(self, job: Job) -> dict:
         """Write a complete shard and its record, and remove the files of its scans."""
-        record: dict = {"key": job.key, "shard": None, "rows": [], "scan_keys": [], "facts": [], "failed": []}
+        record: dict = {"key": job.key, "settings": job.settings, "shard": None}
+        record |= {"rows": [], "scan_keys": [], "facts": [], "failed": []}
         volumes = []
         for row, key in zip(job.rows, job.scan_keys, strict=True):
             if key in self._reasons:

@@ -81,7 +81,7 @@ def _prepare(
 ) -> pd.DataFrame:
     _refuse_other_settings(folder, how)
     jobs = list(jobs_of(table, how))
-    known = known_volumes(folder)
+    known = known_volumes(folder, jobs)
     _refuse_other_scans(folder, known, jobs)
     records = {job.number: record for job in jobs if (record := job.done(folder)) is not None}
     done = sum(len(jobs[number].rows) for number in records)
@@ -185,7 +185,7 @@ def _refuse_other_scans(folder: Path, known: dict[str, Known], jobs: Sequence[Jo
     if 2 * same < len(known):
         raise CacheError(
             f"'{folder}' holds {len(known)} volumes of other scans or settings, and only {same} of them are of the "
-            "manifest's scans as these are now (same path, size, time and brain extraction); choose another folder."
+            "manifest's scans as these are now (same content and brain extraction); choose another folder."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 
 from BrainIACLib.file_hash import file_sha256
 from BrainIACLib.preprocessing.brain_extraction import network_version
-from BrainIACLib.scans.input_state import input_state
+from BrainIACLib.scans.input_state import ALONE, input_state
 from Training.data.standardising import Standardising
 
 SCANS_PER_SHARD = 32
@@ -30,12 +30,16 @@ class Known:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The rows of one shard. ``scan_keys`` change with a scan's file and the settings, ``key`` with any of them."""
+    """The rows of one shard. ``scan_keys`` change with a scan's file and the settings, ``key`` with any of them.
+
+    ``settings`` is the hash of the settings, and of the network that extracts the brain.
+    """
 
     number: int
     rows: tuple[int, ...]
     scans: tuple[str, ...]
     scan_keys: tuple[str, ...]
+    settings: str
 
     @property
     def key(self) -> str:
@@ -59,23 +63,42 @@ def jobs_of(table: pd.DataFrame, how: Standardising) -> Iterator[Job]:
     settings = json.dumps(dataclasses.asdict(how), sort_keys=True)
     if how.steps == "standard":
         settings += f"\n{network_version(how.brain_extraction)}"
+    short = _short(settings)
     for number, start in enumerate(range(0, len(table), SCANS_PER_SHARD)):
         scans = tuple(table["scan"].iloc[start : start + SCANS_PER_SHARD])
         keys = []
         for scan in scans:
             text = f"{settings}\n{scan}|{input_state(scan)}"
-            keys.append(hashlib.sha256(text.encode()).hexdigest()[:32])
-        yield Job(number, tuple(range(start, start + len(scans))), scans, tuple(keys))
+            keys.append(_short(text))
+        yield Job(number, tuple(range(start, start + len(scans))), scans, tuple(keys), short)
 
 
-def known_volumes(folder: Path) -> dict[str, Known]:
-    """By scan key, every volume of the shards in the folder, whichever manifest and table they were made for."""
-    known = {}
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def known_volumes(folder: Path, jobs: Sequence[Job]) -> dict[str, Known]:
+    """By scan key, every volume of the shards in the folder, whichever manifest and table they were made for.
+
+    A file of ``jobs`` whose time or place is new is compared by its content: data that were copied or moved are known.
+    """
+    known, by_content = {}, {}
     for path in sorted(folder.glob("shard-*.json")):
         record = _read_record(path)
         for place, key in enumerate(record["scan_keys"] if record else ()):
             known[key] = Known(record["shard"], place, record["facts"][place])
-    return known
+            by_content[record.get("settings"), record["facts"][place].get("source_sha256")] = key
+    if not known:
+        return known
+    files = {key: (scan, job.settings) for job in jobs for scan, key in zip(job.scans, job.scan_keys, strict=True)}
+    found = {}
+    for key, (scan, settings) in files.items():
+        if key not in known and scan.endswith(ALONE):
+            before = by_content.get((settings, file_sha256(Path(scan))))
+            found |= {key: before} if before else {}
+    copied = {key: known[before] for key, before in found.items()}
+    gone = set(found.values()) - set(files)
+    return {key: volume for key, volume in known.items() if key not in gone} | copied
 
 
 def _read_record(path: Path) -> dict | None:

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import StatisticsError
-from Training.runs.cell import HELD_OUT, INITIALISATIONS, UNTRAINED, Cell
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, UNTRAINED, Cell
 from Training.runs.layout import read_few_shot, read_grid
 from Training.runs.reading import Run, read_runs
 from Training.tasks import TASKS
 from Training.tasks.measure import Measure
 
+OWN_PRETRAINING = "own pretraining"
 NUMBER_COLUMNS = [
     *("task", "split", "subset", "measure", "initialisation", "fraction", "value", "low", "high"),
     *("method", "patients", "cases", "seeds", "reason"),
@@ -93,6 +94,13 @@ class Evaluation:
         low, high = (("low", "mean"), ("high", "mean")) if has_interval else (("value", "min"), ("value", "max"))
         groups = together.groupby(["split", "perturbation", "metric", "level"], sort=False)
         return groups.agg(value=("value", "mean"), low=low, high=high).reset_index()
+
+    def shown(self, initialisation: str) -> str:
+        """What figures and pages call an initialization: "BrainIAC" only where official weights were given for it."""
+        own = [run for run in self.runs if run.cell.initialisation == initialisation]
+        if initialisation == PAPER[0] and own and not any(run.official for run in own):
+            return OWN_PRETRAINING
+        return initialisation
 
     def simulated(self, task: str) -> bool:
         """Whether the task's labels were simulated."""

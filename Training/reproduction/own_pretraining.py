@@ -1,4 +1,4 @@
-"""The own pretrainings of a reproduction: on simulated patients that are for nothing else; resumable, watched."""
+"""The own pretrainings of a reproduction: on patients, simulated or real, that test nothing; resumable, watched."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from BrainIACLib.errors import TrainingError
 from Training.cohorts.synthetic import SyntheticCohort, draw_cohort
 from Training.data.cache import Cache
 from Training.reproduction.presets import Preset
+from Training.reproduction.pretraining_volumes import with_real_scans
 from Training.runs.cell import PAPER, VARIANTS
 from Training.ssl.config import Pretraining
 
-PATIENTS = "pretraining-patients"
+PATIENTS, VOLUMES = "pretraining-patients", "pretraining-volumes"
 
 
 def only_for_pretraining(cohort: SyntheticCohort) -> SyntheticCohort:
@@ -110,13 +111,22 @@ class OwnPretrainings:
         """The initializations whose pretraining has steps left."""
         return [name for name, folder in self.folders.items() if finished_model(folder, self.settings[name]) is None]
 
-    def models(self, labelmaps: Path, work: Path, prepared: Path, processes: int) -> dict[str, Path]:
-        """Initialization -> model folder; patients are drawn and networks trained as far as they are not yet."""
+    def models(
+        self, labelmaps: Path, work: Path, prepared: Path, processes: int, real: Path | None = None
+    ) -> dict[str, Path]:
+        """Initialization -> model folder; patients are drawn and networks trained as far as they are not yet.
+
+        Parameters
+        ----------
+        real : cache of real scans; who has the role train in it is pretrained on as well. None: simulated ones alone.
+        """
         left = self.unfinished()
         if left:
             whole = self.patients.train > 0
             place = work / "synthetic" if whole else self.folders[PAPER[0]].parent / PATIENTS
             cache = draw_cohort(self.patients, labelmaps, place, prepared, processes)
+            if real is not None:
+                cache = with_real_scans(cache, real, place.with_name(VOLUMES))
             for name in left:
                 own_pretraining(self.settings[name], cache, self.folders[name])
         return {name: folder / "last" for name, folder in self.folders.items()}

