@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, suffix, suffix_o
 from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
 
 STUDY = "study"  # end of the id of a study
+LOOKED_FOR = 100  # scans of a cohort, before anything starts
 LONG = 12  # digits of a hash that alone tells the studies of a large cohort apart
 UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
 NO_LETTERS = re.compile(r"[^A-Za-z0-9]")
@@ -99,6 +100,18 @@ def studies_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
         dataset, patient, session = (row.facts.get(name, "") for name in ("dataset", "patient", "session"))
         groups.setdefault((dataset, patient, session) if patient else ("", "", str(number)), []).append(row)
     return _named_apart(source, [_study(group, of_bids) for group in groups.values()])
+
+
+def refuse_absent(source: Path, cases: Sequence[BatchCase]) -> None:
+    """Raises ManifestError where none of the first scans is there, which is the fault of a path or of a drive: else
+    each of them would be recorded as failed."""
+    first = cases[:LOOKED_FOR]
+    if first and not any(os.path.exists(path) for case in first for path in case.paths):
+        many = f"any of the first {len(first)} scans" if len(first) > 1 else "its scan"
+        raise ManifestError(
+            f"'{source}' does not lead to {many}: there is no '{first[0].path}'. Paths are relative to the folder of "
+            "the manifest; correct them, or connect the drive."
+        )
 
 
 def _named_apart(source: Path, cases: list[BatchCase]) -> list[BatchCase]:

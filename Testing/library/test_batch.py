@@ -21,7 +21,7 @@ pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 from batch_cases import COUNTED, DEATHS, counting, dying, seeing, trying, unwritable
 
 from BrainIACLib.batch import index, ledger, local_engine
-from BrainIACLib.batch.cases import cases_of
+from BrainIACLib.batch.cases import cases_of, refuse_absent
 from BrainIACLib.batch.index import tell_manifest, update_index
 from BrainIACLib.batch.layout import begin_dataset
 from BrainIACLib.batch.ledger import Ledger, asked_of, token_of
@@ -491,6 +491,18 @@ def test_a_manifest_that_contradicts_itself_is_refused_with_its_lines(tmp_path):
     (tmp_path / "bad.csv").write_text("scan,patient\na.nii,sub-1\nb.nii,1\n./a.nii,p2\n,p3\n")
     with pytest.raises(ManifestError, match=r"line 3: the patient '1'.*line 4: the scan.*line 5: scan is empty"):
         cases_of(tmp_path / "bad.csv")
+
+
+def test_a_manifest_that_leads_to_no_scan_is_refused_before_each_is_blamed(cohort, tmp_path):
+    refuse_absent(cohort, cases_of(cohort))
+    for number in range(11):
+        (tmp_path / f"{number}.nii").unlink()
+    refuse_absent(cohort, cases_of(cohort))  # one is there
+    (tmp_path / "11.nii").unlink()
+    with pytest.raises(
+        ManifestError, match=r"cohort\.csv' does not lead to any of the first 12 scans: there is no '.*0"
+    ):
+        refuse_absent(cohort, cases_of(cohort))
 
 
 def test_a_change_of_the_voxels_behind_a_header_is_seen(tmp_path):
