@@ -9,14 +9,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from BrainIACLib.errors import ManifestError
 from BrainIACLib.manifests import Row, absolute_places, bids_scans, collecting_later, is_bids, read_manifest
 from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, suffix, suffix_of_name
-from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
+from BrainIACLib.sequences import ALL_NAMES, FLAIR, OTHER, T1, T1CE, T2
 
 STUDY = "study"  # end of the id of a study
 LOOKED_FOR = 100  # scans of a cohort, before anything starts
@@ -112,6 +112,33 @@ def refuse_absent(source: Path, cases: Sequence[BatchCase]) -> None:
             f"'{source}' does not lead to {many}: there is no '{first[0].path}'. Paths are relative to the folder of "
             "the manifest; correct them, or connect the drive."
         )
+
+
+def known_age(facts: Mapping[str, str]) -> float | None:
+    """At the scan, years; None where the manifest says none that a person can have."""
+    try:
+        age = float(facts.get("age_years", ""))
+    except ValueError:
+        return None
+    return age if 0 <= age <= 130 else None
+
+
+def not_understood(cases: Sequence[BatchCase]) -> list[str]:
+    """A sentence for ages and one for sequences that the manifest says and that cannot be used."""
+    checks: tuple[tuple[str, Callable[[str], bool], str], ...] = (
+        ("age_years", lambda said: known_age({"age_years": said}) is not None, "no number of years from 0 to 130"),
+        ("sequence", lambda said: said in (*ALL_NAMES, OTHER), f"none of {', '.join(ALL_NAMES)}"),
+    )
+    sentences = []
+    for name, is_known, what in checks:
+        unknown = {said for said in {case.facts.get(name, "") for case in cases} - {""} if not is_known(said)}
+        if unknown:
+            those = [case for case in cases if case.facts.get(name) in unknown]
+            sentences.append(
+                f"The column '{name}' is {what} for {len(those)} of {len(cases)}, such as '{those[0].facts[name]}' for "
+                f"'{those[0].facts['scan']}'; it is not used there."
+            )
+    return sentences
 
 
 def _named_apart(source: Path, cases: list[BatchCase]) -> list[BatchCase]:
