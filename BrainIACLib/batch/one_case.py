@@ -69,7 +69,12 @@ class CaseWorker:
                 task, "scan", model_id=model.contract.id, age_years=known_age(case.facts)
             )
         warnings = self._predictor.study.warnings_of("scan")
-        doubts = [text for answer in answers.values() for text in answer.warnings if text not in warnings]
+        doubts = [  # what stands with every answer tells no case from another
+            text
+            for answer in answers.values()
+            for text in answer.warnings
+            if text not in warnings and text not in answer.trust.standing
+        ]
         facts: dict[str, object] = {
             "identity": scan.identity,
             "format": scan.format,

@@ -87,7 +87,12 @@ class StudyWorker:
         not_answered = "; ".join(f"{task}: {why}" for task, why in document.not_answered.items())
         found = [finding.text for finding in document.findings]
         found += [text for row in document.series if row.used_as for text in row.warnings]
-        doubts = dict.fromkeys(text for answer in document.answers for text in answer.warnings if text not in found)
+        doubts = dict.fromkeys(
+            text
+            for answer in document.answers
+            for text in answer.warnings
+            if text not in found and text not in answer.trust.get("standing", ())
+        )
         return {
             **facts,
             "study": document.study,
