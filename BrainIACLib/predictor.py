@@ -191,6 +191,19 @@ class Predictor:
         model = find_encoder(self.models_folder, model_id)
         return self._embedding(model, scan)[0].float().cpu().tolist(), model.contract
 
+    def encoder_input(self, scan: str, model_id: str | None = None) -> "torch.Tensor":
+        """(1, 1, X, Y, Z) float32 in main memory: what the encoder of ``embed`` sees of a scan of the study."""
+        encoder = find_encoder(self.models_folder, model_id).contract.encoder
+        return model_input(self.study.standardised[scan].image, self.study.as_seen_by(encoder))
+
+    def embed_inputs(self, inputs: Sequence["torch.Tensor"], model_id: str | None = None) -> np.ndarray:
+        """(scans, embedding_size) float32, of ``encoder_input`` of scans of any study, together on the device."""
+        import torch
+
+        net = self._models.net(find_encoder(self.models_folder, model_id))
+        with torch.inference_mode():
+            return net.encoder(torch.cat(list(inputs)).to(self.device)).float().cpu().numpy()
+
     def explain(
         self,
         task: str,

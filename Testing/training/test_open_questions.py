@@ -84,14 +84,14 @@ def test_tuned_networks_and_perturbed_scans_have_sections_of_their_own(tmp_path)
     assert main(["--report", str(tmp_path), "--tuned", str(tuned), "--page", str(page), "--resamples", "20"]) == 0
     text = page.read_text(encoding="utf-8")
     assert "elsewhere; whole networks tuned: MAE (years)" in text
-    (line,) = (line for line in text.splitlines() if line.startswith("| internal | own pretraining |"))
+    (line,) = (line for line in text.splitlines() if line.startswith("| own pretraining, tuned |"))
     table = pd.read_csv(runs / "age-BrainIAC-100-seed0-finetune" / "stability.csv")
     contrast = table[table["perturbation"] == "contrast"]
     worst = contrast.loc[contrast["value"].idxmax()]
     cells = [cell.strip() for cell in line.split("|")]
-    assert cells[3].startswith(f"{contrast['value'][contrast['level'] == 1].item():.2f}")
-    assert cells[4].startswith(f"{worst['value']:.2f}")
-    assert cells[4].endswith(f"at {worst['level']:g}")
+    assert cells[2].startswith(f"{contrast['value'][contrast['level'] == 1].item():.2f}")
+    assert cells[3].startswith(f"{worst['value']:.2f}")
+    assert cells[3].endswith(f"at {worst['level']:g}")
 
 
 def test_a_verdict_of_the_page_takes_three_seeds(tmp_path):

@@ -75,7 +75,7 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     ),
     ("Fig 3 internal", "Survival of high and low risk, internal set.", partial(survival_grid, split="test")),
     ("Fig 3 external", "Survival of high and low risk, external set.", partial(survival_grid, split="external")),
-    ("Fig 4", "Perturbed images: contrast, Gibbs artifact, bias field.", perturbations),
+    ("Fig 4", "Perturbed images: contrast, Gibbs artifact, bias field; bands are 95 % intervals.", perturbations),
     ("Fig 4 external", "The same on the external set.", partial(perturbations, split="external")),
     ("Fig 5A", "Brain age: predicted against true, internal set.", partial(age_scatter, split="test")),
     ("Fig 5B", "Brain age: features by age bin, internal set.", _plane(AGE, "test")),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,28 +58,35 @@ def section(evaluation: Evaluation, says: str) -> str:
     return "\n".join(lines)
 
 
-def perturbed(evaluation: Evaluation, says: str) -> str:
-    """As Markdown, Figure 4 in numbers: the measure of scans as they are, and at the worst level of each artifact."""
-    lines, how = [], "frozen" if evaluation.mode == "probe" else "whole networks tuned"
-    for task in dict.fromkeys(run.cell.task for run in evaluation.runs):
+def perturbed(evaluations: Sequence[Evaluation], says: str) -> str:
+    """As Markdown, Figure 4 in numbers, on the external set or without one the internal: the measure of scans as they
+    are, and at the worst level of each artifact. ``evaluations`` : the modes of one question."""
+    lines: list[str] = []
+    for task in dict.fromkeys(run.cell.task for one in evaluations for run in one.runs):
         measure = TASKS[task].primary
-        tables = {name: evaluation.stability(task, name) for name in INITIALISATIONS}
-        tables = {name: table[table["metric"] == measure.name] for name, table in tables.items() if table is not None}
+        tables = {
+            (one.mode, name): table[table["metric"] == measure.name]
+            for one in evaluations
+            for name in INITIALISATIONS
+            if (table := one.stability(task, name)) is not None
+        }
         if not tables:
             continue
-        lines += [f"### Perturbed scans, {says}; {how}: {measure.title}", ""]
+        split = max(HELD_OUT, key=lambda name: (name in set(next(iter(tables.values()))["split"]), name == "external"))
         kinds = list(dict.fromkeys(next(iter(tables.values()))["perturbation"]))
-        lines += ["| set | line | as they are | " + " | ".join(f"worst {NAMES[kind]} (level)" for kind in kinds) + " |"]
-        lines += ["|---" * (3 + len(kinds)) + "|"]
-        for split in HELD_OUT:
-            for name, table in tables.items():
-                own = table[table["split"] == split]
-                if own.empty:
+        lines += [f"### Perturbed scans, {says}, {SETS[split]} set: {measure.title}", ""]
+        lines += ["| line | as they are | " + " | ".join(f"worst {NAMES[kind]} (level)" for kind in kinds) + " |"]
+        lines += ["|---" * (2 + len(kinds)) + "|"]
+        for one in evaluations:
+            for name in INITIALISATIONS:
+                if (one.mode, name) not in tables:
                     continue
-                worst = [_worst(own[own["perturbation"] == kind], measure) for kind in kinds]
-                plain = own[own["level"] == UNPERTURBED_LEVEL[kinds[0]]]
-                plain = _with_interval(plain[plain["perturbation"] == kinds[0]].iloc[0], measure)
-                lines.append(f"| {SETS[split]} | {evaluation.shown(name)} | {plain} | " + " | ".join(worst) + " |")
+                table = tables[one.mode, name]
+                own = {kind: table[(table["split"] == split) & (table["perturbation"] == kind)] for kind in kinds}
+                plain = own[kinds[0]][own[kinds[0]]["level"] == UNPERTURBED_LEVEL[kinds[0]]].iloc[0]
+                cells = [_with_interval(plain, measure), *(_worst(levels, measure) for levels in own.values())]
+                tuned = ", tuned" if one.mode == "finetune" else ""
+                lines.append(f"| {one.shown(name)}{tuned} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
@@ -138,11 +145,13 @@ def tables(report: Path, resamples: int, tuned: Path | None = None) -> str:
     for one, says in _questions(report, resamples):
         if one.mode == "probe":
             found.append(section(one, says))
+    of_question: dict[str, list[Evaluation]] = {}
     for one, says in _questions(tuned, resamples) if tuned is not None else ():
-        if one.mode == "finetune":
-            found.append(section(one, says))
-        if not one.missing:
-            found.append(perturbed(one, says))
+        of_question.setdefault(says, []).append(one)
+    for says, evaluations in of_question.items():
+        found += [section(one, says) for one in evaluations if one.mode == "finetune"]
+        if not any(one.missing for one in evaluations):
+            found.append(perturbed(evaluations, says))
     if not found:
         raise ResultsError(
             f"'{report}' holds no runs of the cohort open; write them with 'python -m Training reproduce'."
