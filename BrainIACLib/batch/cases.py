@@ -9,16 +9,17 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from BrainIACLib.errors import ManifestError
 from BrainIACLib.manifests import Row, absolute_places, bids_scans, collecting_later, is_bids, read_manifest
 from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, suffix, suffix_of_name
-from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
+from BrainIACLib.sequences import ALL_NAMES, FLAIR, OTHER, T1, T1CE, T2
 
 STUDY = "study"  # end of the id of a study
+LOOKED_FOR = 100  # scans of a cohort, before anything starts
 LONG = 12  # digits of a hash that alone tells the studies of a large cohort apart
 UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
 NO_LETTERS = re.compile(r"[^A-Za-z0-9]")
@@ -99,6 +100,45 @@ def studies_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
         dataset, patient, session = (row.facts.get(name, "") for name in ("dataset", "patient", "session"))
         groups.setdefault((dataset, patient, session) if patient else ("", "", str(number)), []).append(row)
     return _named_apart(source, [_study(group, of_bids) for group in groups.values()])
+
+
+def refuse_absent(source: Path, cases: Sequence[BatchCase]) -> None:
+    """Raises ManifestError where none of the first scans is there, which is the fault of a path or of a drive: else
+    each of them would be recorded as failed."""
+    first = cases[:LOOKED_FOR]
+    if first and not any(os.path.exists(path) for case in first for path in case.paths):
+        many = f"any of the first {len(first)} scans" if len(first) > 1 else "its scan"
+        raise ManifestError(
+            f"'{source}' does not lead to {many}: there is no '{first[0].path}'. Paths are relative to the folder of "
+            "the manifest; correct them, or connect the drive."
+        )
+
+
+def known_age(facts: Mapping[str, str]) -> float | None:
+    """At the scan, years; None where the manifest says none that a person can have."""
+    try:
+        age = float(facts.get("age_years", ""))
+    except ValueError:
+        return None
+    return age if 0 <= age <= 130 else None
+
+
+def not_understood(cases: Sequence[BatchCase]) -> list[str]:
+    """A sentence for ages and one for sequences that the manifest says and that cannot be used."""
+    checks: tuple[tuple[str, Callable[[str], bool], str], ...] = (
+        ("age_years", lambda said: known_age({"age_years": said}) is not None, "no number of years from 0 to 130"),
+        ("sequence", lambda said: said in (*ALL_NAMES, OTHER), f"none of {', '.join(ALL_NAMES)}"),
+    )
+    sentences = []
+    for name, is_known, what in checks:
+        unknown = {said for said in {case.facts.get(name, "") for case in cases} - {""} if not is_known(said)}
+        if unknown:
+            those = [case for case in cases if case.facts.get(name) in unknown]
+            sentences.append(
+                f"The column '{name}' is {what} for {len(those)} of {len(cases)}, such as '{those[0].facts[name]}' for "
+                f"'{those[0].facts['scan']}'; it is not used there."
+            )
+    return sentences
 
 
 def _named_apart(source: Path, cases: list[BatchCase]) -> list[BatchCase]:

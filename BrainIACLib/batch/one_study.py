@@ -7,10 +7,9 @@ import json
 import time
 from pathlib import Path
 
-from BrainIACLib.batch.cases import SUFFIX_OF, BatchCase
+from BrainIACLib.batch.cases import SUFFIX_OF, BatchCase, known_age
 from BrainIACLib.batch.derivatives import found_by, quality_of, write_derivatives
 from BrainIACLib.batch.layout import Names
-from BrainIACLib.batch.one_case import known_age
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.image_measures import measures_of

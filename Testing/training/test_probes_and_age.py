@@ -181,3 +181,5 @@ def test_icc_is_one_for_equal_repeats_and_low_for_shuffled_ones():
     same = person[subjects]
     assert agreement_of_contrasts(same, subjects) == pytest.approx(1)
     assert abs(agreement_of_contrasts(rng.permutation(same), subjects)) < 0.3
+    with_constants = np.concatenate([same, np.zeros((len(same), 9))], 1)  # blocks outside the brain
+    assert agreement_of_contrasts(with_constants, subjects) == pytest.approx(1)

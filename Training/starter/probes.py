@@ -193,8 +193,10 @@ def effective_rank(values: np.ndarray) -> float:
 def agreement_of_contrasts(values: np.ndarray, subjects: np.ndarray) -> float:
     """Median over the numbers of an embedding of ICC(1): one head under several sequences (Shrout and Fleiss 1979).
 
-    1: a subject's scans say the same whatever their sequence; 0 or less: sequence outweighs subject.
+    1: a subject's scans say the same whatever their sequence; 0 or less: sequence outweighs subject. Numbers that are
+    the same in all scans, such as blocks outside the brain, say nothing and are left out.
     """
+    values = values[:, np.ptp(values, axis=0) > 0]
     names, index, counts = np.unique(subjects, return_inverse=True, return_counts=True)
     repeats, groups = len(subjects) / len(names), len(names)
     means = np.stack([values[index == i].mean(0) for i in range(groups)])
