@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from BrainIACLib.errors import ResultsError
 from BrainIACLib.statistics.survival import kaplan_meier
-from Training.evaluation.evaluation import OWN_PRETRAINING, evaluate
+from Training.evaluation.evaluation import OWN_PRETRAINING, constant_value, evaluate
 from Training.evaluation.risk_groups import risk_groups
 from Training.figures.catalogue import FIGURES, all_figures
 from Training.figures.performance_curves import bars_at_three_fractions, primary_curve
@@ -72,6 +72,21 @@ def test_curves_show_the_numbers_of_the_tables(evaluation, drawn):
         expected = [evaluation.number("age", "external", "mae", name, fraction)["value"] for fraction in (0.4, 1.0)]
         assert lines[name].get_ydata() == pytest.approx(expected)
         assert lines[name].get_xdata() == pytest.approx([40, 100], abs=1.01)
+
+
+def test_a_constant_answer_is_learned_from_as_much_data_as_what_stands_beside_it(evaluation):
+    expected = []
+    for fraction in (0.4, 1.0):
+        table = evaluation.of("age", "Scratch", fraction)[0].predictions
+        median = table["truth"][~table["split"].isin(("test", "external"))].median()
+        expected.append((table["truth"][table["split"] == "external"] - median).abs().mean())
+        assert constant_value(evaluation, "age", "external", fraction) == pytest.approx(expected[-1])
+    assert expected[0] != expected[1]
+    (line,) = (
+        one for one in primary_curve(evaluation, "age", "external").axes[0].lines if "constant" in one.get_label()
+    )
+    assert line.get_ydata() == pytest.approx(expected)
+    assert constant_value(evaluation, "age", "external") == pytest.approx(expected[1])  # beside the largest models
 
 
 def test_stability_is_that_of_the_mean_seed_between_the_extremes(tmp_path):

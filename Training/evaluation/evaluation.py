@@ -170,16 +170,27 @@ def aligned(runs: list[Run], split: str) -> list[pd.DataFrame]:
     return [run.rows(split).sort_values("scan", kind="stable") for run in runs]
 
 
-def constant_value(evaluation: Evaluation, task: str, split: str = "test") -> float | None:
-    """The primary measure of the answer that needs no image: measured where it is known, else what chance gives."""
+def constant_value(
+    evaluation: Evaluation, task: str, split: str = "test", fraction: float | None = None
+) -> float | None:
+    """The primary measure of the answer that needs no image: measured where it is known, else what chance gives.
+
+    Parameters
+    ----------
+    fraction : of the training data that it is learned from; None for the largest. Of several seeds the mean.
+    """
     if TASKS[task].chance is not None:
         return TASKS[task].chance
-    for run in evaluation.of(task):
+    runs = evaluation.of(task)
+    fraction = max((run.cell.fraction for run in runs), default=None) if fraction is None else fraction
+    runs = [run for run in runs if run.cell.fraction == fraction and len(run.rows(split))]
+    values = []
+    for run in (run for run in runs if run.cell.initialisation == runs[0].cell.initialisation):
         cases = run.rows(split)
         answer = constant_answers(run, cases)
-        if answer is not None and len(cases):
-            return TASKS[task].primary.value(cases.assign(score=answer))
-    return None
+        if answer is not None:
+            values.append(TASKS[task].primary.value(cases.assign(score=answer)))
+    return float(np.mean(values)) if values else None
 
 
 def constant_answers(run: Run, cases: pd.DataFrame) -> np.ndarray | None:

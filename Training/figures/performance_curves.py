@@ -32,9 +32,8 @@ def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:
     with drawing(1, 1, simulated=evaluation.simulated(task), **size) as (figure, axes):
         _curves(axes[0, 0], evaluation, rows, measure)
         axes[0, 0].set_title(f"{TASKS[task].title}, {split} set (n = {int(rows['cases'].max())})")
-        constant = constant_value(evaluation, task, split)
-        if constant is not None and CONSTANT not in set(rows["initialisation"]):
-            axes[0, 0].axhline(constant * measure.factor, color="0.5", linewidth=1, label="constant answer")
+        if CONSTANT not in set(rows["initialisation"]):
+            _constant(axes[0, 0], evaluation, task, split)
         legend_below(figure, axes.flat)
         _note_missing(axes[0, 0], evaluation, task)
     return figure
@@ -157,6 +156,16 @@ def _curves(axis: Axes, evaluation: Evaluation, rows: pd.DataFrame, measure: Mea
     if len(fractions) == 1:  # one point needs room around it, and no fractions of a per cent
         axis.set_xlim(fractions[0] - 15, fractions[0] + 15)
     axis.tick_params(axis="x", labelsize=7)
+
+
+def _constant(axis: Axes, evaluation: Evaluation, task: str, split: str) -> None:
+    """What a constant answer gets with each amount of data that a run has."""
+    fractions = sorted({run.cell.fraction for run in evaluation.of(task)})
+    values = [constant_value(evaluation, task, split, fraction) for fraction in fractions]
+    if all(value is not None for value in values):
+        heights = [value * TASKS[task].primary.factor for value in values]
+        style = {"color": "0.5", "linewidth": 1, "label": "constant answer"}
+        axis.plot([fraction * 100 for fraction in fractions], heights, **style, marker="_", markersize=8)
 
 
 def _leave_out_far_ones(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
