@@ -11,6 +11,7 @@ from BrainIACLib.errors import ModelError
 from BrainIACLib.sequences import unlike_the_four
 from BrainIACLib.trust.echo_planar import allow_for_echo_planar, echo_planar_doubt
 from BrainIACLib.trust.findings import Doubt, Severity
+from BrainIACLib.trust.words import probability
 
 if typing.TYPE_CHECKING:
     import torch
@@ -97,11 +98,9 @@ def classification(head: HeadContract, logits: "torch.Tensor", voxel_mm: float =
     if head.confidence_gate is not None and confidence < head.confidence_gate:
         second = next(name for name in ranked if name != label)
         gate = max(f"{head.confidence_gate:.2f}", f"{head.confidence_gate:g}", key=len)
-        texts = (f"{confidence:.{digits}f}" for digits in range(2, 18))  # 0.8996 is not "0.90, below 0.90"
-        shown = next(text for text in texts if float(text) < float(gate))
         text = (
-            f"Uncertain: the confidence {shown} is below {gate}; "
-            f"the next candidate is {second} ({probabilities[second]:.2f})."
+            f"Uncertain: the confidence {probability(confidence)} is below {gate}; "
+            f"the next candidate is {second} ({probability(probabilities[second])})."
         )
         doubts.append(Doubt(text))
     if head.task == SEQUENCE_TASK and (unlike := unlike_the_four(label)):

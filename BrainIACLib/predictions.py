@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.trust.findings import Trust
+from BrainIACLib.trust.words import probability
 
 if typing.TYPE_CHECKING:
     import torch
@@ -44,7 +45,7 @@ class Prediction:
     @property
     def headline(self) -> str:
         """The answer in one line."""
-        return self.label if self.confidence is None else f"{self.label}, probability {self.confidence:.2f}"
+        return self.label if self.confidence is None else f"{self.label}, probability {probability(self.confidence)}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers, for ``json.dumps``."""

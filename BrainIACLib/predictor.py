@@ -11,6 +11,7 @@ import time
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -38,12 +39,14 @@ from BrainIACLib.preprocessing.pipeline import to_native
 from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.provenance import provenance
 from BrainIACLib.scans import Scan
-from BrainIACLib.trust.assessment import age_doubt, sequence_doubt
+from BrainIACLib.trust.assessment import age_doubt, sequence_doubt, standing_doubt
 from BrainIACLib.trust.findings import Doubt, Severity
 from BrainIACLib.trusting import trust_in
 
 if typing.TYPE_CHECKING:
     import torch
+
+    from BrainIACLib.volumes.measurement import Measurement, VolumeMeter
 
 
 class Predictor:
@@ -61,6 +64,8 @@ class Predictor:
         self.study = PreparedStudy()
         self._models = LoadedModels(self.device, models)
         self._embeddings: dict[tuple[str, str], torch.Tensor] = {}
+        self._shares: tuple[tuple[str, str], torch.Tensor] | None = None  # of the last scan that was measured
+        self._meter: VolumeMeter | None = None
 
     def set_study(
         self,
@@ -85,7 +90,7 @@ class Predictor:
         ------
         PreprocessingError, Cancelled : from the pipeline; the scans that were ready by then make up the study.
         """
-        known, self._embeddings = self._embeddings, {}
+        known, self._embeddings, self._shares = self._embeddings, {}, None
         kept = self.study.set(scans, options or PreprocessingOptions(), job, mask=mask, device=self.device, near=near)
         self._embeddings = {key: embedding for key, embedding in known.items() if key[0] in kept}
         return {name: self.study.standardised[name] for name in scans}
@@ -95,7 +100,7 @@ class Predictor:
     ) -> None:
         """Set a study whose scans were prepared before with ``options``; forgets the study before."""
         self.study.set_prepared(scans, standardised, options)
-        self._embeddings = {}
+        self._embeddings, self._shares = {}, None
 
     def predict(
         self,
@@ -147,6 +152,8 @@ class Predictor:
         doubts += [*answer.doubts, *(Doubt(f"Unverified: {text}.") for text in model.contract.unverified)]
         trust, found = trust_in(answer, embedding[0].float().cpu().numpy(), model, self._models)
         doubts += [*found, *age_doubt(head, age_years), *self._sequence_doubts(task, slots)]
+        standing = standing_doubt(head)
+        doubts += standing  # last: what this scan gives reason to doubt comes first
         grave = dict.fromkeys(doubt.text for doubt in doubts if doubt.severity is Severity.grave)
         return Prediction(
             task=task,
@@ -159,13 +166,43 @@ class Predictor:
             provenance=provenance(model.contract, self.study, slots, self.device, time.perf_counter() - started),
             value=answer.value,
             unit=answer.unit,
-            trust=dataclasses.replace(trust, grave=tuple(grave)),
+            trust=dataclasses.replace(trust, grave=tuple(grave), standing=tuple(doubt.text for doubt in standing)),
         )
+
+    def volumes(self, scan: str, age_years: float | None = None) -> Measurement:
+        """Volumes of brain structures and their label map (``VolumeMeter.measure``).
+
+        The pass of the network is the one that a head on its embedding needs too: it is made once for both.
+
+        Raises
+        ------
+        ModelError : the network is missing or damaged.
+        PreprocessingError : it finds no brain.
+        """
+        from BrainIACLib.volumes.measurement import MODEL, VolumeMeter
+
+        model = find_encoder(self.models_folder, MODEL)
+        if self._meter is None:
+            self._meter = VolumeMeter(self.device, self.models_folder, self._models.net(model).encoder)
+        return self._meter.measure(self.study.standardised[scan], age_years, self._shares_of(model, scan)[0].cpu())
 
     def embed(self, scan: str, model_id: str | None = None) -> tuple[list[float], ModelContract]:
         """The embedding of a scan by the bundled encoder or the one of the model with that id, and its contract."""
         model = find_encoder(self.models_folder, model_id)
         return self._embedding(model, scan)[0].float().cpu().tolist(), model.contract
+
+    def encoder_input(self, scan: str, model_id: str | None = None) -> "torch.Tensor":
+        """(1, 1, X, Y, Z) float32 in main memory: what the encoder of ``embed`` sees of a scan of the study."""
+        encoder = find_encoder(self.models_folder, model_id).contract.encoder
+        return model_input(self.study.standardised[scan].image, self.study.as_seen_by(encoder))
+
+    def embed_inputs(self, inputs: Sequence["torch.Tensor"], model_id: str | None = None) -> np.ndarray:
+        """(scans, embedding_size) float32, of ``encoder_input`` of scans of any study, together on the device."""
+        import torch
+
+        net = self._models.net(find_encoder(self.models_folder, model_id))
+        with torch.inference_mode():
+            return net.encoder(torch.cat(list(inputs)).to(self.device)).float().cpu().numpy()
 
     def explain(
         self,
@@ -289,10 +326,29 @@ class Predictor:
     def _embedding(self, model: InstalledModel, scan: str) -> "torch.Tensor":
         import torch
 
-        key = (scan, model.contract.encoder.sha256)
+        contract = model.contract.encoder
+        key = (scan, contract.sha256)
         if key not in self._embeddings:
-            encoder = self.study.as_seen_by(model.contract.encoder)
-            tensor = model_input(self.study.standardised[scan].image, encoder)
             with torch.inference_mode():
-                self._embeddings[key] = self._models.net(model).encoder(tensor.to(self.device))
+                if contract.embedding == "volumes":
+                    from BrainIACLib.models.anatomy import embedding_of
+
+                    self._embeddings[key] = embedding_of(self._shares_of(model, scan))
+                else:
+                    self._embeddings[key] = self._models.net(model).encoder(self._input(model, scan))
         return self._embeddings[key]
+
+    def _shares_of(self, model: InstalledModel, scan: str) -> "torch.Tensor":
+        """What the anatomy network says of each voxel: kept of one scan, since it is large."""
+        import torch
+
+        key = (scan, model.contract.encoder.sha256)
+        if self._shares is None or self._shares[0] != key:
+            encoder: Any = self._models.net(model).encoder  # an AnatomyEncoder
+            with torch.inference_mode():
+                self._shares = key, encoder.shares(self._input(model, scan))
+        return self._shares[1]
+
+    def _input(self, model: InstalledModel, scan: str) -> "torch.Tensor":
+        encoder = self.study.as_seen_by(model.contract.encoder)
+        return model_input(self.study.standardised[scan].image, encoder).to(self.device)

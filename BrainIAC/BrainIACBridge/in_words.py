@@ -6,7 +6,7 @@ from slicer.i18n import tr as _
 
 from BrainIACBridge.task_buttons import answerTitle
 from BrainIACLib.answers import worth_showing
-from BrainIACLib.trust.words import examined, stated, uncertainty
+from BrainIACLib.trust.words import examined, probability, stated, uncertainty
 
 MOST_DRIVERS = 2  # on a card
 
@@ -64,7 +64,7 @@ def stepsInWords(steps):
 def _uncertainty(record):
     if record["probabilities"]:
         shown = worth_showing(record["probabilities"]).items()
-        yield _("Probabilities: {list}").format(list=", ".join(f"{name} {value:.2f}" for name, value in shown))
+        yield _("Probabilities: {list}").format(list=", ".join(f"{name} {probability(value)}" for name, value in shown))
     yield from stated(record.get("trust", {}))  # scenes of earlier versions have none
 
 

@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 
 from BrainIACBridge.study import SEQUENCES
 from BrainIACBridge.table_fit import fit, keepFitted
+from BrainIACLib.trust.words import probability as shownProbability
 
 NAME, SEQUENCE, PROBABILITY = range(3)
 MOST_SEEN = 6  # scans that are seen without scrolling
@@ -60,7 +61,7 @@ class StudyTable:
             choiceWasBlocked = choice.blockSignals(True)
             choice.setCurrentIndex(choice.findText(sequence) if sequence in SEQUENCES else 0)
             choice.blockSignals(choiceWasBlocked)
-            shown = "" if not sequence else _("set by you") if confidence is None else f"{confidence:.2f}"
+            shown = "" if not sequence else _("set by you") if confidence is None else shownProbability(confidence)
             probability = qt.QTableWidgetItem(_("not analyzed") if problem else shown)
             probability.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
             if warnings := problem or self._study.sequenceWarnings(node):

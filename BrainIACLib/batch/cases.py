@@ -9,23 +9,24 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from BrainIACLib.errors import ManifestError
-from BrainIACLib.manifests import Row, bids_scans, is_bids, read_manifest
-from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, suffix
-from BrainIACLib.sequences import FLAIR, T1, T1CE, T2
+from BrainIACLib.manifests import Row, absolute_places, bids_scans, collecting_later, is_bids, read_manifest
+from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, suffix, suffix_of_name
+from BrainIACLib.sequences import ALL_NAMES, FLAIR, OTHER, T1, T1CE, T2
 
 STUDY = "study"  # end of the id of a study
+LOOKED_FOR = 100  # scans of a cohort, before anything starts
 LONG = 12  # digits of a hash that alone tells the studies of a large cohort apart
 UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
+NO_LETTERS = re.compile(r"[^A-Za-z0-9]")
 SUFFIX_OF = {T1.name: "T1w", T2.name: "T2w", FLAIR.name: "FLAIR", T1CE.name: "T1w"}
 
 
-@dataclass(frozen=True)
-class BatchCase:
+class BatchCase(NamedTuple):  # a cohort may have a million
     """``id`` is the path of the results below the derivatives, without entities of their own and the file's end:
     ``sub-01/ses-1/anat/sub-01_ses-1_T1w``. ``facts`` are those of the manifest; ``others`` are the further files of a
     study."""
@@ -56,6 +57,7 @@ class BatchCase:
         return self.id.rsplit("_", 1)[1]
 
 
+@collecting_later()
 def cases_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
     """The cases of a manifest (a file), of a BIDS data set, or of any other folder.
 
@@ -69,15 +71,15 @@ def cases_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
         scan.
     """
     if source.is_dir() and (is_bids(source) or labels):
-        cases = [
-            BatchCase(_without_end(row.facts["scan"]), str(row.path), row.facts) for row in bids_scans(source, labels)
-        ]
+        cases = [BatchCase(_without_end(row.facts["scan"]), row.place, row.facts) for row in bids_scans(source, labels)]
     else:
         rows = _some(source, _rows_of_folder(source)) if source.is_dir() else read_manifest(source)
-        cases = [BatchCase(_id(row.facts), os.path.abspath(row.path), row.facts) for row in rows]
+        places = absolute_places(rows)
+        cases = [BatchCase(_id(row.facts), place, row.facts) for row, place in zip(rows, places, strict=True)]
     return _named_apart(source, cases)
 
 
+@collecting_later()
 def studies_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
     """The studies of a manifest (rows of one dataset, patient and session), of a BIDS data set (the anatomical images
     of a session), or of another folder (each folder, zip or image file directly in it). Arguments as ``cases_of``.
@@ -98,6 +100,45 @@ def studies_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
         dataset, patient, session = (row.facts.get(name, "") for name in ("dataset", "patient", "session"))
         groups.setdefault((dataset, patient, session) if patient else ("", "", str(number)), []).append(row)
     return _named_apart(source, [_study(group, of_bids) for group in groups.values()])
+
+
+def refuse_absent(source: Path, cases: Sequence[BatchCase]) -> None:
+    """Raises ManifestError where none of the first scans is there, which is the fault of a path or of a drive: else
+    each of them would be recorded as failed."""
+    first = cases[:LOOKED_FOR]
+    if first and not any(os.path.exists(path) for case in first for path in case.paths):
+        many = f"any of the first {len(first)} scans" if len(first) > 1 else "its scan"
+        raise ManifestError(
+            f"'{source}' does not lead to {many}: there is no '{first[0].path}'. Paths are relative to the folder of "
+            "the manifest; correct them, or connect the drive."
+        )
+
+
+def known_age(facts: Mapping[str, str]) -> float | None:
+    """At the scan, years; None where the manifest says none that a person can have."""
+    try:
+        age = float(facts.get("age_years", ""))
+    except ValueError:
+        return None
+    return age if 0 <= age <= 130 else None
+
+
+def not_understood(cases: Sequence[BatchCase]) -> list[str]:
+    """A sentence for ages and one for sequences that the manifest says and that cannot be used."""
+    checks: tuple[tuple[str, Callable[[str], bool], str], ...] = (
+        ("age_years", lambda said: known_age({"age_years": said}) is not None, "no number of years from 0 to 130"),
+        ("sequence", lambda said: said in (*ALL_NAMES, OTHER), f"none of {', '.join(ALL_NAMES)}"),
+    )
+    sentences = []
+    for name, is_known, what in checks:
+        unknown = {said for said in {case.facts.get(name, "") for case in cases} - {""} if not is_known(said)}
+        if unknown:
+            those = [case for case in cases if case.facts.get(name) in unknown]
+            sentences.append(
+                f"The column '{name}' is {what} for {len(those)} of {len(cases)}, such as '{those[0].facts[name]}' for "
+                f"'{those[0].facts['scan']}'; it is not used there."
+            )
+    return sentences
 
 
 def _named_apart(source: Path, cases: list[BatchCase]) -> list[BatchCase]:
@@ -122,7 +163,7 @@ def _study(rows: list[Row], of_bids: bool) -> BatchCase:
     subject, visit = _subject({**rows[0].facts, "dataset": ""} if of_bids else rows[0].facts)  # BIDS: one data set
     facts["scan"] = rows[0].facts["scan"] if len(rows) == 1 else "_".join([subject, *visit])
     facts["files"] = json.dumps([[row.facts["scan"], row.facts.get("sequence", "")] for row in rows])
-    first, *others = (os.path.abspath(row.path) for row in rows)
+    first, *others = absolute_places(rows)
     case_id = "/".join([subject, *visit, "anat", "_".join([subject, *visit, STUDY])])
     return BatchCase(case_id, first, facts, tuple(others))
 
@@ -168,7 +209,7 @@ def _holds_dicom(file: Path) -> bool:
 
 def _row(folder: Path, path: Path) -> Row:
     scan = path.relative_to(folder).as_posix()
-    return Row(0, path, {"scan": _storable(scan if scan != "." else folder.name)})
+    return Row(0, str(path), {"scan": _storable(scan if scan != "." else folder.name)})
 
 
 def _storable(text: str) -> str:
@@ -178,28 +219,37 @@ def _storable(text: str) -> str:
 
 def _subject(facts: dict[str, str]) -> tuple[str, list[str]]:
     """``sub-01`` and, where there is one, ``ses-1``; a patient is one person within a dataset only."""
-    dataset, patient, session = (facts.get(name, "") for name in ("dataset", "patient", "session"))
+    dataset, patient, session = facts.get("dataset", ""), facts.get("patient", ""), facts.get("session", "")
     name = patient.removeprefix("sub-")
     label = _label(f"{dataset} {name}" if dataset else name) if patient else f"x{_hash(facts['scan'], LONG)}"
-    subject = f"sub-{label}"
-    return subject, [f"ses-{_label(session.removeprefix('ses-'))}"] if session else []
+    return f"sub-{label}", [f"ses-{_label(session.removeprefix('ses-'))}"] if session else []
 
 
 def _id(facts: dict[str, str]) -> str:
     scan, (subject, visit) = facts["scan"], _subject(facts)
-    place = Path(scan)
-    stem = place.name[: len(place.name) - len(suffix(place))]
-    taken = re.sub(r"[^A-Za-z0-9]", "", stem)[:24] + _hash(scan)
-    contrast = ["ce-contrast"] if facts.get("sequence") == T1CE.name else []
-    end = SUFFIX_OF.get(facts.get("sequence", ""), UNKNOWN_SUFFIX)
-    file = "_".join([subject, *visit, f"acq-{taken}", *contrast, end])
+    name = _name(scan)
+    stem = name[: len(name) - len(suffix_of_name(name))]
+    taken = _letters(stem)[:24] + _hash(scan)
+    sequence = facts.get("sequence", "")
+    contrast = ["ce-contrast"] if sequence == T1CE.name else []
+    file = "_".join([subject, *visit, f"acq-{taken}", *contrast, SUFFIX_OF.get(sequence, UNKNOWN_SUFFIX)])
     return "/".join([subject, *visit, "anat", file])
+
+
+def _name(scan: str) -> str:
+    """``Path(scan).name``."""
+    name = os.path.basename(scan)
+    return name if name not in ("", ".") else Path(scan).name
 
 
 def _label(text: str) -> str:
     """Letters and digits only, as BIDS has it; where something was left out, different texts stay different."""
-    plain = re.sub(r"[^A-Za-z0-9]", "", text)
+    plain = _letters(text)
     return plain if plain == text else plain + _hash(text)
+
+
+def _letters(text: str) -> str:
+    return text if text.isascii() and text.isalnum() else NO_LETTERS.sub("", text)
 
 
 def _hash(text: str, digits: int = 6) -> str:

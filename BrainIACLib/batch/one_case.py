@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from BrainIACLib import RESEARCH_USE_ONLY
-from BrainIACLib.batch.cases import BatchCase
+from BrainIACLib.batch.cases import BatchCase, known_age
 from BrainIACLib.batch.derivatives import found_by, quality_of, write_derivatives
 from BrainIACLib.batch.layout import Names
 from BrainIACLib.batch.settings import Settings
@@ -69,7 +68,12 @@ class CaseWorker:
                 task, "scan", model_id=model.contract.id, age_years=known_age(case.facts)
             )
         warnings = self._predictor.study.warnings_of("scan")
-        doubts = [text for answer in answers.values() for text in answer.warnings if text not in warnings]
+        doubts = [  # what stands with every answer tells no case from another
+            text
+            for answer in answers.values()
+            for text in answer.warnings
+            if text not in warnings and text not in answer.trust.standing
+        ]
         facts: dict[str, object] = {
             "identity": scan.identity,
             "format": scan.format,
@@ -119,12 +123,3 @@ def _prepared(folder: Path, names: Names, key: str, scan: Scan) -> Standardised 
     except (OSError, ValueError, LookupError, TypeError, RuntimeError):
         return None
     return Standardised(scan.image, image, mask, native_mask, transform, record)
-
-
-def known_age(facts: Mapping[str, str]) -> float | None:
-    """At the scan, years; None where the manifest says none that a person can have."""
-    try:
-        age = float(facts.get("age_years", ""))
-    except ValueError:
-        return None
-    return age if 0 <= age <= 130 else None

@@ -7,10 +7,9 @@ import json
 import time
 from pathlib import Path
 
-from BrainIACLib.batch.cases import SUFFIX_OF, BatchCase
+from BrainIACLib.batch.cases import SUFFIX_OF, BatchCase, known_age
 from BrainIACLib.batch.derivatives import found_by, quality_of, write_derivatives
 from BrainIACLib.batch.layout import Names
-from BrainIACLib.batch.one_case import known_age
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.image_measures import measures_of
@@ -87,7 +86,12 @@ class StudyWorker:
         not_answered = "; ".join(f"{task}: {why}" for task, why in document.not_answered.items())
         found = [finding.text for finding in document.findings]
         found += [text for row in document.series if row.used_as for text in row.warnings]
-        doubts = dict.fromkeys(text for answer in document.answers for text in answer.warnings if text not in found)
+        doubts = dict.fromkeys(
+            text
+            for answer in document.answers
+            for text in answer.warnings
+            if text not in found and text not in answer.trust.get("standing", ())
+        )
         return {
             **facts,
             "study": document.study,

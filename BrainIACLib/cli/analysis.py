@@ -15,6 +15,7 @@ from BrainIACLib.cli.questions import Question
 from BrainIACLib.cli.scan_options import SCAN_HELP, add_answer_options, add_model_options, add_scan_options
 from BrainIACLib.sequences import STANDARD_NAMES, STUDY_ORDER
 from BrainIACLib.trust.words import examined
+from BrainIACLib.trust.words import probability as shown_probability
 
 ONE_SCAN = {
     "age": "brain age in years from a T1 scan",
@@ -84,7 +85,7 @@ def _sequence(options: argparse.Namespace) -> int:
         nonlocal notice
         notice = answer["notice"]
         (path,) = question.paths.values()
-        probability, warnings = f"{answer['confidence']:.2f}", " ".join(answer["warnings"])
+        probability, warnings = shown_probability(answer["confidence"]), " ".join(answer["warnings"])
         print(_row(str(path), answer["label"], probability, warnings))
         for line in examined(answer["trust"]):
             print(f"  {line}")

@@ -95,7 +95,7 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
     ----------
     grouped : bring tables and page up to date at the end.
     """
-    from BrainIACLib.batch.cases import cases_of, studies_of
+    from BrainIACLib.batch.cases import cases_of, not_understood, refuse_absent, studies_of
     from BrainIACLib.batch.index import fold
     from BrainIACLib.batch.layout import begin_dataset
     from BrainIACLib.batch.settings import Settings
@@ -117,6 +117,9 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
     )
     settings.models()  # whether all are there
     cases = (studies_of if options.studies else cases_of)(source, labels)
+    refuse_absent(source, cases)
+    for sentence in not_understood(cases):
+        print(f"brainiac: {sentence}", file=sys.stderr)
     try:
         begin_dataset(out, source)
         run = begin(out, cases, settings)

@@ -6,7 +6,7 @@ published JSON schema, made from these classes by ``json_schema``.
 """
 
 from BrainIACLib.contracts.file import SCHEMA_VERSION, contract_to_json, json_schema, read_contract
-from BrainIACLib.contracts.head import TWO_CLASS_LINKS, HeadContract
+from BrainIACLib.contracts.head import TWO_CLASS_LINKS, HeadContract, StandingDoubt
 from BrainIACLib.contracts.model import (
     EMBEDDING_TASK,
     MODEL_FOLDER,
@@ -31,6 +31,7 @@ __all__ = [
     "ModelContract",
     "RunContract",
     "SourceContract",
+    "StandingDoubt",
     "contract_to_json",
     "json_schema",
     "read_contract",

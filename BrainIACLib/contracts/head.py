@@ -12,9 +12,23 @@ from BrainIACLib.typed_json import ADDED_LATER
 # "cloglog": 1 - exp(-exp(output)) is the probability of the second label, a Cox head with its baseline at the end point
 LINKS = ("softmax", "sigmoid", "cloglog", "identity")
 TWO_CLASS_LINKS = ("sigmoid", "cloglog")
+SEVERITIES = ("doubt", "grave")
 MISSING_POLICIES = ("refuse", "masked-mean")
 # What one of the first unit is in the second: a contract that says otherwise is wrong (U-16).
 CONVERSIONS = {("months", "years"): 1 / 12, ("years", "months"): 12.0}
+
+
+@dataclass(frozen=True)
+class StandingDoubt:
+    """What its makers doubt in every answer of a head: one sentence, shown with each, and how much it weighs."""
+
+    text: str
+    severity: str  # "doubt": a reason to look again; "grave": the answer must not be relied on
+
+    def __post_init__(self) -> None:
+        one_of("head.standing_doubt.severity", self.severity, SEVERITIES)
+        if not self.text.strip():
+            raise ModelError("head.standing_doubt.text is empty")
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,7 @@ class HeadContract:
         default=None, metadata=ADDED_LATER
     )  # on cases that neither the head nor its quantile had seen
     ood_sha256: str | None = field(default=None, metadata=ADDED_LATER)
+    standing_doubt: StandingDoubt | None = field(default=None, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         one_of("head.link", self.link, LINKS)

@@ -29,6 +29,7 @@ from BrainIACLib.dicom_objects import codes
 from BrainIACLib.dicom_objects.equipment import MANUFACTURER, MODEL_NAME, uid_of
 from BrainIACLib.studies.document import Answer, StudyDocument
 from BrainIACLib.trust.age_gap import AgeGap
+from BrainIACLib.trust.words import cut
 
 NUMBER = 9700
 
@@ -88,7 +89,7 @@ def _answer(answer: Answer, sources: Mapping[str, Sequence[Dataset]]) -> Measure
         evaluations.insert(0, QualitativeEvaluation(codes.own_code(_kind(answer)), codes.own_code(answer.label)))
         if answer.confidence is not None:
             measurements.append(
-                Measurement(name=codes.PROBABILITY, value=round(answer.confidence, 4), unit=codes.NO_UNITS)
+                Measurement(name=codes.PROBABILITY, value=cut(answer.confidence, 4), unit=codes.NO_UNITS)
             )
     model = answer.provenance.get("model", {})
     group = MeasurementsAndQualitativeEvaluations(

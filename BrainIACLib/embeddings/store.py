@@ -1,9 +1,9 @@
 """Embed many scans into a table, each once: stopped runs go on where they were, nothing stale is taken over.
 
 While a run lasts, every finished scan is a line of a journal beside the table (``.NAME.partial``), so that a kill or a
-power cut costs one scan; at the end the table is written whole and the journal removed. One run at a time writes a
-table. A scan is known by its voxels and grid; rows and journals of versions that knew it by its file's bytes have
-other keys, and are computed again.
+power cut costs the scans that wait for the encoder (see ``encoder_batches``), on a CPU one; at the end the table is
+written whole and the journal removed. One run at a time writes a table. A scan is known by its voxels and grid; rows
+and journals of versions that knew it by its file's bytes have other keys, and are computed again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import SimpleITK as sitk
 
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.embeddings.cohort import COMPUTED, Case
+from BrainIACLib.embeddings.encoder_batches import EncoderBatches
 from BrainIACLib.embeddings.files import check_format, read_table, write_table
 from BrainIACLib.embeddings.image_measures import MEASURES, measures_of
 from BrainIACLib.embeddings.key import preprocessing_sha256
@@ -98,39 +99,68 @@ def embed_cohort(
         read = read or partial(read_scan, series_uid=series_uid, frame=frame)
         journal = _Journal(out)
         known = {**_rows_of(out), **journal.rows}
-        rows, vectors, failures = [], [], {}
-        computed = 0
+        batches = EncoderBatches(lambda inputs: predictor.embed_inputs(inputs, model_id), predictor.device)
+        prepared: dict[Key, tuple[str, Mapping[str, str]]] = {}  # warnings and measures of what waits in a batch
+        there: list[tuple[Case, Key, tuple[str, ...]]] = []  # with the warnings of the file
+        told, computed = 0, 0  # of ``there``
+        failures: dict[str, str] = {}
+
+        def fail(case: Case, error: Exception) -> None:
+            if is_for_the_caller(error, predictor.device):
+                raise error
+            failures[case.facts["scan"]] = in_a_sentence(error)
+            if done is not None:
+                done(case, failures[case.facts["scan"]])
+
+        def embed_waiting() -> None:
+            nonlocal told, computed
+            failed: dict[Key, Exception] = {}
+            for key, outcome in batches.embedded().items():
+                if isinstance(outcome, Exception):
+                    failed[key] = outcome
+                    continue
+                known[key] = Known(outcome, *prepared[key])
+                journal.add(key, known[key])
+                computed += 1
+            prepared.clear()
+            waited, there[told:] = there[told:], [row for row in there[told:] if row[1] not in failed]
+            told = len(there)
+            for case, key, _ in waited:
+                if key in failed:
+                    fail(case, failed[key])
+                elif done is not None:
+                    done(case, None)
+
         for case in cases:
-            found = None
             try:
                 job.check()
                 scan = read(case.path)
                 key = (scan.identity, recipe, contract.encoder.sha256)
-                if key not in known:
+                if key not in known and key not in batches:
                     standardised = predictor.set_study({"scan": scan}, options, job, mask=mask)["scan"]
-                    vector, _ = predictor.embed("scan", model_id)
-                    warnings = " ".join(predictor.study.warnings_of("scan"))
-                    found = Known(np.array(vector, np.float32), warnings, measures_of(standardised))
+                    said = " ".join(predictor.study.warnings_of("scan")), measures_of(standardised)
+                    batches.add(key, predictor.encoder_input("scan", model_id))
+                    prepared[key] = said
             except Cancelled:
+                embed_waiting()
                 raise Cancelled("Stopped as asked; the scans embedded so far are kept for the next run.") from None
             except Exception as error:
-                if is_for_the_caller(error, predictor.device):
-                    raise
-                failures[case.facts["scan"]] = in_a_sentence(error)
-                if done is not None:
-                    done(case, failures[case.facts["scan"]])
+                fail(case, error)
                 continue
-            if found is not None:
-                known[key] = found
-                journal.add(key, found)
-                computed += 1
-            found = known[key]
-            computed_facts = dict(zip(("sha256", "preprocessing_sha256", "encoder_sha256"), key, strict=True))
-            computed_facts |= {"model": contract.id, "preset": options.preset, **found.measures}
-            rows.append({**case.facts, **computed_facts, "warnings": _warnings(scan, found)})
-            vectors.append(found.vector)
-            if done is not None:
-                done(case, None)
+            there.append((case, key, scan.warnings))
+            if batches.is_full or not prepared:
+                embed_waiting()
+        embed_waiting()
+        rows = [
+            {
+                **case.facts,
+                **dict(zip(("sha256", "preprocessing_sha256", "encoder_sha256"), key, strict=True)),
+                **{"model": contract.id, "preset": options.preset, **known[key].measures},
+                "warnings": _warnings(warnings, known[key]),
+            }
+            for case, key, warnings in there
+        ]
+        vectors = [known[key].vector for _, key, _ in there]
         if failures and out.exists() and not replace:
             _check_nothing_failed(out, failures)
         table = table_of(rows, vectors) if rows else None
@@ -140,9 +170,9 @@ def embed_cohort(
         return Embedded(table, computed, len(rows) - computed, failures)
 
 
-def _warnings(scan: Scan, found: Known) -> str:
+def _warnings(of_file: Sequence[str], found: Known) -> str:
     """Those of this file, and those of the image, which may have been computed from another file of the same image."""
-    own = [warning for warning in scan.warnings if warning not in found.warnings]
+    own = [warning for warning in of_file if warning not in found.warnings]
     return " ".join([*own, found.warnings]).strip()
 
 

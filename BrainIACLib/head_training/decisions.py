@@ -28,6 +28,8 @@ class Decisions:
         It is that of its scan and patient, else of its scan without a patient. Where neither file nor table has two
         people under the name of the scan, it is that of the name: a patient may have been corrected since.
         """
+        if not self.by_person:
+            return [None] * len(rows)
         decided, there = _people_by_scan(self.by_person), _people_by_scan(rows)
         return [self._key(scan, patient, decided.get(scan, []), len(there[scan]) == 1) for scan, patient in rows]
 

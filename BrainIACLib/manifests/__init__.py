@@ -6,6 +6,23 @@ rows mean the same to all of them, and what is wrong is said with its lines befo
 
 from BrainIACLib.manifests.bids import bids_scans, is_bids
 from BrainIACLib.manifests.csv_files import read_rows
-from BrainIACLib.manifests.rows import Row, check_rows, read_manifest, refuse_problems
+from BrainIACLib.manifests.rows import (
+    Row,
+    absolute_places,
+    check_rows,
+    collecting_later,
+    read_manifest,
+    refuse_problems,
+)
 
-__all__ = ["Row", "bids_scans", "check_rows", "is_bids", "read_manifest", "read_rows", "refuse_problems"]
+__all__ = [
+    "Row",
+    "absolute_places",
+    "bids_scans",
+    "check_rows",
+    "collecting_later",
+    "is_bids",
+    "read_manifest",
+    "read_rows",
+    "refuse_problems",
+]

@@ -75,7 +75,7 @@ def _row(folder: Path, path: Path, people: dict[str, dict[str, str]]) -> Row | N
         "session": name["session"] or "",
         "sequence": (T1CE if contrast else OF_SUFFIX[name["suffix"]]).name,
     }
-    return Row(0, path, facts)
+    return Row(0, str(path), facts)
 
 
 def _participants(path: Path) -> dict[str, dict[str, str]]:

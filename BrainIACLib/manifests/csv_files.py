@@ -38,6 +38,8 @@ def read_rows(
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
         raise error(f"{what} '{path}' has the column '{twice}' twice; rename or remove one of them.")
+    if all(names):
+        return names, [(number, dict(zip(names, cells, strict=True))) for number, cells in lines]
     rows = [(number, {name: cell for name, cell in zip(names, cells, strict=True) if name}) for number, cells in lines]
     return [name for name in names if name], rows
 
@@ -62,7 +64,7 @@ def read_cells(
         separator = max(SEPARATORS, key=lambda one: _likelihood(next(_reader(text, one), [])))
         reader = _reader(text, separator)
         names = [of_spreadsheet_cell(name.strip()) for name in next(reader, [])]
-        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        lines = [(reader.line_num, cells) for line in reader if any(cells := list(map(str.strip, line)))]
     except FileNotFoundError:
         raise error(f"{what} '{path}' does not exist; check the path.") from None
     except UnicodeDecodeError:
@@ -71,14 +73,19 @@ def read_cells(
         raise error(f"{what} '{path}' cannot be read ({reason.strerror}); check the path.") from None
     except csv.Error as reason:
         raise error(f"{what} '{path}' cannot be read as CSV ({reason}); save it again as 'CSV UTF-8'.") from None
-    while names and not names[-1] and not any(cell.strip() for _, cells in lines for cell in cells[len(names) - 1 :]):
+    while names and not names[-1] and not any(cell for _, cells in lines for cell in cells[len(names) - 1 :]):
         names.pop()
-    rows = []
-    for number, cells in lines:
-        if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
-            raise error(f"Line {number} of '{path}' has another number of cells than its first line; correct the line.")
-        rows.append((number, [_cell(cell, separator) for cell in cells[: len(names)]]))
-    return names, rows
+    columns = len(names)
+    for place, (number, cells) in enumerate(lines):
+        if len(cells) != columns:
+            if len(cells) < columns or any(cells[columns:]):
+                raise error(
+                    f"Line {number} of '{path}' has another number of cells than its first line; correct the line."
+                )
+            lines[place] = number, cells[:columns]
+    if separator == ";" or "'" in text:  # else each cell says what it is
+        lines = [(number, [_cell(cell, separator) for cell in cells]) for number, cells in lines]
+    return names, lines
 
 
 def _likelihood(names: list[str]) -> tuple[bool, int]:
@@ -86,7 +93,7 @@ def _likelihood(names: list[str]) -> tuple[bool, int]:
 
 
 def _cell(text: str, separator: str) -> str:
-    text = of_spreadsheet_cell(text.strip())
+    text = of_spreadsheet_cell(text)
     return text.replace(",", ".") if separator == ";" and DECIMAL_COMMA.fullmatch(text) else text
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from BrainIACLib.contracts import AS_STORED, EncoderContract
+from BrainIACLib.preprocessing.orientation import oriented_view
 
 if typing.TYPE_CHECKING:
     import torch
@@ -31,9 +32,11 @@ def _oriented(image: sitk.Image, orientation: str) -> sitk.Image:
 
 
 def _array(image: sitk.Image, orientation: str) -> np.ndarray:
-    oriented = _oriented(image, orientation)  # kept alive: the view below borrows its memory
-    view = sitk.GetArrayViewFromImage(oriented)
-    return np.ascontiguousarray(view.transpose(2, 1, 0), dtype=np.float32)
+    if orientation == AS_STORED:
+        view = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
+    else:
+        view = oriented_view(image, orientation)
+    return np.array(view, np.float32, order="C")
 
 
 def model_input(image: sitk.Image, contract: EncoderContract) -> "torch.Tensor":
@@ -96,6 +99,8 @@ def _normalise_one(volume: "torch.Tensor", contract: EncoderContract) -> "torch.
 def image_on_model_grid(array: np.ndarray, reference: sitk.Image, orientation: str = "RAS") -> sitk.Image:
     """A map (X, Y, Z) in ``orientation`` on the resized grid as an image of exactly the extent of ``reference``.
 
+    Whole numbers below 256 (uint8) stay such, all else becomes float32.
+
     ``resize`` maps the outer voxel faces of the template grid onto those of the model grid, so spacing scales by the
     ratio of sizes and the first voxel center moves by half the difference of the spacings.
     """
@@ -104,7 +109,8 @@ def image_on_model_grid(array: np.ndarray, reference: sitk.Image, orientation: s
     spacing = np.array(oriented.GetSpacing()) * size / np.array(array.shape)
     direction = np.array(oriented.GetDirection()).reshape(3, 3)
     shift = direction @ ((spacing - np.array(oriented.GetSpacing())) / 2)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(array, np.float32).transpose(2, 1, 0)))
+    kept = array if array.dtype == np.uint8 else np.asarray(array, np.float32)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(kept.transpose(2, 1, 0)))
     image.SetSpacing(spacing.tolist())
     image.SetOrigin((np.array(oriented.GetOrigin()) + shift).tolist())
     image.SetDirection(oriented.GetDirection())

@@ -102,8 +102,9 @@ def _move(staging: Path, folder: Path, record: dict[str, Any]) -> None:
     *others, last = record["names"]
     left = {name for name in record["made"] if (staging / name).is_file()}
     if last in left:
-        (folder / last).unlink(missing_ok=True)
-        sync_folder(folder)
+        if (folder / last).exists():
+            (folder / last).unlink()
+            sync_folder(folder)
         for name in others:
             if name in left:
                 os.replace(staging / name, folder / name)
@@ -137,6 +138,7 @@ def _recover(folder: Path) -> None:
         if record is None:
             forget(staging)
         else:
+            sync_folder(folder)  # what was removed before the kill
             _move(staging, folder, record)
 
 

@@ -10,12 +10,21 @@ NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
 MGH_SUFFIXES = (".mgz", ".mgh", ".mgh.gz")
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd", *MGH_SUFFIXES)  # one a scan
 SUFFIXES = (*NIFTI_SUFFIXES, *MGH_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd", ".zip", ".dcm", ".ima")
+_LONGEST_FIRST = tuple(sorted(SUFFIXES, key=len, reverse=True))
 
 
 def suffix(path: PurePath) -> str:
     """The known suffix of a file name in lower case (``".nii.gz"``), or ``""``."""
-    name = path.name.lower()
-    return max((known for known in SUFFIXES if name.endswith(known)), key=len, default="")
+    return suffix_of_name(path.name)
+
+
+def suffix_of_name(name: str) -> str:
+    """As ``suffix``, of a name without folders; a manifest may have a million of them."""
+    name = name.lower()
+    for known in _LONGEST_FIRST:
+        if name.endswith(known):
+            return known
+    return ""
 
 
 def is_dicom(path: Path) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from BrainIACLib import sequences
 from BrainIACLib.studies.header_rules import HeaderClass
+from BrainIACLib.trust.words import probability
 
 AGREE, DISAGREE, UNSURE = "agree", "disagree", "unsure"
 HEADER_ONLY, IMAGE_ONLY, NEITHER = "header only", "image only", "neither"
@@ -57,4 +58,5 @@ def judge(key: str, header: HeaderClass | None, image: ImageClass | None) -> Jud
     said = f"Series {key}: the header says {named} ({header.reason}), the image looks like {image.name}"
     if image.name in _LOOKS_LIKE.get(named, ()):
         return Judgement(named, DISAGREE, f"{said}, as such series can; it is not used as {image.name}.")
-    return Judgement(believed, DISAGREE, f"{said} (probability {image.confidence:.2f}); it is taken as {believed}.")
+    sure = probability(image.confidence)
+    return Judgement(believed, DISAGREE, f"{said} (probability {sure}); it is taken as {believed}.")

@@ -11,6 +11,7 @@ from BrainIACLib.contracts import HeadContract
 from BrainIACLib.sequences import STANDARD_NAMES, unlike_the_four
 from BrainIACLib.trust.findings import Distance, Doubt, Measured, PredictionInterval, PredictionSet, Severity
 from BrainIACLib.trust.novelty import Novelty
+from BrainIACLib.trust.words import probability
 
 SURE = 0.9  # of the sequence model, where its contract names no gate
 
@@ -70,6 +71,12 @@ def novelty_doubt(found: Distance) -> list[Doubt]:
     return [Doubt(text, Severity.grave)]
 
 
+def standing_doubt(head: HeadContract) -> list[Doubt]:
+    """What its makers doubt in every answer of the head."""
+    found = head.standing_doubt
+    return [] if found is None else [Doubt(found.text, Severity(found.severity))]
+
+
 def age_doubt(head: HeadContract, age_years: float | None) -> list[Doubt]:
     """A warning where the person is younger or older than all that the head was trained on."""
     if age_years is None or head.training_age_range is None:
@@ -93,8 +100,8 @@ def sequence_doubt(slot: str, sequence: str, confidence: float, gate: float | No
         return [Doubt(text, Severity.grave)]
     if slot in STANDARD_NAMES and sequence != slot:
         text = (
-            f"The scan in the place of {slot} looks like {sequence} (probability {confidence:.2f}): check that it is "
-            "the right one."
+            f"The scan in the place of {slot} looks like {sequence} (probability {probability(confidence)}): check "
+            "that it is the right one."
         )
         return [Doubt(text)]
     return []

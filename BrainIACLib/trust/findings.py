@@ -140,6 +140,7 @@ class Trust:
     stability: tuple[Stability, ...] = ()
     sanity_check: SanityCheck | None = None
     grave: tuple[str, ...] = ()  # those of the answer's warnings for which it must not be relied on
+    standing: tuple[str, ...] = ()  # those that stand with every answer of the head, and tell no scan from another
 
     def to_json(self) -> dict[str, Any]:
         """What is known, each finding with its ``meaning`` in words."""
@@ -191,6 +192,8 @@ class Trust:
             }
         if self.grave:
             found["grave"] = list(self.grave)
+        if self.standing:
+            found["standing"] = list(self.standing)
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,25 @@ DISTANCE = (
     "distance from the training cases; 1 is the edge of what the head was trained on (95 % of the training cases lie "
     "within)"
 )
+
+
+def cut(probability: float, digits: int = 2) -> float:
+    """A probability with its further digits left off, never rounded up: it must not look as high as a gate that it
+    does not reach.
+
+    >>> cut(0.8999), cut(0.9), cut(1.0)
+    (0.89, 0.9, 1.0)
+    """
+    return math.floor(probability * 10**digits + 1e-6) / 10**digits
+
+
+def probability(value: float) -> str:
+    """As it is shown everywhere.
+
+    >>> probability(0.8995)
+    '0.89'
+    """
+    return f"{cut(value):.2f}"
 
 
 def coverage(found: Measured) -> str:
@@ -94,7 +114,7 @@ def _change(what: str, change: float, number: float, unit: str | None) -> str:
     if unit is not None:
         return f"Under {what} the answer moves by up to {change:.1f} {unit}."
     verdict = "holds" if change <= SMALL_CHANGE else f"moves by up to {change:.2f}"
-    return f"Under {what} the probability ({number:.2f}) {verdict}."
+    return f"Under {what} the probability ({probability(number)}) {verdict}."
 
 
 def stated(trust: Mapping[str, Any]) -> Sequence[str]:

@@ -8,20 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
 
 from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.checkpoints.installed import Folders, InstalledModel, find_encoder, load_model
 from BrainIACLib.errors import PreprocessingError
 from BrainIACLib.models.anatomy import VOXEL_ML, certainty_of
-from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input
+from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.standardised import Standardised
-from BrainIACLib.structures import GREY_MATTER, INDEX, MEASURED, STRUCTURES, VENTRICLES, WHITE_MATTER
+from BrainIACLib.structures import GREY_MATTER, INDEX, MEASURED, VENTRICLES, WHITE_MATTER
+from BrainIACLib.volumes.label_map import label_map
 from BrainIACLib.volumes.percentiles import read_norms
 
 if typing.TYPE_CHECKING:
     import torch
+
+    from BrainIACLib.models.anatomy import AnatomyEncoder
 
 MODEL = "structure-volumes"
 INTRACRANIAL_ML = (900.0, 2000.0)  # adults of either sex; outside, the scan or its preparation is to be looked at
@@ -89,24 +91,28 @@ class VolumeMeter:
     ----------
     device : a torch device name.
     folders : where models lie; the bundled and the user's by default.
+    encoder : its network, where it was loaded before, on that device.
 
     Raises
     ------
     ModelError : the network is missing or damaged.
     """
 
-    def __init__(self, device: str = "cpu", folders: Folders = None):
+    def __init__(self, device: str = "cpu", folders: Folders = None, encoder: "torch.nn.Module | None" = None):
         self.model: InstalledModel = find_encoder(folders, MODEL)
         self._norms = read_norms(self.model.folder, self.model.contract.encoder.sha256)
         self._device = device
-        encoder: Any = load_model(self.model, folders).encoder.to(device)  # an AnatomyEncoder
-        self._encoder = encoder
+        found: Any = load_model(self.model, folders).encoder.to(device) if encoder is None else encoder
+        self._encoder: AnatomyEncoder = found
 
-    def measure(self, standardised: Standardised, age: float | None = None) -> Measurement:
+    def measure(
+        self, standardised: Standardised, age: float | None = None, shares: "torch.Tensor | None" = None
+    ) -> Measurement:
         """Volumes and label map of one scan of any sequence; made for adults, whole brains and T1 best.
 
         Parameters
         ----------
+        shares : (structures, X, Y, Z) on the CPU, what the network says of this scan, where it was asked before.
         age : years at the scan; gives each share its percentile among healthy adults of that age, if there are curves.
 
         Raises
@@ -116,9 +122,11 @@ class VolumeMeter:
         import torch
 
         contract = self.model.contract.encoder
-        inputs = model_input(standardised.image, contract).to(self._device)
         with torch.inference_mode():
-            shares = self._encoder.shares(inputs)[0].cpu()
+            if shares is None:
+                inputs = model_input(standardised.image, contract).to(self._device)
+                shares = self._encoder.shares(inputs)[0].cpu()
+            shares = shares.clone()
             shares[INDEX["white_matter"]] += shares[INDEX["lesion"]]
             shares[INDEX["lesion"]] = 0
         brain = 1 - shares[0]
@@ -145,7 +153,7 @@ class VolumeMeter:
         return Measurement(
             volumes=volumes,
             intracranial_ml=intracranial,
-            labels=_label_map(shares, standardised, contract.orientation),
+            labels=label_map(shares, standardised, contract.orientation),
             quality=quality,
             warnings=(*standardised.warnings, *doubts),
             percentiles=None if norms is None else norms.caption,
@@ -177,19 +185,6 @@ def _volumes(shares: "torch.Tensor", intracranial: float) -> tuple[Volume, ...]:
             Volume(name, name.replace("_", " ").replace("grey", "gray"), total, None, None, total / intracranial)
         )
     return tuple(found)
-
-
-def _label_map(shares: "torch.Tensor", standardised: Standardised, orientation: str) -> sitk.Image:
-    """The structure of the largest share, at half the network's voxel size, then nearest on the scan's grid."""
-    import torch.nn.functional as F
-
-    fine = F.interpolate(shares[None], scale_factor=2, mode="trilinear", align_corners=False)[0].argmax(0).numpy()
-    sides = np.array([[structure.left, structure.right] for structure in STRUCTURES], np.float32)
-    right = (np.arange(fine.shape[0]) >= fine.shape[0] // 2).astype(int)[:, None, None]
-    numbers = sides[fine, np.broadcast_to(right, fine.shape)]
-    on_template = sitk.Cast(image_on_model_grid(numbers, standardised.image, orientation), sitk.sitkUInt8)
-    way = standardised.transform.GetInverse()
-    return sitk.Resample(on_template, standardised.native, way, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
 
 
 def _doubts(intracranial: float, quality: Mapping[str, float]) -> list[str]:

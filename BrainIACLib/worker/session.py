@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
+import sys
+import threading
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +17,7 @@ import SimpleITK as sitk
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.predictor import Predictor
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.scans import Scan, read_scan
 from BrainIACLib.worker.device import is_out_of_memory, pick_device
@@ -22,7 +26,6 @@ from BrainIACLib.worker.scan_files import content_sha256, read_handed_over
 
 if typing.TYPE_CHECKING:
     from BrainIACLib.head_training.training import TrainedHead
-    from BrainIACLib.volumes.measurement import VolumeMeter
 
 T = TypeVar("T")
 
@@ -47,19 +50,24 @@ class Session:
             tuple[Any, ...], tuple[Scan, sitk.Image]
         ] = {}  # scans that a client wrote into the folder
         self._grids: dict[str, sitk.Image] = {}  # the scans as the client knows them
-        self._meter: tuple[str, VolumeMeter] | None = None  # and its device
         self._files = itertools.count(1)
 
     def prepare(self, request: PrepareStudy, job: Job) -> tuple[Mapping[str, Standardised], bool]:
         """Set the study; name -> standardized scan, and whether all of them were ready before."""
-        if self._predictor is None or self._device_asked_for != request.device:
+        if self._device_asked_for != request.device:
             self.forget()
+        self._is_set = False
+        _import_torch_meanwhile()  # takes as long as a DICOM series, which is read without it
+        mask = read_scan(request.mask).image if request.mask else None
+        scans = self._read_all(request)
+        if self._predictor is None:
             found = pick_device(request.device)
             self.note, self._device_asked_for, device = found.reason, request.device, found.name
         else:  # its models, and the scans that did not change, are of use again
             device = self._predictor.device
         before = dict(self._predictor.study.standardised) if self._predictor is not None else {}
-        after = self.on_device(device, lambda name: self._standardise(request, name, job))
+        after = self.on_device(device, lambda name: self._standardise(request.options, scans, mask, name, job))
+        self._is_set = True
         return after, all(after[name] is before.get(name) for name in after)
 
     def with_study(self, act: Callable[[Predictor], T], job: Job = UNATTENDED) -> T:
@@ -97,16 +105,8 @@ class Session:
     def forget(self) -> None:
         """Free the study and the models."""
         self._predictor, self._is_set, self.note, self._device_asked_for = None, False, "", None
-        self._handed_over, self._grids, self._meter = {}, {}, None
+        self._handed_over, self._grids = {}, {}
         gc.collect()
-
-    def volume_meter(self, device: str) -> VolumeMeter:
-        """What measures volumes, loaded once."""
-        from BrainIACLib.volumes.measurement import VolumeMeter
-
-        if self._meter is None or self._meter[0] != device:
-            self._meter = device, VolumeMeter(device, self.models)
-        return self._meter[1]
 
     def grid(self, scan: str) -> sitk.Image:
         """The scan as the client handed it over."""
@@ -116,17 +116,23 @@ class Session:
         """A path in the folder that no other file has."""
         return self.folder / f"{next(self._files)}_{name}"
 
-    def _standardise(self, request: PrepareStudy, device: str, job: Job) -> Mapping[str, Standardised]:
-        self._is_set = False
+    def _standardise(
+        self,
+        options: PreprocessingOptions,
+        scans: Mapping[str, Scan],
+        mask: sitk.Image | None,
+        device: str,
+        job: Job,
+    ) -> Mapping[str, Standardised]:
         if self._predictor is None or self._predictor.device != device:
             self._predictor = Predictor(device, self.models)
-        mask = read_scan(request.mask).image if request.mask else None
-        handed_over, self._handed_over = self._handed_over, {}
-        read = {name: self._read(request, name, handed_over) for name in request.scans}
-        scans = {name: scan for name, (scan, _) in read.items()}
-        standardised = self._predictor.set_study(scans, request.options, job, mask=mask)
-        self._grids, self._is_set = {name: grid for name, (_, grid) in read.items()}, True
-        return standardised
+        return self._predictor.set_study(scans, options, job, mask=mask)
+
+    def _read_all(self, request: PrepareStudy) -> dict[str, Scan]:
+        known, self._handed_over = self._handed_over, {}
+        read = {name: self._read(request, name, known) for name in request.scans}
+        self._grids = {name: grid for name, (_, grid) in read.items()}
+        return {name: scan for name, (scan, _) in read.items()}
 
     def _read(
         self, request: PrepareStudy, name: str, known: Mapping[tuple[Any, ...], tuple[Scan, sitk.Image]]
@@ -138,3 +144,9 @@ class Session:
         key = (path, original, request.series, request.frame, content_sha256(path))
         self._handed_over[key] = known.get(key) or read_handed_over(path, original, request.series, request.frame)
         return self._handed_over[key]
+
+
+def _import_torch_meanwhile() -> None:
+    """In a thread; who imports torch itself waits for it there, and hears of its failure."""
+    if "torch" not in sys.modules:
+        threading.Thread(target=importlib.import_module, args=("torch",), daemon=True).start()

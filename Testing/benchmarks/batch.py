@@ -195,15 +195,18 @@ def embedding(manifest: Path, folder: Path, scans: int, preset: str) -> None:
     spent = {}
     for name, commands in runs.items():
         began, before = time.perf_counter(), os.times()
-        for one in commands:
+        for number, one in enumerate(commands, 1):
             subprocess.run(one, check=False, capture_output=True)
             shutil.rmtree(folder / "one", ignore_errors=True)
-        after = os.times()
-        spent[name] = after.children_user + after.children_system - before.children_user - before.children_system
-        print(
-            f"{name}: {time.perf_counter() - began:.1f} s, processor {spent[name]:.1f} s, {len(paths)} scans",
-            flush=True,
-        )
+            if number % 10 and number != len(commands):
+                continue
+            after = os.times()
+            spent[name] = after.children_user + after.children_system - before.children_user - before.children_system
+            print(
+                f"{name}: {time.perf_counter() - began:.1f} s, processor {spent[name]:.1f} s, "
+                f"{len(paths) * number // len(commands)} scans",
+                flush=True,
+            )
     print(f"embed needs {spent['embed'] / spent['loop']:.2f} of the processor time of the loop")
 
 
@@ -212,13 +215,13 @@ def soak(manifest: Path, folder: Path, scans: int, kills: int, preset: str, seed
     rng = random.Random(seed)
     if not (folder / "cohort.csv").is_file():  # else a soak that was stopped goes on
         _write_soak(manifest, folder, scans)
-    out, killed, watch = folder / "out", 0, _Memory()
+    out, killed, watch = folder / "out", 0, _Watch(rng)
     recorded: dict[str, tuple[int, int]] = {}
     began = time.monotonic()
     while True:
         process = subprocess.Popen(command(folder / "cohort.csv", out, 2, preset), start_new_session=True)
-        until = None if killed == kills else _sometime(out, process, rng)
-        code = watch.wait(process, until)
+        until = None if killed == kills else rng.uniform(0, scans / (2 * kills))
+        code = watch.wait(process, out, until)
         if code is not None:
             break
         killed += 1
@@ -240,18 +243,6 @@ def soak(manifest: Path, folder: Path, scans: int, kills: int, preset: str, seed
     broken = [path for path in answers if not json.loads(path.read_text())["facts"]]
     print(f"answers that cannot be read: {len(broken)}")
     watch.tell()
-
-
-def _sometime(out: Path, process: subprocess.Popen[bytes], rng: random.Random) -> float:
-    """Up to a minute after the run has recorded its first case."""
-
-    def size() -> int:
-        return sum(path.stat().st_size for path in (out / ".brainiac" / "journals").glob("*"))
-
-    before = size()
-    while size() == before and process.poll() is None:
-        time.sleep(0.5)
-    return rng.uniform(0, 60)
 
 
 def _write_soak(manifest: Path, folder: Path, scans: int) -> None:
@@ -290,30 +281,35 @@ def _state(out: Path, case_id: str) -> tuple[int, int]:
     return state.st_ino, state.st_mtime_ns
 
 
-class _Memory:
-    """Resident memory of the processes of a run, every two seconds: minutes since their start -> MiB of the largest."""
+class _Watch:
+    """Memory and processor time of the processes of a run, every two seconds."""
 
-    def __init__(self) -> None:
-        self._seen: dict[int, list[tuple[float, float]]] = {}
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._seen: dict[int, list[tuple[float, float]]] = {}  # process -> (moment, MiB)
+        self._processor: dict[int, float] = {}  # process -> seconds
 
-    def wait(self, process: subprocess.Popen[bytes], seconds: float | None) -> int | None:
-        """The exit status, or None after ``seconds``."""
+    def wait(self, process: subprocess.Popen[bytes], out: Path, cases: float | None) -> int | None:
+        """The exit status, or None a moment after so many more cases have files."""
         import psutil
 
-        until = None if seconds is None else time.monotonic() + seconds
+        before = _count(out)
         while process.poll() is None:
-            if until is not None and time.monotonic() > until:
-                return None
+            if cases is not None and _count(out) - before > cases:
+                time.sleep(self._rng.uniform(0, 5))
+                return process.poll()
             with contextlib.suppress(psutil.Error):
-                for child in psutil.Process(process.pid).children(recursive=True):
+                whole = psutil.Process(process.pid)
+                for one in [whole, *whole.children(recursive=True)]:
                     with contextlib.suppress(psutil.Error):
-                        row = time.monotonic(), child.memory_info().rss / 2**20
-                        self._seen.setdefault(child.pid, []).append(row)
+                        self._seen.setdefault(one.pid, []).append((time.monotonic(), one.memory_info().rss / 2**20))
+                        self._processor[one.pid] = sum(one.cpu_times()[:2])
             time.sleep(2)
         return process.returncode
 
     def tell(self) -> None:
         """Of the largest process that lived long, the most memory in each fifth of its life."""
+        print(f"processor {sum(self._processor.values()) / 60:.1f} minutes, with what the kills cost")
         lives = sorted(self._seen.values(), key=lambda rows: rows[0][0] - rows[-1][0])
         long = [rows for rows in lives if rows[-1][0] - rows[0][0] > 0.5 * (lives[0][-1][0] - lives[0][0][0])]
         rows = max(long, key=lambda rows: max(size for _, size in rows), default=[])
@@ -325,6 +321,10 @@ class _Memory:
         peaks = " ".join(f"{part[:, 1].max():.0f}" for part in parts)
         print(f"memory of a process over {minutes:.0f} minutes, most in each fifth: {peaks} MiB")
         print(f"most of any process: {max(size for rows in self._seen.values() for _, size in rows):.0f} MiB")
+
+
+def _count(out: Path) -> int:
+    return sum(1 for _ in out.rglob("*_answers.json"))
 
 
 def main() -> None:

@@ -20,6 +20,6 @@ def test_a_confidence_below_the_gate_is_printed_below_the_gate(probability, gate
     answer = classification(head, probabilities.log() * head.temperature)
     (doubt,) = answer.doubts
     shown, limit = re.search(r"confidence ([\d.]+) is below ([\d.]+);", doubt.text).groups()
-    assert float(shown) == pytest.approx(probability, abs=0.005)
+    assert probability - 0.01 < float(shown) <= probability  # cut, not rounded
     assert float(shown) < float(limit) == gate
     assert len(shown) <= 7

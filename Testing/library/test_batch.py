@@ -21,7 +21,7 @@ pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 from batch_cases import COUNTED, DEATHS, counting, dying, seeing, trying, unwritable
 
 from BrainIACLib.batch import index, ledger, local_engine
-from BrainIACLib.batch.cases import cases_of
+from BrainIACLib.batch.cases import cases_of, not_understood, refuse_absent
 from BrainIACLib.batch.index import tell_manifest, update_index
 from BrainIACLib.batch.layout import begin_dataset
 from BrainIACLib.batch.ledger import Ledger, asked_of, token_of
@@ -491,6 +491,31 @@ def test_a_manifest_that_contradicts_itself_is_refused_with_its_lines(tmp_path):
     (tmp_path / "bad.csv").write_text("scan,patient\na.nii,sub-1\nb.nii,1\n./a.nii,p2\n,p3\n")
     with pytest.raises(ManifestError, match=r"line 3: the patient '1'.*line 4: the scan.*line 5: scan is empty"):
         cases_of(tmp_path / "bad.csv")
+
+
+def test_a_manifest_that_leads_to_no_scan_is_refused_before_each_is_blamed(cohort, tmp_path):
+    refuse_absent(cohort, cases_of(cohort))
+    for number in range(11):
+        (tmp_path / f"{number}.nii").unlink()
+    refuse_absent(cohort, cases_of(cohort))  # one is there
+    (tmp_path / "11.nii").unlink()
+    with pytest.raises(
+        ManifestError, match=r"cohort\.csv' does not lead to any of the first 12 scans: there is no '.*0"
+    ):
+        refuse_absent(cohort, cases_of(cohort))
+
+
+def test_ages_and_sequences_that_cannot_be_used_are_told_before_anything_starts(tmp_path):
+    (tmp_path / "cohort.csv").write_text(
+        "scan,age_years,sequence\na.nii,45.5,t1w\nb.nii,45y,\nc.nii,333,T9\nd.nii,,FLAIR\ne.nii,nan,other\n"
+    )
+    ages, sequences = not_understood(cases_of(tmp_path / "cohort.csv"))
+    assert ages.startswith(
+        "The column 'age_years' is no number of years from 0 to 130 for 3 of 5, such as '45y' for 'b"
+    )
+    assert sequences.endswith("for 1 of 5, such as 'T9' for 'c.nii'; it is not used there.")
+    (tmp_path / "cohort.csv").write_text("scan,age_years\na.nii,45\n")
+    assert not_understood(cases_of(tmp_path / "cohort.csv")) == []
 
 
 def test_a_change_of_the_voxels_behind_a_header_is_seen(tmp_path):

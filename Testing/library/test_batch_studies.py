@@ -129,7 +129,7 @@ def test_a_corrected_sequence_of_a_study_is_asked_anew(cohort):
     out = folder / "asked"
     cases = studies_of(folder / "cohort.csv")
     files = cases[0].facts["files"].replace("T1", "T2")
-    other = dataclasses.replace(cases[0], facts={**cases[0].facts, "files": files})
+    other = cases[0]._replace(facts={**cases[0].facts, "files": files})
     asked = [Work(out, begin(out, [case], settings)).table["asked"][0].as_py() for case in (cases[0], other)]
     assert asked[0] != asked[1]
 

@@ -15,6 +15,7 @@ from BrainIACLib.contracts import (
     EncoderContract,
     HeadContract,
     ModelContract,
+    StandingDoubt,
     contract_to_json,
     json_schema,
     read_contract,
@@ -83,6 +84,7 @@ DOCUMENT = {
         "conformal_coverage": None,
         "conformal_measured": None,
         "ood_sha256": None,
+        "standing_doubt": None,
     },
     "unverified": [],
     "source": None,
@@ -123,7 +125,15 @@ SOURCE = {
 MONTHS = {"link": "identity", "labels": None, "unit": "months", "outputs": 1}
 PARTS = ((None, ModelContract), ("encoder", EncoderContract), ("head", HeadContract))
 FIELDS = [(part, field.name) for part, contract in PARTS for field in dataclasses.fields(contract)]
-ADDED_LATER = {"conformal_coverage", "conformal_measured", "ood_sha256", "encoder_model", "run", "mask"}
+ADDED_LATER = {
+    "conformal_coverage",
+    "conformal_measured",
+    "ood_sha256",
+    "standing_doubt",
+    "encoder_model",
+    "run",
+    "mask",
+}
 
 
 def changed(part: str | None, **fields: object) -> dict:
@@ -331,6 +341,15 @@ def test_checks_hold_for_contracts_made_in_code_too(tmp_path):
     contract = read(tmp_path, DOCUMENT)
     with pytest.raises(ModelError, match="resize_mode"):
         dataclasses.replace(contract.encoder, resize_mode="nearest")
+
+
+def test_a_standing_doubt_is_a_sentence_and_how_much_it_weighs(tmp_path):
+    said = {"text": "It errs.", "severity": "doubt"}
+    found = read(tmp_path, changed("head", standing_doubt=said)).head.standing_doubt
+    assert found == StandingDoubt("It errs.", "doubt")
+    for wrong in ({**said, "severity": "none"}, {**said, "text": " "}):
+        with pytest.raises(ModelError, match=r"head\.standing_doubt"):
+            read(tmp_path, changed("head", standing_doubt=wrong))
 
 
 @pytest.mark.parametrize("version", [None, 0, 2, "1", True, 1.0])

@@ -59,8 +59,13 @@ def manifest(tmp_path):
 def counted(monkeypatch):
     """Every scan that is really embedded."""
     done = []
-    embed = Predictor.embed
-    monkeypatch.setattr(Predictor, "embed", lambda self, *a: done.append(1) or embed(self, *a))
+    embed = Predictor.embed_inputs
+
+    def counting(self, inputs, model_id):
+        done.extend(inputs)
+        return embed(self, inputs, model_id)
+
+    monkeypatch.setattr(Predictor, "embed_inputs", counting)
     return done
 
 

@@ -7,6 +7,7 @@ import torch
 
 from BrainIACLib.contracts import EncoderContract
 from BrainIACLib.preprocessing.intensity import image_on_model_grid, model_input, normalise, ras_array, resize
+from BrainIACLib.preprocessing.orientation import image_as_stored, oriented_axes, oriented_view
 
 
 def contract(**changes) -> EncoderContract:
@@ -117,6 +118,24 @@ def test_array_order_does_not_depend_on_how_the_scan_is_stored(code):
         point = ras.TransformIndexToPhysicalPoint([int(i) for i in index])
         by_hand[index] = stored.GetPixel(stored.TransformPhysicalPointToIndex(point))
     assert np.array_equal(ras_array(stored), by_hand)
+
+
+@pytest.mark.parametrize("code", ["RAS", "LPS", "AIL", "PSR", "SRP"])
+@pytest.mark.parametrize("wanted", ["RAS", "LAS", "ILP"])
+def test_a_view_in_another_order_is_what_simpleitk_copies_and_goes_back_exactly(code, wanted):
+    image = sitk.GetImageFromArray(np.random.default_rng(2).normal(size=(5, 6, 7)).astype(np.float32))
+    image.SetSpacing((1, 2, 3))
+    turn = sitk.Euler3DTransform()
+    turn.SetRotation(0.2, -0.1, 0.15)  # oblique: the closest direction is taken
+    image.SetDirection(turn.GetMatrix())
+    image = sitk.DICOMOrient(image, code)
+    expected = sitk.DICOMOrient(image, wanted)
+    view = oriented_view(image, wanted)
+    np.testing.assert_array_equal(view, sitk.GetArrayFromImage(expected).transpose(2, 1, 0))
+    assert [image.GetSpacing()[axis] for axis in oriented_axes(image, wanted)] == pytest.approx(expected.GetSpacing())
+    back = image_as_stored(view, image, wanted)
+    assert (back.GetOrigin(), back.GetDirection()) == (image.GetOrigin(), image.GetDirection())
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(back), sitk.GetArrayViewFromImage(image))
 
 
 @pytest.mark.parametrize("size", [(16, 16, 16), (40, 20, 10)])

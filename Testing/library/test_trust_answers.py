@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from small_encoder import install_small_encoder
 
 from BrainIACLib.checkpoints.installed import find_model
+from BrainIACLib.contracts import StandingDoubt
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.examination import examine, sanity_check
 from BrainIACLib.head_training.training import train_head
@@ -95,6 +96,19 @@ def test_another_preset_than_that_of_the_training_warns(predictor, monkeypatch):
     assert not any("preset" in warning for warning in predictor.predict("kind", "new").warnings)
     monkeypatch.setattr(predictor.study, "options", PreprocessingOptions())
     assert any("trained with the preset 'official'" in text for text in predictor.predict("kind", "new").trust.grave)
+
+
+def test_what_the_makers_doubt_is_said_with_every_answer_and_never_first(predictor, monkeypatch):
+    model = find_model("kind", predictor.models_folder)
+    doubted = dataclasses.replace(model.contract.head, standing_doubt=StandingDoubt("It errs.", "doubt"))
+    changed = dataclasses.replace(model, contract=dataclasses.replace(model.contract, head=doubted))
+    monkeypatch.setattr("BrainIACLib.predictor.find_model", lambda *_: changed)
+    answer = predictor.predict("kind", "odd")
+    assert len(answer.warnings) > 1
+    assert answer.warnings[-1] == "It errs."
+    assert "It errs." not in answer.trust.grave
+    assert answer.trust.to_json()["standing"] == ["It errs."]
+    assert weightiest(["It errs."], {}) == (Severity.doubt, "It errs.")
 
 
 def test_a_damaged_sequence_model_costs_no_answer(predictor, monkeypatch, tmp_path):

@@ -20,6 +20,7 @@ from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.reports.volume_files import table_of
 from BrainIACLib.structures import INDEX, MEASURED, STRUCTURES
+from BrainIACLib.volumes.label_map import fine_structures
 from BrainIACLib.volumes.measurement import MODEL, VolumeMeter
 from BrainIACLib.volumes.percentiles import AgeNorms, Curve
 
@@ -127,6 +128,16 @@ def test_volumes_sides_and_label_map_agree_with_the_shares(meter):
     assert (labels == 17).sum() * voxel_ml == pytest.approx(hippocampus.ml, rel=0.1)
     assert (labels == 53).sum() == 0
     assert found.labels.GetSize() == (150, 180, 150)
+
+
+def test_the_structures_between_voxels_are_those_of_plain_interpolation():
+    """The plain version interpolates every share everywhere."""
+    generator = torch.Generator().manual_seed(0)
+    rough = torch.rand(len(STRUCTURES), 12, 14, 10, generator=generator)
+    smooth = torch.nn.functional.avg_pool3d(rough[None], 5, 1, 2)[0]
+    for shares in (rough, (40 * smooth).softmax(0), shares_of(BRAIN)[0, :, 16:64, 16:64, 8:40]):
+        plain = torch.nn.functional.interpolate(shares[None], scale_factor=2, mode="trilinear")[0].argmax(0).numpy()
+        np.testing.assert_array_equal(fine_structures(shares), plain)
 
 
 def test_the_label_map_lies_where_the_transform_says(meter):

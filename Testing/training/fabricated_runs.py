@@ -26,11 +26,13 @@ def fabricate_random_runs(
     modes: tuple[str, ...] = ("finetune",),
     labels: str = "simulated",
     extras: bool = True,
+    generation: str = "v1",
 ) -> list[Cell]:
     """Write finished cells whose predictions are random numbers around a fabricated truth.
 
     A cell's skill grows with ``FABRICATED_SKILL`` of its initialization and with its fraction; ``extras`` adds
-    embeddings, stability and saliency to the cells of the largest fraction. The grid asks for all cells written.
+    embeddings, stability and saliency to the cells of the largest fraction; ``generation`` is that of BrainIAC's
+    weights. The grid asks for all cells written.
     """
     cells = [
         Cell(task, name, fraction, seed, mode)
@@ -49,6 +51,8 @@ def fabricate_random_runs(
         table = table.drop(index=table.index[(table["split"] == "train").to_numpy()][trained:]).reset_index(drop=True)
         _add_scores(table, cell.task, skill, generator)
         more = {"classes": list(CLASSES)} if cell.task == "sequence" else {}
+        if generation == "own":
+            more["initialisation_title"] = "a fabricated start"
         path = results.write_config(
             folder,
             cell,
@@ -58,7 +62,7 @@ def fabricate_random_runs(
             provenance={
                 "command": "fabricate_random_runs",
                 "sha256": {"manifest": "0" * 64},
-                "encoder": {"architecture": "none", "width": 1.0, "training_data": "nothing"},
+                "encoder": {"architecture": "none", "width": 1.0, "training_data": "nothing", "generation": generation},
             },
             data={
                 "groups": [

@@ -15,7 +15,7 @@ from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import TrainingError
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES
 from BrainIACLib.models.heads import LinearHead
-from BrainIACLib.preprocessing.intensity import model_input
+from BrainIACLib.preprocessing.intensity import model_input, resize
 from BrainIACLib.resources import resource
 from BrainIACLib.sequences import STANDARD_NAMES
 from Training.cohorts.open_data import learned_from
@@ -26,7 +26,7 @@ from Training.downstream.baselines import BINS, BLOCKS, Blocks, Constant, Histog
 from Training.downstream.exact_head import solve
 from Training.downstream.few_shot import drawn_cases, few_shot
 from Training.downstream.initialisation import load_initialisation
-from Training.downstream.inputs import VolumeInputs
+from Training.downstream.inputs import ResizedVolumes, VolumeInputs
 from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.queue import work_through
 from Training.evaluation.evaluation import evaluate
@@ -180,6 +180,24 @@ def test_who_the_anatomy_encoder_learned_from_may_not_test_it():
     names = sorted(learned_from(resource("Models", "structure-volumes")))
     table = pd.DataFrame({"scan": ["a", "b"], "patient": [names[0], "somebody else"]})
     assert seen_before(start.trained_on, table, np.array([0, 1])).patients == (names[0],)
+
+
+def test_a_resized_volume_is_made_once_and_the_newest_are_kept():
+    rng = np.random.default_rng(0)
+    volumes = torch.from_numpy((rng.random((3, 1, 8, 8, 8)) * 255).astype(np.uint8))
+    read = []
+
+    def batch(rows):
+        read.extend(rows)
+        return volumes[list(rows)]
+
+    one = 4**3 * 4  # bytes of a resized volume
+    kept = ResizedVolumes(SimpleNamespace(batch=batch), most=2 * one)
+    for row in (0, 1, 0, 2, 0, 1):
+        expected = resize(volumes[row : row + 1].float() / 255, (4, 4, 4), "area")
+        assert torch.equal(kept.at(row, (4, 4, 4), "area"), expected)
+    assert read == [0, 1, 2, 1]  # 0 was asked for again before 2 came, so that 1 went
+    assert not torch.equal(kept.at(1, (4, 4, 4), "trilinear"), expected)
 
 
 def test_an_encoder_is_given_what_the_library_gives_it_from_a_cache_that_is_finer():

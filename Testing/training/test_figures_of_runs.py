@@ -8,6 +8,7 @@ import json
 import shutil
 
 import matplotlib.colors
+import matplotlib.text
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,15 +17,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from BrainIACLib.errors import ResultsError
 from BrainIACLib.statistics.survival import kaplan_meier
-from Training.evaluation.evaluation import evaluate
+from Training.evaluation.evaluation import OWN_PRETRAINING, constant_value, evaluate
 from Training.evaluation.risk_groups import risk_groups
 from Training.figures.catalogue import FIGURES, all_figures
 from Training.figures.performance_curves import bars_at_three_fractions, primary_curve
-from Training.figures.saliency_rows import read_saliency
+from Training.figures.saliency_rows import read_saliency, task_saliency
 from Training.figures.stability import perturbations
 from Training.figures.study_overview import tasks_overview
 from Training.figures.style import COLOURS, WaitsFor, write
 from Training.runs.cell import PAPER as INITIALISATIONS
+from Training.tables.catalogue import all_tables
 from Training.tables.table import p_text
 
 PAPER = {
@@ -52,7 +54,7 @@ def drawn(evaluation):
 def test_every_figure_of_the_paper_is_drawn(drawn):
     """P-23 to P-44: all but the extra perturbations, which the fabricated runs lack."""
     assert {number for number, figure in drawn.items() if figure.figure is not None} >= PAPER
-    assert drawn["Extra 1"].waits_for == "stability sweeps of finished runs (motion, noise, resolution)"
+    assert drawn["Extra 1"].waits_for == "stability sweeps of finished runs on the test set (motion, noise, resolution)"
     assert len({figure.name for figure in drawn.values()}) == len(FIGURES)
 
 
@@ -70,6 +72,21 @@ def test_curves_show_the_numbers_of_the_tables(evaluation, drawn):
         expected = [evaluation.number("age", "external", "mae", name, fraction)["value"] for fraction in (0.4, 1.0)]
         assert lines[name].get_ydata() == pytest.approx(expected)
         assert lines[name].get_xdata() == pytest.approx([40, 100], abs=1.01)
+
+
+def test_a_constant_answer_is_learned_from_as_much_data_as_what_stands_beside_it(evaluation):
+    expected = []
+    for fraction in (0.4, 1.0):
+        table = evaluation.of("age", "Scratch", fraction)[0].predictions
+        median = table["truth"][~table["split"].isin(("test", "external"))].median()
+        expected.append((table["truth"][table["split"] == "external"] - median).abs().mean())
+        assert constant_value(evaluation, "age", "external", fraction) == pytest.approx(expected[-1])
+    assert expected[0] != expected[1]
+    (line,) = (
+        one for one in primary_curve(evaluation, "age", "external").axes[0].lines if "constant" in one.get_label()
+    )
+    assert line.get_ydata() == pytest.approx(expected)
+    assert constant_value(evaluation, "age", "external") == pytest.approx(expected[1])  # beside the largest models
 
 
 def test_stability_is_that_of_the_mean_seed_between_the_extremes(tmp_path):
@@ -169,6 +186,46 @@ def test_saliency_slice_is_the_strongest_in_radiological_view(evaluation, tmp_pa
     (tmp_path / "a.npz").write_text("no")
     with pytest.raises(ResultsError, match=r"a\.npz is not a saliency file"):
         read_saliency(tmp_path / "a.npz")
+
+
+def test_maps_of_other_weights_are_shown_of_the_same_scan_and_slice(tmp_path):
+    """The strongest slice of each would compare different anatomy; networks of other sizes have other grids."""
+    fabricate_random_runs(tmp_path, cases=24, tasks=("age",), fractions=(1.0,))
+    (scratch,) = tmp_path.glob("age-Scratch-*/saliency/task_T1.npz")
+    (own,) = tmp_path.glob("age-BrainIAC-*/saliency/task_T1.npz")
+    height = read_saliency(own).height
+    with np.load(scratch) as arrays:
+        content = dict(arrays)
+    fine = {name: content[name].repeat(2, 2) for name in ("image", "map", "tumour")}
+    fine["map"][..., 0] = 1.0  # where this one is the strongest
+    np.savez(scratch, **content | fine)
+    assert read_saliency(scratch).height < 0.05
+    expected = read_saliency(scratch, height).map
+    figure = task_saliency(evaluate(tmp_path, resamples=10)[0], "age")
+    assert [axis.get_title().split("\n")[0] for axis in figure.axes[2:]] == ["BrainIAC", "Scratch"]
+    np.testing.assert_array_equal(figure.axes[3].images[0].get_array(), expected)
+    np.testing.assert_array_equal(expected, read_saliency(scratch, height + 0.01).map)
+    assert not np.array_equal(expected, read_saliency(scratch).map)
+
+
+def test_a_pretraining_without_official_weights_is_called_so_in_every_figure_and_table(tmp_path):
+    fabricate_random_runs(tmp_path, cases=24, fractions=(1.0,), generation="own")
+    found = evaluate(tmp_path, resamples=10)[0]
+    assert found.shown("BrainIAC") == OWN_PRETRAINING
+    assert found.shown("Scratch") == "Scratch"
+    for table in all_tables(found):
+        if table.name != "beside_the_paper":  # it has the paper's names
+            assert "BrainIAC" not in table.csv(), table.name
+    said = []
+    for figure in all_figures(found):
+        if figure.figure is not None:
+            ticks = [text for axis in figure.figure.axes for text in axis.get_xticklabels()]
+            texts = [text.get_text() for text in (*figure.figure.findobj(matplotlib.text.Text), *ticks)]
+            assert not any("BrainIAC" in text for text in texts), figure.number
+            said += [figure.number] if any(OWN_PRETRAINING in text for text in texts) else []
+    assert {"Fig 1B", "Fig 1D", "Fig 2A", "Fig 2B", "Fig 2G", "Fig 3 internal", "Fig 4", "Fig 5A", "Fig 6A"} <= set(
+        said
+    )
 
 
 def test_nothing_is_drawn_from_nothing(tmp_path):

@@ -67,10 +67,31 @@ def test_the_tables_are_written_between_the_marks_alone(tmp_path, capsys):
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "Brain age, MAE (years)" in text
+    assert "tested there and elsewhere: MAE (years)" in text
     assert "pairs differ" in text
     assert main(arguments) == 0
     assert page.read_text(encoding="utf-8") == text
+
+
+def test_tuned_networks_and_perturbed_scans_have_sections_of_their_own(tmp_path):
+    """The worst level of each artifact, as it stands in the runs, beside the scans as they are."""
+    page, tuned = tmp_path / "page.md", tmp_path / "tuned"
+    page.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    settings = {"tasks": ("age",), "fractions": (1.0,), "cases": 30, "generation": "own"}
+    fabricate_random_runs(tmp_path / "work" / "runs-age-from-ixi", modes=("probe",), **settings)
+    runs = tuned / "work" / "runs-age-from-ixi"
+    fabricate_random_runs(runs, modes=("finetune",), **settings)
+    assert main(["--report", str(tmp_path), "--tuned", str(tuned), "--page", str(page), "--resamples", "20"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "elsewhere; whole networks tuned: MAE (years)" in text
+    (line,) = (line for line in text.splitlines() if line.startswith("| own pretraining, tuned |"))
+    table = pd.read_csv(runs / "age-BrainIAC-100-seed0-finetune" / "stability.csv")
+    contrast = table[table["perturbation"] == "contrast"]
+    worst = contrast.loc[contrast["value"].idxmax()]
+    cells = [cell.strip() for cell in line.split("|")]
+    assert cells[2].startswith(f"{contrast['value'][contrast['level'] == 1].item():.2f}")
+    assert cells[3].startswith(f"{worst['value']:.2f}")
+    assert cells[3].endswith(f"at {worst['level']:g}")
 
 
 def test_a_verdict_of_the_page_takes_three_seeds(tmp_path):
@@ -81,7 +102,7 @@ def test_a_verdict_of_the_page_takes_three_seeds(tmp_path):
         page, report = tmp_path / "page.md", tmp_path / str(len(seeds))
         page.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
         runs = report / "work" / "runs-age-from-ixi"
-        settings = {"tasks": ("age",), "fractions": (1.0,), "modes": ("probe",), "extras": False}
+        settings = {"tasks": ("age",), "fractions": (1.0,), "modes": ("probe",), "extras": False, "generation": "own"}
         fabricate_random_runs(runs, cases=40, seeds=seeds, **settings)
         assert main(["--report", str(report), "--page", str(page), "--resamples", "50"]) == 0
         text = page.read_text()

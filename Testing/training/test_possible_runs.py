@@ -59,7 +59,7 @@ def test_without_an_external_set_its_figures_wait_and_the_others_are_drawn(tmp_p
     assert any("no external test" in sentence for sentence in remarks(bench, ["age"]))
     drawn = figures_of(bench, probes((1.0,)))  # one amount of data, too
     assert drawn["Fig 2D"] == (True, "")
-    for number in ("Fig 2E", "Fig 2I", "Fig 3 external", "Fig 5C", "Fig 5D", "Fig 5E-F"):
+    for number in ("Fig 2E", "Fig 2I", "Fig 3 external", "Fig 4 external", "Fig 5C", "Fig 5D", "Fig 5E-F"):
         is_drawn, waits_for = drawn[number]
         assert not is_drawn
         assert "external" in waits_for, number

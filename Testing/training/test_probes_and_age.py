@@ -147,8 +147,9 @@ def test_the_report_has_a_cell_for_every_representation():
     for study in ("one", "two"):
         scans += [scan(i, study, name) for i, name in enumerate(("T1", "T2", "FLAIR", "T1CE"))]
     features = Features(scans, {name: rng.normal(size=(len(scans), 5)) for name in REPRESENTATIONS})
-    rows = [line for line in report(features, "0" * 64).splitlines() if line.startswith("|")]
-    assert len(rows) >= 12
+    repeats = {name: rng.normal(size=(8, 5)) for name in REPRESENTATIONS}, np.repeat([0, 1], 4)
+    rows = [line for line in report(features, repeats, "0" * 64).splitlines() if line.startswith("|")]
+    assert len(rows) >= 14
     assert {line.count("|") for line in rows} == {len(REPRESENTATIONS) + 2}
 
 
@@ -180,3 +181,5 @@ def test_icc_is_one_for_equal_repeats_and_low_for_shuffled_ones():
     same = person[subjects]
     assert agreement_of_contrasts(same, subjects) == pytest.approx(1)
     assert abs(agreement_of_contrasts(rng.permutation(same), subjects)) < 0.3
+    with_constants = np.concatenate([same, np.zeros((len(same), 9))], 1)  # blocks outside the brain
+    assert agreement_of_contrasts(with_constants, subjects) == pytest.approx(1)

@@ -11,10 +11,11 @@ pytest.importorskip("pytorch_lightning", reason="needs the 'training' extra")
 
 from BrainIACLib.resources import resource
 from Training.data import prepare
+from Training.downstream.perturbations import SWEEPS
 from Training.report import evaluate
 from Training.reproduction import own_pretraining, reproduce
 from Training.reproduction.presets import PRESETS
-from Training.runs.cell import FRACTIONS, Cell
+from Training.runs.cell import ANATOMY, BUNDLED, FRACTIONS, Cell
 from Training.runs.layout import read_grid
 from Training.runs.reading import read_runs
 
@@ -110,3 +111,14 @@ def test_full_preset_is_the_paper_s_grid():
     assert {cell.fraction for cell in cells} == set(FRACTIONS)
     assert preset.recipes["finetune"] == "paper"
     assert json.dumps({name: list(levels) for name, levels in preset.stability.items()})
+
+
+def test_the_preset_tuned_trains_whole_networks_of_a_pretraining_and_of_random_weights_alone():
+    """And sweeps them at all levels of the paper; the lines beside them at a few, or not at all."""
+    preset = PRESETS["tuned"]
+    cells = preset.wanted(["BrainIAC", "Scratch", BUNDLED, ANATOMY, "Blocks"], ("age",))
+    assert {cell.initialisation for cell in cells if cell.mode == "finetune"} == {"BrainIAC", "Scratch"}
+    assert {cell.fraction for cell in cells if cell.mode == "finetune"} == {0.1, 1.0}
+    assert {cell.initialisation for cell in cells if cell.mode == "probe"} > {BUNDLED, ANATOMY, "Blocks"}
+    assert preset.stability == {sweep.name: sweep.levels for sweep in SWEEPS[:3]}
+    assert not {"BrainIAC", "Scratch"} & {*preset.few_levels, *preset.unswept}

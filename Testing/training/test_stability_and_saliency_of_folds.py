@@ -19,6 +19,7 @@ from Training.downstream.perturbations import SWEEPS
 from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.queue import work_through
 from Training.downstream.recipe import load_recipe
+from Training.downstream.stability import levels_of
 from Training.evaluation.evaluation import evaluate
 from Training.figures.catalogue import all_figures
 from Training.report.protocol_checklist import protocol_checklist
@@ -252,6 +253,21 @@ def test_maps_and_artefacts_of_a_cache_that_is_finer_are_made_on_the_grid_that_t
         np.testing.assert_allclose(fine_picture[key], same_picture[key], atol=1e-3)
     np.testing.assert_array_equal(fine_picture["tumour"], tumour[::2, ::2, ::2])
     pd.testing.assert_frame_equal(found["fine"].stability, found["same"].stability)
+
+
+def test_some_lines_are_swept_at_a_few_levels_and_some_not_at_all(plan, tmp_path):
+    levels = {"contrast": [0.5, 0.6, 1.0, 2.0], "gibbs": [0.0, 0.05, 0.4]}
+    bench = Workbench(
+        dataclasses.replace(plan, stability=levels, few_levels=("Histogram",), unswept=("Blocks",)), tmp_path
+    )
+    assert [levels_of(bench.plan, name, "Scratch") for name in levels] == list(levels.values())
+    assert [levels_of(bench.plan, name, "Histogram") for name in levels] == [[0.5, 1.0, 2.0], [0.0, 0.4]]
+    for name in ("Histogram", "Blocks", "Constant"):
+        cell = Cell("age", name, 1.0, 0, "probe")
+        run_cell(bench, cell)
+        found = read_run(tmp_path / cell.name).stability
+        assert (found is None) == (name != "Histogram")
+    assert set(read_run(tmp_path / "age-Histogram-100-seed0-probe").stability["level"]) == {0.0, 0.4, 0.5, 1.0, 2.0}
 
 
 def test_a_split_of_one_class_is_left_out_of_the_sweep(plan, cache, tmp_path):

@@ -86,6 +86,13 @@ def test_odd_inputs_are_no_errors_of_the_classifier():
     assert "| `1.nii.gz` | bad inputs | auto | T1 | 1.00 | YES | 0.40 | no |" in text
 
 
+def test_two_sequences_of_one_subject_each_give_an_accuracy_without_an_interval():
+    """Most resamples of the subjects lack one of the two."""
+    chosen = [answer(0, "", 0.5, truth="T2"), answer(1, "", 0.5, truth="FLAIR")]
+    chosen += [answer(number, "", 0.5) for number in range(2, 12)]
+    assert "balanced accuracy 0.333 (too few scans of a sequence for an interval)" in report(chosen, LABELS, 0.9, 1.1)
+
+
 def brain(path: Path, seed: int) -> None:
     generator = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (40, 46, 42)), indexing="ij"))

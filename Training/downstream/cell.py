@@ -29,7 +29,7 @@ from Training.downstream.recipe import load_recipe, recipe_facts
 from Training.downstream.run_saliency import write_saliency
 from Training.downstream.stability import stability_table
 from Training.downstream.studies import Studies
-from Training.runs.cell import Cell
+from Training.runs.cell import CONSTANT, PROBED_ONLY, Cell
 from Training.runs.layout import write_config, write_metrics, write_predictions, write_status
 from Training.tasks import TASKS
 
@@ -90,10 +90,11 @@ def run_cell(bench: Workbench, cell: Cell, cancelled: Callable[[], bool] | None 
     write_text(_history(trainings), folder / "history.csv")
     if not plan.folds:
         write_bytes(save(trainings[0].tensors), folder / CHECKPOINT)
-    if cell.fraction == 1 and plan.stability:
+    unswept = (CONSTANT, *plan.unswept)  # no perturbation changes the constant answer
+    if cell.fraction == 1 and plan.stability and cell.initialisation not in unswept:
         stability = stability_table(bench, cell, trainings, predictions)
         write_text(stability.to_csv(index=False), folder / "stability.csv")
-    if cell.fraction == 1 and plan.saliency_patients and not start.fixed:
+    if cell.fraction == 1 and plan.saliency_patients and not start.fixed and cell.initialisation not in PROBED_ONLY:
         write_saliency(bench, cell, trainings, folder)
     best = [trained.fitted for trained in trainings]
     write_metrics(

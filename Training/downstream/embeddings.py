@@ -50,7 +50,7 @@ def embeddings_of(
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
 
     def compute() -> np.ndarray:
-        inputs = VolumeInputs(bench.cache, rows[:, None], start.contract, bench.plan.device, perturb)
+        inputs = VolumeInputs(bench.cache, rows[:, None], start.contract, bench.plan.device, perturb, bench.resized)
         known = embed_volumes(start.encoder(seed), inputs, rows, bench.plan.device)
         everything = np.full((len(bench.cache), known.shape[1]), np.nan, np.float32)
         everything[rows] = known

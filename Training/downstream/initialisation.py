@@ -88,6 +88,7 @@ class Initialisation:
             "training_data": self.training_data,
             "architecture": NO_NETWORK if self.baseline is not None else self.contract.architecture,
             "width": self.contract.width,
+            "generation": self.contract.generation,
             "normalisation": self.contract.normalisation,
             "sha256": None if self.sha256 == NO_DIGEST else self.sha256,
             "keys_at_zero": [key for key in self.zero_keys if not key.endswith("num_batches_tracked")],

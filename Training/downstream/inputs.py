@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,6 +20,32 @@ from Training.downstream.perturbations import Perturbation
 
 SCANS_AT_ONCE = 32
 VOXELS_AT_ONCE = 4_000_000  # of inputs, where that is less: a U-Net keeps a hundred numbers of each
+BYTES_KEPT = 2**29  # of resized volumes
+
+
+class ResizedVolumes:
+    """Volumes of a cache at the sizes that encoders take, float32 (1, 1, X, Y, Z) in 0..1 on the CPU.
+
+    To resize a volume from 1 mm costs more than a small encoder does, and a sweep or a training asks for each many
+    times: those asked for last are kept, up to ``most`` bytes.
+    """
+
+    def __init__(self, cache: Cache, most: int = BYTES_KEPT):
+        self._cache, self._most = cache, most
+        self._kept: OrderedDict[tuple, Tensor] = OrderedDict()
+        self._bytes = 0
+
+    def at(self, row: int, size: tuple[int, int, int], mode: str) -> Tensor:
+        """A volume by its row of the cache, resized as ``BrainIACLib.preprocessing.intensity.resize``."""
+        key = (int(row), size, mode)
+        found = self._kept.pop(key, None)
+        if found is None:
+            found = resize(self._cache.batch([row]).float() / 255, size, mode)
+            self._bytes += found.nbytes
+        self._kept[key] = found
+        while self._bytes > self._most and len(self._kept) > 1:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return found
 
 
 class VolumeInputs:
@@ -31,6 +58,7 @@ class VolumeInputs:
     ----------
     volumes : (n, slots) rows of the cache, -1 where a study lacks a scan.
     perturb : applied to the values 0..1 at the encoder's size, before they are normalized (U-14).
+    resized : where resized volumes are taken from; shared by all that read one cache.
     """
 
     def __init__(
@@ -40,6 +68,7 @@ class VolumeInputs:
         contract: EncoderContract,
         device: str = "cpu",
         perturb: Perturbation | None = None,
+        resized: ResizedVolumes | None = None,
     ):
         wanted = tuple(contract.input_size)
         finer = all(there >= size for there, size in zip(cache.size, wanted, strict=True))
@@ -51,12 +80,12 @@ class VolumeInputs:
         self._cache, self._volumes, self._contract = cache, volumes, contract
         self._device, self._perturb = device, perturb
         self._resize = wanted if finer and wanted != tuple(cache.size) else None
+        self._resized = resized or ResizedVolumes(cache)
 
     def scans(self, rows: np.ndarray) -> Tensor:
         """Rows of the cache as the encoder's input, float32 (B, 1, X, Y, Z)."""
-        if self._resize is not None:  # one by one: a batch at the resolution of the scanner takes gigabytes
-            return torch.cat([self._made(self._cache.batch([row])) for row in rows])
-        return self._made(self._cache.batch(rows))
+        raw = self._raw(rows)
+        return normalise(raw if self._perturb is None else self._perturb(raw), self._contract)
 
     @property
     def at_once(self) -> int:
@@ -70,16 +99,14 @@ class VolumeInputs:
 
     def shown(self, row: int) -> np.ndarray:
         """float32 (X, Y, Z) in 0..1, a volume of the cache at the encoder's size, without artifacts."""
-        return self._resized(self._cache.batch([row]))[0, 0].cpu().numpy()
+        return self._raw(np.array([row]))[0, 0].cpu().numpy()
 
-    def _made(self, stored: Tensor) -> Tensor:
-        """uint8 volumes of the cache as inputs."""
-        raw = self._resized(stored)
-        return normalise(raw if self._perturb is None else self._perturb(raw), self._contract)
-
-    def _resized(self, stored: Tensor) -> Tensor:
-        raw = stored.to(self._device).float() / 255
-        return raw if self._resize is None else resize(raw, self._resize, self._contract.resize_mode)
+    def _raw(self, rows: np.ndarray) -> Tensor:
+        """float32 (B, 1, X, Y, Z) in 0..1 at the encoder's size."""
+        if self._resize is None:
+            return self._cache.batch(rows).to(self._device).float() / 255
+        mode = self._contract.resize_mode  # one by one: a batch at the resolution of the scanner takes gigabytes
+        return torch.cat([self._resized.at(row, self._resize, mode) for row in rows]).to(self._device)
 
     def batch(self, studies: np.ndarray) -> tuple[Tensor, Tensor, int]:
         """Scans (N, 1, X, Y, Z), the study of each (N,), and the number of studies."""

@@ -103,11 +103,11 @@ def train_once(
 
         return Trained(split, fitted, outputs, embeddings, _tensors(head, None, fitted.scale), None, head)
     net = StudyNet(start.encoder(cell.seed), head)
-    volume_inputs = VolumeInputs(bench.cache, data.volumes, start.contract, device)
+    volume_inputs = VolumeInputs(bench.cache, data.volumes, start.contract, device, resized=bench.resized)
     fitted = fit(net, volume_inputs, targets, train, validation, task, recipe, **how)
 
     def net_outputs(rows: np.ndarray, perturb: Perturbation | None = None) -> torch.Tensor:
-        inputs = VolumeInputs(bench.cache, data.volumes, start.contract, device, perturb)
+        inputs = VolumeInputs(bench.cache, data.volumes, start.contract, device, perturb, bench.resized)
         return predict(net, inputs, rows, recipe.batch_size)
 
     def net_embeddings(rows: np.ndarray) -> np.ndarray:

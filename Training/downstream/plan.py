@@ -21,10 +21,11 @@ from Training.data.splits import refuse_overlaps
 from Training.downstream.baselines import BASELINES
 from Training.downstream.fractions import fold_columns, split_column
 from Training.downstream.initialisation import NO_DIGEST, Initialisation, load_initialisation
+from Training.downstream.inputs import ResizedVolumes
 from Training.downstream.recipe import load_recipe
 from Training.downstream.studies import Studies, studies
 from Training.runs.cell import BUNDLED, HELD_OUT, UNTRAINED, Cell
-from Training.runs.layout import LABELS, cell_folders, finished, read_json
+from Training.runs.layout import LABELS, cell_folders, finished, read_grid, read_json
 from Training.tasks import TASKS
 from Training.tasks.task import ONE_YEAR, Settings
 
@@ -37,8 +38,10 @@ class Plan:
 
     ``sources`` : initialization -> model folder or file. ``like`` : the initialization whose net Scratch has, or empty
     for ``architecture`` and ``width``. ``folds`` : 0, or the number of folds of a cross-validation by patient in place
-    of a hold-out. ``stability`` : perturbation -> levels, for cells with all data. ``saliency_patients`` : test
-    patients whose saliency is looked at, for cells with all data; ``tumours`` : file of tumor masks by patient (P-36);
+    of a hold-out. ``stability`` : perturbation -> levels, for cells with all data; of the initializations
+    ``few_levels`` those levels alone that ``perturbations.FEW_LEVELS`` names too, of ``unswept`` none.
+    ``saliency_patients`` : test patients whose saliency is looked at, for cells with all data; ``tumours`` : file of
+    tumor masks by patient (P-36);
     ``spacing_mm`` : voxel size of the cache. ``embeddings`` : folder that keeps those of frozen encoders, which several
     folders of runs may share; empty for one in the folder of runs.
     """
@@ -57,6 +60,8 @@ class Plan:
     horizon: float = ONE_YEAR
     folds: int = 0
     stability: dict[str, list[float]] = field(default_factory=dict)
+    few_levels: tuple[str, ...] = ()
+    unswept: tuple[str, ...] = ()
     device: str = "cpu"
     command: str = ""
     simulated_note: str = ""
@@ -71,6 +76,8 @@ class Plan:
         if self.folds and self.external:
             raise TrainingError("External datasets are never trained on, but folds train on all; give one of the two.")
         object.__setattr__(self, "external", tuple(self.external))
+        object.__setattr__(self, "few_levels", tuple(self.few_levels))
+        object.__setattr__(self, "unswept", tuple(self.unswept))
         object.__setattr__(self, "spacing_mm", tuple(self.spacing_mm))
 
     @property
@@ -135,6 +142,7 @@ class Workbench:
     def __init__(self, plan: Plan, runs: Path):
         self.plan, self.runs = plan, Path(runs)
         self.cache = Cache(plan.cache, verify=False)
+        self.resized = ResizedVolumes(self.cache)
         self.cache_sha256 = file_sha256(Path(plan.cache) / INDEX)  # it names the sha256 of every shard and the table
         refuse_overlaps(self.cache.table, str(self.cache.folder))
 
@@ -221,10 +229,11 @@ class Workbench:
 
     @functools.cache  # noqa: B019
     def test_volumes(self, cell: Cell) -> np.ndarray:
-        """int64 (n,), rows of the cache that are held out of some training of any task, for the seed of ``cell``: of
-        its one split, or of one of its folds."""
+        """int64 (n,), rows of the cache that are held out of some training of any task of the grid, for the seed of
+        ``cell``: of its one split, or of one of its folds."""
         rows = [np.empty(0, np.int64)]
-        for name in TASKS:
+        asked = {one.task for one in read_grid(self.runs)} | {cell.task}
+        for name in (name for name in TASKS if name in asked):
             try:
                 data = self.studies(name)
                 share = load_recipe(self.plan.recipes[cell.mode], name)

@@ -49,7 +49,7 @@ def write_saliency(bench: Workbench, cell: Cell, trainings: Sequence[Trained], f
     patients = _ranked_patients(bench, cell, trainings)[: bench.plan.saliency_patients]
     pictured = patients[:PICTURES]
     shown = data.table["patient"].isin([one for one in patients if one in pictured or one in masks])
-    inputs = VolumeInputs(bench.cache, data.volumes, start.contract, bench.plan.device)
+    inputs = VolumeInputs(bench.cache, data.volumes, start.contract, bench.plan.device, resized=bench.resized)
     (folder / FOLDER).mkdir(exist_ok=True)
     sizes = zip(bench.plan.spacing_mm, bench.cache.size, inputs.size, strict=True)
     spacing = tuple(step * stored / shown for step, stored, shown in sizes)

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from BrainIACLib.errors import StatisticsError
-from Training.downstream.perturbations import SWEEPS
-from Training.downstream.plan import Workbench
+from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
+from Training.downstream.plan import Plan, Workbench
 from Training.downstream.predictions import predictions_table
 from Training.runs.cell import HELD_OUT, Cell
 from Training.tasks import TASKS
@@ -48,7 +48,7 @@ def stability_table(
             unperturbed[split] = _measured(measure, predictions[predictions["split"] == split])
     found = []
     for sweep in SWEEPS:
-        for level in bench.plan.stability.get(sweep.name, []):
+        for level in levels_of(bench.plan, sweep.name, cell.initialisation):
             values = unperturbed
             if level != sweep.neutral:
                 perturb = sweep.at(level)
@@ -56,6 +56,12 @@ def stability_table(
                 values = {split: _measured(measure, answers[answers["split"] == split]) for split in unperturbed}
             found += [(sweep.name, level, split, measure.name, *value) for split, value in values.items()]
     return pd.DataFrame(found, columns=["perturbation", "level", "split", "metric", "value", "low", "high"])
+
+
+def levels_of(plan: Plan, name: str, initialisation: str) -> list[float]:
+    """The levels of a perturbation at which an initialization is measured: of some, a few only."""
+    levels = plan.stability.get(name, [])
+    return [level for level in levels if level in FEW_LEVELS[name]] if initialisation in plan.few_levels else levels
 
 
 def _measured(measure: Measure, answers: pd.DataFrame) -> tuple[float, float, float]:

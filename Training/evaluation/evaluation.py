@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import StatisticsError
-from Training.runs.cell import HELD_OUT, INITIALISATIONS, UNTRAINED, Cell
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, UNTRAINED, Cell
 from Training.runs.layout import read_few_shot, read_grid
 from Training.runs.reading import Run, read_runs
 from Training.tasks import TASKS
 from Training.tasks.measure import Measure
 
+OWN_PRETRAINING = "own pretraining"
 NUMBER_COLUMNS = [
     *("task", "split", "subset", "measure", "initialisation", "fraction", "value", "low", "high"),
     *("method", "patients", "cases", "seeds", "reason"),
@@ -94,6 +95,13 @@ class Evaluation:
         groups = together.groupby(["split", "perturbation", "metric", "level"], sort=False)
         return groups.agg(value=("value", "mean"), low=low, high=high).reset_index()
 
+    def shown(self, initialisation: str) -> str:
+        """What figures and pages call an initialization: "BrainIAC" only where official weights were given for it."""
+        own = [run for run in self.runs if run.cell.initialisation == initialisation]
+        if initialisation == PAPER[0] and own and not any(run.official for run in own):
+            return OWN_PRETRAINING
+        return initialisation
+
     def simulated(self, task: str) -> bool:
         """Whether the task's labels were simulated."""
         return any(run.simulated for run in self.of(task))
@@ -162,16 +170,27 @@ def aligned(runs: list[Run], split: str) -> list[pd.DataFrame]:
     return [run.rows(split).sort_values("scan", kind="stable") for run in runs]
 
 
-def constant_value(evaluation: Evaluation, task: str, split: str = "test") -> float | None:
-    """The primary measure of the answer that needs no image: measured where it is known, else what chance gives."""
+def constant_value(
+    evaluation: Evaluation, task: str, split: str = "test", fraction: float | None = None
+) -> float | None:
+    """The primary measure of the answer that needs no image: measured where it is known, else what chance gives.
+
+    Parameters
+    ----------
+    fraction : of the training data that it is learned from; None for the largest. Of several seeds the mean.
+    """
     if TASKS[task].chance is not None:
         return TASKS[task].chance
-    for run in evaluation.of(task):
+    runs = evaluation.of(task)
+    fraction = max((run.cell.fraction for run in runs), default=None) if fraction is None else fraction
+    runs = [run for run in runs if run.cell.fraction == fraction and len(run.rows(split))]
+    values = []
+    for run in (run for run in runs if run.cell.initialisation == runs[0].cell.initialisation):
         cases = run.rows(split)
         answer = constant_answers(run, cases)
-        if answer is not None and len(cases):
-            return TASKS[task].primary.value(cases.assign(score=answer))
-    return None
+        if answer is not None:
+            values.append(TASKS[task].primary.value(cases.assign(score=answer)))
+    return float(np.mean(values)) if values else None
 
 
 def constant_answers(run: Run, cases: pd.DataFrame) -> np.ndarray | None:

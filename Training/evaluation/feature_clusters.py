@@ -52,6 +52,8 @@ def feature_clusters(run: Run, split: str, seed: int = 0) -> FeatureClusters:
     labels = TASKS[run.cell.task].groups(rows)
     if labels is None:
         raise StatisticsError(f"cases of the task {run.cell.task} have no label to compare clusters with")
+    if not np.ptp(embedding, axis=0).any():
+        raise StatisticsError("all cases have the same features")
     k_means = KMeans(_CLUSTERS, n_init=10, random_state=seed).fit_predict(embedding)
     return FeatureClusters(
         embedding, labels, k_means, davies_bouldin(embedding, k_means), davies_bouldin(embedding, labels)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from BrainIACLib.errors import StatisticsError
 from BrainIACLib.statistics.agreement import agreement
 from Training.evaluation.evaluation import Evaluation
-from Training.figures.style import COLOURS, WaitsFor, drawing
+from Training.figures.style import COLOURS, WaitsFor, drawing, legend_below
 from Training.tasks import AGE
 
 
@@ -23,7 +23,7 @@ def age_scatter(evaluation: Evaluation, split: str, initialisation: str = "Brain
         found = agreement(truth, predicted)
     except StatisticsError as error:
         raise WaitsFor(f"cases of different ages ({error})") from error
-    with drawing(1, 1, simulated=run.simulated, width=4.0, height=4.0) as (figure, axes):
+    with drawing(1, 1, simulated=run.simulated, width=4.0, height=4.4) as (figure, axes):
         axis = axes[0, 0]
         axis.scatter(truth, predicted, s=10, alpha=0.6, linewidths=0, color=COLOURS[initialisation])
         ends = np.array([min(truth.min(), predicted.min()), max(truth.max(), predicted.max())])
@@ -32,7 +32,8 @@ def age_scatter(evaluation: Evaluation, split: str, initialisation: str = "Brain
         line = f"slope {found.slope:.2f}, bias {found.bias:+.2f} years"
         axis.plot(across, found.slope * across + found.intercept, color="#D55E00", linewidth=1.4, label=line)
         r = "" if found.r is None else f"r {found.r:.2f}, "
-        axis.set_title(f"{initialisation}, {split} set (n = {len(rows)}): {r}MAE {found.mae:.2f} years", fontsize=9)
+        shown = f"{evaluation.shown(initialisation)}, {split} set (n = {len(rows)})"
+        axis.set_title(f"{shown}\n{r}MAE {found.mae:.2f} years", fontsize=9)
         axis.set(xlabel="true age (years)", ylabel="predicted age (years)", aspect="equal")
-        axis.legend(loc="upper left")
+        legend_below(figure, [axis])  # inside it would hide cases
     return figure

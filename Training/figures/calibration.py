@@ -26,7 +26,7 @@ def reliability(evaluation: Evaluation, split: str = "test") -> Figure:
                     continue
                 curve = reliability_curve(labels, probabilities)
                 style = {"color": COLOURS[name], "marker": MARKERS[name], "linestyle": LINES[name]}
-                axis.plot(curve.predicted, curve.observed, label=name, markersize=4, **style)
+                axis.plot(curve.predicted, curve.observed, label=evaluation.shown(name), markersize=4, **style)
             axis.set(title=TASKS[task].title, xlabel="predicted probability", ylabel="observed share", aspect="equal")
         axes[0, 0].legend()
     return figure
@@ -47,7 +47,13 @@ def net_benefit(evaluation: Evaluation, split: str = "test") -> Figure:
                     curve = decision_curve(labels, probabilities)
                 except StatisticsError:  # one class only: no decision to weigh
                     continue
-                axis.plot(curve.thresholds, curve.model, color=COLOURS[name], linestyle=LINES[name], label=name)
+                axis.plot(
+                    curve.thresholds,
+                    curve.model,
+                    color=COLOURS[name],
+                    linestyle=LINES[name],
+                    label=evaluation.shown(name),
+                )
                 axis.plot(curve.thresholds, curve.everybody, color="0.5", linewidth=0.8)
                 lowest = max(curve.model.max(), lowest)
             axis.axhline(0, color="0.2", linewidth=0.8)

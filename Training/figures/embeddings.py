@@ -37,9 +37,10 @@ def feature_plane(evaluation: Evaluation, task: str, split: str, initialisation:
             axis.scatter(*points.T, s=12, alpha=0.8, linewidths=0, label=said, **style)
             _contours(axis, points, style["color"])
         axis.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
-        axis.legend(title=TASKS[task].grouped_by)
+        handles, labels = axis.get_legend_handles_labels()  # below: inside it would hide cases
+        figure.legend(handles, labels, title=TASKS[task].grouped_by, loc="outside lower center", ncols=2)
         axis.set_title(
-            f"{TASKS[task].title}, {initialisation}, {split} set\n"
+            f"{TASKS[task].title}, {evaluation.shown(initialisation)}, {split} set\n"
             f"Davies-Bouldin {found.index_k_means:.2f} (k-means), {found.index_labels:.2f} (labels)",
             fontsize=9,
         )

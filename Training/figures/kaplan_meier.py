@@ -18,10 +18,14 @@ from Training.tables.table import p_text
 from Training.tasks import SURVIVAL
 
 HIGH, LOW = "high risk", "low risk"
+_ACROSS = 3  # panels side by side whose text is still read on a page
 
 
 def survival_grid(evaluation: Evaluation, split: str) -> Figure:
-    """Initializations down, fractions across: two curves, numbers at risk and, in the title, the log-rank p."""
+    """Initializations down, fractions across: two curves, numbers at risk and, in the title, the log-rank p.
+
+    More fractions than a page is wide go on in a second line.
+    """
     fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == SURVIVAL.name})
     runs = [run for run in evaluation.of(SURVIVAL.name) if len(run.rows(split))]
     if not runs:
@@ -32,19 +36,25 @@ def survival_grid(evaluation: Evaluation, split: str) -> Figure:
     simulated = evaluation.simulated(SURVIVAL.name)
     wanted = {cell.initialisation for cell in evaluation.wanted if cell.task == SURVIVAL.name}
     names = [name for name in INITIALISATIONS if name in wanted]
-    with drawing(len(names), len(fractions), simulated=simulated, width=2.6, height=2.5) as (figure, axes):
+    across = min(len(fractions), _ACROSS)
+    lines = -(-len(fractions) // across)
+    with drawing(len(names) * lines, across, simulated=simulated, width=2.4, height=2.1) as (figure, axes):
         for row, name in enumerate(names):
-            for column, fraction in enumerate(fractions):
-                axis = axes[row, column]
-                axis.set_title(f"{name}, {percent(fraction)}", fontsize=8)
+            panels = axes[row * lines : (row + 1) * lines].ravel()
+            for axis, fraction in zip(panels, fractions, strict=False):
+                said = f"{evaluation.shown(name)}, {percent(fraction)}"
+                axis.set_title(said, fontsize=8)
                 own = evaluation.of(SURVIVAL.name, name, fraction)
                 found = groups.get(own[0].cell, "no such set") if own else "missing"
                 if isinstance(found, str):
                     _say(axis, found)
                 else:
                     _panel(axis, found)
-                    axis.set_title(f"{name}, {percent(fraction)}: p {p_text(found.test.p)}", fontsize=8)
-            axes[row, 0].set_ylabel("share alive", fontsize=7)
+                    axis.set_title(f"{said}: p {p_text(found.test.p)}", fontsize=8)
+            for axis in panels[len(fractions) :]:
+                axis.set_axis_off()
+            for axis in panels[::across]:
+                axis.set_ylabel("share alive", fontsize=7)
         key = [Line2D([], [], color=colour, label=label) for colour, label in ((HIGH_RISK, HIGH), (LOW_RISK, LOW))]
         key_below(figure, key, [f"{one.get_label()}, at risk below" for one in key])
     return figure
@@ -68,7 +78,7 @@ def _panel(axis: Axes, found: RiskGroups) -> None:
     for line, (curve, colour, members) in enumerate(groups):
         _steps(axis, curve, colour, end)
         for tick, count in zip(ticks, at_risk(found.time[members], ticks), strict=True):
-            axis.text(tick, -0.36 - 0.12 * line, str(count), color=colour, fontsize=6, ha="center", clip_on=False)
+            axis.text(tick, -0.42 - 0.14 * line, str(count), color=colour, fontsize=6, ha="center", clip_on=False)
     axis.set(ylim=(0, 1.04), xlim=(0, end), xticks=ticks)
     axis.set_xlabel("months\n\n\n", fontsize=6.5)
     axis.tick_params(labelsize=6.5)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from Training.evaluation.evaluation import Evaluation
+from Training.evaluation.evaluation import Evaluation, constant_value
 from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, key_below, legend_below
-from Training.runs.cell import INITIALISATIONS, PAPER, TRIVIAL
+from Training.runs.cell import CONSTANT, INITIALISATIONS, PAPER, TRIVIAL
 from Training.tasks import AGE, SEQUENCE, TASKS
 from Training.tasks.measure import Measure
 from Training.tasks.sequence import PAIRS, pair_name
@@ -22,13 +22,18 @@ _FAR = 1.5  # times the largest error of the others
 
 
 def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:
-    """The primary measure of a task on one set, with 95 % intervals (Fig 2A, 2D, 2E, 2F, 2H, 2I)."""
+    """The primary measure of a task on one set, with 95 % intervals (Fig 2A, 2D, 2E, 2F, 2H, 2I).
+
+    Gray is what a constant answer gets, where that is no line of its own.
+    """
     rows = _rows(evaluation, task, split, "")
     measure = TASKS[task].primary
     size = {"width": 6.4, "height": 4.4} if rows["initialisation"].nunique() > _MANY else {"width": 4.6, "height": 3.4}
     with drawing(1, 1, simulated=evaluation.simulated(task), **size) as (figure, axes):
-        _curves(axes[0, 0], rows, measure)
+        _curves(axes[0, 0], evaluation, rows, measure)
         axes[0, 0].set_title(f"{TASKS[task].title}, {split} set (n = {int(rows['cases'].max())})")
+        if CONSTANT not in set(rows["initialisation"]):
+            _constant(axes[0, 0], evaluation, task, split)
         legend_below(figure, axes.flat)
         _note_missing(axes[0, 0], evaluation, task)
     return figure
@@ -41,23 +46,27 @@ def sequence_pairs(evaluation: Evaluation, pairs: tuple[tuple[str, str], ...] = 
     size = {"width": 4.6, "height": 3.4} if len(pairs) == 1 else {}
     with drawing(1, len(pairs), simulated=evaluation.simulated(SEQUENCE.name), **size) as (figure, axes):
         for axis, rows, pair in zip(axes[0], tables, pairs, strict=True):
-            _curves(axis, rows, measure)
+            _curves(axis, evaluation, rows, measure)
             axis.set_title(f"{pair_name(pair)} (n = {int(rows['cases'].max())})")
         legend_below(figure, axes.flat)
     return figure
 
 
 def datasets(evaluation: Evaluation, task: str = AGE.name, split: str = "external") -> Figure:
-    """The error on each data set of the external set (Fig 5E, F)."""
+    """The error on each data set of the external set, which may be one (Fig 5E, F)."""
     table = evaluation.numbers
     table = table[(table["task"] == task) & (table["split"] == split) & (table["subset"] != "")]
     if table.empty:
-        raise WaitsFor(f"{TASKS[task].says} on the {split} set of at least two data sets")
+        cases = [run.rows(split) for run in evaluation.of(task)]
+        alone = next(
+            (str(rows["dataset"].iloc[0]) for rows in cases if len(rows) and "dataset" in rows), f"{split} set"
+        )
+        table = _rows(evaluation, task, split, "").assign(subset=alone)
     names = sorted(table["subset"].unique())
     with drawing(1, len(names), simulated=evaluation.simulated(task)) as (figure, axes):
         for axis, name in zip(axes[0], names, strict=True):
             rows = table[table["subset"] == name]
-            _curves(axis, rows, TASKS[task].primary)
+            _curves(axis, evaluation, rows, TASKS[task].primary)
             axis.set_title(f"{name} (n = {int(rows['cases'].max())})")
         legend_below(figure, axes.flat)
     return figure
@@ -91,7 +100,9 @@ def bars_at_three_fractions(evaluation: Evaluation) -> Figure:
             axis.set_xticks(range(3), ("10 %", "40 %", "100 %"))
             axis.set_xlim(-0.5, 2.5)  # also where the first has no bar
             axis.set(title=TASKS[task].title, ylabel=measure.title)
-        key = [Patch(color=COLOURS[name], label=name) for name in names]  # also of one that has no bar
+        key = [
+            Patch(color=COLOURS[name], label=evaluation.shown(name)) for name in names
+        ]  # also of one that has no bar
         cross = {"color": "0.3", "marker": "x", "linestyle": "", "markersize": 5}
         key += [Line2D([], [], label="no value", **cross)] if empty else []
         key_below(figure, key, [handle.get_label() for handle in key])
@@ -119,7 +130,7 @@ def _rows(evaluation: Evaluation, task: str, split: str, subset: str) -> pd.Data
     return rows
 
 
-def _curves(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
+def _curves(axis: Axes, evaluation: Evaluation, rows: pd.DataFrame, measure: Measure) -> None:
     there = [name for name in INITIALISATIONS if name in set(rows["initialisation"])]
     apart = min(_APART, _TOGETHER / len(there))
     for place, name in enumerate(there):
@@ -130,7 +141,7 @@ def _curves(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
             own["fraction"] * 100 + (place - (len(there) - 1) / 2) * apart,
             value,
             yerr=reach,
-            label=name,
+            label=evaluation.shown(name),
             color=COLOURS[name],
             marker=MARKERS[name],
             linestyle=LINES[name],
@@ -145,6 +156,16 @@ def _curves(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
     if len(fractions) == 1:  # one point needs room around it, and no fractions of a per cent
         axis.set_xlim(fractions[0] - 15, fractions[0] + 15)
     axis.tick_params(axis="x", labelsize=7)
+
+
+def _constant(axis: Axes, evaluation: Evaluation, task: str, split: str) -> None:
+    """What a constant answer gets with each amount of data that a run has."""
+    fractions = sorted({run.cell.fraction for run in evaluation.of(task)})
+    values = [constant_value(evaluation, task, split, fraction) for fraction in fractions]
+    if all(value is not None for value in values):
+        heights = [value * TASKS[task].primary.factor for value in values]
+        style = {"color": "0.5", "linewidth": 1, "label": "constant answer"}
+        axis.plot([fraction * 100 for fraction in fractions], heights, **style, marker="_", markersize=8)
 
 
 def _leave_out_far_ones(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:

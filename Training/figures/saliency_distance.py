@@ -24,7 +24,12 @@ def com_distance_boxes(evaluation: Evaluation, task: str = IDH.name) -> Figure:
                 for name, run in runs.items()
                 if len(table := run.centre_of_mass[run.centre_of_mass["sequence"] == sequence])
             }
-            boxes = axis.boxplot(list(found.values()), tick_labels=list(found), patch_artist=True, showfliers=False)
+            boxes = axis.boxplot(
+                list(found.values()),
+                tick_labels=[evaluation.shown(name) for name in found],
+                patch_artist=True,
+                showfliers=False,
+            )
             for box, name in zip(boxes["boxes"], found, strict=True):
                 box.set(facecolor=COLOURS[name], alpha=0.6)
             for median in boxes["medians"]:

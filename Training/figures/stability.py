@@ -6,12 +6,15 @@ from matplotlib.figure import Figure
 
 from Training.evaluation.evaluation import Evaluation, constant_value
 from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, legend_below
-from Training.runs.cell import INITIALISATIONS
+from Training.runs.cell import INITIALISATIONS, VARIANTS
+from Training.runs.cell import PAPER as OF_THE_PAPER
 from Training.runs.layout import UNPERTURBED_LEVEL
 from Training.tasks import TASKS
 
 PAPER = ("contrast", "gibbs", "bias_field")
 EXTRAS = ("motion", "noise", "resolution")
+PRETRAINED_OR_NOT = (*OF_THE_PAPER, *VARIANTS)
+_MANY = 4  # lines whose bands can be told apart
 _AXES = {
     "contrast": "contrast (gamma)",
     "gibbs": "Gibbs artifact (alpha)",
@@ -22,11 +25,11 @@ _AXES = {
 }
 
 
-def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Figure:
+def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER, split: str = "test") -> Figure:
     """Tasks down, perturbations across, the largest models of each initialization; dotted where nothing is perturbed.
 
     Of several seeds the mean. The band is the 95 % interval over cases where the runs have one, else the seeds'
-    extremes. Gray is what a constant answer gets.
+    extremes; of many lines only those of the paper's kind have one. Gray is what a constant answer gets.
     """
     sweeps = {
         (task, name): table
@@ -34,16 +37,19 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Fig
         for name in INITIALISATIONS
         if (table := evaluation.stability(task, name)) is not None
     }
-    shown = {
-        key: table[(table["split"] == "test") & table["perturbation"].isin(kinds)] for key, table in sweeps.items()
-    }
+    shown = {key: table[(table["split"] == split) & table["perturbation"].isin(kinds)] for key, table in sweeps.items()}
     tasks = [task for task in TASKS if any(len(table) for (of, _), table in shown.items() if of == task)]
     if not tasks:
-        raise WaitsFor(f"stability sweeps of finished runs ({', '.join(kinds)})")
+        raise WaitsFor(f"stability sweeps of finished runs on the {split} set ({', '.join(kinds)})")
     simulated = any(evaluation.simulated(task) for task in tasks)
     with drawing(len(tasks), len(kinds), simulated=simulated, width=2.9, height=2.2) as (figure, axes):
         for row, task in enumerate(tasks):
             measure = TASKS[task].primary
+            constant = constant_value(evaluation, task, split)
+            for axis in axes[row, 1:]:
+                axis.sharey(axes[row, 0])  # how much each artifact harms is seen side by side
+            bands = [name for name in INITIALISATIONS if (task, name) in shown]
+            bands = [name for name in bands if name in PRETRAINED_OR_NOT] if len(bands) > _MANY else bands
             for column, kind in enumerate(kinds):
                 axis = axes[row, column]
                 for name in INITIALISATIONS:
@@ -54,14 +60,15 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER) -> Fig
                         "level"
                     )
                     style = {"color": COLOURS[name], "marker": MARKERS[name], "linestyle": LINES[name]}
-                    axis.plot(own["level"], own["value"] * measure.factor, label=name, markersize=3, **style)
-                    band = (own[end] * measure.factor for end in ("low", "high"))
-                    axis.fill_between(own["level"], *band, color=COLOURS[name], alpha=0.12, linewidth=0)
-                constant = constant_value(evaluation, task)
+                    label = evaluation.shown(name)
+                    axis.plot(own["level"], own["value"] * measure.factor, label=label, markersize=3, **style)
+                    if name in bands:
+                        band = (own[end] * measure.factor for end in ("low", "high"))
+                        axis.fill_between(own["level"], *band, color=COLOURS[name], alpha=0.12, linewidth=0)
                 if constant is not None:
                     axis.axhline(constant * measure.factor, color="0.5", linewidth=1, label="constant answer")
                 axis.axvline(UNPERTURBED_LEVEL[kind], color="0.4", linestyle=":", linewidth=1)
                 axis.set(xlabel=_AXES[kind], ylabel=measure.title)
-                axis.set_title(TASKS[task].title, fontsize=8)
+                axis.set_title(f"{TASKS[task].title}, {split} set", fontsize=8)
         legend_below(figure, axes.flat)
     return figure

@@ -82,7 +82,14 @@ def preparation_and_pretraining(evaluation: Evaluation) -> Figure:
             pretraining = "random weights" if name == "Scratch" else _wrapped(starts[name].initialisation_title)
             width = "" if encoder["architecture"] == NO_NETWORK else f"\nof width {encoder['width']:g}"
             shape = f"{encoder['architecture']}{width}"
-            _flow(axis, COLOURS[name], name, _wrapped(f"saw {encoder['training_data']}"), pretraining, shape)
+            _flow(
+                axis,
+                COLOURS[name],
+                evaluation.shown(name),
+                _wrapped(f"saw {encoder['training_data']}"),
+                pretraining,
+                shape,
+            )
     return figure
 
 

@@ -74,8 +74,9 @@ def write_report(evaluations: list[Evaluation], out: Path, command: str) -> Path
         notes=sorted({note for run in runs if (note := run.config.get("simulated_note"))}),
         other_weights=sorted(
             {
-                f"{run.cell.initialisation} here is: {run.initialisation_title}"
-                for run in runs
+                f"{_named(evaluation, run.cell.initialisation)} here is: {run.initialisation_title}"
+                for evaluation in evaluations
+                for run in evaluation.runs
                 if run.initialisation_title != run.cell.initialisation
             }
         ),
@@ -92,6 +93,12 @@ def write_report(evaluations: list[Evaluation], out: Path, command: str) -> Path
     write_text(html, out / "index.html")
     write_text(_csv(hashes(evaluations)), out / "tables" / "hashes.csv")
     return out / "index.html"
+
+
+def _named(evaluation: Evaluation, initialisation: str) -> str:
+    """The name in files, and what figures and tables call it where that differs."""
+    shown = evaluation.shown(initialisation)
+    return initialisation if shown == initialisation else f"{initialisation} ({shown})"
 
 
 def hashes(evaluations: list[Evaluation]) -> list[dict[str, str]]:

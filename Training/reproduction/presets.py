@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from Training.cohorts.synthetic import SyntheticCohort
 from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
-from Training.runs.cell import FRACTIONS, PAPER, PROBED_ONLY, VARIANTS, Cell
+from Training.downstream.run_saliency import PICTURES
+from Training.runs.cell import ANATOMY, FRACTIONS, INITIALISATIONS, PAPER, PROBED_ONLY, VARIANTS, VOLUMES, Cell
 from Training.ssl.config import Hardware, Monitoring, Network, Optimisation, Pretraining, read_config
 from Training.tasks import AGE, SEQUENCE, TASKS
 
@@ -17,13 +18,20 @@ ALL_TASKS = tuple(TASKS)
 
 @dataclass(frozen=True)
 class Preset:
-    """``cells`` : mode -> task -> fractions. ``recipes`` : mode -> recipe. Some initializations are probed only."""
+    """``cells`` : mode -> task -> fractions. ``recipes`` : mode -> recipe.
+
+    ``stability`` : perturbation -> levels; of the initializations ``few_levels`` a few of them, of ``unswept`` none
+    (``downstream.plan``). ``tuned`` : the initializations whose whole networks are trained.
+    """
 
     cohort: SyntheticCohort
     pretraining: Pretraining
     cells: Mapping[str, Mapping[str, tuple[float, ...]]]
     recipes: Mapping[str, str]
     stability: Mapping[str, tuple[float, ...]]
+    few_levels: tuple[str, ...] = ()
+    unswept: tuple[str, ...] = ()
+    tuned: tuple[str, ...] = tuple(name for name in INITIALISATIONS if name not in PROBED_ONLY)
     seeds: tuple[int, ...] = (0, 1, 2)
     resamples: int = 2000  # of the bootstrap
     saliency_patients: int = 20
@@ -38,7 +46,7 @@ class Preset:
             if task in tasks
             for seed in self.seeds
             for initialisation in initialisations
-            if mode == "probe" or initialisation not in PROBED_ONLY
+            if mode == "probe" or initialisation in self.tuned
             for fraction in fractions
         ]
 
@@ -104,6 +112,20 @@ PRESETS = {
         recipes={"probe": "exact", "finetune": "small"},
         stability={},
         saliency_patients=0,
+    ),
+    "tuned": Preset(
+        cohort=_SMALL_COHORT,
+        pretraining=_pretraining("own-small-simclr", SMALL_NET, epochs=10, batch=32, rate=1e-3, hardware=CPU),
+        cells={
+            "probe": dict.fromkeys(ALL_TASKS, (0.1, 1.0)),
+            "finetune": {SEQUENCE.name: (1.0,), AGE.name: (0.1, 1.0)},
+        },
+        recipes={"probe": "exact", "finetune": "small"},
+        stability={sweep.name: sweep.levels for sweep in SWEEPS[:3]},
+        few_levels=tuple(name for name in INITIALISATIONS if name not in (*PAPER, *VARIANTS)),
+        unswept=(ANATOMY, VOLUMES),  # half a second a scan and level
+        tuned=(*PAPER, *VARIANTS),
+        saliency_patients=PICTURES,
     ),
     "night": Preset(
         cohort=SyntheticCohort(

@@ -90,6 +90,8 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
         recipes=dict(preset.recipes),
         external=(EXTERNAL,) if synthetic and preset.cohort.external else tuple(options.external),
         stability={name: list(levels) for name, levels in preset.stability.items()},
+        few_levels=preset.few_levels,
+        unswept=preset.unswept,
         device=options.device,
         command=command,
         simulated_note=NOTE if synthetic else "",

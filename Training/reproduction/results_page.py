@@ -1,13 +1,14 @@
-"""``python -m Training.reproduction.results_page --report open/``: the tables of RESULTS.md, from finished runs.
+"""``python -m Training.reproduction.results_page --report open/ --tuned tuned/``: the tables of RESULTS.md.
 
-Reads the runs that ``reproduce --cohort open`` left in ``open/work`` and writes what stands between the two marks of
-the page. Everything else on it is written by hand.
+Reads the runs that ``reproduce --cohort open`` left in ``open/work``, and in ``tuned/work`` those of the preset
+``tuned``, and writes what stands between the two marks of the page. Everything else on it is written by hand.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from BrainIACLib.publishing import write_text
 from Training.evaluation.evaluation import Evaluation, evaluate
 from Training.reproduction.designs import OPEN_DESIGNS
 from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, TRIVIAL, percent
+from Training.runs.layout import UNPERTURBED_LEVEL
 from Training.tables.performance import LEAST_SEEDS, no_verdict
 from Training.tables.table import interval_text, p_text
 from Training.tasks import TASKS
@@ -24,23 +26,25 @@ from Training.tasks import TASKS
 BEGIN, END = "<!-- written by results_page: begin -->", "<!-- written by results_page: end -->"
 PAGE = Path(__file__).resolve().parent.parent / "RESULTS.md"
 SHOWN = (0.1, 1.0)
-NAMES = {"BrainIAC": "own pretraining"}
 SETS = {"test": "internal", "external": "external"}
+NAMES = {"contrast": "contrast", "gibbs": "Gibbs", "bias_field": "bias field"}
 
 
 def section(evaluation: Evaluation, says: str) -> str:
     """Scores by set and amount of training data, then the paired comparisons on all data, as Markdown."""
-    lines = [f"### {says[0].upper()}{says[1:]}", ""]
+    how = "" if evaluation.mode == "probe" else "; whole networks tuned"
+    heading = f"### {says[0].upper()}{says[1:]}{how}"
     if evaluation.missing:
         return "\n".join(
-            [*lines, f"Not finished: {len(evaluation.missing)} of {len(evaluation.wanted)} runs are missing.", ""]
+            [heading, "", f"Not finished: {len(evaluation.missing)} of {len(evaluation.wanted)} runs are missing.", ""]
         )
+    lines = []
     for task in dict.fromkeys(run.cell.task for run in evaluation.runs):
         measure = TASKS[task].primary
         there = {run.cell.initialisation for run in evaluation.of(task)}
         names = [name for name in INITIALISATIONS if name in there]
-        lines += [f"{TASKS[task].title}, {measure.title}:", ""]
-        lines += ["| set | training data | " + " | ".join(NAMES.get(name, name) for name in names) + " |"]
+        lines += [f"{heading}: {measure.title}", ""]
+        lines += ["| set | training data | " + " | ".join(map(evaluation.shown, names)) + " |"]
         lines += ["|---" * (2 + len(names)) + "|"]
         for split in HELD_OUT:
             for fraction in SHOWN:
@@ -52,6 +56,48 @@ def section(evaluation: Evaluation, says: str) -> str:
                     lines.append(f"| {of} | {percent(fraction)} | " + " | ".join(cells) + " |")
         lines += ["", *_comparisons(evaluation, task), ""]
     return "\n".join(lines)
+
+
+def perturbed(evaluations: Sequence[Evaluation], says: str) -> str:
+    """As Markdown, Figure 4 in numbers, on the external set or without one the internal: the measure of scans as they
+    are, and at the worst level of each artifact. ``evaluations`` : the modes of one question."""
+    lines: list[str] = []
+    for task in dict.fromkeys(run.cell.task for one in evaluations for run in one.runs):
+        measure = TASKS[task].primary
+        tables = {
+            (one.mode, name): table[table["metric"] == measure.name]
+            for one in evaluations
+            for name in INITIALISATIONS
+            if (table := one.stability(task, name)) is not None
+        }
+        if not tables:
+            continue
+        split = max(HELD_OUT, key=lambda name: (name in set(next(iter(tables.values()))["split"]), name == "external"))
+        kinds = list(dict.fromkeys(next(iter(tables.values()))["perturbation"]))
+        lines += [f"### Perturbed scans, {says}, {SETS[split]} set: {measure.title}", ""]
+        lines += ["| line | as they are | " + " | ".join(f"worst {NAMES[kind]} (level)" for kind in kinds) + " |"]
+        lines += ["|---" * (2 + len(kinds)) + "|"]
+        for one in evaluations:
+            for name in INITIALISATIONS:
+                if (one.mode, name) not in tables:
+                    continue
+                table = tables[one.mode, name]
+                own = {kind: table[(table["split"] == split) & (table["perturbation"] == kind)] for kind in kinds}
+                plain = own[kinds[0]][own[kinds[0]]["level"] == UNPERTURBED_LEVEL[kinds[0]]].iloc[0]
+                cells = [_with_interval(plain, measure), *(_worst(levels, measure) for levels in own.values())]
+                tuned = ", tuned" if one.mode == "finetune" else ""
+                lines.append(f"| {one.shown(name)}{tuned} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _worst(levels, measure) -> str:
+    worst = levels.loc[levels["value"].idxmax() if measure.lower_is_better else levels["value"].idxmin()]
+    return f"{_with_interval(worst, measure)} at {worst['level']:g}"
+
+
+def _with_interval(row, measure) -> str:
+    return interval_text(row["value"], row["low"], row["high"], measure.factor, measure.digits)
 
 
 def _cell(number, measure) -> str:
@@ -75,7 +121,7 @@ def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
         if row.seeds < LEAST_SEEDS:
             return [f"{no_verdict(row.seeds).capitalize()}."]
         if row.p_holm < 0.05:
-            a, b = (NAMES.get(name, name) for name in (row.a, row.b))
+            a, b = map(evaluation.shown, (row.a, row.b))
             better, worse = (a, b) if (row.difference < 0) == measure.lower_is_better else (b, a)
             low, high = sorted((abs(row.low), abs(row.high)))  # of one sign where p is this low
             text = interval_text(abs(row.difference), low, high, measure.factor, measure.digits)
@@ -88,15 +134,24 @@ def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
     ]
 
 
-def tables(report: Path, resamples: int) -> str:
-    """The sections of all questions whose runs are there."""
+def tables(report: Path, resamples: int, tuned: Path | None = None) -> str:
+    """The sections of all questions whose runs are there.
+
+    Parameters
+    ----------
+    tuned : report of the preset ``tuned``; of it tuned networks and perturbed scans are told, in sections of their own.
+    """
     found = []
-    for design in OPEN_DESIGNS:
-        runs = report / "work" / f"runs-{design.name}"
-        if runs.is_dir():
-            found += [
-                section(one, design.says) for one in evaluate(runs, resamples) if one.runs and one.mode == "probe"
-            ]
+    for one, says in _questions(report, resamples):
+        if one.mode == "probe":
+            found.append(section(one, says))
+    of_question: dict[str, list[Evaluation]] = {}
+    for one, says in _questions(tuned, resamples) if tuned is not None else ():
+        of_question.setdefault(says, []).append(one)
+    for says, evaluations in of_question.items():
+        found += [section(one, says) for one in evaluations if one.mode == "finetune"]
+        if not any(one.missing for one in evaluations):
+            found.append(perturbed(evaluations, says))
     if not found:
         raise ResultsError(
             f"'{report}' holds no runs of the cohort open; write them with 'python -m Training reproduce'."
@@ -104,10 +159,19 @@ def tables(report: Path, resamples: int) -> str:
     return "\n".join(found)
 
 
+def _questions(report: Path, resamples: int) -> Iterator[tuple[Evaluation, str]]:
+    """What was measured of each question and mode, and what the question says."""
+    for design in OPEN_DESIGNS:
+        runs = report / "work" / f"runs-{design.name}"
+        if runs.is_dir():
+            yield from ((one, design.says) for one in evaluate(runs, resamples) if one.runs)
+
+
 def main(argv: list[str]) -> int:
     """Exit status 0: the page is written."""
     parser = argparse.ArgumentParser(prog="python -m Training.reproduction.results_page", description=__doc__)
     parser.add_argument("--report", type=Path, required=True, help="the --out of 'reproduce --cohort open'")
+    parser.add_argument("--tuned", type=Path, help="that of the preset tuned")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page to write into (Training/RESULTS.md)")
     parser.add_argument("--resamples", type=int, default=2000)
     options = parser.parse_args(argv)
@@ -117,7 +181,7 @@ def main(argv: list[str]) -> int:
             raise ResultsError(f"'{options.page}' lacks the marks '{BEGIN}' and '{END}'.")
         before, _, rest = text.partition(BEGIN)
         after = rest.partition(END)[2]
-        made = tables(options.report, options.resamples)
+        made = tables(options.report, options.resamples, options.tuned)
         write_text(f"{before}{BEGIN}\n\n{made}\n{END}{after}", options.page)
     except BrainIACError as error:
         print(f"results_page: {error}", file=sys.stderr)

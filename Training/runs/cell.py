@@ -15,7 +15,8 @@ VARIANTS = ("BetterViews", "TwoContrasts")
 """Own pretrainings that differ from the one called BrainIAC in their views alone."""
 BUNDLED, ANATOMY, VOLUMES = "Bundled", "Anatomy", "Volumes"
 """The shipped sequence encoder; the shipped anatomy encoder; the volumes of structures alone that the latter gives."""
-TRIVIAL = ("Blocks", "Histogram", "Constant")
+CONSTANT = "Constant"
+TRIVIAL = ("Blocks", "Histogram", CONSTANT)
 INITIALISATIONS = (PAPER[0], *VARIANTS, *PAPER[1:], BUNDLED, ANATOMY, VOLUMES, *TRIVIAL)
 """In the order of tables and figures: beside the paper's, other views, the bundled encoders and untrained features."""
 PROBED_ONLY = (ANATOMY, VOLUMES, *TRIVIAL)

@@ -46,6 +46,12 @@ class Run:
         """What the weights at the start really were, such as an own pretraining under the name BrainIAC."""
         return self.config.get("initialisation_title", self.cell.initialisation)
 
+    @property
+    def official(self) -> bool:
+        """Whether the run says that its encoder started from weights which the paper's authors published."""
+        generation = self.config["provenance"].get("encoder", {}).get("generation", "own")
+        return generation not in ("own", "medicalnet")
+
     def rows(self, split: str) -> pd.DataFrame:
         """The predictions of one split, with their row numbers as the index."""
         return self.predictions[self.predictions["split"] == split]

@@ -22,7 +22,7 @@ from safetensors.numpy import save
 
 from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.checkpoints.model_card import model_card
-from BrainIACLib.contracts import HeadContract, ModelContract, contract_to_json
+from BrainIACLib.contracts import HeadContract, ModelContract, StandingDoubt, contract_to_json
 from BrainIACLib.statistics.agreement import agreement
 from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from BrainIACLib.statistics.conformal import conformal_quantile
@@ -255,6 +255,15 @@ def judge(features: Features) -> tuple[dict, Cases, Left]:
     return facts, cases, left
 
 
+def standing_doubt(across: dict, half_width: float) -> StandingDoubt:
+    """What is shown with every age, so that none looks like a measurement."""
+    return StandingDoubt(
+        f"Ages of persons of other studies were wrong by {across['all']['MAE']:.0f} years on average, and half the "
+        f"90 % interval is {half_width:g} years: a smaller gap to the person's age says nothing.",
+        "doubt",
+    )
+
+
 def install(facts: dict, cases: Cases, embeddings: np.ndarray, folder: Path) -> Path:
     """Write the model folder of the head fitted on all cases.
 
@@ -309,6 +318,7 @@ def install(facts: dict, cases: Cases, embeddings: np.ndarray, folder: Path) -> 
             training_age_range=ages,
             training_sets=tuple(np.unique(cases.study).tolist()),
             training_scans=len(cases.ages),
+            standing_doubt=standing_doubt(across, facts["interval"]["half width"]),
             conformal=facts["interval"]["half width"],
             conformal_coverage=COVERAGE,
             conformal_measured=facts["interval"]["coverage of other studies"],

@@ -22,7 +22,7 @@ from BrainIACLib.answers import probabilities_of
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.embeddings.key import preprocessing_sha256
-from BrainIACLib.errors import BrainIACError
+from BrainIACLib.errors import BrainIACError, StatisticsError
 from BrainIACLib.preprocessing.brain_extraction import network_of_auto
 from BrainIACLib.preprocessing.intensity import model_input
 from BrainIACLib.preprocessing.options import PreprocessingOptions
@@ -31,7 +31,6 @@ from BrainIACLib.resources import resource
 from BrainIACLib.scans import read_scan
 from BrainIACLib.statistics.bootstrap import bootstrap
 from BrainIACLib.statistics.calibration import calibration_error
-from BrainIACLib.statistics.interval import Interval
 from BrainIACLib.statistics.metrics import auc, balanced_accuracy
 from BrainIACLib.trust.echo_planar import in_plane_mm
 from BrainIACLib.trust.novelty import Novelty, read_novelty
@@ -116,11 +115,16 @@ def novelty_of_model(model: InstalledModel) -> Novelty | None:
     return read_novelty(model.folder / head.ood_stats, head.ood_sha256, model.contract.encoder.embedding_size)
 
 
-def accuracy_of(chosen: list[Answer]) -> Interval:
-    """Balanced accuracy with its 95 % interval; subjects are drawn, not scans."""
+def accuracy_of(chosen: list[Answer]) -> str:
+    """Balanced accuracy with its 95 % interval, or why it has none; subjects are drawn, not scans."""
     truth, label = [answer.truth for answer in chosen], [answer.label for answer in chosen]
     subjects = np.unique([answer.subject for answer in chosen], return_inverse=True)[1]
-    return bootstrap(balanced_accuracy, truth, label, groups=subjects)
+    value = f"{balanced_accuracy(truth, label):.3f}"
+    try:
+        found = bootstrap(balanced_accuracy, truth, label, groups=subjects)
+    except StatisticsError:  # most resamples lack a sequence that one subject alone has
+        return f"{value} (too few scans of a sequence for an interval)"
+    return f"{value} (bootstrap by subject {found.low:.3f} to {found.high:.3f})"
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:
@@ -151,7 +155,6 @@ def section(title: str, chosen: list[Answer], labels: tuple[str, ...], gate: flo
     if not chosen:
         return f"## {title}\n\nno scan\n"
     right = sum(answer.label == answer.truth for answer in chosen)
-    accuracy = accuracy_of(chosen)
     sureness = calibration_error([a.label == a.truth for a in chosen], [a.confidence for a in chosen])
     wilson = wilson_interval(right, len(chosen))
     sure = [answer for answer in chosen if answer.confidence >= gate]
@@ -160,7 +163,7 @@ def section(title: str, chosen: list[Answer], labels: tuple[str, ...], gate: flo
         "",
         f"{len(chosen)} scans of {len({answer.subject for answer in chosen})} subjects; {len(refused)} refused.",
         "",
-        f"- balanced accuracy {accuracy.value:.3f} (bootstrap by subject {accuracy.low:.3f} to {accuracy.high:.3f})",
+        f"- balanced accuracy {accuracy_of(chosen)}",
         f"- accuracy {right}/{len(chosen)} (Wilson {wilson[0]:.3f} to {wilson[1]:.3f})",
         f"- T1 against T1CE: AUC {enhancement_auc(chosen):.3f}",
         f"- expected calibration error {sureness:.3f}",

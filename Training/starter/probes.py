@@ -2,10 +2,10 @@ r"""What embeddings know, by one command: age, sex, sequence, study, agreement; 
 
     python -m Training.starter.probes --data ../shared/data --work runs/probes
 
-Embeds every open scan once (kept in ``--work``) with the bundled encoders, a random network of the sequence encoder's
-shape, an intensity histogram and block averages, and asks each the same questions with the same heads: ridge
-regression or logistic regression whose penalty is chosen by patients left out. *Across studies* means that the study
-that is judged took no part in the fit. Writes ``probes.md`` and ``features.npz``.
+Embeds every open scan once (kept in ``--work``) with the bundled encoders, each alone and both side by side, a random
+network of the sequence encoder's shape, an intensity histogram and block averages, and asks each the same questions
+with the same heads: ridge regression or logistic regression whose penalty is chosen by patients left out. *Across
+studies* means that the study that is judged took no part in the fit. Writes ``probes.md``.
 """
 
 from __future__ import annotations
@@ -26,17 +26,33 @@ from BrainIACLib.head_training.targets import Target
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES, certainty_of, embedding_of
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.preprocessing.intensity import model_input
+from BrainIACLib.preprocessing.pipeline import standardise
+from BrainIACLib.scans import read_scan
 from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from BrainIACLib.statistics.metrics import balanced_accuracy
+from Training.starter.anatomy.real_scans import is_trained_on
+from Training.starter.anatomy.reference import person_of
+from Training.starter.harmless_changes import HARMLESS, changed
 from Training.starter.open_scans import OpenScan, all_prepared, manifest_sha256, open_scans, prepared
 
 SEQUENCE_MODEL, ANATOMY_MODEL = "sequence-starter", "structure-volumes"
-REPRESENTATIONS = ("anatomy", "volumes", "sequence encoder", "random network", "histogram", "block averages")
+REPRESENTATIONS = (
+    "anatomy",
+    "volumes",
+    "sequence encoder",
+    "joined",
+    "random network",
+    "histogram",
+    "block averages",
+)
+JOINED = ("anatomy", "sequence encoder")  # side by side, as one embedding would hold them
 BLOCKS = (8, 10, 8)
 FOLDS = 5
 GLOBAL = sum("block" not in name for name in EMBEDDING_NAMES)
 SEQUENCES = STANDARD_NAMES
+WITH_LESIONS = ("BraTS2021", "UPENN-GBM", "openms cross-sectional", "openms longitudinal")  # gliomas, plaques
+REPEATED_HEADS = 5
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,34 @@ def features_of(data: Path, work: Path) -> Features:
             if kept["scans"].tolist() != [scan.sha256 for scan in ready]:
                 raise BrainIACError(f"'{stored}' holds other scans; delete it.")
             of |= {name: kept[name].astype(np.float64) for name in kept.files if name != "scans"}
-    return Features(ready, of)
+    return Features(ready, with_joined(of))
+
+
+def with_joined(of: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same, and both bundled embeddings side by side."""
+    return {**of, "joined": np.concatenate([of[name] for name in JOINED], 1)}
+
+
+def repeated(data: Path, work: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Representation -> (n, d), and the head of each row: IXI scans that no network was trained on, as they are and
+    after every harmless change; kept by the weights that they come from."""
+    plain = [scan for scan in open_scans(data, ("age_ixi",)) if not is_trained_on(person_of(scan.file))]
+    heads = plain[:REPEATED_HEADS]
+    subjects = np.repeat(np.arange(len(heads)), 1 + len(HARMLESS))
+    weights = [find_encoder(model_id=name).contract.encoder.sha256[:8] for name in (ANATOMY_MODEL, SEQUENCE_MODEL)]
+    stored = work / f"repeated-{'-'.join(weights)}-{manifest_sha256(data)[:8]}.npz"
+    if not stored.is_file():
+        images = list(_repeats(heads))
+        np.savez(stored, **anatomy(iter(images)), **baselines(iter(images)))
+    with np.load(stored) as kept:
+        return with_joined({name: kept[name].astype(np.float64) for name in kept.files}), subjects
+
+
+def _repeats(heads: list[OpenScan]) -> Iterator[sitk.Image]:
+    for scan in heads:
+        image = sitk.Cast(read_scan(scan.path).image, sitk.sitkFloat32)
+        for one in (image, *(changed(image, kind) for kind in HARMLESS)):
+            yield standardise(one).image
 
 
 def answers(values: np.ndarray, target: np.ndarray, fold: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -150,8 +193,10 @@ def effective_rank(values: np.ndarray) -> float:
 def agreement_of_contrasts(values: np.ndarray, subjects: np.ndarray) -> float:
     """Median over the numbers of an embedding of ICC(1): one head under several sequences (Shrout and Fleiss 1979).
 
-    1: a subject's scans say the same whatever their sequence; 0 or less: sequence outweighs subject.
+    1: a subject's scans say the same whatever their sequence; 0 or less: sequence outweighs subject. Numbers that are
+    the same in all scans, such as blocks outside the brain, say nothing and are left out.
     """
+    values = values[:, np.ptp(values, axis=0) > 0]
     names, index, counts = np.unique(subjects, return_inverse=True, return_counts=True)
     repeats, groups = len(subjects) / len(names), len(names)
     means = np.stack([values[index == i].mean(0) for i in range(groups)])
@@ -161,8 +206,8 @@ def agreement_of_contrasts(values: np.ndarray, subjects: np.ndarray) -> float:
     return float(np.median(icc))
 
 
-def report(features: Features, manifest: str) -> str:
-    """All probes as Markdown."""
+def report(features: Features, repeats: tuple[dict[str, np.ndarray], np.ndarray], manifest: str) -> str:
+    """All probes as Markdown. ``repeats``: as ``repeated`` gives them."""
     lines = [
         "# What the embeddings know",
         "",
@@ -172,12 +217,12 @@ def report(features: Features, manifest: str) -> str:
         "|---" * (len(REPRESENTATIONS) + 1) + "|",
     ]
     lines.append("| numbers | " + " | ".join(str(features.of[name].shape[1]) for name in REPRESENTATIONS) + " |")
-    for title, row in _rows(features):
+    for title, row in _rows(features, repeats):
         lines.append(f"| {title} | " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _rows(features: Features):
+def _rows(features: Features, repeats: tuple[dict[str, np.ndarray], np.ndarray]):
     sequence, study = features.column("sequence"), features.column("study")
     plain = features.rows((sequence == "T1") & (study != "ds000228"))  # over-stripped: no brain to speak of
     aged = plain.rows(np.array([scan.age is not None and scan.age >= 18 for scan in plain.scans]))
@@ -228,6 +273,11 @@ def _rows(features: Features):
     fold = np.unique(known.column("study"), return_inverse=True)[1]
     row = [_share(answers(known.of[name], truth, fold, groups), truth) for name in REPRESENTATIONS]
     yield f"sequence, each study left out (n {len(truth)}), balanced accuracy", row
+    diseased = np.where(np.isin(plain.column("study"), WITH_LESIONS), "lesions", "none")
+    fold, groups = (np.unique(plain.column(name), return_inverse=True)[1] for name in ("study", "subject"))
+    row = [_share(answers(plain.of[name], diseased, fold, groups), diseased) for name in REPRESENTATIONS]
+    ill = (diseased == "lesions").sum()
+    yield f"lesions, T1 scans, each study left out (n {len(diseased)}, {ill} with), balanced accuracy", row
     both = plain.rows(np.isin(plain.column("study"), large))
     truth, subjects = both.column("study"), both.column("subject")
     groups = np.unique(subjects, return_inverse=True)[1]
@@ -236,6 +286,9 @@ def _rows(features: Features):
     several = known.rows(np.isin(known.column("study"), ["openms cross-sectional", "UPENN-GBM"]))
     row = [f"{agreement_of_contrasts(several.of[name], several.column('subject')):.2f}" for name in REPRESENTATIONS]
     yield f"same head, four sequences ({len(set(several.column('subject')))} heads), median ICC", row
+    of, heads = repeats
+    row = [f"{agreement_of_contrasts(of[name], heads):.2f}" for name in REPRESENTATIONS]
+    yield f"same head, turned, thicker slices, bias field ({len(set(heads))} heads), median ICC", row
     yield "effective rank, T1 scans", [f"{effective_rank(plain.of[name]):.1f}" for name in REPRESENTATIONS]
 
 
@@ -254,7 +307,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/probes"), help="standardized scans and the report")
     arguments = parser.parse_args(argv)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    text = report(features_of(arguments.data, arguments.work), manifest_sha256(arguments.data))
+    features, repeats = features_of(arguments.data, arguments.work), repeated(arguments.data, arguments.work)
+    text = report(features, repeats, manifest_sha256(arguments.data))
     (arguments.work / "probes.md").write_text(text, encoding="utf-8")
     print(text)
     return 0

@@ -115,7 +115,7 @@ def no_verdict(seeds: int) -> str:
 def _beside_a_constant(evaluation: Evaluation, row, measure: Measure) -> str:
     """A remark where the pretrained model is no better than an answer that needs no image."""
     own = evaluation.number(row.task, row.split, measure.name, row.a, row.fraction)
-    constant = constant_value(evaluation, row.task, row.split)
+    constant = constant_value(evaluation, row.task, row.split, row.fraction)
     if own is None or constant is None or (own["value"] < constant) == measure.lower_is_better:
         return ""
     return "; no better than a constant answer"

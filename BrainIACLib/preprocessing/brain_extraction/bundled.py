@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from BrainIACLib.errors import ModelError, PreprocessingError
 from BrainIACLib.file_hash import read_unchanged
 from BrainIACLib.preprocessing.brain_extraction.backend import MaskRequest, RawMask
+from BrainIACLib.preprocessing.orientation import image_as_stored, oriented_axes, oriented_view
 from BrainIACLib.resources import resource
 
 if typing.TYPE_CHECKING:
@@ -150,15 +151,15 @@ def brain_distance(image: sitk.Image, device: str = "cpu") -> BrainDistance:
     import torch
 
     contract, net = _network(device)
-    oriented = sitk.DICOMOrient(image, "RAS")
-    spacing = oriented.GetSpacing()
-    extent = np.array(spacing) * oriented.GetSize()
+    voxels = oriented_view(image, "RAS")
+    spacing = tuple(image.GetSpacing()[axis] for axis in oriented_axes(image, "RAS"))
+    extent = np.array(spacing) * voxels.shape
     if extent.min() < SMALLEST_EXTENT_MM:
         raise PreprocessingError(
             f"The scan is only {extent.min():.0f} mm thick, too thin to tell where the brain ends; "
             "take a scan of the whole head, or hand in a brain mask."
         )
-    array = np.ascontiguousarray(sitk.GetArrayViewFromImage(oriented).transpose(2, 1, 0), dtype=np.float32)
+    array = np.ascontiguousarray(voxels, dtype=np.float32)
     scan = torch.from_numpy(np.nan_to_num(array, posinf=0, neginf=0)).to(device)
     step = contract.spacing_mm
     size = tuple(int(np.ceil(length / step)) for length in extent)
@@ -173,13 +174,8 @@ def brain_distance(image: sitk.Image, device: str = "cpu") -> BrainDistance:
         if float(distance.max()) < DEEPEST_MM:
             raise _no_brain()
         sharpness = _sharpness(distance.cpu().numpy(), step)
-        fine = resampled(distance, (step,) * 3, oriented.GetSize(), spacing).cpu().numpy()
-    result = sitk.GetImageFromArray(np.ascontiguousarray(fine.transpose(2, 1, 0)))
-    result.CopyInformation(oriented)
-    code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
-    result = sitk.DICOMOrient(result, code)
-    result.CopyInformation(image)
-    return BrainDistance(result, sharpness, contract)
+        fine = resampled(distance, (step,) * 3, voxels.shape, spacing).cpu().numpy()
+    return BrainDistance(image_as_stored(fine, image, "RAS"), sharpness, contract)
 
 
 @functools.lru_cache(maxsize=2)

@@ -55,12 +55,16 @@ def _scorer(fixed: BrainLevels, moving: BrainLevels) -> Score:
     table = np.pad(moving.binned(4.0), 1)
     matrix, origin = index_to_point(moving.images[4.0])
     to_index = np.linalg.inv(matrix)
-    limit = np.array(table.shape[::-1]) - 1
+    limit = np.array(table.shape[::-1]) - 1.0
+    flat, strides = table.ravel(), np.array([1, table.shape[2], table.shape[1] * table.shape[2]], float)
 
     def score(turn: np.ndarray, shift: np.ndarray, scale: float) -> float:
         places = points @ (scale * to_index @ turn).T + to_index @ (moving.centroid + shift - origin) + 1
-        x, y, z = np.clip(np.rint(places), 0, limit).astype(np.int64).T
-        joint = np.bincount(values + table[z, y, x], minlength=BINS * BINS).reshape(BINS, BINS) / len(points)
+        np.rint(places, out=places)
+        np.maximum(places, 0.0, out=places)
+        np.minimum(places, limit, out=places)
+        hit = flat.take((places @ strides).astype(np.int64))  # whole numbers far below 2 ** 53: exact
+        joint = np.bincount(values + hit, minlength=BINS * BINS).reshape(BINS, BINS) / len(points)
         independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
         filled = joint > 0
         return float((joint[filled] * np.log(joint[filled] / independent[filled])).sum())

@@ -96,7 +96,7 @@ def _card_of_answer(answer: Answer) -> str:
     if answer.age_gap is not None:
         lines.append(words.age_gap(answer.age_gap))
     if answer.confidence is not None:
-        lines.append(f"probability {answer.confidence:.2f}")
+        lines.append(f"probability {words.probability(answer.confidence)}")
     doubts = f'<span class="tag doubt">{_count(len(answer.warnings), "doubt")}</span>' if answer.warnings else ""
     lines = [f'<div class="soft">{text(line)}</div>' for line in lines]
     name, label = text(answer.task), text(answer.label)
@@ -141,7 +141,7 @@ def _series(document: StudyDocument) -> str:
 
 def _series_row(row: SeriesRow) -> str:
     size = " x ".join(str(n) for n in row.size) + (f", {row.repeats} times" if row.repeats > 1 else "")
-    image = f"{row.image_class} {row.image_confidence:.2f}" if row.image_confidence is not None else "-"
+    image = f"{row.image_class} {words.probability(row.image_confidence)}" if row.image_confidence is not None else "-"
     done = row.set_aside and f"set aside: {row.set_aside}"
     done = done or (f"used as {', '.join(row.used_as)}" if row.used_as else "prepared, not used")
     kind = "used" if row.used_as else "aside" if row.set_aside else ""

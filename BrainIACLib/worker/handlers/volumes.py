@@ -29,8 +29,7 @@ def measure(request: MeasureVolumes, session: Session, job: Job) -> dict[str, An
     from BrainIACLib.reports.volume_files import write_volumes
 
     def on(predictor: Predictor) -> Measurement:
-        meter, scan = session.volume_meter(predictor.device), predictor.study.standardised[request.scan]
-        found = meter.measure(scan, request.age)
+        found = predictor.volumes(request.scan, request.age)
         about_scan = predictor.study.scans[request.scan].warnings
         warnings = (*about_scan, *found.warnings, *other_sequence(predictor, request.scan, "T1"))
         return dataclasses.replace(found, warnings=tuple(dict.fromkeys(warnings)))

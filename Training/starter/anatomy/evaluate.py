@@ -29,6 +29,7 @@ from BrainIACLib.volumes.measurement import MODEL, SMALLEST_CERTAINTY
 from Training.starter.anatomy.real_scans import LABELLED_HELD_OUT, is_trained_on, ixi_scans, labelled_scans
 from Training.starter.anatomy.reference import COLUMNS, dlmuse_volumes, person_of
 from Training.starter.anatomy.views import SEQUENCE_STUDY
+from Training.starter.harmless_changes import HARMLESS, changed
 from Training.starter.open_scans import OpenScan, prepared
 from Training.starter.probes import features_of
 
@@ -148,23 +149,6 @@ def across_contrasts(rows: list[tuple[OpenScan, dict]]) -> list[str]:
     return lines
 
 
-def changed(image: sitk.Image, kind: str) -> sitk.Image:
-    """The scan turned by 10 degrees, with voxels twice as long in one axis, or under another bias field."""
-    if kind == "turned":
-        turn = sitk.Euler3DTransform()
-        turn.SetCenter(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
-        turn.SetRotation(0.1, 0.1, np.deg2rad(10))
-        return sitk.Resample(image, image, turn, sitk.sitkLinear, 0.0)
-    if kind == "thicker":
-        return sitk.BinShrink(image, [1, 1, 2])
-    array = sitk.GetArrayFromImage(image)
-    ramp = [np.linspace(-1, 1, n) for n in array.shape]
-    field = np.exp(0.25 * (ramp[0][:, None, None] + ramp[1][:, None] ** 2 - ramp[2]))
-    result = sitk.GetImageFromArray((array * field).astype(np.float32))
-    result.CopyInformation(image)
-    return result
-
-
 def repeatability(meter: Meter, data: Path) -> list[str]:
     """Largest change of a volume over a few scans, for each change that should not matter."""
     names = ("intracranial", "ventricles", "hippocampus", "gray matter", "white matter")
@@ -172,7 +156,7 @@ def repeatability(meter: Meter, data: Path) -> list[str]:
     scans = [scan for scan in ixi_scans(data) if not is_trained_on(person_of(scan.file))][:CHANGED]
     images = [sitk.Cast(read_scan(scan.path).image, sitk.sitkFloat32) for scan in scans]
     before = [meter.volumes(standardise(image).image) for image in images]
-    for kind in ("turned", "thicker", "bias field"):
+    for kind in HARMLESS:
         after = [meter.volumes(standardise(changed(image, kind)).image) for image in images]
         off = [max(abs(b[name] / a[name] - 1) for a, b in zip(before, after, strict=True)) for name in names]
         lines.append(f"| {kind} | " + " | ".join(f"{x:.1%}" if x <= WITHIN else f"**{x:.1%}**" for x in off) + " |")

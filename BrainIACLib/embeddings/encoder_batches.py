@@ -1,0 +1,73 @@
+"""Prepared scans on their way through the encoder, several at a time where that is quicker."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from BrainIACLib.errors import ModelError, is_for_the_caller
+
+if typing.TYPE_CHECKING:
+    import torch
+
+Encode = Callable[[Sequence["torch.Tensor"]], np.ndarray]
+AT_ONCE = 8  # volumes: 57 MB of ViT-B's, 67 MB of ResNet50's
+
+
+def at_once(device: str) -> int:
+    """How many volumes go through an encoder together: on a CPU one, where more bring nothing (see
+    docs/benchmarks/embedding.md)."""
+    return 1 if device == "cpu" else AT_ONCE
+
+
+class EncoderBatches:
+    """At most ``size`` scans wait here, each as the encoder's input and nothing else.
+
+    Parameters
+    ----------
+    encode : (1, 1, X, Y, Z) each -> (scans, size of the embedding) float32.
+    device : that it runs on, as ``Predictor.device``.
+    """
+
+    def __init__(self, encode: Encode, device: str):
+        self.size = at_once(device)
+        self._encode, self._device = encode, device
+        self._waiting: dict[typing.Hashable, torch.Tensor] = {}
+
+    def __contains__(self, key: typing.Hashable) -> bool:
+        return key in self._waiting
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time for ``embedded``."""
+        return len(self._waiting) >= self.size
+
+    def add(self, key: typing.Hashable, volume: "torch.Tensor") -> None:
+        """Let a scan wait; ``key`` is what ``embedded`` calls it."""
+        self._waiting[key] = volume
+
+    def embedded(self) -> dict[typing.Any, np.ndarray | Exception]:
+        """key -> the embedding of each scan that waited, or why it has none. A batch that fails is halved until the
+        scan that it fails of stands alone; where the memory of a graphics processor ends, later batches stay small."""
+        waiting, self._waiting = list(self._waiting.items()), {}
+        found: dict[typing.Any, np.ndarray | Exception] = {}
+        parts = [waiting] if waiting else []
+        while parts:
+            part = parts.pop(0)
+            try:
+                vectors = self._encode([volume for _, volume in part])
+            except Exception as error:
+                if len(part) == 1:
+                    found[part[0][0]] = error.with_traceback(None)  # whose frames hold volumes
+                    continue
+                half = (len(part) + 1) // 2
+                parts[:0] = [part[:half], part[half:]]
+                if is_for_the_caller(error, self._device):
+                    self.size = min(self.size, half)
+                continue
+            for (key, _), vector in zip(part, vectors, strict=True):
+                is_number = bool(np.isfinite(vector).all())
+                found[key] = vector if is_number else ModelError("The encoder gives no numbers for this scan.")
+        return found

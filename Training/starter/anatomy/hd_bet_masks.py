@@ -1,0 +1,63 @@
+r"""The intracranial volume of the bundled network beside HD-BET's brain masks of the same scans.
+
+    git clone https://github.com/neuronflow/BraTS-Toolkit
+    python -m Training.starter.anatomy.hd_bet_masks --toolkit BraTS-Toolkit
+
+HD-BET's weights are not needed: BraTS-Toolkit (Kofler et al. 2020) publishes its masks of the four sequences of two
+persons with a glioma (The Cancer Imaging Archive), made on T1 and moved to the other sequences. Of one of them the
+whole heads lie beside the masks, of the other the scans that HD-BET stripped. Prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from BrainIACLib.preprocessing.options import PreprocessingOptions
+from BrainIACLib.preprocessing.pipeline import standardise
+from BrainIACLib.scans import read_scan
+from BrainIACLib.volumes.measurement import VolumeMeter
+
+SEQUENCES = {"t1": "T1", "t1c": "T1CE", "t2": "T2", "fla": "FLAIR"}
+HEADS = "example_data/input_preprocessor_batch_processing/exams_to_preprocess"
+MADE = "example_data/output_preprocessor_batch"
+PERSONS = {"OtherEXampleFromTCIA": "TCGA-FG-6692"}  # a folder that is not called as the person in it
+
+
+def rows_of(toolkit: Path, meter: VolumeMeter) -> list[tuple[str, str, str, float, float, float]]:
+    """(person, sequence, what the network got, ml of HD-BET's mask, its intracranial ml, Dice of the brain masks)."""
+    rows = []
+    for folder in sorted((toolkit / MADE).iterdir()):
+        for short, sequence in SEQUENCES.items():
+            mask = read_scan(next(folder.glob(f"masks_hdbet_native-space/*_{short}.nii.gz"))).image > 0
+            ml = float(sitk.GetArrayViewFromImage(mask).sum()) * float(np.prod(mask.GetSpacing())) / 1000
+            whole = next((toolkit / HEADS / folder.name).glob(f"*_{short}.nii.gz"), None)
+            scan = whole or next(folder.glob(f"hdbet_native-space/*_{short}.nii.gz"))
+            how = PreprocessingOptions(brain_extraction="bundled" if whole else "auto")
+            done = standardise(read_scan(scan).image, how)
+            both = sitk.LabelOverlapMeasuresImageFilter()
+            both.Execute(sitk.Cast(mask, sitk.sitkUInt8), sitk.Resample(done.native_mask, mask))
+            found, dice = meter.measure(done).intracranial_ml, both.GetDiceCoefficient()
+            person, got = PERSONS.get(folder.name, folder.name), "whole head" if whole else "stripped"
+            rows.append((person, sequence, got, ml, found, dice))
+    return rows
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--toolkit", type=Path, required=True, metavar="FOLDER", help="a checkout of BraTS-Toolkit")
+    rows = rows_of(parser.parse_args().toolkit, VolumeMeter())
+    print("| person | sequence | the network got | HD-BET's mask, ml | intracranial, ml | ratio | Dice of the masks |")
+    print("|---" * 7 + "|")
+    for person, sequence, got, ml, found, dice in rows:
+        print(f"| {person} | {sequence} | {got} | {ml:.0f} | {found:.0f} | {found / ml:.3f} | {dice:.3f} |")
+    ratios = np.array([found / ml for _, _, _, ml, found, _ in rows])
+    print(f"\nRatio: median {np.median(ratios):.3f}, least {ratios.min():.3f}, largest {ratios.max():.3f}.")
+
+
+if __name__ == "__main__":
+    main()
