@@ -1,5 +1,7 @@
 """Errors a person can act on: one clear sentence that says what is wrong, with which file, and what to do."""
 
+FULL_MEMORY = ("out of memory", "alloc_failed", "allocation_failed")  # PyTorch, cuBLAS and cuDNN, cuDNN 9
+
 
 class BrainIACError(Exception):
     """Base of every expected failure. ``str(error)`` is shown to the user as it is, without a traceback.
@@ -73,4 +75,5 @@ def in_a_sentence(error: Exception) -> str:
 
 def is_for_the_caller(error: Exception, device: str) -> bool:
     """A graphics processor without memory: whoever chose it tries another one. Anything else is the scan's own."""
-    return isinstance(error, RuntimeError) and device != "cpu" and "out of memory" in str(error).lower()
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and device != "cpu" and any(words in text for words in FULL_MEMORY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +52,14 @@ def found_by(task: str, answer: Prediction | Answer) -> dict[str, object]:
     if answer.confidence is not None:
         found[f"found_{task}_confidence"] = answer.confidence
     return found
+
+
+def doubts_in(answers: Iterable[Prediction | Answer], said: Collection[str]) -> str:
+    """The warnings of the answers that are not ``said`` of the scans already. What stands with every answer of a head
+    tells no case from another, and is left out; where it is grave, no row may lack it."""
+    doubts: dict[str, None] = {}
+    for answer in answers:
+        trust = answer.trust.to_json() if isinstance(answer, Prediction) else answer.trust
+        left_out = {*said, *({*trust.get("standing", ())} - {*trust.get("grave", ())})}
+        doubts |= dict.fromkeys(text for text in answer.warnings if text not in left_out)
+    return " ".join(doubts)

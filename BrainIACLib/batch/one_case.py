@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from BrainIACLib import RESEARCH_USE_ONLY
 from BrainIACLib.batch.cases import BatchCase, known_age
-from BrainIACLib.batch.derivatives import found_by, quality_of, write_derivatives
+from BrainIACLib.batch.derivatives import doubts_in, found_by, quality_of, write_derivatives
 from BrainIACLib.batch.layout import Names
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.checkpoints.installed import find_encoder
@@ -68,17 +68,11 @@ class CaseWorker:
                 task, "scan", model_id=model.contract.id, age_years=known_age(case.facts)
             )
         warnings = self._predictor.study.warnings_of("scan")
-        doubts = [  # what stands with every answer tells no case from another
-            text
-            for answer in answers.values()
-            for text in answer.warnings
-            if text not in warnings and text not in answer.trust.standing
-        ]
         facts: dict[str, object] = {
             "identity": scan.identity,
             "format": scan.format,
             "warnings": " ".join(warnings),
-            "doubts": " ".join(dict.fromkeys(doubts)),
+            "doubts": doubts_in(answers.values(), warnings),
             "model": self._encoder.id,
             "encoder_sha256": self._encoder.encoder.sha256,
             "preprocessing_sha256": self._prepared_by,

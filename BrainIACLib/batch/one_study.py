@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from BrainIACLib.batch.cases import SUFFIX_OF, BatchCase, known_age
-from BrainIACLib.batch.derivatives import found_by, quality_of, write_derivatives
+from BrainIACLib.batch.derivatives import doubts_in, found_by, quality_of, write_derivatives
 from BrainIACLib.batch.layout import Names
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.checkpoints.installed import find_encoder
@@ -86,12 +86,6 @@ class StudyWorker:
         not_answered = "; ".join(f"{task}: {why}" for task, why in document.not_answered.items())
         found = [finding.text for finding in document.findings]
         found += [text for row in document.series if row.used_as for text in row.warnings]
-        doubts = dict.fromkeys(
-            text
-            for answer in document.answers
-            for text in answer.warnings
-            if text not in found and text not in answer.trust.get("standing", ())
-        )
         return {
             **facts,
             "study": document.study,
@@ -99,7 +93,7 @@ class StudyWorker:
             "slots": " ".join(slot.slot for slot in document.slots),
             "not_answered": not_answered,
             "warnings": " ".join(dict.fromkeys(found)),
-            "doubts": " ".join(doubts),
+            "doubts": doubts_in(document.answers, found),
             "seconds": round(time.monotonic() - began, 3),
         }
 

@@ -50,24 +50,32 @@ class EncoderBatches:
 
     def embedded(self) -> dict[typing.Any, np.ndarray | Exception]:
         """key -> the embedding of each scan that waited, or why it has none. A batch that fails is halved until the
-        scan that it fails of stands alone; where the memory of a graphics processor ends, later batches stay small."""
+        scan that it fails of stands alone. Where all scans of a batch get through in parts, it was too large, whatever
+        the error said (cuDNN and cuBLAS have words of their own for a full memory): later ones stay as small."""
         waiting, self._waiting = list(self._waiting.items()), {}
         found: dict[typing.Any, np.ndarray | Exception] = {}
-        parts = [waiting] if waiting else []
-        while parts:
-            part = parts.pop(0)
-            try:
-                vectors = self._encode([volume for _, volume in part])
-            except Exception as error:
-                if len(part) == 1:
-                    found[part[0][0]] = error.with_traceback(None)  # whose frames hold volumes
-                    continue
-                half = (len(part) + 1) // 2
-                parts[:0] = [part[:half], part[half:]]
-                if is_for_the_caller(error, self._device):
-                    self.size = min(self.size, half)
-                continue
+        if waiting:
+            self._go_through(waiting, found)
+        return found
+
+    def _go_through(
+        self, part: list[tuple[typing.Hashable, "torch.Tensor"]], found: dict[typing.Any, np.ndarray | Exception]
+    ) -> bool:
+        """Whether the encoder took every scan of ``part``, at once or in halves."""
+        try:
+            vectors = self._encode([volume for _, volume in part])
+        except Exception as error:
+            if len(part) == 1:
+                found[part[0][0]] = error.with_traceback(None)  # whose frames hold volumes
+                return False
+            is_full = is_for_the_caller(error, self._device)
+        else:
             for (key, _), vector in zip(part, vectors, strict=True):
                 is_number = bool(np.isfinite(vector).all())
                 found[key] = vector if is_number else ModelError("The encoder gives no numbers for this scan.")
-        return found
+            return True
+        half = (len(part) + 1) // 2  # only here, where the error lets go of the memory of its frames
+        taken = [self._go_through(some, found) for some in (part[:half], part[half:])]
+        if is_full or all(taken):
+            self.size = min(self.size, half)
+        return all(taken)

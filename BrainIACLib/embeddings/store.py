@@ -119,8 +119,9 @@ def embed_cohort(
                 if isinstance(outcome, Exception):
                     failed[key] = outcome
                     continue
-                known[key] = Known(outcome, *prepared[key])
-                journal.add(key, known[key])
+                one = Known(outcome, *prepared[key])
+                journal.add(key, one)
+                known[key] = one
                 computed += 1
             prepared.clear()
             waited, there[told:] = there[told:], [row for row in there[told:] if row[1] not in failed]
@@ -128,29 +129,34 @@ def embed_cohort(
             for case, key, _ in waited:
                 if key in failed:
                     fail(case, failed[key])
-                elif done is not None:
+                elif done is not None and key in known:
                     done(case, None)
 
-        for case in cases:
-            try:
-                job.check()
-                scan = read(case.path)
-                key = (scan.identity, recipe, contract.encoder.sha256)
-                if key not in known and key not in batches:
-                    standardised = predictor.set_study({"scan": scan}, options, job, mask=mask)["scan"]
-                    said = " ".join(predictor.study.warnings_of("scan")), measures_of(standardised)
-                    batches.add(key, predictor.encoder_input("scan", model_id))
-                    prepared[key] = said
-            except Cancelled:
+        try:
+            for case in cases:
+                try:
+                    job.check()
+                    scan = read(case.path)
+                    key = (scan.identity, recipe, contract.encoder.sha256)
+                    if key not in known and key not in batches:
+                        standardised = predictor.set_study({"scan": scan}, options, job, mask=mask)["scan"]
+                        said = " ".join(predictor.study.warnings_of("scan")), measures_of(standardised)
+                        volume = predictor.encoder_input("scan", model_id)
+                        prepared[key] = said
+                        batches.add(key, volume)
+                except Cancelled:
+                    raise Cancelled("Stopped as asked; the scans embedded so far are kept for the next run.") from None
+                except Exception as error:
+                    fail(case, error)
+                    continue
+                there.append((case, key, scan.warnings))
+                if batches.is_full or not prepared:
+                    embed_waiting()
+            embed_waiting()
+        except BaseException:  # a device without memory, a full disk, Ctrl-C: what is prepared is minutes of work
+            with contextlib.suppress(Exception):
                 embed_waiting()
-                raise Cancelled("Stopped as asked; the scans embedded so far are kept for the next run.") from None
-            except Exception as error:
-                fail(case, error)
-                continue
-            there.append((case, key, scan.warnings))
-            if batches.is_full or not prepared:
-                embed_waiting()
-        embed_waiting()
+            raise
         rows = [
             {
                 **case.facts,

@@ -28,6 +28,7 @@ from BrainIACLib.head_training.decisions import accepted_rows
 from BrainIACLib.head_training.training import train_head
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.private_folder import PREFIX
+from BrainIACLib.trust.findings import Doubt, Severity
 
 OFFICIAL = PreprocessingOptions(preset="official")
 
@@ -60,6 +61,7 @@ def cohort(tmp_path_factory):
         for n in range(40)
     ]
     train_head(table_of(rows, vectors), "ill", "both", slots=both).install(folder / "store")
+    train_head(table_of(rows, vectors), "ill", "one", slots=("T1",)).install(folder / "store")
     for seed, name in enumerate(("t1", "flair", "later")):
         write_scan(folder / f"{name}.nii.gz", seed)
     (folder / "letter.nii").write_text("Dear colleague,")
@@ -181,6 +183,26 @@ def test_a_batch_of_studies_leaves_reports_derivatives_one_row_a_study_and_embed
     sidecar = json.loads((place / "sub-p1_ses-1_space-MNI152NLin2009aSym_desc-preproc_FLAIR.json").read_text())
     assert sidecar["Sources"] == ["bids:raw:flair.nii.gz"]
     assert "sub-p1/ses-1/anat/report.html" in write_page(out, index).read_text()
+
+
+@pytest.mark.parametrize("severity", ["doubt", "grave"])
+@pytest.mark.parametrize("by_study", [False, True])
+def test_what_stands_with_every_answer_is_in_no_row_unless_it_is_grave(
+    cohort, tmp_path, monkeypatch, by_study, severity
+):
+    folder, settings = cohort
+    standing = [Doubt("Its makers doubt it.", Severity(severity))]
+    monkeypatch.setattr("BrainIACLib.predictor.standing_doubt", lambda head: standing)
+    settings = dataclasses.replace(settings, tasks=("both",) if by_study else ("one",), studies=by_study)
+    cases = (studies_of if by_study else cases_of)(folder / "cohort.csv")
+    begin_dataset(tmp_path / "out", folder)
+    work = Work(tmp_path / "out", begin(tmp_path / "out", cases, settings))
+    assert work.one(0).status == "done"
+    work.ledger.close()
+    index = update_index(tmp_path / "out")
+    (row,) = index.to_pylist()
+    assert ("Its makers doubt it." in row["doubts"]) == (severity == "grave")
+    assert ("Its makers doubt it." in write_page(tmp_path / "out", index).read_text()) == (severity == "grave")
 
 
 def test_a_scan_that_left_its_study_takes_its_derivatives_with_it(cohort):

@@ -15,7 +15,7 @@ from BrainIACLib.embeddings import encoder_batches
 from BrainIACLib.embeddings.cohort import cases_of_files
 from BrainIACLib.embeddings.encoder_batches import EncoderBatches, at_once
 from BrainIACLib.embeddings.store import embed_cohort
-from BrainIACLib.errors import Cancelled, ModelError
+from BrainIACLib.errors import Cancelled, ModelError, is_for_the_caller
 from BrainIACLib.job import Job
 from BrainIACLib.models.encoders import encoder
 from BrainIACLib.predictor import Predictor
@@ -102,6 +102,26 @@ def test_a_batch_that_the_memory_does_not_hold_is_halved_and_later_ones_stay_sma
     assert batches.size == 1
 
 
+@pytest.mark.parametrize("words", ["CUDNN_STATUS_NOT_SUPPORTED", "cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED", "?"])
+def test_later_batches_stay_small_whatever_a_too_large_one_failed_with_and_not_for_a_bad_scan(words):
+    batches, found = through(Encoding(lambda some: RuntimeError(words) if len(some) > 3 else None), volumes(8, 4))
+    assert batches.size == 2
+    assert [isinstance(found[number], np.ndarray) for number in range(8)] == [True] * 8
+    batch = volumes(8, 4)
+    broken = batch[5]
+    batches, found = through(Encoding(lambda some: ValueError("x") if any(v is broken for v in some) else None), batch)
+    assert (batches.size, isinstance(found[5], ValueError)) == (8, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["CUDA out of memory.", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"],
+)
+def test_a_full_graphics_processor_is_no_scans_fault_whoever_says_it(words):
+    assert is_for_the_caller(RuntimeError(words), "cuda")
+    assert not is_for_the_caller(RuntimeError(words), "cpu")
+
+
 def test_no_volume_is_held_after_its_batch():
     batches, held = EncoderBatches(Encoding(lambda some: ValueError("broken")), "cuda"), []
     for number, volume in enumerate(volumes(6, 4)):
@@ -173,3 +193,29 @@ def test_what_waits_for_the_encoder_is_kept_when_a_person_stops_the_run(scans, t
     kept = (tmp_path / ".t.npz.partial").read_bytes().count(b'"embedding"')
     assert kept == 3, "prepared when it was stopped, of a batch of four"
     assert embedded(some, tmp_path / "t.npz", store).computed == 4 - kept
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory."), KeyboardInterrupt()])
+def test_what_waits_for_the_encoder_is_kept_when_the_run_breaks_off(scans, tmp_path, monkeypatch, error):
+    store = tmp_path / "store"
+    install_small_encoder(store)
+    monkeypatch.setattr(encoder_batches, "at_once", lambda device: 4)
+    monkeypatch.setattr("BrainIACLib.embeddings.store.is_for_the_caller", lambda error, device: "memory" in str(error))
+
+    def read(path):
+        if path == scans[4]:
+            raise error
+        return read_scan(path)
+
+    told = []
+    with pytest.raises(type(error)) as raised:
+        embedded(
+            [*scans[:2], *scans[3:5]],
+            tmp_path / "t.npz",
+            store,
+            read=read,
+            done=lambda case, why: told.append((case.path, why)),
+        )
+    assert raised.value is error
+    assert (tmp_path / ".t.npz.partial").read_bytes().count(b'"embedding"') == 3
+    assert told == [(path, None) for path in (*scans[:2], scans[3])]

@@ -167,6 +167,29 @@ def test_scans_that_were_copied_are_known_by_their_content(tmp_path, table, monk
         prepare(table.iloc[:7], tmp_path / "c", how, standardise_one=Noting())
 
 
+def test_a_file_that_cannot_be_read_costs_itself_alone_at_every_run(tmp_path, table):
+    (tmp_path / "raw" / "bad04.nii").unlink()
+    (tmp_path / "raw" / "bad04.nii").mkdir()  # a folder that looks like a scan
+    for _ in range(2):
+        failures = prepare(table, tmp_path / "c", HOW, standardise_one=fake)
+        assert failures["reason"].tolist() == ["'bad04.nii' is no scan."]
+
+
+def test_only_files_of_a_known_size_are_read_to_be_compared(tmp_path, table, monkeypatch):
+    def hashed(path, how):
+        volume, facts = fake(path, how)
+        return volume, {**facts, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+    read = []
+    prepare(table.iloc[:3], tmp_path / "c", HOW, standardise_one=hashed)
+    monkeypatch.setattr(shards, "file_sha256", lambda path: read.append(path.name) or "no hash")
+    monkeypatch.setattr(shards, "_is_sound", lambda folder, shard: True)
+    for number, scan in enumerate(table["scan"][3:], start=3):
+        Path(scan).write_text("x" if number == 5 else "longer")
+    prepare(table, tmp_path / "c", HOW, standardise_one=hashed)
+    assert read == ["scan05.nii"]
+
+
 def test_scans_stripped_by_another_network_are_not_mistaken_for_done(tmp_path, table, monkeypatch):
     """Half of a cache with one network's masks and half with another's would be a difference between the halves."""
     how = Standardising(size=(16, 16, 16))

@@ -105,6 +105,25 @@ def test_stability_is_that_of_the_mean_seed_between_the_extremes(tmp_path):
     drawn = perturbations(of_two).axes[0]
     line = next(line for line in drawn.lines if line.get_label() == "Scratch")
     assert line.get_ydata().tolist() == pytest.approx((first + 1)[table["perturbation"] == "contrast"].tolist())
+    assert found["highest_seed"].tolist() == pytest.approx((first + 2).tolist())
+    assert set(found["seeds"]) == {2}
+
+
+def test_a_band_over_persons_keeps_the_range_of_the_seeds_beside_it(tmp_path):
+    fabricate_random_runs(tmp_path, cases=24, tasks=("age",), fractions=(1.0,), seeds=(0, 1))
+    for seed in (0, 1):
+        (own,) = tmp_path.glob(f"age-Scratch-100-seed{seed}-*")
+        table = pd.read_csv(own / "stability.csv")
+        values = table["value"] + 10 * seed
+        table.assign(value=values, low=values - 1, high=values + 1).to_csv(own / "stability.csv", index=False)
+    found = evaluate(tmp_path, resamples=20)[0]
+    sweep = found.stability("age", "Scratch")
+    assert (sweep["high"] - sweep["low"]).tolist() == pytest.approx([2] * len(sweep))
+    assert (sweep["highest_seed"] - sweep["lowest_seed"] >= 9).all()
+    of_contrast = sweep[sweep["perturbation"] == "contrast"]
+    drawn = [list(line.get_ydata()) for line in perturbations(found).axes[0].lines]
+    for end in ("lowest_seed", "highest_seed"):
+        assert of_contrast[end].tolist() in drawn
 
 
 def test_overview_shows_what_the_runs_recorded(drawn):

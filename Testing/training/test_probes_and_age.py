@@ -25,6 +25,7 @@ from Training.starter.probes import (
     answers,
     effective_rank,
     folds_by_subject,
+    majority_of_study,
     report,
 )
 
@@ -172,6 +173,22 @@ def test_answers_of_a_fold_do_not_change_with_its_own_labels():
     first, second = (answers(values, labels, fold, groups) for labels in (target, changed))
     assert first[fold == 2] == pytest.approx(second[fold == 2])
     assert np.abs(first - target).mean() < 1.0
+
+
+def test_studies_of_one_source_are_left_out_together_and_single_scans_alone():
+    scans = [scan(0, "BraTS2021", subject="BraTS2021_01476"), scan(1, "UPENN-GBM", subject="BraTS-GLI-00001")]
+    scans += [scan(2, "openms cross-sectional", subject="openms_cs_1"), scan(3, "one"), scan(4, "two")]
+    first, second, third, *single = Features(scans, {}).sources()
+    assert first == second != third
+    assert single == ["one", "two"]
+
+
+def test_the_majority_of_a_study_never_counts_the_fold_that_is_judged():
+    sex = np.array(["F", "F", "M", "M", "M", "F"])
+    study = np.array(["a", "a", "a", "b", "b", "alone"])
+    said = majority_of_study(sex, study, np.arange(6))
+    assert said.tolist()[2:5] == ["F", "M", "M"]
+    assert said[5] == "M"  # of the others: three of five
 
 
 def test_folds_keep_a_subject_together():

@@ -12,7 +12,7 @@ from BrainIACLib.errors import CacheError
 from BrainIACLib.publishing import write_bytes
 from Training.data.cache import write_shard
 from Training.data.scan_files import read_scan, scan_file
-from Training.data.shards import FinishedShards, Job, Known
+from Training.data.shards import FinishedShards, Job, Known, size_of
 
 
 class Kitchen:
@@ -51,9 +51,9 @@ class Kitchen:
     def shard(self, job: Job) -> dict:
         """Write a complete shard and its record, and remove the files of its scans."""
         record: dict = {"key": job.key, "settings": job.settings, "shard": None}
-        record |= {"rows": [], "scan_keys": [], "facts": [], "failed": []}
+        record |= {"rows": [], "scan_keys": [], "sizes": [], "facts": [], "failed": []}
         volumes = []
-        for row, key in zip(job.rows, job.scan_keys, strict=True):
+        for row, scan, key in zip(job.rows, job.scans, job.scan_keys, strict=True):
             if key in self._reasons:
                 record["failed"].append({"row": row, "reason": self._reasons[key]})
                 continue
@@ -63,6 +63,7 @@ class Kitchen:
             volumes.append(kept[0])
             record["rows"].append(row)
             record["scan_keys"].append(key)
+            record["sizes"].append(size_of(scan))
             record["facts"].append(kept[1])
         if volumes:
             record["shard"] = write_shard(self._folder, job.number, np.stack(volumes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -80,25 +81,44 @@ def _short(text: str) -> str:
 def known_volumes(folder: Path, jobs: Sequence[Job]) -> dict[str, Known]:
     """By scan key, every volume of the shards in the folder, whichever manifest and table they were made for.
 
-    A file of ``jobs`` whose time or place is new is compared by its content: data that were copied or moved are known.
+    A file of ``jobs`` whose time or place is new is compared by its content, if one of its size is known: data that
+    were copied or moved are not standardized again.
     """
-    known, by_content = {}, {}
+    known: dict[str, Known] = {}
+    by_content: dict[tuple[str, int, str], str] = {}
     for path in sorted(folder.glob("shard-*.json")):
         record = _read_record(path)
         for place, key in enumerate(record["scan_keys"] if record else ()):
-            known[key] = Known(record["shard"], place, record["facts"][place])
-            by_content[record.get("settings"), record["facts"][place].get("source_sha256")] = key
-    if not known:
-        return known
+            facts = record["facts"][place]
+            known[key] = Known(record["shard"], place, facts)
+            if "settings" in record and record["sizes"][place] and "source_sha256" in facts:
+                by_content[record["settings"], record["sizes"][place], facts["source_sha256"]] = key
+    sizes = {(settings, size) for settings, size, _ in by_content}
     files = {key: (scan, job.settings) for job in jobs for scan, key in zip(job.scans, job.scan_keys, strict=True)}
     found = {}
     for key, (scan, settings) in files.items():
-        if key not in known and scan.endswith(ALONE):
-            before = by_content.get((settings, file_sha256(Path(scan))))
+        size = size_of(scan)
+        if key not in known and (settings, size) in sizes:
+            before = by_content.get((settings, size, _content(scan)))
             found |= {key: before} if before else {}
     copied = {key: known[before] for key, before in found.items()}
     gone = set(found.values()) - set(files)
     return {key: volume for key, volume in known.items() if key not in gone} | copied
+
+
+def size_of(scan: str) -> int:
+    """Bytes of a scan that is one file; 0 of any other, which is known by its place and time alone."""
+    try:
+        return os.stat(scan).st_size if scan.endswith(ALONE) and os.path.isfile(scan) else 0
+    except OSError:
+        return 0
+
+
+def _content(scan: str) -> str:
+    try:
+        return file_sha256(Path(scan))
+    except OSError:  # whoever standardizes it will say so
+        return ""
 
 
 def _read_record(path: Path) -> dict | None:

@@ -16,7 +16,7 @@ BLOCKS = (8, 10, 8)  # cubes of about 25 mm in template space
 
 
 class Constant(nn.Module):
-    """Nothing of the image: a head can only say the mean of its training cases."""
+    """Nothing of the image: a head can only say the mean of its training cases (figures also draw their median)."""
 
     size = 1
 

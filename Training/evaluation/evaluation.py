@@ -83,7 +83,8 @@ class Evaluation:
     def stability(self, task: str, initialisation: str) -> pd.DataFrame | None:
         """The stability of the models with the most training data: the columns of stability.csv, ``value`` averaged
         over the seeds, and ``low`` and ``high``: of the interval over cases, averaged over the seeds, or where the runs
-        have none the seeds' extremes. None where no such run has been perturbed."""
+        have none the seeds' extremes, which are ``lowest_seed`` and ``highest_seed``; ``seeds`` of them. None where no
+        such run has been perturbed."""
         largest = self.largest(task, initialisation)
         runs = self.of(task, initialisation, largest.cell.fraction) if largest else []
         tables = [run.stability for run in runs if run.stability is not None]
@@ -93,7 +94,8 @@ class Evaluation:
         has_interval = "low" in together and together["low"].notna().all()
         low, high = (("low", "mean"), ("high", "mean")) if has_interval else (("value", "min"), ("value", "max"))
         groups = together.groupby(["split", "perturbation", "metric", "level"], sort=False)
-        return groups.agg(value=("value", "mean"), low=low, high=high).reset_index()
+        seeds = {"lowest_seed": ("value", "min"), "highest_seed": ("value", "max"), "seeds": ("value", "size")}
+        return groups.agg(value=("value", "mean"), low=low, high=high, **seeds).reset_index()
 
     def shown(self, initialisation: str) -> str:
         """What figures and pages call an initialization: "BrainIAC" only where official weights were given for it."""
@@ -174,6 +176,8 @@ def constant_value(
     evaluation: Evaluation, task: str, split: str = "test", fraction: float | None = None
 ) -> float | None:
     """The primary measure of the answer that needs no image: measured where it is known, else what chance gives.
+
+    Of ages it is the median, which errs least; the line *Constant* is a head without an image and says the mean.
 
     Parameters
     ----------

@@ -38,6 +38,11 @@ def _saliency(task: Task) -> _Draw:
     return partial(task_saliency, task=task.name)
 
 
+_HOW_MAPS = (
+    "One person, the first seed. The slice is where the first map is strongest, and each map is scaled to its own "
+    "maximum: neither its place nor its strength compares two networks. Scratch started from random weights; where "
+    "whole networks are tuned it is trained too."
+)
 FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     (
         "Fig 1A",
@@ -75,7 +80,12 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     ),
     ("Fig 3 internal", "Survival of high and low risk, internal set.", partial(survival_grid, split="test")),
     ("Fig 3 external", "Survival of high and low risk, external set.", partial(survival_grid, split="external")),
-    ("Fig 4", "Perturbed images: contrast, Gibbs artifact, bias field; bands are 95 % intervals.", perturbations),
+    (
+        "Fig 4",
+        "Perturbed images: contrast, Gibbs artifact, bias field. Mean of the seeds; bands are 95 % intervals over "
+        "persons, averaged over the seeds, thin lines the lowest and the highest seed.",
+        perturbations,
+    ),
     ("Fig 4 external", "The same on the external set.", partial(perturbations, split="external")),
     ("Fig 5A", "Brain age: predicted against true, internal set.", partial(age_scatter, split="test")),
     ("Fig 5B", "Brain age: features by age bin, internal set.", _plane(AGE, "test")),
@@ -86,10 +96,10 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
         _plane(AGE, "external"),
     ),
     ("Fig 5E-F", "Brain age: error on each external data set.", datasets),
-    ("Fig 6A", "Saliency: sequence.", _saliency(SEQUENCE)),
-    ("Fig 6B", "Saliency: brain age.", _saliency(AGE)),
-    ("Fig 6C", "Saliency: IDH mutation.", _saliency(IDH)),
-    ("Fig 6D", "Saliency: overall survival.", _saliency(SURVIVAL)),
+    ("Fig 6A", f"Saliency: sequence. {_HOW_MAPS}", _saliency(SEQUENCE)),
+    ("Fig 6B", f"Saliency: brain age. {_HOW_MAPS}", _saliency(AGE)),
+    ("Fig 6C", f"Saliency: IDH mutation. {_HOW_MAPS}", _saliency(IDH)),
+    ("Fig 6D", f"Saliency: overall survival. {_HOW_MAPS}", _saliency(SURVIVAL)),
     ("Extended Data Fig 1", "How the data are split.", split_diagram),
     ("Extended Data Fig 2", "Sequence: three more pairs.", sequence_pairs),
     (

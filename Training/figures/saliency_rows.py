@@ -75,7 +75,9 @@ def read_saliency(path: Path, height: float | None = None) -> SaliencyRow:
 def task_saliency(evaluation: Evaluation, task: str, initialisation: str = PAPER[0]) -> Figure:
     """Maps of the task's logit of the largest model (Fig 6A-D); beside them those of what it is compared with.
 
-    A map that random weights give as well shows the image's own edges, and nothing that was learned.
+    With frozen encoders, a map that random weights give as well shows the image's own edges, and nothing that was
+    learned; tuned, Scratch is a network *trained* from random weights. The slice is where the first map is strongest,
+    and each map has its own scale.
     """
     run = evaluation.largest(task, initialisation)
     rows = _rows(run, "task")

@@ -29,7 +29,8 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER, split:
     """Tasks down, perturbations across, the largest models of each initialization; dotted where nothing is perturbed.
 
     Of several seeds the mean. The band is the 95 % interval over cases where the runs have one, else the seeds'
-    extremes; of many lines only those of the paper's kind have one. Gray is what a constant answer gets.
+    extremes, which are thin lines too; of many lines only those of the paper's kind have them. Gray is what a constant
+    answer gets.
     """
     sweeps = {
         (task, name): table
@@ -65,6 +66,9 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER, split:
                     if name in bands:
                         band = (own[end] * measure.factor for end in ("low", "high"))
                         axis.fill_between(own["level"], *band, color=COLOURS[name], alpha=0.12, linewidth=0)
+                        for end in ("lowest_seed", "highest_seed") if (own["seeds"] > 1).any() else ():
+                            ends = own[end] * measure.factor
+                            axis.plot(own["level"], ends, color=COLOURS[name], linewidth=0.5, linestyle=LINES[name])
                 if constant is not None:
                     axis.axhline(constant * measure.factor, color="0.5", linewidth=1, label="constant answer")
                 axis.axvline(UNPERTURBED_LEVEL[kind], color="0.4", linestyle=":", linewidth=1)

@@ -82,8 +82,10 @@ def write_report(evaluations: list[Evaluation], out: Path, command: str) -> Path
         ),
         overlaps=sorted(
             {
-                f"{run.cell.initialisation}, {run.cell.task}: {run.config['overlap_with_pretraining']}"
-                for run in runs
+                f"{evaluation.shown(run.cell.initialisation)}, {run.cell.task}: "
+                f"{run.config['overlap_with_pretraining']}"
+                for evaluation in evaluations
+                for run in evaluation.runs
                 if "overlap_with_pretraining" in run.config
             }
         ),

@@ -1,7 +1,7 @@
-"""``python -m Training.reproduction.results_page --report open/ --tuned tuned/``: the tables of RESULTS.md.
+"""``python -m Training.reproduction.results_page --report open/ --tuned tuned/ more/``: RESULTS_TABLES.md.
 
-Reads the runs that ``reproduce --cohort open`` left in ``open/work``, and in ``tuned/work`` those of the preset
-``tuned``, and writes what stands between the two marks of the page. Everything else on it is written by hand.
+Reads the runs that ``reproduce --cohort open`` left in ``open/work``, and in ``tuned/work`` and others those of the
+preset ``tuned``, and writes what stands between the two marks of the page. Everything else on it is written by hand.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ import numpy as np
 
 from BrainIACLib.errors import BrainIACError, ResultsError
 from BrainIACLib.publishing import write_text
-from Training.evaluation.evaluation import Evaluation, evaluate
+from BrainIACLib.statistics.agreement import agreement
+from Training.evaluation.evaluation import Evaluation, aligned, evaluate
 from Training.reproduction.designs import OPEN_DESIGNS
 from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, TRIVIAL, percent
-from Training.runs.layout import UNPERTURBED_LEVEL
 from Training.tables.performance import LEAST_SEEDS, no_verdict
 from Training.tables.table import interval_text, p_text
-from Training.tasks import TASKS
+from Training.tasks import AGE, TASKS
 
 BEGIN, END = "<!-- written by results_page: begin -->", "<!-- written by results_page: end -->"
-PAGE = Path(__file__).resolve().parent.parent / "RESULTS.md"
+PAGE = Path(__file__).resolve().parent.parent / "RESULTS_TABLES.md"
 SHOWN = (0.1, 1.0)
 SETS = {"test": "internal", "external": "external"}
-NAMES = {"contrast": "contrast", "gibbs": "Gibbs", "bias_field": "bias field"}
+NAMES = {"contrast": "gamma", "gibbs": "Gibbs", "bias_field": "bias field"}
+LEVELS = (("contrast", 1.0), ("contrast", 0.5), ("contrast", 2.0), ("gibbs", 0.4), ("bias_field", 0.4))
+"""Of the perturbed scans: as they are, then the paper's strongest, the same for every line and never chosen."""
+FEW_SCANS = 5
 
 
 def section(evaluation: Evaluation, says: str) -> str:
@@ -54,13 +57,14 @@ def section(evaluation: Evaluation, says: str) -> str:
                     cells = [_cell(one, measure) for one in numbers]
                     of = f"{SETS[split]}, {known[0]['patients']} persons"
                     lines.append(f"| {of} | {percent(fraction)} | " + " | ".join(cells) + " |")
-        lines += ["", *_comparisons(evaluation, task), ""]
+        lines += ["", *_comparisons(evaluation, task), *_few_of_a_class(evaluation, task)]
+        lines += [*(_offsets(evaluation, task, names) if task == AGE.name else ()), ""]
     return "\n".join(lines)
 
 
 def perturbed(evaluations: Sequence[Evaluation], says: str) -> str:
     """As Markdown, Figure 4 in numbers, on the external set or without one the internal: the measure of scans as they
-    are, and at the worst level of each artifact. ``evaluations`` : the modes of one question."""
+    are, and at the strongest levels of each artifact. ``evaluations`` : the modes of one question."""
     lines: list[str] = []
     for task in dict.fromkeys(run.cell.task for one in evaluations for run in one.runs):
         measure = TASKS[task].primary
@@ -73,31 +77,61 @@ def perturbed(evaluations: Sequence[Evaluation], says: str) -> str:
         if not tables:
             continue
         split = max(HELD_OUT, key=lambda name: (name in set(next(iter(tables.values()))["split"]), name == "external"))
-        kinds = list(dict.fromkeys(next(iter(tables.values()))["perturbation"]))
         lines += [f"### Perturbed scans, {says}, {SETS[split]} set: {measure.title}", ""]
-        lines += ["| line | as they are | " + " | ".join(f"worst {NAMES[kind]} (level)" for kind in kinds) + " |"]
-        lines += ["|---" * (2 + len(kinds)) + "|"]
+        lines += ["95 % over persons, averaged over the seeds; in brackets the lowest and the highest seed.", ""]
+        lines += [
+            "| line | as they are | " + " | ".join(f"{NAMES[kind]} {level:g}" for kind, level in LEVELS[1:]) + " |"
+        ]
+        lines += ["|---" * (1 + len(LEVELS)) + "|"]
         for one in evaluations:
             for name in INITIALISATIONS:
                 if (one.mode, name) not in tables:
                     continue
                 table = tables[one.mode, name]
-                own = {kind: table[(table["split"] == split) & (table["perturbation"] == kind)] for kind in kinds}
-                plain = own[kinds[0]][own[kinds[0]]["level"] == UNPERTURBED_LEVEL[kinds[0]]].iloc[0]
-                cells = [_with_interval(plain, measure), *(_worst(levels, measure) for levels in own.values())]
+                cells = [_at(table[table["split"] == split], kind, level, measure) for kind, level in LEVELS]
                 tuned = ", tuned" if one.mode == "finetune" else ""
                 lines.append(f"| {one.shown(name)}{tuned} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _worst(levels, measure) -> str:
-    worst = levels.loc[levels["value"].idxmax() if measure.lower_is_better else levels["value"].idxmin()]
-    return f"{_with_interval(worst, measure)} at {worst['level']:g}"
+def _at(table, kind: str, level: float, measure) -> str:
+    found = table[(table["perturbation"] == kind) & np.isclose(table["level"], level)]
+    if not len(found):
+        return "-"
+    row = found.iloc[0]
+    text = interval_text(row["value"], row["low"], row["high"], measure.factor, measure.digits)
+    if row["seeds"] < 2:
+        return text
+    ends = (f"{row[end] * measure.factor:.1f}" for end in ("lowest_seed", "highest_seed"))
+    return f"{text} [{', '.join(ends)}]"
 
 
-def _with_interval(row, measure) -> str:
-    return interval_text(row["value"], row["low"], row["high"], measure.factor, measure.digits)
+def _few_of_a_class(evaluation: Evaluation, task: str) -> Iterator[str]:
+    """A warning beside scores of a set that has few scans of a class."""
+    runs = evaluation.of(task)
+    if not TASKS[task].classes:
+        return
+    for split in HELD_OUT:
+        counts = runs[0].rows(split)["truth"].value_counts()
+        if len(counts) and counts.min() < FEW_SCANS:
+            of = ", ".join(f"{name} {count}" for name, count in counts.items())
+            yield f"- {SETS[split]}: its scans are {of}; **of so few scans of a class its scores say little**."
+
+
+def _offsets(evaluation: Evaluation, task: str, names: Sequence[str]) -> Iterator[str]:
+    """A line a set: of all training data, each line's mean answer minus age, and its correlation with age."""
+    for split in HELD_OUT:
+        found = []
+        for name in names:
+            tables = [rows for rows in aligned(evaluation.of(task, name, 1.0), split) if len(rows)]
+            pairs = [agreement(rows["truth"], rows["score"]) for rows in tables]
+            if pairs:
+                r = [one.r for one in pairs if one.r is not None]
+                bias = np.mean([one.bias for one in pairs])
+                found.append(f"{evaluation.shown(name)} {bias:+.1f}, {f'{np.mean(r):.2f}' if r else 'no r'}")
+        if found:
+            yield f"- {SETS[split]}, all training data, bias (years) and r, means of the seeds: {'; '.join(found)}."
 
 
 def _cell(number, measure) -> str:
@@ -126,28 +160,32 @@ def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
             low, high = sorted((abs(row.low), abs(row.high)))  # of one sign where p is this low
             text = interval_text(abs(row.difference), low, high, measure.factor, measure.digits)
             found.append(f"{better} before {worse} by {text}, p {p_text(row.p_holm)}")
+    families = {
+        SETS[split]: int(np.isfinite(of["p"].to_numpy(dtype=float)).sum())
+        for split, of in table[(table["task"] == task) & (table["measure"] == measure.name)].groupby("split")
+    }
     return [
-        f"- {name}, all training data, {len(found)} of {counted[name]} pairs differ (95 % CI, p after Holm): "
-        + ("; ".join(found) or "none")
-        + "."
+        f"- {name}, all training data, {len(found)} of {counted[name]} pairs differ (95 % CI, p after Holm of "
+        f"{families[name]}): " + ("; ".join(found) or "none") + "."
         for name, found in shown.items()
     ]
 
 
-def tables(report: Path, resamples: int, tuned: Path | None = None) -> str:
+def tables(report: Path, resamples: int, tuned: Sequence[Path] = ()) -> str:
     """The sections of all questions whose runs are there.
 
     Parameters
     ----------
-    tuned : report of the preset ``tuned``; of it tuned networks and perturbed scans are told, in sections of their own.
+    tuned : reports of the preset ``tuned``; of them tuned networks and perturbed scans are told, in own sections.
     """
     found = []
     for one, says in _questions(report, resamples):
         if one.mode == "probe":
             found.append(section(one, says))
     of_question: dict[str, list[Evaluation]] = {}
-    for one, says in _questions(tuned, resamples) if tuned is not None else ():
-        of_question.setdefault(says, []).append(one)
+    for folder in tuned:
+        for one, says in _questions(folder, resamples):
+            of_question.setdefault(says, []).append(one)
     for says, evaluations in of_question.items():
         found += [section(one, says) for one in evaluations if one.mode == "finetune"]
         if not any(one.missing for one in evaluations):
@@ -171,8 +209,8 @@ def main(argv: list[str]) -> int:
     """Exit status 0: the page is written."""
     parser = argparse.ArgumentParser(prog="python -m Training.reproduction.results_page", description=__doc__)
     parser.add_argument("--report", type=Path, required=True, help="the --out of 'reproduce --cohort open'")
-    parser.add_argument("--tuned", type=Path, help="that of the preset tuned")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write into (Training/RESULTS.md)")
+    parser.add_argument("--tuned", type=Path, nargs="+", default=[], help="those of the preset tuned")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write into (Training/RESULTS_TABLES.md)")
     parser.add_argument("--resamples", type=int, default=2000)
     options = parser.parse_args(argv)
     try:

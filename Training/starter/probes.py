@@ -5,7 +5,8 @@ r"""What embeddings know, by one command: age, sex, sequence, study, agreement; 
 Embeds every open scan once (kept in ``--work``) with the bundled encoders, each alone and both side by side, a random
 network of the sequence encoder's shape, an intensity histogram and block averages, and asks each the same questions
 with the same heads: ridge regression or logistic regression whose penalty is chosen by patients left out. *Across
-studies* means that the study that is judged took no part in the fit. Writes ``probes.md``.
+studies* means that the study that is judged took no part in the fit; studies of one source, such as the two of BraTS,
+are one. Writes ``probes.md``.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ from BrainIACLib.scans import read_scan
 from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from BrainIACLib.statistics.metrics import balanced_accuracy
+from Training.cohorts.open_data import SINGLE, study_of
+from Training.evaluation.evaluation import holm
 from Training.starter.anatomy.real_scans import is_trained_on
 from Training.starter.anatomy.reference import person_of
+from Training.starter.evaluate import wilson_interval
 from Training.starter.harmless_changes import HARMLESS, changed
 from Training.starter.open_scans import OpenScan, all_prepared, manifest_sha256, open_scans, prepared
 
@@ -70,6 +74,11 @@ class Features:
     def column(self, name: str) -> np.ndarray:
         """(n,) of a field of the scans."""
         return np.array([getattr(scan, name) for scan in self.scans])
+
+    def sources(self) -> np.ndarray:
+        """(n,) names of what is left out together: a study, joined with others of its source; single scans alone."""
+        found = ((scan.study, study_of(scan.subject)) for scan in self.scans)
+        return np.array([own if source == SINGLE else source for own, source in found])
 
 
 @torch.inference_mode()
@@ -255,41 +264,84 @@ def _rows(features: Features, repeats: tuple[dict[str, np.ndarray], np.ndarray])
         row = [_error(said[one][judged], ages[judged]) for one in REPRESENTATIONS]
         yield f"age across: {name} left out (n {judged.sum()}), MAE (bias); constant {constant:.1f}", row
     errors = {name: np.abs(said[name] - ages) for name in REPRESENTATIONS}
+    others = REPRESENTATIONS[1:]
+    p = [paired_permutation_p(errors["anatomy"][inside], errors[name][inside], groups[inside]) for name in others]
     row = ["-"] + [
-        f"{(errors['anatomy'] - errors[name])[inside].mean():+.1f} "
-        f"({paired_permutation_p(errors['anatomy'][inside], errors[name][inside], groups[inside]):.4f})"
-        for name in REPRESENTATIONS[1:]
+        f"{(errors['anatomy'] - errors[name])[inside].mean():+.1f} ({corrected:.4f})"
+        for name, corrected in zip(others, holm(np.array(p)), strict=True)
     ]
-    yield f"age across (n {inside.sum()}), anatomy's mean error minus theirs (paired p)", row
+    yield f"age across (n {inside.sum()}), anatomy's mean error minus theirs (paired p, Holm of {len(p)})", row
     sexed = plain.rows(np.isin(plain.column("sex"), ["F", "M"]))
     sex, subjects = sexed.column("sex"), sexed.column("subject")
     groups = np.unique(subjects, return_inverse=True)[1]
     fold = folds_by_subject(subjects)
     row = [_share(answers(sexed.of[name], sex, fold, groups), sex) for name in REPRESENTATIONS]
-    yield f"sex (n {len(sex)}), balanced accuracy", row
+    head_size = _share(answers(sexed.of["volumes"][:, :1], sex, fold, groups), sex)
+    majority = _share(majority_of_study(sex, sexed.column("study"), fold), sex)
+    yield (
+        f"sex ({len(sex)} scans, {len(set(subjects))} persons), balanced accuracy; the study's majority {majority}, "
+        f"intracranial volume alone {head_size}",
+        row,
+    )
     known = features.rows(np.isin(sequence, SEQUENCES))
     truth, subjects = known.column("sequence"), known.column("subject")
     groups = np.unique(subjects, return_inverse=True)[1]
-    fold = np.unique(known.column("study"), return_inverse=True)[1]
+    fold = np.unique(known.sources(), return_inverse=True)[1]
     row = [_share(answers(known.of[name], truth, fold, groups), truth) for name in REPRESENTATIONS]
     yield f"sequence, each study left out (n {len(truth)}), balanced accuracy", row
     diseased = np.where(np.isin(plain.column("study"), WITH_LESIONS), "lesions", "none")
-    fold, groups = (np.unique(plain.column(name), return_inverse=True)[1] for name in ("study", "subject"))
-    row = [_share(answers(plain.of[name], diseased, fold, groups), diseased) for name in REPRESENTATIONS]
-    ill = (diseased == "lesions").sum()
-    yield f"lesions, T1 scans, each study left out (n {len(diseased)}, {ill} with), balanced accuracy", row
+    fold, groups = (np.unique(names, return_inverse=True)[1] for names in (plain.sources(), plain.column("subject")))
+    ill = diseased == "lesions"
+    row = [_found(answers(plain.of[name], diseased, fold, groups), diseased, ill) for name in REPRESENTATIONS]
+    yield (
+        f"lesions, T1 scans, each study left out (n {len(ill)}), balanced accuracy; found of {ill.sum()} (95 %). "
+        "**Not measurable here: in the studies of those with lesions everybody has them**",
+        row,
+    )
     both = plain.rows(np.isin(plain.column("study"), large))
     truth, subjects = both.column("study"), both.column("subject")
     groups = np.unique(subjects, return_inverse=True)[1]
     row = [_share(answers(both.of[name], truth, folds_by_subject(subjects), groups), truth) for name in REPRESENTATIONS]
     yield "which study (lower is better), balanced accuracy", row
     several = known.rows(np.isin(known.column("study"), ["openms cross-sectional", "UPENN-GBM"]))
-    row = [f"{agreement_of_contrasts(several.of[name], several.column('subject')):.2f}" for name in REPRESENTATIONS]
-    yield f"same head, four sequences ({len(set(several.column('subject')))} heads), median ICC", row
+    heads = several.column("subject")
+    row = [_agreement(several.of[name], heads) for name in REPRESENTATIONS]
+    yield f"same head, four sequences ({len(set(heads))} heads), median ICC (any one head left out)", row
     of, heads = repeats
-    row = [f"{agreement_of_contrasts(of[name], heads):.2f}" for name in REPRESENTATIONS]
-    yield f"same head, turned, thicker slices, bias field ({len(set(heads))} heads), median ICC", row
+    row = [_agreement(of[name], heads) for name in REPRESENTATIONS]
+    yield (
+        f"same head, turned, thicker slices, bias field ({len(set(heads))} heads), median ICC (any one head left out)",
+        row,
+    )
     yield "effective rank, T1 scans", [f"{effective_rank(plain.of[name]):.1f}" for name in REPRESENTATIONS]
+
+
+def majority_of_study(target: np.ndarray, study: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """(n,) for each case the commonest label of its study in the other folds; of all studies where it has none."""
+    found = target.copy()
+    for case in range(len(target)):
+        seen = fold != fold[case]
+        own = seen & (study == study[case])
+        labels, counts = np.unique(target[own if own.any() else seen], return_counts=True)
+        found[case] = labels[counts.argmax()]
+    return found
+
+
+def _agreement(values: np.ndarray, heads: np.ndarray) -> str:
+    """The agreement, and its range with any one head left out."""
+    whole = f"{agreement_of_contrasts(values, heads):.2f}"
+    names = np.unique(heads)
+    if len(names) < 3:
+        return whole
+    without = [agreement_of_contrasts(values[heads != name], heads[heads != name]) for name in names]
+    return f"{whole} ({min(without):.2f} to {max(without):.2f})"
+
+
+def _found(said: np.ndarray, truth: np.ndarray, ill: np.ndarray) -> str:
+    """Balanced accuracy, and how many of the ill were found, with Wilson's interval."""
+    right = int((said[ill] == truth[ill]).sum())
+    low, high = wilson_interval(right, int(ill.sum()))
+    return f"{_share(said, truth)}; {right} ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def _error(said: np.ndarray, truth: np.ndarray) -> str:
