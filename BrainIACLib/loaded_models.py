@@ -20,16 +20,16 @@ class LoadedModels:
 
     def __init__(self, device: str, folders: Path | Sequence[Path] | None):
         self._device, self._folders = device, folders
-        self._nets: dict[tuple[str, str, str], EncoderWithHead] = {}
-        self._encoders: dict[tuple[str, str], torch.nn.Module] = {}  # by sha256 and kind of embedding
+        self._nets: dict[tuple[tuple[str, str, float, str], str], EncoderWithHead] = {}
+        self._encoders: dict[tuple[str, str, float, str], torch.nn.Module] = {}  # by weights and what they are read as
         self._novelties: dict[str, Novelty] = {}
 
     def net(self, model: InstalledModel) -> "EncoderWithHead":
         """Encoder and head; models whose encoders are the same file share one net of it."""
         contract, head = model.contract.encoder, model.contract.head
-        key = (contract.sha256, contract.embedding, head.sha256 if head else "")  # two models may claim one id
+        same = (contract.sha256, contract.architecture, contract.width, contract.embedding)
+        key = (same, head.sha256 if head else "")  # two models may claim one id
         if key not in self._nets:
-            same = (contract.sha256, contract.embedding)
             net = load_model(model, self._folders, self._encoders.get(same)).to(self._device)
             self._encoders[same], self._nets[key] = net.encoder, net
         return self._nets[key]

@@ -11,7 +11,6 @@ import time
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -25,9 +24,10 @@ from BrainIACLib.answers import (
     probabilities_of,
     saliency_target,
 )
-from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, find_model, installed_models
+from BrainIACLib.checkpoints.installed import find_encoder, find_model, installed_models
 from BrainIACLib.contracts import ModelContract
 from BrainIACLib.device import choose_device
+from BrainIACLib.encoded_scans import EncodedScans
 from BrainIACLib.errors import BrainIACError, ModelError
 from BrainIACLib.job import UNATTENDED, Job
 from BrainIACLib.loaded_models import LoadedModels
@@ -63,8 +63,7 @@ class Predictor:
         self.models_folder = models
         self.study = PreparedStudy()
         self._models = LoadedModels(self.device, models)
-        self._embeddings: dict[tuple[str, str], torch.Tensor] = {}
-        self._shares: tuple[tuple[str, str], torch.Tensor] | None = None  # of the last scan that was measured
+        self._encoded = self._nothing_encoded()
         self._meter: VolumeMeter | None = None
 
     def set_study(
@@ -90,9 +89,9 @@ class Predictor:
         ------
         PreprocessingError, Cancelled : from the pipeline; the scans that were ready by then make up the study.
         """
-        known, self._embeddings, self._shares = self._embeddings, {}, None
+        known, self._encoded = self._encoded, self._nothing_encoded()
         kept = self.study.set(scans, options or PreprocessingOptions(), job, mask=mask, device=self.device, near=near)
-        self._embeddings = {key: embedding for key, embedding in known.items() if key[0] in kept}
+        self._encoded = known.only(kept)
         return {name: self.study.standardised[name] for name in scans}
 
     def set_prepared(
@@ -100,7 +99,7 @@ class Predictor:
     ) -> None:
         """Set a study whose scans were prepared before with ``options``; forgets the study before."""
         self.study.set_prepared(scans, standardised, options)
-        self._embeddings, self._shares = {}, None
+        self._encoded = self._nothing_encoded()
 
     def predict(
         self,
@@ -138,7 +137,8 @@ class Predictor:
                 f"'{self.study.options.preset}': the answer may mean nothing."
             )
             doubts.append(Doubt(text, Severity.grave))
-        embedding = torch.stack([self._embedding(model, name) for name in slots.values()]).mean(dim=0)  # present scans
+        present = [self._encoded.embedding(model, name) for name in slots.values()]
+        embedding = torch.stack(present).mean(dim=0)
         started = time.perf_counter()
         with torch.inference_mode():
             logits = self._models.net(model).head(embedding)[0].float().cpu()
@@ -184,12 +184,12 @@ class Predictor:
         model = find_encoder(self.models_folder, MODEL)
         if self._meter is None:
             self._meter = VolumeMeter(self.device, self.models_folder, self._models.net(model).encoder)
-        return self._meter.measure(self.study.standardised[scan], age_years, self._shares_of(model, scan)[0].cpu())
+        return self._meter.measure(self.study.standardised[scan], age_years, self._encoded.shares(model, scan)[0].cpu())
 
     def embed(self, scan: str, model_id: str | None = None) -> tuple[list[float], ModelContract]:
         """The embedding of a scan by the bundled encoder or the one of the model with that id, and its contract."""
         model = find_encoder(self.models_folder, model_id)
-        return self._embedding(model, scan)[0].float().cpu().tolist(), model.contract
+        return self._encoded.embedding(model, scan)[0].float().cpu().tolist(), model.contract
 
     def encoder_input(self, scan: str, model_id: str | None = None) -> "torch.Tensor":
         """(1, 1, X, Y, Z) float32 in main memory: what the encoder of ``embed`` sees of a scan of the study."""
@@ -269,7 +269,7 @@ class Predictor:
         slots = fill_slots(head, scans)
         whole = randomised_copy(self._models.net(model), seed) if randomised else self._models.net(model)
         net: torch.nn.Module = whole
-        others = [self._embedding(model, name) for name in slots.values() if name != scan]
+        others = [self._encoded.embedding(model, name) for name in slots.values() if name != scan]
         if others:
             net = OneOfSeveral(whole, torch.stack(others).sum(dim=0), len(others) + 1)
         inputs = model_input(self.study.standardised[scan].image, encoder)
@@ -308,6 +308,9 @@ class Predictor:
         images = [self.study.standardised[name].image for name in slots.values()]
         return StudyView(self.study.as_seen_by(model.contract.encoder), images, unit, numbers)
 
+    def _nothing_encoded(self) -> EncodedScans:
+        return EncodedScans(self.study, self._models, self.device)
+
     def _sequence_doubts(self, task: str, slots: Mapping[str, str]) -> list[Doubt]:
         """Whether the bundled sequence model, if there is one, takes each scan for what its slot says."""
         models = [model for model in installed_models(self.models_folder) if model.task == SEQUENCE_TASK]
@@ -322,33 +325,3 @@ class Predictor:
                 return [Doubt(f"The sequence of the scans could not be checked: {error}")]
             doubts += sequence_doubt(slot, answer.label, answer.confidence or 0.0, model.head.confidence_gate)
         return doubts
-
-    def _embedding(self, model: InstalledModel, scan: str) -> "torch.Tensor":
-        import torch
-
-        contract = model.contract.encoder
-        key = (scan, contract.sha256)
-        if key not in self._embeddings:
-            with torch.inference_mode():
-                if contract.embedding == "volumes":
-                    from BrainIACLib.models.anatomy import embedding_of
-
-                    self._embeddings[key] = embedding_of(self._shares_of(model, scan))
-                else:
-                    self._embeddings[key] = self._models.net(model).encoder(self._input(model, scan))
-        return self._embeddings[key]
-
-    def _shares_of(self, model: InstalledModel, scan: str) -> "torch.Tensor":
-        """What the anatomy network says of each voxel: kept of one scan, since it is large."""
-        import torch
-
-        key = (scan, model.contract.encoder.sha256)
-        if self._shares is None or self._shares[0] != key:
-            encoder: Any = self._models.net(model).encoder  # an AnatomyEncoder
-            with torch.inference_mode():
-                self._shares = key, encoder.shares(self._input(model, scan))
-        return self._shares[1]
-
-    def _input(self, model: InstalledModel, scan: str) -> "torch.Tensor":
-        encoder = self.study.as_seen_by(model.contract.encoder)
-        return model_input(self.study.standardised[scan].image, encoder).to(self.device)

@@ -6,6 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from BrainIACBridge.trust_light import Color
+from BrainIACLib.trust.words import cut
 
 LARGE = 1.7  # times the size of other letters
 
@@ -122,8 +123,9 @@ class Card:
         stale = color is Color.gray
         self.bar.setVisible(face.probability is not None and not stale)
         if face.probability is not None:
-            self.bar.setValue(round(100 * face.probability))
-            self.bar.setFormat(_("probability {percent:.0f}%").format(percent=100 * face.probability))
+            percent = 100 * cut(face.probability)
+            self.bar.setValue(round(percent))
+            self.bar.setFormat(_("probability {percent:.0f}%").format(percent=percent))
         self.more.setText(face.more)
         self.more.setVisible(bool(face.more))
         self.doubt.setText(face.light.doubt)

@@ -17,6 +17,7 @@ from slicer.i18n import tr as _
 
 from BrainIACLib.foreign_text import spreadsheet_row
 from BrainIACLib.publishing import write_text
+from BrainIACLib.trust.words import probability as shownProbability
 from BrainIACLib.trust.words import uncertainty
 
 RECORDS = "BrainIAC.Records"  # attribute of the table node: all predictions with their provenance, as JSON
@@ -138,7 +139,7 @@ class Results:
             _("Scans"): lambda r: ", ".join(self.namesOf(r).values()),
             _("Answer"): lambda r: r["label"],
             _("Not current"): self._stalenessOf,
-            _("Probability"): lambda r: "" if r["confidence"] is None else f"{r['confidence']:.4f}",
+            _("Probability"): lambda r: "" if r["confidence"] is None else shownProbability(r["confidence"], 4),
             _("Value"): lambda r: "" if r["value"] is None else f"{r['value']:.4g}",
             _("Unit"): lambda r: r["unit"] or "",
             _("Uncertainty"): lambda r: uncertainty(r.get("trust", {})),

@@ -12,7 +12,7 @@ from BrainIACLib.contracts.model import ModelContract
 from BrainIACLib.errors import ModelError, RequestError
 from BrainIACLib.foreign_text import printable
 from BrainIACLib.ordinary_file import check_ordinary
-from BrainIACLib.typed_json import decoded, schema_of
+from BrainIACLib.typed_json import ADDED_LATER, decoded, schema_of
 
 SCHEMA_VERSION = 1
 LONGEST_CONTRACT = 1_000_000  # bytes
@@ -59,8 +59,11 @@ def read_contract(folder: Path) -> ModelContract:
 
 
 def contract_to_json(contract: ModelContract) -> str:
-    """The text of ``contract.json``; ``read_contract`` gives back an equal object."""
-    return json.dumps({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(contract)}, indent=2) + "\n"
+    """The text of ``contract.json``; ``read_contract`` gives back an equal object.
+
+    What was added later and is not said is left out: an earlier reader refuses fields that it does not know.
+    """
+    return json.dumps({"schema_version": SCHEMA_VERSION, **_said(contract)}, indent=2) + "\n"
 
 
 def json_schema() -> dict[str, Any]:
@@ -81,6 +84,15 @@ def _check_texts(where: str, value: object) -> None:
     if isinstance(value, list):
         for part in value:
             _check_texts(where, part)
+
+
+def _said(part: Any) -> dict[str, Any]:
+    found = {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if value is not None or field.metadata != ADDED_LATER:
+            found[field.name] = _said(value) if dataclasses.is_dataclass(value) else value
+    return found
 
 
 def _no_constant(name: str) -> NoReturn:

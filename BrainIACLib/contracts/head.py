@@ -13,6 +13,7 @@ from BrainIACLib.typed_json import ADDED_LATER
 LINKS = ("softmax", "sigmoid", "cloglog", "identity")
 TWO_CLASS_LINKS = ("sigmoid", "cloglog")
 SEVERITIES = ("doubt", "grave")
+LONGEST_DOUBT = 500  # characters: it stands with every answer
 MISSING_POLICIES = ("refuse", "masked-mean")
 # What one of the first unit is in the second: a contract that says otherwise is wrong (U-16).
 CONVERSIONS = {("months", "years"): 1 / 12, ("years", "months"): 12.0}
@@ -29,6 +30,8 @@ class StandingDoubt:
         one_of("head.standing_doubt.severity", self.severity, SEVERITIES)
         if not self.text.strip():
             raise ModelError("head.standing_doubt.text is empty")
+        if len(self.text) > LONGEST_DOUBT:
+            raise ModelError(f"head.standing_doubt.text has {len(self.text)} characters, at most {LONGEST_DOUBT} fit")
 
 
 @dataclass(frozen=True)

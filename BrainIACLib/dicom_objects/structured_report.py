@@ -29,7 +29,6 @@ from BrainIACLib.dicom_objects import codes
 from BrainIACLib.dicom_objects.equipment import MANUFACTURER, MODEL_NAME, uid_of
 from BrainIACLib.studies.document import Answer, StudyDocument
 from BrainIACLib.trust.age_gap import AgeGap
-from BrainIACLib.trust.words import cut
 
 NUMBER = 9700
 
@@ -88,9 +87,7 @@ def _answer(answer: Answer, sources: Mapping[str, Sequence[Dataset]]) -> Measure
     else:
         evaluations.insert(0, QualitativeEvaluation(codes.own_code(_kind(answer)), codes.own_code(answer.label)))
         if answer.confidence is not None:
-            measurements.append(
-                Measurement(name=codes.PROBABILITY, value=cut(answer.confidence, 4), unit=codes.NO_UNITS)
-            )
+            measurements.append(Measurement(name=codes.PROBABILITY, value=answer.confidence, unit=codes.NO_UNITS))
     model = answer.provenance.get("model", {})
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(

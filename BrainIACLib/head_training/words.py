@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from BrainIACLib.head_training.figures_in_words import comparisons, doubt_of_worth, number, worth
 from BrainIACLib.head_training.report import Answered, Association, Comparison, HeadReport, SitesLeftOut
+from BrainIACLib.trust.words import probability
 
 MOST_NAMED = 3
 
@@ -139,7 +140,7 @@ def answer_in_words(answer: Answered, unit: str | None) -> str:
     """What was true and what was said."""
     if answer.probabilities is not None:
         sure = answer.probabilities[str(answer.answer)]
-        return f"is {answer.truth}, answered {answer.answer} ({sure:.2f})"
+        return f"is {answer.truth}, answered {answer.answer} ({probability(sure)})"
     if answer.event is not None:
         fate = "event at" if answer.event else "censored at"
         return f"{fate} {answer.truth:.4g} {unit}, log hazard ratio {answer.answer:+.2f}"

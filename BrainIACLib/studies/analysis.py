@@ -187,7 +187,7 @@ def _row(one: NamedSeries, slots: Mapping[str, str], identity: bool) -> SeriesRo
         header_reason=header.reason if header else "",
         header_by_words=bool(header and header.by_words),
         image_class=image.name if image else "",
-        image_confidence=round(image.confidence, 4) if image else None,
+        image_confidence=image.confidence if image else None,
         set_aside=one.set_aside,
         used_as=tuple(slot for slot, key in slots.items() if key == found.key),
         derived=found.derived,

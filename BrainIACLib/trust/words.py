@@ -22,19 +22,21 @@ def cut(probability: float, digits: int = 2) -> float:
     """A probability with its further digits left off, never rounded up: it must not look as high as a gate that it
     does not reach.
 
-    >>> cut(0.8999), cut(0.9), cut(1.0)
-    (0.89, 0.9, 1.0)
+    >>> cut(0.8999), cut(0.9), cut(1.0), cut(0.9 - 9e-9)
+    (0.89, 0.9, 1.0, 0.89)
     """
-    return math.floor(probability * 10**digits + 1e-6) / 10**digits
+    if not math.isfinite(probability):
+        return probability
+    return math.floor(probability * 10**digits + 1e-9) / 10**digits  # 0.29 * 100 is 28.999999999999996
 
 
-def probability(value: float) -> str:
+def probability(value: float, digits: int = 2) -> str:
     """As it is shown everywhere.
 
-    >>> probability(0.8995)
-    '0.89'
+    >>> probability(0.8995), probability(0.89996, 4), probability(float("nan"))
+    ('0.89', '0.8999', 'nan')
     """
-    return f"{cut(value):.2f}"
+    return f"{cut(value, digits):.{digits}f}"
 
 
 def coverage(found: Measured) -> str:

@@ -8,7 +8,8 @@ import itertools
 import sys
 import threading
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ if typing.TYPE_CHECKING:
     from BrainIACLib.head_training.training import TrainedHead
 
 T = TypeVar("T")
+ALWAYS_THERE = ("auto", "cpu")  # devices that need no check
 
 
 class Session:
@@ -57,9 +59,12 @@ class Session:
         if self._device_asked_for != request.device:
             self.forget()
         self._is_set = False
-        _import_torch_meanwhile()  # takes as long as a DICOM series, which is read without it
-        mask = read_scan(request.mask).image if request.mask else None
-        scans = self._read_all(request)
+        if self._predictor is None and request.device not in ALWAYS_THERE:
+            pick_device(request.device)  # a wrong one is told of before a scan is read
+        with _torch_meanwhile():  # takes as long as a DICOM series, which is read without it
+            mask = read_scan(request.mask).image if request.mask else None
+            read = self._read_all(request)
+        scans = {name: scan for name, (scan, _) in read.items()}
         if self._predictor is None:
             found = pick_device(request.device)
             self.note, self._device_asked_for, device = found.reason, request.device, found.name
@@ -67,7 +72,7 @@ class Session:
             device = self._predictor.device
         before = dict(self._predictor.study.standardised) if self._predictor is not None else {}
         after = self.on_device(device, lambda name: self._standardise(request.options, scans, mask, name, job))
-        self._is_set = True
+        self._grids, self._is_set = {name: grid for name, (_, grid) in read.items()}, True
         return after, all(after[name] is before.get(name) for name in after)
 
     def with_study(self, act: Callable[[Predictor], T], job: Job = UNATTENDED) -> T:
@@ -128,11 +133,9 @@ class Session:
             self._predictor = Predictor(device, self.models)
         return self._predictor.set_study(scans, options, job, mask=mask)
 
-    def _read_all(self, request: PrepareStudy) -> dict[str, Scan]:
+    def _read_all(self, request: PrepareStudy) -> dict[str, tuple[Scan, sitk.Image]]:
         known, self._handed_over = self._handed_over, {}
-        read = {name: self._read(request, name, known) for name in request.scans}
-        self._grids = {name: grid for name, (_, grid) in read.items()}
-        return {name: scan for name, (scan, _) in read.items()}
+        return {name: self._read(request, name, known) for name in request.scans}
 
     def _read(
         self, request: PrepareStudy, name: str, known: Mapping[tuple[Any, ...], tuple[Scan, sitk.Image]]
@@ -146,7 +149,24 @@ class Session:
         return self._handed_over[key]
 
 
-def _import_torch_meanwhile() -> None:
-    """In a thread; who imports torch itself waits for it there, and hears of its failure."""
-    if "torch" not in sys.modules:
-        threading.Thread(target=importlib.import_module, args=("torch",), daemon=True).start()
+@contextmanager
+def _torch_meanwhile() -> Iterator[None]:
+    """Import torch in a thread, and have it at the end; a failure is heard by who imports it next.
+
+    Nothing within may import torch or a part of it: two threads that import a package and its part at once can break it
+    for as long as the process lives.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    importing = threading.Thread(target=_import_torch, daemon=True)
+    importing.start()
+    try:
+        yield
+    finally:
+        importing.join()
+
+
+def _import_torch() -> None:
+    with suppress(Exception):
+        importlib.import_module("torch")

@@ -147,6 +147,12 @@ def read(folder, document: object) -> ModelContract:
     return read_contract(folder)
 
 
+def without_unsaid(document: dict) -> dict:
+    """Without the fields that were added later and are empty."""
+    kept = {name: value for name, value in document.items() if value is not None or name not in ADDED_LATER}
+    return {name: without_unsaid(value) if isinstance(value, dict) else value for name, value in kept.items()}
+
+
 def with_mask(**fields: object) -> dict:
     document = changed("encoder", architecture="vit_b", embedding="token0")
     return {**document, "head": None, "mask": {**MASK, **fields}}
@@ -184,7 +190,7 @@ def test_reads_every_field_with_its_type(tmp_path):
 def test_round_trip(tmp_path, document):
     contract = read(tmp_path, document)
     text = contract_to_json(contract)
-    assert json.loads(text) == document
+    assert json.loads(text) == without_unsaid(document)
     (tmp_path / "contract.json").write_text(text, encoding="utf-8")
     assert read_contract(tmp_path) == contract
 
@@ -347,9 +353,29 @@ def test_a_standing_doubt_is_a_sentence_and_how_much_it_weighs(tmp_path):
     said = {"text": "It errs.", "severity": "doubt"}
     found = read(tmp_path, changed("head", standing_doubt=said)).head.standing_doubt
     assert found == StandingDoubt("It errs.", "doubt")
-    for wrong in ({**said, "severity": "none"}, {**said, "text": " "}):
+    for wrong in ({**said, "severity": "none"}, {**said, "text": " "}, {**said, "text": "a" * 501}):
         with pytest.raises(ModelError, match=r"head\.standing_doubt"):
             read(tmp_path, changed("head", standing_doubt=wrong))
+
+
+def test_what_was_added_later_is_written_only_where_it_is_said(tmp_path):
+    """A reader of an earlier version refuses fields that it does not know, even empty ones."""
+    contract = read(tmp_path, DOCUMENT)
+    written = json.loads(contract_to_json(contract))
+    assert not ADDED_LATER & (set(written) | set(written["head"]))
+    assert read(tmp_path, written) == contract
+    doubt = StandingDoubt("It errs.", "grave")
+    doubted = dataclasses.replace(contract, head=dataclasses.replace(contract.head, standing_doubt=doubt))
+    written = json.loads(contract_to_json(doubted))
+    assert written["head"]["standing_doubt"] == {"text": "It errs.", "severity": "grave"}
+    assert read(tmp_path, written) == doubted
+
+
+def test_bundled_contracts_are_as_they_are_written():
+    files = sorted(resource("Models").glob("*/contract.json"))
+    assert len(files) == 3
+    for file in files:
+        assert file.read_text(encoding="utf-8") == contract_to_json(read_contract(file.parent))
 
 
 @pytest.mark.parametrize("version", [None, 0, 2, "1", True, 1.0])

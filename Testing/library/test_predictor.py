@@ -183,7 +183,7 @@ def test_wrong_slots_are_refused_in_words(scans, reason, study):
 def test_each_scan_is_embedded_once_per_encoder(study, monkeypatch):
     calls = []
     forward = EncoderWithHead.forward
-    monkeypatch.setattr("BrainIACLib.predictor.model_input", lambda *a: calls.append(a) or model_input(*a))
+    monkeypatch.setattr("BrainIACLib.encoded_scans.model_input", lambda *a: calls.append(a) or model_input(*a))
     study.predict("survival", {"T1": "a", "T2": "b", "T1CE": "c", "FLAIR": "d"})
     study.predict("survival", {"T1": "a", "T2": "b", "T1CE": "c", "FLAIR": "d"})
     assert len(calls) == 4
@@ -303,7 +303,7 @@ def test_the_progress_of_a_study_is_that_of_all_its_scans(store, tmp_path, monke
 
 def test_only_what_is_new_in_a_study_is_prepared(store, tmp_path, monkeypatch):
     """Adding a scan costs that scan; another image, mask or option costs everything that it changes."""
-    from BrainIACLib import predictor as module
+    from BrainIACLib import encoded_scans as module
 
     prepared = []
 

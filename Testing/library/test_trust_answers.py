@@ -15,15 +15,46 @@ from BrainIACLib.checkpoints.installed import find_model
 from BrainIACLib.contracts import StandingDoubt
 from BrainIACLib.embeddings.table import table_of
 from BrainIACLib.examination import examine, sanity_check
+from BrainIACLib.head_training.report import Answered
 from BrainIACLib.head_training.training import train_head
+from BrainIACLib.head_training.words import answer_in_words
 from BrainIACLib.job import Job
+from BrainIACLib.predictions import Prediction
 from BrainIACLib.predictor import Predictor
 from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.resources import resource
 from BrainIACLib.scans import Scan
+from BrainIACLib.studies.agreement import ImageClass, Judgement
+from BrainIACLib.studies.analysis import _row
+from BrainIACLib.studies.naming import NamedSeries
+from BrainIACLib.studies.series import FoundSeries
 from BrainIACLib.trust import words
 from BrainIACLib.trust.assessment import age_doubt, prediction_interval, sequence_doubt
 from BrainIACLib.trust.findings import Severity, Trust, weightiest
+
+ALMOST_A_GATE = (0.89996, 0.8995, 0.9 - 9e-9)
+
+
+@pytest.mark.parametrize("value", ALMOST_A_GATE)
+def test_no_place_shows_a_probability_that_looks_as_high_as_a_gate_of_0_90(value):
+    answer = Prediction("sequence", {"any": "a"}, "T1", value, {"T1": value, "T2": 1 - value}, (), "adults", {})
+    case = Answered("a", ("a",), 0, truth="T2", answer="T1", probabilities={"T1": value, "T2": 1 - value})
+    series = NamedSeries(FoundSeries("1", None, None, None, None), Judgement("T1", ""), ImageClass("T1", value, False))
+    row = _row(series, {}, identity=False)
+    assert row.image_confidence == value  # a number in a document is the number
+    shown = (
+        words.probability(value),
+        answer.headline,
+        answer_in_words(case, None),
+        words.probability(row.image_confidence),
+    )
+    for text in shown:
+        assert "0.89" in text, shown
+        assert "0.90" not in text
+
+
+def test_a_probability_that_is_no_number_is_shown_as_it_is():
+    assert [words.probability(value) for value in (float("nan"), float("inf"))] == ["nan", "inf"]
 
 
 def brain(seed: int, contrast: float = 20.0) -> sitk.Image:

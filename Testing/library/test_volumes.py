@@ -1,8 +1,11 @@
 """Volumes of structures: sums of shares against hand counts, sides, the label map on an oblique grid, the command."""
 
 import csv
+import dataclasses
 import hashlib
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +15,16 @@ from in_process import InProcess
 from safetensors.torch import save
 
 from BrainIACLib.cli import main
-from BrainIACLib.contracts import EncoderContract, ModelContract, contract_to_json
+from BrainIACLib.contracts import EncoderContract, ModelContract, contract_to_json, read_contract
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES, SMALLEST_ML, VOXEL_ML, AnatomyEncoder, embedding_of
 from BrainIACLib.models.encoders import encoder
 from BrainIACLib.models.unet import UNet
+from BrainIACLib.predictor import Predictor
+from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.preprocessing.template import icbm152
 from BrainIACLib.reports.volume_files import table_of
+from BrainIACLib.scans import Scan
 from BrainIACLib.structures import INDEX, MEASURED, STRUCTURES
 from BrainIACLib.volumes.label_map import fine_structures
 from BrainIACLib.volumes.measurement import MODEL, VolumeMeter
@@ -150,6 +156,74 @@ def test_the_label_map_lies_where_the_transform_says(meter):
     ras = corner + spacing * (np.array([27.5, 45.0, 22.0]))  # the middle of the box, outer faces counted
     expected = np.array(study.transform.TransformPoint((-ras[0], -ras[1], ras[2])))
     assert found == pytest.approx(expected, abs=0.8)
+
+
+def foreign_contract(folder: Path, **changes) -> None:
+    """A model called "foreign" beside the one of ``meter``: the same weights, another input."""
+    ours = read_contract(folder / MODEL)
+    encoder = dataclasses.replace(ours.encoder, **changes)
+    shutil.copytree(folder / MODEL, folder / "foreign", dirs_exist_ok=True)
+    text = contract_to_json(dataclasses.replace(ours, id="foreign", encoder=encoder))
+    (folder / "foreign" / "contract.json").write_text(text)
+
+
+def test_two_contracts_of_one_weights_file_get_each_its_own_input(meter, tmp_path, monkeypatch):
+    """Their order changes no number, and volumes are those of the bundled contract whatever was asked before."""
+    monkeypatch.setattr(AnatomyEncoder, "shares", shares_that_grow_with_the_input)
+    one_sided = sitk.GetArrayFromImage(icbm152().image)
+    one_sided[:, :, :60] *= 0.5
+    image = sitk.GetImageFromArray(one_sided)
+    image.CopyInformation(icbm152().image)
+    study = dataclasses.replace(oblique_study(), image=image)
+    scan = Scan(study.native, "s", Path("s.nii"), "NIfTI", None, "0" * 64, ())
+
+    def predictor() -> Predictor:
+        found = Predictor("cpu", [tmp_path])
+        found.set_prepared({"scan": scan}, {"scan": study}, PreprocessingOptions())
+        return found
+
+    def embeddings(*ids):
+        asked = predictor()
+        return {name: asked.embed("scan", model_id=name)[0] for name in ids}
+
+    for change in (
+        {"clip_percentiles": None, "normalisation": "minmax"},
+        {"input_size": (64, 64, 64), "resize_mode": "trilinear"},
+    ):
+        foreign_contract(tmp_path, **change)
+        answers = embeddings("foreign", MODEL)
+        assert answers == embeddings(MODEL, "foreign"), change
+        assert answers["foreign"] != answers[MODEL], change
+    foreign_contract(tmp_path, orientation="LAS")
+    alone, after = predictor().volumes("scan"), predictor()
+    after.embed("scan", model_id="foreign")
+    assert after.volumes("scan").volumes == alone.volumes
+    assert any(volume.left_ml not in (None, volume.right_ml) for volume in alone.volumes)
+
+
+def shares_that_grow_with_the_input(encoder, inputs) -> torch.Tensor:
+    """Cheap shares that depend on each voxel, instead of a pass of the network."""
+    brain = torch.sigmoid(inputs[:, 0])
+    shares = torch.zeros(len(inputs), len(STRUCTURES), *inputs.shape[2:])
+    shares[:, INDEX["cortex"]], shares[:, 0] = brain, 1 - brain
+    return shares
+
+
+def test_the_shares_of_a_scan_that_stays_are_kept(meter, tmp_path, monkeypatch):
+    passes = []
+    monkeypatch.setattr(AnatomyEncoder, "shares", lambda self, x: passes.append(x) or shares_of(BRAIN))
+    study = oblique_study()
+    monkeypatch.setattr("BrainIACLib.prepared_study.standardise", lambda *unused, **also: study)
+    first, second = (Scan(study.native + shift, "s", Path("s.nii"), "NIfTI", None, "0" * 64, ()) for shift in (0, 1))
+    predictor = Predictor("cpu", [tmp_path])
+    predictor.set_study({"a": first})
+    predictor.volumes("a")
+    predictor.set_study({"a": first, "b": second})
+    predictor.volumes("a")
+    assert len(passes) == 1
+    predictor.set_study({"a": second})
+    predictor.volumes("a")
+    assert len(passes) == 2
 
 
 def test_an_unusual_size_is_warned_of(meter):

@@ -417,6 +417,41 @@ def test_an_error_that_is_not_about_memory_is_not_repeated_on_the_cpu(tmp_path, 
     assert devices == ["cuda"]
 
 
+def test_torch_is_whole_after_scans_were_read_beside_its_import(tmp_path):
+    """The main thread waits for the import: a part of torch imported at once with it may break it for good."""
+    code = (
+        "import sys; sys.setswitchinterval(1e-5)\n"
+        "from BrainIACLib.worker.session import _torch_meanwhile\n"
+        "try:\n"
+        "    with _torch_meanwhile():\n"
+        "        raise ValueError('reading failed')\n"
+        "except ValueError:\n"
+        "    assert hasattr(sys.modules['torch'], 'zeros')\n"
+        "import torch.nn.functional\n"
+        "print(torch.zeros(1).sum().item())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=LIBRARY_ROOT, check=False)
+    assert (found.returncode, found.stdout.strip()) == (0, "0.0"), found.stderr
+
+
+def test_a_wrong_device_is_told_of_before_a_scan_is_read(tmp_path):
+    with pytest.raises(BrainIACError, match="device 'tpu' is not available"):
+        Service(tmp_path).answer(PrepareStudy({"a": tmp_path / "missing.nii.gz"}, QUICK, device="tpu"))
+
+
+def test_a_study_that_could_not_be_prepared_leaves_the_grids_of_the_last_one(tmp_path, monkeypatch, head):
+    from BrainIACLib.worker.session import Session
+
+    session = Session(tmp_path)
+    monkeypatch.setattr(session, "_standardise", lambda options, scans, *unused: dict.fromkeys(scans))
+    session.prepare(study(head), Job())
+    before = session.grid("a")
+    monkeypatch.setattr(session, "_standardise", lambda *unused: pytest.fail("preparation failed"))
+    with pytest.raises(pytest.fail.Exception):
+        session.prepare(study(head), Job())
+    assert session.grid("a") is before
+
+
 # Same answer everywhere
 
 

@@ -8,9 +8,10 @@ pytest.importorskip("slicer", exc_type=ImportError)
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
 
 import slicer
+from BrainIACBridge.cards_section import Face
 from BrainIACBridge.follow_up import FollowUp, difference
 from BrainIACBridge.in_words import driversInShort
-from BrainIACBridge.trust_light import Color, lightOf
+from BrainIACBridge.trust_light import Color, Light, lightOf
 from person import button, wait
 from PySide6 import QtCore, QtGui, QtWidgets
 from test_results import prediction
@@ -98,6 +99,13 @@ def answered(panel, scene, oblique):
     panel.logic.answers.results().add(age(64.0, 58.0, 70.0, asked=60.0), {"any": scan}, contents)
     panel.updatePanel()
     return panel, scan
+
+
+def test_a_probability_just_below_a_gate_does_not_look_as_high(answered):
+    panel, _scan = answered
+    card = panel.cards.cards[1]
+    card.show(Face("sequence", "scan", "T1", 0.8995, "", Light(Color.green, ""), "", ""))
+    assert (card.bar.value(), card.bar.text()) == (89, "probability 89%")
 
 
 def test_the_answer_of_the_study_stands_before_those_of_single_scans(answered):

@@ -66,6 +66,12 @@ def test_cells_cannot_be_typed_over(results, scan):
     assert results.node.GetLocked()
 
 
+def test_a_probability_in_the_table_is_never_rounded_up(results, scan):
+    results.add(prediction(confidence=0.89999), {"any": scan}, {})
+    header, rows = results.rows()
+    assert dict(zip(header, rows[0], strict=True))["Probability"] == "0.8999"
+
+
 def test_measurements_have_a_unit_and_no_probability(results, scan):
     age = prediction("41.2 years", None, task="age", value=41.23, unit="years", probabilities={})
     results.add(age, {"any": scan}, {})

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 pytest.importorskip("scipy", reason="needs the 'training' extra")
 
+from Training.starter.anatomy.hd_bet_masks import dice_of
 from Training.starter.export import encoder_contract
 from Training.starter.image_formation import FINE_GRID, INPUT_SIZE
 from Training.starter.samples import LABELS, decode, draw_samples, encode
@@ -65,3 +67,11 @@ def test_samples_repeat_byte_for_byte(label_map, index: int):
     assert all(tuple(sample.volume.shape) == INPUT_SIZE for sample in first)
     other = draw_samples(12, index, [label_map], contract)
     assert not torch.equal(first[0].volume, other[0].volume)
+
+
+def test_rounding_of_an_origin_costs_no_voxel_of_a_mask():
+    mask = np.zeros((12, 20, 20), np.uint8)
+    mask[2:10, 4:16, 4:16] = 1
+    first, second = sitk.GetImageFromArray(mask), sitk.GetImageFromArray(mask)
+    second.SetOrigin((1e-6, -1e-6, 1e-6))
+    assert dice_of(first > 0, second) == 1

@@ -1,6 +1,7 @@
 """Probes of embeddings and the age head: against scikit-learn and hand counts; what is judged is never seen."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.linear_model import Ridge
 from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, load_model
 from BrainIACLib.contracts import read_contract
 from BrainIACLib.models.anatomy import EMBEDDING_NAMES
+from BrainIACLib.resources import resource
 from Training.starter import age
 from Training.starter.age import Cases, corrected, fit, leave_studies_out
 from Training.starter.open_scans import OpenScan
@@ -36,6 +38,15 @@ def cohort(size: int = len(EMBEDDING_NAMES), noise: float = 3.0, seed: int = 0) 
     values = rng.normal(size=(len(study), size))
     values[:, 0] = (ages - 50) / 15 + rng.normal(0, noise / 15, len(study))
     return Cases(values, ages, study, np.array([f"p{i}" for i in range(len(study))]))
+
+
+def test_the_standing_doubt_of_the_contract_is_what_the_code_says_of_its_figures():
+    head = read_contract(resource("Models") / age.ID).head
+    figures = re.fullmatch(r"mean absolute error ([\d.]+) years .* all left out, (\d+) persons", head.metrics[-1])
+    ages = re.search(r"left out, (\d+) to (\d+) years old", head.valid_range)
+    across = {"MAE": float(figures[1]), "persons": int(figures[2]), "ages": [float(ages[1]), float(ages[2])]}
+    assert head.standing_doubt == age.standing_doubt({"all": across}, head.conformal)
+    assert f"{across['MAE']:.1f} years" in head.standing_doubt.text  # not "7", the target that was missed
 
 
 def test_the_ridge_is_scikit_learns_with_the_same_weights():

@@ -606,14 +606,16 @@ def test_vit_takes_its_own_size_only():
 
 
 @pytest.mark.parametrize(
-    ("asked", "on_gpus", "amx", "expected"),
+    ("asked", "on_gpus", "amx", "gpu", "expected"),
     [
-        ("auto", False, True, "bf16-mixed"),
-        ("auto", False, False, "32-true"),
-        ("auto", True, False, "bf16-mixed"),
-        ("32-true", True, True, "32-true"),
+        ("auto", False, True, False, "bf16-mixed"),
+        ("auto", False, False, True, "32-true"),
+        ("auto", True, False, True, "bf16-mixed"),
+        ("auto", True, True, False, "32-true"),  # a card before Ampere only imitates it
+        ("32-true", True, True, True, "32-true"),
     ],
 )
-def test_bfloat16_is_taken_where_hardware_multiplies_it(monkeypatch, asked, on_gpus, amx, expected):
+def test_bfloat16_is_taken_where_hardware_multiplies_it(monkeypatch, asked, on_gpus, amx, gpu, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: gpu or including_emulation)
     assert precision_of(Hardware(precision=asked), on_gpus) == expected

@@ -100,11 +100,14 @@ def make_trainer(config: Pretraining, out: Path) -> pl.Trainer:
 
 
 def precision_of(hardware: Hardware, on_gpus: bool) -> str:
-    """Lightning's name of the precision; "auto" takes bfloat16 on graphics processors and on CPUs with AMX."""
+    """Lightning's name of the precision; "auto" takes bfloat16 on graphics processors and CPUs that multiply it."""
     if hardware.precision != "auto":
         return hardware.precision
-    can = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot tell
-    return "bf16-mixed" if on_gpus or can.get("amx_bf16", False) else "32-true"
+    if on_gpus:
+        multiplies = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        multiplies = getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False)  # an older torch cannot tell
+    return "bf16-mixed" if multiplies else "32-true"
 
 
 def _tensorboard(out: Path):

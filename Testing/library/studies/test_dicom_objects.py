@@ -49,7 +49,7 @@ def test_the_report_says_answers_units_models_and_that_it_is_for_research(made, 
         assert evaluations["sequence"] == answer.label
         assert evaluations["Intended use"].startswith("Research use only")
         (probability,) = group.get_measurements()
-        assert probability.value == pytest.approx(answer.confidence, abs=1e-4)
+        assert probability.value == pytest.approx(answer.confidence, rel=1e-12)  # the number of the JSON
         assert f"BrainIAC {answer.model}" in texts(again(made.objects["report.dcm"]))
     volume = next(group for group in groups if group.tracking_identifier == "Brain mask of series 2")
     (measurement,) = volume.get_measurements()
