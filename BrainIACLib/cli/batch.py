@@ -167,7 +167,7 @@ def group(out: Path) -> None:
     """The tables and the quality page of what is done."""
     from BrainIACLib.batch.index import write_embeddings, write_failures
     from BrainIACLib.batch.ledger import Ledger
-    from BrainIACLib.batch.quality_page import write_page
+    from BrainIACLib.batch.quality_page import done_in_words, write_page
     from BrainIACLib.batch.work import current_index
 
     index = current_index(out)
@@ -179,7 +179,7 @@ def group(out: Path) -> None:
         print(f"{whose} and were not read: run this as the user who computed them.", file=sys.stderr)
     done = len(index) - failed
     again = " (--retry-failed tries them again)" if failed else ""
-    print(f"{done} scans done, {failed} failed{again}; look at {page}", file=sys.stderr)
+    print(f"{done_in_words(done, index)}, {failed} failed{again}; look at {page}", file=sys.stderr)
 
 
 def _answer(
