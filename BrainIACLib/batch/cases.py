@@ -19,7 +19,7 @@ from BrainIACLib.scans.formats import IMAGE_SUFFIXES, is_dicom, suffix, suffix_o
 from BrainIACLib.sequences import ALL_NAMES, FLAIR, OTHER, T1, T1CE, T2
 
 STUDY = "study"  # end of the id of a study
-LOOKED_FOR = 100  # scans of a cohort, before anything starts
+LOOKED_FOR = 100  # scans at most, before anything starts
 LONG = 12  # digits of a hash that alone tells the studies of a large cohort apart
 UNKNOWN_SUFFIX = "MRI"  # no suffix of BIDS: it stands in .bidsignore
 NO_LETTERS = re.compile(r"[^A-Za-z0-9]")
@@ -102,16 +102,17 @@ def studies_of(source: Path, labels: Collection[str] = ()) -> list[BatchCase]:
     return _named_apart(source, [_study(group, of_bids) for group in groups.values()])
 
 
-def refuse_absent(source: Path, cases: Sequence[BatchCase]) -> None:
-    """Raises ManifestError where none of the first scans is there, which is the fault of a path or of a drive: else
-    each of them would be recorded as failed."""
-    first = cases[:LOOKED_FOR]
-    if first and not any(os.path.exists(path) for case in first for path in case.paths):
-        many = f"any of the first {len(first)} scans" if len(first) > 1 else "its scan"
-        raise ManifestError(
-            f"'{source}' does not lead to {many}: there is no '{first[0].path}'. Paths are relative to the folder of "
-            "the manifest; correct them, or connect the drive."
-        )
+def told_absent(source: Path, cases: Sequence[BatchCase]) -> str:
+    """A sentence where none of ``LOOKED_FOR`` scans across the cohort is there, which is the fault of a path or of a
+    drive; "" where one is."""
+    some = cases[:: -(-len(cases) // LOOKED_FOR) or 1]  # a site may lie on a drive of its own
+    if not some or any(os.path.exists(path) for case in some for path in case.paths):
+        return ""
+    many = "its scan" if len(cases) == 1 else f"any of {len(some)} scans that were looked for"
+    return (
+        f"'{source}' does not lead to {many}: there is no '{some[0].path}'. Paths are relative to the folder of the "
+        "manifest; correct them, or connect the drive."
+    )
 
 
 def known_age(facts: Mapping[str, str]) -> float | None:

@@ -79,7 +79,7 @@ def write_page(out: Path, index: "pyarrow.Table") -> Path:
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         notice=html.escape(BrainIACLib.RESEARCH_USE_ONLY),
         version=BrainIACLib.__version__,
-        done=len(done),
+        done=done_in_words(len(done), index),
         failed=len(failed),
         shown=len(cases),
         pictures=f"; {len(pictured)} have one, the worst and some spread over the others"
@@ -131,12 +131,19 @@ def _case(out: Path, row: dict[str, Any], columns: list[str], pictured: bool) ->
     }
 
 
+def done_in_words(count: int, index: pyarrow.Table) -> str:
+    """``1 scan done``, or ``2 studies done`` where the index is one of studies."""
+    one, many = ("study", "studies") if "slots" in index.column_names else ("scan", "scans")
+    return f"{count} {one if count == 1 else many} done"
+
+
 def _histogram(values: np.ndarray) -> dict[str, Any]:
     numbers = values[np.isfinite(values)]
     if not len(numbers):
         return {"low": 0.0, "high": 1.0, "counts": []}
     low, high = np.percentile(numbers, (0.5, 99.5))
     if low == high:
-        low, high = low - 0.5, high + 0.5
+        around = 0.05 * abs(low) or 0.5  # no overlap of 1.4 on the axis of one scan
+        low, high = low - around, high + around
     counts, _ = np.histogram(np.clip(numbers, low, high), 30, (low, high))
     return {"low": float(low), "high": float(high), "counts": counts.tolist()}

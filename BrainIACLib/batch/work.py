@@ -45,6 +45,7 @@ if typing.TYPE_CHECKING:
     import pyarrow
 
 BUSY, KNOWN = "busy", "known"
+ABSENT = "absent"  # state of a scan that is not there
 CASES = "cases.arrow"  # uncompressed, so that it is read where it lies
 TO_BE_TRIED_AGAIN = "It is to be tried again."  # behind why it failed
 LOOKERS, LOOKED_AT = 8, 1024  # threads that wait for the file system, cases of each turn
@@ -99,6 +100,16 @@ def begin(out: Path, cases: Sequence[BatchCase], settings: Settings) -> str:
         write_bytes(content.getbuffer(), folder / CASES)
     write_text(text + "\n", folder / "settings.json")
     return name
+
+
+def without_record(out: Path, cases: Sequence[BatchCase], settings: Settings) -> list[BatchCase]:
+    """Those that have no outcome under these settings, or are to be tried again."""
+    if not (out / ROOM).is_dir():
+        return list(cases)
+    key = settings.key()
+    numbers = np.array([case_number(case.id) for case in cases], np.int64)
+    codes = Ledger(out).outcomes.by_asked(numbers, np.array([_asked(case, key) for case in cases], np.int64))
+    return [cases[number] for number in np.flatnonzero(is_open(codes)).tolist()]
 
 
 def _refuse_mixture(out: Path, settings: Settings) -> None:
@@ -219,12 +230,18 @@ class Work:
         return np.setdiff1d(np.arange(len(self)), numbers, assume_unique=True)
 
     def changed(self, numbers: np.ndarray) -> Iterator[int]:
-        """Those of the recorded cases ``numbers`` that have no outcome for their scans as they are now."""
+        """Those of the recorded cases ``numbers`` that have no outcome for their scans as they are now. What is done
+        stays done where its scan is not there any more."""
         pool = ThreadPoolExecutor(LOOKERS)  # a look at a network drive is a wait
         try:
             parts = [numbers[start : start + LOOKED_AT] for start in range(0, len(numbers), LOOKED_AT)]
             for part, tokens in zip(parts, pool.map(self._tokens, parts), strict=True):
-                yield from part[is_open(self.ledger.outcomes.by_token(self._numbers[part], tokens))].tolist()
+                changed = is_open(self.ledger.outcomes.by_token(self._numbers[part], tokens))
+                part, tokens = part[changed], tokens[changed]
+                codes = self.ledger.outcomes.by_asked(self._numbers[part], self._asked[part])
+                for number, token, code in zip(part.tolist(), tokens.tolist(), codes.tolist(), strict=True):
+                    if not (is_done(code) and token == token_of(int(self._asked[number]), ABSENT)):
+                        yield number
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -315,7 +332,7 @@ class Work:
         try:
             states = [input_state(one) for one in (path, *others)]
         except OSError:
-            return "absent"
+            return ABSENT
         if self.settings.studies:
             states = [state + state_beside(Path(one)) for state, one in zip(states, (path, *others), strict=True)]
         return "|".join(states)

@@ -7,7 +7,7 @@ import itertools
 import sys
 import time
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from BrainIACLib.cli.scan_options import add_models_dir, positive, print_json
 from BrainIACLib.errors import BrainIACError
 
 if typing.TYPE_CHECKING:
+    from BrainIACLib.batch.cases import BatchCase
+    from BrainIACLib.batch.settings import Settings
     from BrainIACLib.batch.work import Outcome, Work
 
 SECONDS_BETWEEN_LINES = 30.0  # where no terminal shows the progress bar
@@ -95,7 +97,7 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
     ----------
     grouped : bring tables and page up to date at the end.
     """
-    from BrainIACLib.batch.cases import cases_of, not_understood, refuse_absent, studies_of
+    from BrainIACLib.batch.cases import cases_of, not_understood, studies_of
     from BrainIACLib.batch.index import fold
     from BrainIACLib.batch.layout import begin_dataset
     from BrainIACLib.batch.settings import Settings
@@ -117,7 +119,7 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
     )
     settings.models()  # whether all are there
     cases = (studies_of if options.studies else cases_of)(source, labels)
-    refuse_absent(source, cases)
+    _look_for_scans(source, cases, out, settings, options.slurm is None and options.dask is None)
     for sentence in not_understood(cases):
         print(f"brainiac: {sentence}", file=sys.stderr)
     try:
@@ -142,11 +144,30 @@ def run_batch(options: argparse.Namespace, source: Path, out: Path, labels: list
     return 1 if failed or left else 0
 
 
+def _look_for_scans(source: Path, cases: Sequence[BatchCase], out: Path, settings: Settings, here: bool) -> None:
+    """Refuse a cohort of which nothing can be found, before each of its scans is recorded as failed; a warning where
+    other computers are to read them (not ``here``). What is recorded may have been archived since.
+
+    Raises
+    ------
+    ManifestError : none of the scans without a record is there.
+    """
+    from BrainIACLib.batch.cases import told_absent
+    from BrainIACLib.batch.work import without_record
+    from BrainIACLib.errors import ManifestError
+
+    if not told_absent(source, cases) or not (told := told_absent(source, without_record(out, cases, settings))):
+        return
+    if here:
+        raise ManifestError(told)
+    print(f"brainiac: {told} This run goes on, since the scans may be there on its workers only.", file=sys.stderr)
+
+
 def group(out: Path) -> None:
     """The tables and the quality page of what is done."""
     from BrainIACLib.batch.index import write_embeddings, write_failures
     from BrainIACLib.batch.ledger import Ledger
-    from BrainIACLib.batch.quality_page import write_page
+    from BrainIACLib.batch.quality_page import done_in_words, write_page
     from BrainIACLib.batch.work import current_index
 
     index = current_index(out)
@@ -158,7 +179,7 @@ def group(out: Path) -> None:
         print(f"{whose} and were not read: run this as the user who computed them.", file=sys.stderr)
     done = len(index) - failed
     again = " (--retry-failed tries them again)" if failed else ""
-    print(f"{done} scans done, {failed} failed{again}; look at {page}", file=sys.stderr)
+    print(f"{done_in_words(done, index)}, {failed} failed{again}; look at {page}", file=sys.stderr)
 
 
 def _answer(

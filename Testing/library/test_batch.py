@@ -21,7 +21,7 @@ pytest.importorskip("pyarrow", reason="needs the 'cluster' extra")
 from batch_cases import COUNTED, DEATHS, counting, dying, seeing, trying, unwritable
 
 from BrainIACLib.batch import index, ledger, local_engine
-from BrainIACLib.batch.cases import cases_of, not_understood, refuse_absent
+from BrainIACLib.batch.cases import cases_of, not_understood, told_absent
 from BrainIACLib.batch.index import tell_manifest, update_index
 from BrainIACLib.batch.layout import begin_dataset
 from BrainIACLib.batch.ledger import Ledger, asked_of, token_of
@@ -29,6 +29,7 @@ from BrainIACLib.batch.local_engine import LocalPool
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.status import status_of
 from BrainIACLib.batch.work import Work, begin, current_index
+from BrainIACLib.cli.batch import _look_for_scans
 from BrainIACLib.device import choose_device
 from BrainIACLib.errors import BrainIACError, ManifestError, NotWritten
 from BrainIACLib.scans.input_state import input_state
@@ -493,16 +494,47 @@ def test_a_manifest_that_contradicts_itself_is_refused_with_its_lines(tmp_path):
         cases_of(tmp_path / "bad.csv")
 
 
-def test_a_manifest_that_leads_to_no_scan_is_refused_before_each_is_blamed(cohort, tmp_path):
-    refuse_absent(cohort, cases_of(cohort))
+def look(cohort, out, here=True):
+    _look_for_scans(cohort, cases_of(cohort), out, Settings(), here)
+
+
+def test_a_manifest_that_leads_to_no_scan_is_refused_before_each_is_blamed(cohort, tmp_path, capsys):
+    out = tmp_path / "out"
+    look(cohort, out)
     for number in range(11):
         (tmp_path / f"{number}.nii").unlink()
-    refuse_absent(cohort, cases_of(cohort))  # one is there
+    look(cohort, out)  # one is there
     (tmp_path / "11.nii").unlink()
-    with pytest.raises(
-        ManifestError, match=r"cohort\.csv' does not lead to any of the first 12 scans: there is no '.*0"
-    ):
-        refuse_absent(cohort, cases_of(cohort))
+    with pytest.raises(ManifestError, match=r"cohort\.csv' does not lead to any of 12 scans .*: there is no '.*0"):
+        look(cohort, out)
+    assert not out.exists()
+    assert capsys.readouterr().err == ""
+    look(cohort, out, here=False)
+    assert "does not lead to any of 12 scans" in capsys.readouterr().err
+
+
+def test_scans_are_looked_for_across_the_whole_cohort(tmp_path):
+    names = [f"{'there' if number >= 150 else 'unplugged'}/{number}.nii" for number in range(250)]
+    (tmp_path / "there").mkdir()
+    for name in names[150:]:
+        (tmp_path / name).touch()
+    (tmp_path / "c.csv").write_text("\n".join(["scan", *names]))
+    assert told_absent(tmp_path / "c.csv", cases_of(tmp_path / "c.csv")) == ""
+    shutil.rmtree(tmp_path / "there")
+    assert "any of 84 scans" in told_absent(tmp_path / "c.csv", cases_of(tmp_path / "c.csv"))
+
+
+def test_a_finished_batch_whose_scans_were_archived_runs_again_and_stays_done(cohort, tmp_path):
+    out = tmp_path / "out"
+    assert go(cohort, out) == {"done": 12}
+    for number in range(12):
+        (tmp_path / f"{number}.nii").unlink()
+    look(cohort, out)
+    assert go(cohort, out) == {}
+    assert current_index(out)["status"].to_pylist() == ["done"] * 12
+    cohort.write_text(cohort.read_text() + "missing.nii,p9,T1,A\n")
+    with pytest.raises(ManifestError, match="does not lead to its scan"):
+        look(cohort, out)
 
 
 def test_ages_and_sequences_that_cannot_be_used_are_told_before_anything_starts(tmp_path):

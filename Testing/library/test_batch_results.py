@@ -22,7 +22,7 @@ from BrainIACLib.batch.cases import BatchCase, cases_of
 from BrainIACLib.batch.index import DECISIONS, EMBEDDINGS, update_index, write_embeddings, write_failures
 from BrainIACLib.batch.index_file import read_index
 from BrainIACLib.batch.layout import Names, begin_dataset
-from BrainIACLib.batch.quality_page import MOST_PICTURES, write_page
+from BrainIACLib.batch.quality_page import MOST_PICTURES, _histogram, done_in_words, write_page
 from BrainIACLib.batch.quality_tables import sites_told
 from BrainIACLib.batch.settings import Settings
 from BrainIACLib.batch.site_check import check_sites
@@ -313,6 +313,15 @@ def test_the_bids_app_takes_a_data_set_and_labels(tmp_path, capsys, batch):
     capsys.readouterr()
     assert main([str(tmp_path / "ds"), str(out), "participant", "--participant-label", "03", *options]) == 1
     assert "holds no T1w, T2w or FLAIR image of sub-03" in capsys.readouterr().err
+
+
+def test_one_scan_alone_has_an_axis_of_possible_figures_and_studies_are_called_so():
+    import pyarrow
+
+    found = _histogram(np.array([0.94]))
+    assert 0 <= found["low"] < 0.94 < found["high"] <= 1
+    assert done_in_words(1, pyarrow.table({"id": ["a"]})) == "1 scan done"
+    assert done_in_words(2, pyarrow.table({"slots": ["T1"]})) == "2 studies done"
 
 
 def test_entities_of_a_case_are_told_apart():

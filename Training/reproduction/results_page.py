@@ -31,6 +31,7 @@ NAMES = {"contrast": "gamma", "gibbs": "Gibbs", "bias_field": "bias field"}
 LEVELS = (("contrast", 1.0), ("contrast", 0.5), ("contrast", 2.0), ("gibbs", 0.4), ("bias_field", 0.4))
 """Of the perturbed scans: as they are, then the paper's strongest, the same for every line and never chosen."""
 FEW_SCANS = 5
+SEEDS_SAID = ["95 % over persons, averaged over the seeds; in brackets the lowest and the highest seed.", ""]
 
 
 def section(evaluation: Evaluation, says: str) -> str:
@@ -46,7 +47,7 @@ def section(evaluation: Evaluation, says: str) -> str:
         measure = TASKS[task].primary
         there = {run.cell.initialisation for run in evaluation.of(task)}
         names = [name for name in INITIALISATIONS if name in there]
-        lines += [f"{heading}: {measure.title}", ""]
+        lines += [f"{heading}: {measure.title}", "", *SEEDS_SAID]
         lines += ["| set | training data | " + " | ".join(map(evaluation.shown, names)) + " |"]
         lines += ["|---" * (2 + len(names)) + "|"]
         for split in HELD_OUT:
@@ -54,7 +55,10 @@ def section(evaluation: Evaluation, says: str) -> str:
                 numbers = [evaluation.number(task, split, measure.name, name, fraction) for name in names]
                 known = [one for one in numbers if one is not None and not one["reason"]]
                 if known:
-                    cells = [_cell(one, measure) for one in numbers]
+                    cells = [
+                        _cell(number, measure, _by_seed(evaluation, task, split, name, fraction))
+                        for name, number in zip(names, numbers, strict=True)
+                    ]
                     of = f"{SETS[split]}, {known[0]['patients']} persons"
                     lines.append(f"| {of} | {percent(fraction)} | " + " | ".join(cells) + " |")
         lines += ["", *_comparisons(evaluation, task), *_few_of_a_class(evaluation, task)]
@@ -78,7 +82,7 @@ def perturbed(evaluations: Sequence[Evaluation], says: str) -> str:
             continue
         split = max(HELD_OUT, key=lambda name: (name in set(next(iter(tables.values()))["split"]), name == "external"))
         lines += [f"### Perturbed scans, {says}, {SETS[split]} set: {measure.title}", ""]
-        lines += ["95 % over persons, averaged over the seeds; in brackets the lowest and the highest seed.", ""]
+        lines += SEEDS_SAID
         lines += [
             "| line | as they are | " + " | ".join(f"{NAMES[kind]} {level:g}" for kind, level in LEVELS[1:]) + " |"
         ]
@@ -103,8 +107,7 @@ def _at(table, kind: str, level: float, measure) -> str:
     text = interval_text(row["value"], row["low"], row["high"], measure.factor, measure.digits)
     if row["seeds"] < 2:
         return text
-    ends = (f"{row[end] * measure.factor:.1f}" for end in ("lowest_seed", "highest_seed"))
-    return f"{text} [{', '.join(ends)}]"
+    return f"{text} {_ends(row['lowest_seed'], row['highest_seed'], measure)}"
 
 
 def _few_of_a_class(evaluation: Evaluation, task: str) -> Iterator[str]:
@@ -134,10 +137,20 @@ def _offsets(evaluation: Evaluation, task: str, names: Sequence[str]) -> Iterato
             yield f"- {SETS[split]}, all training data, bias (years) and r, means of the seeds: {'; '.join(found)}."
 
 
-def _cell(number, measure) -> str:
+def _cell(number, measure, by_seed: Sequence[float]) -> str:
     if number is None or number["reason"]:
         return "-"
-    return interval_text(number["value"], number["low"], number["high"], measure.factor, measure.digits)
+    text = interval_text(number["value"], number["low"], number["high"], measure.factor, measure.digits)
+    return text if len(by_seed) < 2 else f"{text} {_ends(min(by_seed), max(by_seed), measure)}"
+
+
+def _by_seed(evaluation: Evaluation, task: str, split: str, name: str, fraction: float) -> list[float]:
+    cells = [run for run in evaluation.of(task) if (run.cell.initialisation, run.cell.fraction) == (name, fraction)]
+    return [TASKS[task].primary.value(run.rows(split)) for run in cells]
+
+
+def _ends(lowest: float, highest: float, measure) -> str:
+    return f"[{lowest * measure.factor:.1f}, {highest * measure.factor:.1f}]"
 
 
 def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
