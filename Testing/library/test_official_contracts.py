@@ -27,7 +27,7 @@ HEADS = {
     ("v2", "stroke"): ("identity", ("T1",), ("days", "days"), False),
 }
 LATER_FIELDS = {"run", "encoder_model", "mask"}  # contracts written before them are still read
-LATER_HEAD_FIELDS = {"ood_sha256", "conformal_coverage", "conformal_measured"}
+LATER_HEAD_FIELDS = {"ood_sha256", "conformal_coverage", "conformal_measured", "standing_doubt"}
 SOURCE = SourceContract("file.pt", "ab" * 32, "words", (), (), "2026-01-01T00:00:00+00:00")
 
 
