@@ -102,7 +102,7 @@ def test_every_official_task_says_where_its_files_are():
 def test_the_published_schema_is_that_of_the_classes():
     published = json.loads(resource("Models", "contract.schema.json").read_text(encoding="utf-8"))
     assert published == json_schema()
-    document = dataclasses.asdict(contract("v1", "idh"))
+    document = {"schema_version": 1, **dataclasses.asdict(contract("v1", "idh"))}
     assert set(published["properties"]) == set(document)
     assert set(document) - set(published["required"]) == LATER_FIELDS
     head = next(option for option in published["properties"]["head"]["anyOf"] if option["type"] == "object")
