@@ -15,7 +15,7 @@ FLOORS = {
         | private_folder contracts
         | manifests
         | scans | models | preprocessing | checkpoints | saliency statistics volumes masks | trust
-        | answers predictions prepared_study loaded_models | provenance trusting | predictor
+        | answers predictions prepared_study loaded_models | encoded_scans provenance trusting | predictor
         | examination | embeddings | head_training | exports | reports | studies | dicom_objects | dicom_network | batch
         | worker | cli""",
     "Training": """
