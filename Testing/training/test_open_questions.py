@@ -69,6 +69,15 @@ def test_the_tables_are_written_between_the_marks_alone(tmp_path, capsys):
     assert "old" not in text
     assert "tested there and elsewhere: MAE (years)" in text
     assert "pairs differ" in text
+    errors = {}
+    for name in ("BrainIAC", "Scratch"):
+        tables = [pd.read_csv(path) for path in sorted(runs.glob(f"age-{name}-*/predictions.csv"))]
+        internal = [table[table["split"] == "test"] for table in tables]
+        errors[name] = [(table["score"] - table["truth"]).abs().mean() for table in internal]
+    better = sum(own < random for own, random in zip(errors["BrainIAC"], errors["Scratch"], strict=True))
+    assert f"better than Scratch in {better} of 6 pairs of a seed and an amount of data" in text
+    few = errors["Scratch"][:3]  # of 10 %, in the order of the seeds
+    assert f"[{min(few):.1f}, {max(few):.1f}]" in text
     assert main(arguments) == 0
     assert page.read_text(encoding="utf-8") == text
 

@@ -61,7 +61,8 @@ def section(evaluation: Evaluation, says: str) -> str:
                     ]
                     of = f"{SETS[split]}, {known[0]['patients']} persons"
                     lines.append(f"| {of} | {percent(fraction)} | " + " | ".join(cells) + " |")
-        lines += ["", *_comparisons(evaluation, task), *_few_of_a_class(evaluation, task)]
+        lines += ["", *_comparisons(evaluation, task), *_pairs_of_seeds(evaluation, task)]
+        lines += _few_of_a_class(evaluation, task)
         lines += [*(_offsets(evaluation, task, names) if task == AGE.name else ()), ""]
     return "\n".join(lines)
 
@@ -145,8 +146,22 @@ def _cell(number, measure, by_seed: Sequence[float]) -> str:
 
 
 def _by_seed(evaluation: Evaluation, task: str, split: str, name: str, fraction: float) -> list[float]:
-    cells = [run for run in evaluation.of(task) if (run.cell.initialisation, run.cell.fraction) == (name, fraction)]
-    return [TASKS[task].primary.value(run.rows(split)) for run in cells]
+    return [TASKS[task].primary.value(run.rows(split)) for run in evaluation.of(task, name, fraction)]
+
+
+def _pairs_of_seeds(evaluation: Evaluation, task: str) -> Iterator[str]:
+    """A line a set: in how many pairs of one seed and one amount the pretraining is better than random weights."""
+    measure = TASKS[task].primary
+    fractions = sorted({run.cell.fraction for run in evaluation.of(task, PAPER[0])})
+    for split in HELD_OUT:
+        if not len(evaluation.of(task)[0].rows(split)):
+            continue
+        values = [[_by_seed(evaluation, task, split, name, one) for one in fractions] for name in (PAPER[0], PAPER[2])]
+        own, random = (np.concatenate(of_line) if of_line else np.empty(0) for of_line in values)
+        if len(own) == len(random) > 1:
+            better = int((own < random if measure.lower_is_better else own > random).sum())
+            pair = f"{evaluation.shown(PAPER[0])} is better than {evaluation.shown(PAPER[2])}"
+            yield f"- {SETS[split]}: {pair} in {better} of {len(own)} pairs of a seed and an amount of data."
 
 
 def _ends(lowest: float, highest: float, measure) -> str:
