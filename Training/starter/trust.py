@@ -34,24 +34,33 @@ from Training.starter.training import Recipe
 OOD = "ood.safetensors"
 SEQUENCES = [LABELS.index(name) for name in STANDARD_NAMES]
 FOLDS = 5
-TRAINING_SETS = ("simulated images",)
 
 
-def add_trust(model_folder: Path, work: Path, recipe: Recipe, shards: int, coverage: float = 0.9) -> dict[str, float]:
+def add_trust(
+    model_folder: Path,
+    work: Path,
+    seeds: tuple[int, int],
+    shards: tuple[int, int],
+    training_sets: tuple[str, ...] = ("simulated images",),
+    coverage: float = 0.9,
+) -> dict[str, float]:
     """Write the statistics and the new contract; returns the figures that went into them.
 
     Parameters
     ----------
-    work : folder of the shards, of both seeds of the recipe.
-    shards : how many of the training shards to embed.
+    work : folder of the shards, whose labels are numbers in the order of the model's, more than those for images that
+        have no name.
+    seeds, shards : of the training images and of those held out; how many shards of each to embed.
     """
     contract = read_contract(model_folder)
     net = load_model(InstalledModel(model_folder, contract))
-    embeddings, labels, groups = _embedded(net, work, recipe.seed, shards)
+    embeddings, labels, groups = _embedded(net, work, seeds[0], shards[0])
     known = np.isin(labels, SEQUENCES)
     novelty = novelty_of(embeddings[known], groups[known])
     sha256 = write_novelty(novelty, model_folder / OOD)
-    held_out, truth, heads = _embedded(net, work, recipe.validation_seed, recipe.validation_shards)
+    held_out, truth, heads = _embedded(net, work, seeds[1], shards[1])
+    named = truth < contract.head.outputs
+    held_out, truth, heads = held_out[named], truth[named], heads[named]
     with torch.inference_mode():
         logits = net.head(torch.from_numpy(held_out).float()) / (contract.head.temperature or 1.0)
         probabilities = logits.double().softmax(dim=1).numpy()
@@ -63,7 +72,7 @@ def add_trust(model_folder: Path, work: Path, recipe: Recipe, shards: int, cover
         conformal=conformal.quantile,
         conformal_coverage=conformal.coverage,
         conformal_measured=conformal.measured,
-        training_sets=TRAINING_SETS,
+        training_sets=training_sets,
     )
     write_text(contract_to_json(dataclasses.replace(contract, head=head)), model_folder / "contract.json")
     beyond = novelty.scores(held_out[np.isin(truth, SEQUENCES)]) > novelty.warn_above
@@ -103,7 +112,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--shards", type=int, default=20, help="training shards to embed (20)")
     arguments = parser.parse_args(argv)
     try:
-        figures = add_trust(arguments.model, arguments.work, Recipe(), arguments.shards)
+        recipe = Recipe()
+        seeds, shards = (recipe.seed, recipe.validation_seed), (arguments.shards, recipe.validation_shards)
+        figures = add_trust(arguments.model, arguments.work, seeds, shards)
     except BrainIACError as error:
         print(error, file=sys.stderr)
         return 1

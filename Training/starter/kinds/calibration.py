@@ -14,7 +14,7 @@ from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.trust.temperature import fit_temperature
 from Training.starter.export import encoder_contract
 from Training.starter.kinds.real_scans import NEVER_LEARNED, RealScan, fold_of
-from Training.starter.kinds.samples import LABELS
+from Training.starter.kinds.samples import DRAWN, LABELS
 from Training.starter.kinds.training import Recipe
 from Training.starter.shards import ShardReader
 from Training.starter.training import logits_of
@@ -26,7 +26,8 @@ MOST_WRONG = 0.02  # of the simulated answers above the gate
 @dataclass(frozen=True)
 class Judged:
     """Logits (n, labels) and labels (n,): of held-out simulated heads by the shipped net, and of real scans by the net
-    that did not see their study."""
+    that did not see their study. The label of a real image that has no name is the number of labels: no answer to it
+    is right."""
 
     simulated: Tensor
     simulated_labels: Tensor
@@ -61,16 +62,17 @@ def judged(
     clear = (sureness >= 0.95) & (labels < len(LABELS))
     nets = folds | {NEVER_LEARNED: final}
     real = torch.stack([real_logits(nets[fold_of(scan.study)], [scan], Recipe())[0] for scan in scans])
-    names = torch.tensor([LABELS.index(scan.label) for scan in scans])
+    names = torch.tensor([DRAWN.index(scan.label) for scan in scans])
     return Judged(logits_of(final, volumes[clear]), labels[clear], real, names)
 
 
 def calibrated(answers: Judged) -> Calibration:
     """One temperature for both, real scans counting as much as simulated ones; then the lowest gate that holds back
     every wrong answer about a left-out scan and all but ``MOST_WRONG`` about simulated heads."""
-    repeats = max(1, round(len(answers.simulated) / len(answers.real)))
-    logits = torch.cat([answers.simulated, answers.real.repeat(repeats, 1)])
-    labels = torch.cat([answers.simulated_labels, answers.real_labels.repeat(repeats)])
+    named = answers.real_labels < len(LABELS)
+    repeats = max(1, round(len(answers.simulated) / int(named.sum())))
+    logits = torch.cat([answers.simulated, answers.real[named].repeat(repeats, 1)])
+    labels = torch.cat([answers.simulated_labels, answers.real_labels[named].repeat(repeats)])
     temperature = round(fit_temperature(logits.numpy(), labels.numpy()), 3)
     confidence, right = _answers(answers.real, answers.real_labels, temperature)
     sim_confidence, sim_right = _answers(answers.simulated, answers.simulated_labels, temperature)
@@ -83,7 +85,7 @@ def calibrated(answers: Judged) -> Calibration:
         ),
         float(GATES[-1]),
     )
-    four = torch.tensor([LABELS[label] in STANDARD_NAMES for label in answers.real_labels.tolist()])
+    four = torch.tensor([DRAWN[label] in STANDARD_NAMES for label in answers.real_labels.tolist()])
     answer = answers.simulated.argmax(1)
     return Calibration(
         temperature=temperature,

@@ -1,7 +1,7 @@
 """Can a small head on the frozen encoder name further kinds of scan, or tell them from the paper's four?
 
-    python -m Training.starter.unseen_series --list 1 --repositories FOLDER --out runs/unseen
-    python -m Training.starter.kinds.frozen_heads --data ../shared/data --public FOLDER --unseen runs/unseen
+    python -m Training.starter.public_series --lists 0 1 --repositories FOLDER --out runs/public
+    python -m Training.starter.kinds.frozen_heads --data ../shared/data --public runs/public
 
 The paper's own way: the encoder of ``sequence-starter`` stays as it is, and logistic regressions read its embedding, or
 the mean and spread of its maps at every level, beside an intensity histogram and block averages. They are fitted on
@@ -28,20 +28,18 @@ from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import HeadContract, read_contract
 from BrainIACLib.head_training import logistic
 from BrainIACLib.models.resnet import ResNet
-from BrainIACLib.preprocessing.intensity import normalise, ras_array, resize
+from BrainIACLib.preprocessing.intensity import normalise
 from BrainIACLib.resources import resource
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_NAMES
 from BrainIACLib.statistics.metrics import auc
 from BrainIACLib.statistics.principal_space import space_of
 from Training.starter.evaluate import novelty_of_model
-from Training.starter.image_formation import INPUT_SIZE
-from Training.starter.kinds.real_scans import RealScan, real_scans, voxel_mm_of
+from Training.starter.kinds.real_scans import real_scans
+from Training.starter.kinds.samples import UNNAMED
 from Training.starter.kinds.train import generate
 from Training.starter.kinds.training import Recipe
-from Training.starter.open_scans import all_prepared, open_scans, prepared
 from Training.starter.samples import decode
 from Training.starter.shards import shard_path
-from Training.starter.unseen_series import table
 
 REPRESENTATIONS = ("histogram", "block averages", "embedding", "levels")
 PENALTY = 0.03  # of the logistic regressions, in units of the mean squared length of a case; not tuned
@@ -116,19 +114,6 @@ def simulated_cases(model: InstalledModel, work: Path, seed: int, shards: int) -
         for start in range(0, len(rows), 8)
     )
     return cases_of(model, batches, sources, labels, sources, [0.0] * len(labels))
-
-
-def unseen_scans(folder: Path, cache: Path) -> list[RealScan]:
-    """The first list of public series, as ``unseen_series`` wrote it; the study is the repository."""
-    rows = {row["file"]: row for row in table("1")}
-    found = []
-    for scan in all_prepared(open_scans(folder, ("series",)), cache):
-        row = rows[scan.file.split("/")[-1]]
-        array = torch.from_numpy(ras_array(prepared(scan, cache).image))[None, None]
-        image = resize(array, INPUT_SIZE, "area-inside")[0, 0].half()
-        repository = row["source"].partition("@")[0]
-        found.append(RealScan(scan.file, scan.subject, repository, row["sequence"], "auto", image, voxel_mm_of(scan)))
-    return found
 
 
 def outputs_without(values: np.ndarray, classes: np.ndarray, count: int, seen: np.ndarray) -> np.ndarray:
@@ -258,8 +243,7 @@ def names_section(real: Cases, simulated: Cases, held_out: Cases) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv and labelmaps")
-    parser.add_argument("--public", type=Path, help="folder with the files of public_series.csv")
-    parser.add_argument("--unseen", type=Path, required=True, help="what unseen_series wrote of its first list")
+    parser.add_argument("--public", type=Path, help="what public_series wrote of lists 0 and 1")
     parser.add_argument("--work", type=Path, default=Path("runs/kinds"), help="simulated heads and features (1 GB)")
     parser.add_argument("--cache", type=Path, help="standardized scans (default: in the work folder)")
     arguments = parser.parse_args()
@@ -271,12 +255,12 @@ def main() -> None:
     generate(arguments.data / "labelmaps", work, recipe)
     simulated = simulated_cases(model, work, recipe.seed, recipe.shards)
     held_out = simulated_cases(model, work, recipe.validation_seed, recipe.validation_shards)
-    scans = real_scans(arguments.data, cache, arguments.public) + unseen_scans(arguments.unseen, cache)
+    scans = real_scans(arguments.data, cache, arguments.public)
     real = cases_of(
         model,
         (normalise(scan.image.float()[None, None], model.contract.encoder) for scan in scans),
         [scan.file for scan in scans],
-        [scan.label for scan in scans],
+        [scan.label if scan.label != UNNAMED else "" for scan in scans],
         [scan.study for scan in scans],
         [scan.voxel_mm for scan in scans],
     )

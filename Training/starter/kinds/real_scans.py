@@ -7,8 +7,7 @@ with extraction switched off.
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -23,8 +22,9 @@ from BrainIACLib.scans import read_scan
 from BrainIACLib.sequences import DWI_B0, NOT_A_HEAD, STANDARD_NAMES
 from BrainIACLib.trust.echo_planar import in_plane_mm
 from Training.starter.image_formation import INPUT_SIZE, MODEL_GRID
-from Training.starter.kinds.samples import LABELS
+from Training.starter.kinds.samples import DRAWN, LABELS, UNNAMED
 from Training.starter.open_scans import OpenScan, all_prepared, open_scans, prepared
+from Training.starter.public_series import LEARNED, repository_of, table
 from Training.synthesis.acquisition import bias_field, rician_noise, smooth, thick_slices
 from Training.synthesis.anatomy import Pose, pose_matrix, smooth_noise
 
@@ -38,9 +38,12 @@ OF_NO_SEQUENCE = {  # rows of the manifest that name no sequence, and what they 
 }
 LEFT_OUT = ("BrainIAC_subpixar009", "Template-Month0")  # over-stripped; a newborn: they are judged, not learned
 NEVER_LEARNED = "never learned"
+NIIVUE = "niivue"  # the study of a b0 image of bad inputs: test data of the same makers as those of list 1
 FOLDS = {  # who is left out together; every other study is in the last
     "gliomas": ("BraTS2021", "UPENN-GBM"),
     "multiple sclerosis": ("openms cross-sectional", "openms longitudinal"),
+    "public series, list 0": tuple({repository_of(row): None for row in table("0")}),
+    "public series, list 1": (*{repository_of(row): None for row in table("1")}, NIIVUE),
     "all others": (),
 }
 UNSEEN = ("IXI", "ds002748")  # of the shipped net too: IXI's license (share alike) would bind the weights
@@ -71,7 +74,7 @@ def fold_of(study: str) -> str:
 
 
 def real_scans(data: Path, cache: Path, public: Path | None = None) -> list[RealScan]:
-    """All that can be standardized, from MANIFEST.csv in ``data`` and, if given, the table in ``public``."""
+    """All that can be standardized, from MANIFEST.csv in ``data`` and, if given, the public series in ``public``."""
     scans = [scan for scan in open_scans(data, FOLDERS) if _label(scan) and _is_taken(scan)]
     scans += public_scans(public) if public else []
     found = []
@@ -80,7 +83,8 @@ def real_scans(data: Path, cache: Path, public: Path | None = None) -> list[Real
         for mode in ("auto", "none") if both else ("auto",):
             array = torch.from_numpy(ras_array(prepared(scan, cache, mode).image))[None, None]
             image = resize(array, INPUT_SIZE, "area-inside")[0, 0].half()
-            found.append(RealScan(scan.file, scan.subject, scan.study, _label(scan), mode, image, voxel_mm_of(scan)))
+            label = _label(scan) or UNNAMED
+            found.append(RealScan(scan.file, scan.subject, scan.study, label, mode, image, voxel_mm_of(scan)))
     return found
 
 
@@ -92,24 +96,11 @@ def voxel_mm_of(scan: OpenScan) -> float:
 
 
 def public_scans(folder: Path) -> list[OpenScan]:
-    """The rows of ``public_series.csv`` beside this file whose files lie in ``folder``."""
-    with (Path(__file__).parent / "public_series.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    """The public series in ``folder``, as ``public_series`` wrote them; the study is the repository."""
+    repositories = {row["file"]: repository_of(row) for row in table(*LEARNED)}
     return [
-        OpenScan(
-            path=folder / row["file"],
-            file=row["file"],
-            kind="scan",
-            sequence=row["sequence"],
-            subject=row["subject"],
-            study=row["study"],
-            age=None,
-            sex="",
-            whole_head=False,  # brain extraction auto alone
-            sha256=row["sha256"],
-        )
-        for row in rows
-        if (folder / row["file"]).is_file()
+        replace(scan, study=repositories[scan.file.split("/")[-1]], whole_head=False)  # brain extraction auto alone
+        for scan in open_scans(folder, ("series",))
     ]
 
 
@@ -151,7 +142,7 @@ class RealDraws:
             image = scan.image.float()
             image = image.flip(0) if rng.random() < 0.5 else image
             volumes.append(scanned_anew(image, str(label), rng, generator))
-            labels.append(LABELS.index(str(label)))
+            labels.append(DRAWN.index(str(label)))
         together = normalise(torch.stack(volumes)[:, None], self._contract)
         gains = torch.from_numpy(np.exp(rng.normal(0, 0.15, (count, 1, 1, 1, 1)))).float()
         return together * gains, torch.tensor(labels)

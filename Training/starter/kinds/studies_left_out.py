@@ -136,7 +136,7 @@ def report(scans: list[RealScan], said: Said, gate: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv")
-    parser.add_argument("--public", type=Path, help="folder with the files of public_series.csv")
+    parser.add_argument("--public", type=Path, help="what public_series wrote of lists 0 and 1")
     parser.add_argument("--start", type=Path, required=True, help="model folder of version 1.2")
     parser.add_argument("--model", type=Path, required=True, help="model folder of version 2.0: temperature and gate")
     parser.add_argument("--work", type=Path, default=Path("runs/kinds"), help="where the training worked")

@@ -29,15 +29,17 @@ from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealDraws, R
 from Training.starter.kinds.samples import DRAWN, HEADS_PER_SHARD, draw_samples
 from Training.starter.kinds.training import Recipe, Stage, blended, new_net, train, widened
 from Training.starter.shards import ShardReader, write_shards
+from Training.starter.trust import add_trust
 from Training.synthesis.label_maps import label_map_files, load_label_map
 
+TRUSTED = 48  # training shards whose embeddings tell what is new
 HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv and labelmaps")
-    parser.add_argument("--public", type=Path, help="folder with the files of public_series.csv")
+    parser.add_argument("--public", type=Path, help="what public_series wrote of lists 0 and 1")
     parser.add_argument("--start", type=Path, required=True, help="model folder of version 1.2")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     parser.add_argument("--work", type=Path, default=Path("runs/kinds"), help="samples, scans and checkpoints (4 GB)")
@@ -61,15 +63,18 @@ def main() -> None:
     validation = ShardReader(work, recipe.validation_seed, DRAWN, check)
     validation.grow(recipe.validation_shards)
     answers = judged(final, folds, scans, validation)
+    learned = [scan for scan in scans if fold_of(scan.study) != NEVER_LEARNED]
     facts = {
         "label_maps": {
             label_map.name: label_map.sha256
             for label_map in (load_label_map(path, work / "labelmaps") for path in _files(arguments.data))
         },
         "held_out": HELD_OUT,
-        "real_scans": len({scan.file for scan in scans if fold_of(scan.study) != NEVER_LEARNED}),
+        "real_scans": len({scan.file for scan in learned}),
     }
     export_model(final, arguments.out, recipe, calibrated(answers), facts)
+    seeds, shards = (recipe.seed, recipe.validation_seed), (TRUSTED, recipe.validation_shards)
+    add_trust(arguments.out, work, seeds, shards, ("simulated images", "open scans"))
     painter.join()
 
 
@@ -102,11 +107,10 @@ def stages(
         net.load_state_dict(torch.load(done, weights_only=True))
         return net.eval()
 
-    base = stage("named", stage("simulated", _copy(start, recipe), recipe.simulated, 0), recipe.named, 1)
+    base = stage("simulated", _copy(start, recipe), recipe.simulated, 0)
 
     def mixed(name: str, number: int, left_out: str = "") -> EncoderWithHead:
-        once = stage(name, _copy(base, recipe), recipe.mixed, number, left_out)
-        last = stage(f"{name}, longer", once, recipe.longer, number + 10, left_out)
+        last = stage(name, _copy(base, recipe), recipe.mixed, number, left_out)
         return blended(last, start, recipe.kept).half().float()  # what is exported is judged
 
     final = mixed("all", 2)

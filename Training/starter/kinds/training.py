@@ -36,8 +36,7 @@ class Stage:
     shares: tuple[float, ...]
 
 
-MOSTLY_THE_FOUR = (0.14, 0.13, 0.13, 0.15, 0.045, 0.05, 0.05, 0.05, 0.045, 0.05, 0.045, 0.035, 0.06, 0.02)
-EVEN = (0.10, 0.085, 0.085, 0.10, 0.07, 0.07, 0.07, 0.07, 0.06, 0.08, 0.06, 0.05, 0.08, 0.02)
+HALF_THE_FOUR = (0.135, 0.12, 0.12, 0.145, 0.05, 0.055, 0.055, 0.055, 0.05, 0.06, 0.05, 0.035, 0.05, 0.02)
 
 
 @dataclass(frozen=True)
@@ -46,20 +45,18 @@ class Recipe:
 
     seed: int = 20262
     validation_seed: int = 99
-    shards: int = 12  # of 4 heads, about 78 volumes each
-    at_start: float = 0.75  # the share of them that must be there when training starts
-    validation_shards: int = 3
+    shards: int = 96  # of 4 heads, about 78 volumes each
+    at_start: float = 0.4  # the share of them that must be there when training starts
+    validation_shards: int = 8
     start_encoder: str = "ad2eb68b321ee2f0769077472a7ce42debcde9ed8e6eba29eebaaeef7a6abe0e"  # sha256, version 1.2
     start_head: str = "ee47e5d388684ebdbed721a929d0462dc78769116184bce6484b70d0c6020754"
-    simulated: Stage = Stage(360, 1e-3, 0.0, MOSTLY_THE_FOUR)
-    named: Stage = Stage(380, 2e-3, 0.0, EVEN)  # the new names were still unlearned
-    longer: Stage = Stage(200, 8e-4, 0.375, EVEN)  # as the next, again
-    mixed: Stage = Stage(150, 8e-4, 0.375, EVEN)  # once without each fold, and once with all
+    simulated: Stage = Stage(3200, 1e-3, 0.0, HALF_THE_FOUR)
+    mixed: Stage = Stage(450, 8e-4, 0.375, HALF_THE_FOUR)  # once with all, and once without each fold
     kept: float = 0.3  # of the first weights, in the mean of them and the last that is exported
     batch_size: int = 16
     weight_decay: float = 0.02
     label_smoothing: float = 0.03
-    averaging: float = 0.99
+    averaging: float = 0.995
     width: float = 0.25
 
 

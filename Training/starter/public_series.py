@@ -1,9 +1,10 @@
-"""The public series of ``unseen_series.csv``, which no recipe learned from, as a folder that ``evaluate`` reads.
+"""The public series of ``public_series.csv``, as a folder that recipes learn from or that ``evaluate`` reads.
 
-    python -m Training.starter.unseen_series --list 2 --repositories FOLDER --out runs/unseen
+    python -m Training.starter.public_series --lists 0 1 --repositories FOLDER --out runs/public
+    python -m Training.starter.public_series --lists 2 --repositories FOLDER --out runs/unseen
     python -m Training.starter.evaluate --data runs/unseen --folders series --modes auto --out runs/unseen/report
 
-There are two lists. Answers to the first have been looked at and led to changes; the second was chosen by headers and
+The recipe of ``kinds`` learns from the first two lists; nothing learns from list 2, which was chosen by headers and
 pictures, before any answer to it was seen. FOLDER holds copies of the repositories of the column ``source``, each at
 the commit named there: ``FOLDER/neurolabusc/dcm_qa_uih`` for ``neurolabusc/dcm_qa_uih@...``. Every file must have its
 ``sha256``.
@@ -23,7 +24,8 @@ import numpy as np
 from BrainIACLib.errors import BrainIACError
 
 TABLE = Path(__file__).with_suffix(".csv")
-LISTS = ("1", "2")
+LISTS = ("0", "1", "2")
+LEARNED = LISTS[:2]
 
 
 def trace(series: np.ndarray) -> np.ndarray:
@@ -48,8 +50,7 @@ DERIVED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def source_of(row: dict[str, str], repositories: Path) -> Path:
     """Where the file of a row lies: ``owner/name@commit:path`` as ``repositories/owner/name/path``."""
-    repository, _, path = row["source"].partition(":")
-    return repositories / repository.partition("@")[0] / path
+    return repositories / repository_of(row) / row["source"].partition(":")[2]
 
 
 def write_series(rows: list[dict[str, str]], repositories: Path, out: Path) -> None:
@@ -89,19 +90,24 @@ def write_series(rows: list[dict[str, str]], repositories: Path, out: Path) -> N
         writer.writerows(written)
 
 
-def table(number: str) -> list[dict[str, str]]:
-    """The rows of one list of ``unseen_series.csv``; ``sequence`` is "" where none is right: see ``note``."""
+def table(*numbers: str) -> list[dict[str, str]]:
+    """The rows of some lists of ``public_series.csv``; ``sequence`` is "" where none is right: see ``note``."""
     with TABLE.open(encoding="utf-8", newline="") as stream:
-        return [row for row in csv.DictReader(stream) if row["list"] == number]
+        return [row for row in csv.DictReader(stream) if row["list"] in numbers]
+
+
+def repository_of(row: dict[str, str]) -> str:
+    """``owner/name`` of a row."""
+    return row["source"].partition("@")[0]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", choices=LISTS, default=LISTS[-1], help="which of the two")
+    parser.add_argument("--lists", choices=LISTS, nargs="+", required=True, help="which of the three")
     parser.add_argument("--repositories", type=Path, required=True, help="folder with the repositories of the table")
     parser.add_argument("--out", type=Path, required=True, help="folder to write: series and MANIFEST.csv")
     arguments = parser.parse_args()
-    write_series(table(arguments.list), arguments.repositories, arguments.out)
+    write_series(table(*arguments.lists), arguments.repositories, arguments.out)
 
 
 if __name__ == "__main__":
