@@ -8,7 +8,7 @@ and more a T1 is doubted too: anatomy is hardly ever acquired so, but the magnit
 a T1, is, and so are functional and diffusion series. T1 scans that were resampled to 2 mm are common and not doubted.
 
 The rule was made for the one b0 image of the evaluation (2 mm), ``COARSE_MM`` was set knowing that its coarsest T2 has
-1.56 mm, and both limits were set by the first list of public series (``Training/starter/unseen_series.csv``): those
+1.56 mm, and both limits were set by the first list of public series (``Training/starter/public_series.csv``): those
 scans are no test of it.
 """
 

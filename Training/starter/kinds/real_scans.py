@@ -47,7 +47,7 @@ FOLDS = {  # who is left out together; every other study is in the last
     "all others": (),
 }
 UNSEEN = ("IXI", "ds002748")  # of the shipped net too: IXI's license (share alike) would bind the weights
-SHARES = {**dict.fromkeys(STANDARD_NAMES, 0.19)}  # of the labels; the others share what is left
+SHARES = {**dict.fromkeys(STANDARD_NAMES, 0.13)}  # of the labels; the others share what is left
 
 
 @dataclass(frozen=True)

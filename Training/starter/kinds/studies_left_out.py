@@ -148,7 +148,7 @@ def main() -> None:
     start = started_from(arguments.start, recipe)
     for name, weights in {**{name: f"without {name}" for name in FOLDS}, NEVER_LEARNED: "all"}.items():
         net = new_net(recipe)
-        net.load_state_dict(torch.load(arguments.work / f"{weights}, longer.pt", weights_only=True))
+        net.load_state_dict(torch.load(arguments.work / f"{weights}.pt", weights_only=True))
         net = blended(net, start, recipe.kept)
         chosen = [i for i, scan in enumerate(scans) if fold_of(scan.study) == name]
         logits[chosen] = real_logits(net.eval().half().float(), [scans[i] for i in chosen], recipe)

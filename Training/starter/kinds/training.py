@@ -51,7 +51,7 @@ class Recipe:
     start_encoder: str = "ad2eb68b321ee2f0769077472a7ce42debcde9ed8e6eba29eebaaeef7a6abe0e"  # sha256, version 1.2
     start_head: str = "ee47e5d388684ebdbed721a929d0462dc78769116184bce6484b70d0c6020754"
     simulated: Stage = Stage(3200, 1e-3, 0.0, HALF_THE_FOUR)
-    mixed: Stage = Stage(450, 8e-4, 0.375, HALF_THE_FOUR)  # once with all, and once without each fold
+    mixed: Stage = Stage(500, 8e-4, 0.375, HALF_THE_FOUR)  # once with all, and once without each fold
     kept: float = 0.3  # of the first weights, in the mean of them and the last that is exported
     batch_size: int = 16
     weight_decay: float = 0.02
