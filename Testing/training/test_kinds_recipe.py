@@ -13,6 +13,7 @@ from Training.starter.image_formation import INPUT_SIZE, MODEL_GRID
 from Training.starter.kinds import calibration, frozen_heads
 from Training.starter.kinds.calibration import Judged, calibrated
 from Training.starter.kinds.frozen_heads import Cases
+from Training.starter.kinds.merging import joint, merged
 from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, scanned_anew
 from Training.starter.kinds.samples import LABELS, UNNAMED, surely_named
 from Training.starter.kinds.training import Recipe, expected_loss, new_net, widened
@@ -100,17 +101,54 @@ def test_a_study_is_left_out_with_all_its_scans():
 
 
 def test_the_gate_holds_back_every_wrong_answer_about_a_left_out_scan():
-    """Five hundred sure and right answers, ten wrong ones of a confidence that the gate must lie above."""
+    """Five hundred sure and right answers, ten wrong ones of a confidence that the gate must lie above, and a surer
+    wrong one about an image that is no scan of a head."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 4, (500,), generator=generator)
-    simulated = 6.0 * F.one_hot(labels, len(LABELS)).float()
+    simulated = 6.0 * F.one_hot(labels, 5).float()
     real_labels = torch.randint(0, 4, (100,), generator=generator)
-    real = 7.0 * F.one_hot(real_labels, len(LABELS)).float()
-    real[:10] = 4.5 * F.one_hot((real_labels[:10] + 1) % 4, len(LABELS)).float()
-    found = calibrated(Judged(simulated, labels, real, real_labels))
+    real = 7.0 * F.one_hot(real_labels, 5).float()
+    real[:10] = 3.5 * F.one_hot((real_labels[:10] + 1) % 4, 5).float()
+    real[10] = 6.5 * F.one_hot((real_labels[10] + 1) % 4, 5).float()
+    head = torch.ones(100, dtype=torch.bool)
+    head[10] = False
+    found = calibrated(Judged(simulated, labels, real, real_labels, torch.ones(100), head))
     wrong = (real[:10] / found.temperature).softmax(1).amax()
     assert found.gate > wrong
-    assert (found.wrong, found.passing) == (0, 1.0)
+    assert (found.wrong, found.odd, found.passing) == (0, 1, 1.0)
+
+
+def test_the_gate_counts_the_doubt_of_coarse_voxels():
+    """A wrong and sure T2 of 3 mm voxels is no sure answer of the library, so it does not raise the gate."""
+    labels = torch.arange(100) % 4
+    sure = 7.0 * F.one_hot(labels, 5).float()
+    real, real_labels = sure.clone(), labels.clone()
+    real_labels[labels == 1] = 4  # the T2 answers are wrong
+    gates = [
+        calibrated(
+            Judged(sure, labels, real, real_labels, torch.full((100,), mm), torch.ones(100, dtype=torch.bool))
+        ).gate
+        for mm in (1.0, 3.0)
+    ]
+    assert gates[1] < gates[0]
+
+
+def test_one_row_gives_the_joint_odds_of_nine():
+    """Nine kinds in one direction, the four in others: what is left is the softmax of the joint logits."""
+    generator = torch.Generator().manual_seed(0)
+    net = new_net(Recipe()).eval()
+    groups = torch.randint(0, 5, (4000,), generator=generator)
+    embeddings = 3 * F.one_hot(groups, 128).float() + 0.3 * torch.randn(4000, 128, generator=generator)
+    weight = torch.zeros(len(LABELS), 128)
+    weight[range(4), range(4)] = 2.0
+    weight[4:, 4] = 2.0 + 0.1 * torch.randn(9, generator=generator)
+    net.head.load_state_dict({"fc.weight": weight, "fc.bias": torch.zeros(len(LABELS))})
+    five = merged(net, embeddings)
+    with torch.inference_mode():
+        found, wanted = five.head(embeddings).softmax(1), joint(net.head(embeddings)).softmax(1)
+    assert found.shape == (4000, 5)
+    assert (found - wanted).abs().max() < 0.05
+    assert wanted[groups == 4, 4].mean() > 0.9
 
 
 def test_what_a_recipe_never_does_draws_no_random_number():

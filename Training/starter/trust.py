@@ -48,8 +48,8 @@ def add_trust(
 
     Parameters
     ----------
-    work : folder of the shards, whose labels are numbers in the order of the model's, more than those for images that
-        have no name.
+    work : folder of the shards; their labels are numbers in the order of the model's, and what is beyond its last one,
+        "other", counts as that.
     seeds, shards : of the training images and of those held out; how many shards of each to embed.
     """
     contract = read_contract(model_folder)
@@ -59,8 +59,7 @@ def add_trust(
     novelty = novelty_of(embeddings[known], groups[known])
     sha256 = write_novelty(novelty, model_folder / OOD)
     held_out, truth, heads = _embedded(net, work, seeds[1], shards[1])
-    named = truth < contract.head.outputs
-    held_out, truth, heads = held_out[named], truth[named], heads[named]
+    truth = truth.clip(max=contract.head.outputs - 1)
     with torch.inference_mode():
         logits = net.head(torch.from_numpy(held_out).float()) / (contract.head.temperature or 1.0)
         probabilities = logits.double().softmax(dim=1).numpy()

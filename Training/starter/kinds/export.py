@@ -1,4 +1,4 @@
-"""Write a trained net of thirteen names as a model folder: weights, contract, card and recipe."""
+"""Write the trained net as a model folder: weights, contract, card and recipe."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ from pathlib import Path
 
 from BrainIACLib.contracts import HeadContract, ModelContract
 from BrainIACLib.models.heads import EncoderWithHead
-from Training.starter.export import encoder_contract, facts_of_the_net, write_documents, write_weights
-from Training.starter.kinds.samples import LABELS
+from BrainIACLib.sequences import STANDARD_OR_OTHER
+from Training.starter.export import VALID_RANGE, encoder_contract, facts_of_the_net, write_documents, write_weights
 from Training.starter.kinds.training import Recipe
 
 if typing.TYPE_CHECKING:
     from Training.starter.kinds.calibration import Calibration
-
-VALID_RANGE = (
-    "One scan of a head of any age, best brain-extracted and registered to the template; whole heads are accepted. "
-    "Below two years of age and after failed brain extraction it is less reliable. A diffusion b0 or functional image "
-    "can look like a T2, a trace image like a FLAIR: their names are hints. Contrasts that it has no name for should "
-    "fall below the confidence gate."
-)
 
 
 def export_model(
@@ -35,7 +28,7 @@ def export_model(
     contract = ModelContract(
         id="sequence-starter",
         title="MRI sequence (starter model)",
-        version="2.0.0",
+        version="1.3.0",
         licence="Apache-2.0",
         citation="BrainIAC for 3D Slicer, starter model; label maps: Billot et al. 2023, SynthSeg.",
         training_data="Simulated MR images from 13 SynthSeg training label maps (Apache-2.0), and open scans (CC0, "
@@ -45,15 +38,15 @@ def export_model(
         head=HeadContract(
             task="sequence",
             head_type="linear",
-            outputs=len(LABELS),
+            outputs=len(STANDARD_OR_OTHER),
             link="softmax",
-            labels=LABELS,
+            labels=STANDARD_OR_OTHER,
             unit=None,
             slots=("any",),
             missing_policy="refuse",
             temperature=calibration.temperature,
             confidence_gate=calibration.gate,
-            valid_range=VALID_RANGE,
+            valid_range=VALID_RANGE.replace("Trained on simulated images only", "Trained on simulated and open scans"),
             polarity_verified=True,
             weights="head.safetensors",
             sha256=digests["head"],

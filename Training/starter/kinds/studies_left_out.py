@@ -1,10 +1,12 @@
-"""What each fold's net says to the studies that it did not see, beside version 1.2 and an intensity histogram.
+r"""What each fold's net says to the studies that it did not see, beside version 1.2 and an intensity histogram.
 
-    python -m Training.starter.kinds.studies_left_out --data ../shared/data --start SEQUENCE-STARTER-1.2 --model FOLDER
+    python -m Training.starter.kinds.studies_left_out --data ../shared/data --public runs/public \
+        --start SEQUENCE-STARTER-1.2 --model Resources/Models/sequence-starter
 
-Reads what the training left in ``--work``; writes ``studies.md`` there. Version 1.2 saw no real scan, but its
-recipe was adjusted to errors on the same scans; the histogram is a multinomial regression on 32 bins, fitted on the
-other folds.
+Reads what the training left in ``--work``; writes ``studies.md`` there. Each scan is shown as it is, and three times as
+another scanner might show it (``scanned_anew``: posed, cut, blurred, shaded, with lesions painted in). Version 1.2 saw
+no real scan, but its recipe was adjusted to errors on some of these; the histogram is a multinomial regression on 32
+bins, fitted on the other folds. Persons are drawn for the intervals, with all their scans.
 """
 
 from __future__ import annotations
@@ -15,121 +17,144 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from BrainIACLib.answers import probabilities_of
 from BrainIACLib.checkpoints.installed import InstalledModel, load_model
-from BrainIACLib.contracts import read_contract
+from BrainIACLib.contracts import EncoderContract, HeadContract, read_contract
 from BrainIACLib.head_training.linear_head import fit_linear_head
 from BrainIACLib.head_training.targets import Target
+from BrainIACLib.models.heads import EncoderWithHead
 from BrainIACLib.preprocessing.intensity import normalise
-from BrainIACLib.sequences import STANDARD_NAMES, STANDARD_OR_OTHER
-from BrainIACLib.statistics.bootstrap import bootstrap
+from BrainIACLib.sequences import OTHER, STANDARD_NAMES
+from BrainIACLib.statistics.bootstrap import bootstrap, bootstrap_difference
 from BrainIACLib.statistics.metrics import balanced_accuracy
 from Training.starter.export import encoder_contract
-from Training.starter.kinds.calibration import real_logits
-from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealScan, fold_of, real_scans
-from Training.starter.kinds.samples import LABELS
-from Training.starter.kinds.train import started_from
-from Training.starter.kinds.training import Recipe, blended, new_net
+from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealScan, fold_of, real_scans, scanned_anew
+from Training.starter.kinds.train import left_out_nets
+from Training.starter.kinds.training import Recipe
+
+SEED = 7  # of what is shown anew
+ANEW = 3
+FEWEST_VOXELS = 500
+
+
+@dataclass(frozen=True)
+class Shown:
+    """n images. ``truth``: (n,) one of the four or "other"; ``anew``: (n,) shown as another scanner might."""
+
+    volumes: Tensor
+    truth: np.ndarray
+    fold: np.ndarray
+    subjects: np.ndarray
+    anew: np.ndarray
+    voxel_mm: np.ndarray
 
 
 @dataclass(frozen=True)
 class Said:
-    """Answers to the scans, in their order; ``confidence`` of ours, calibrated."""
+    """Answers (n,) of one model with their confidence, in the order of what was shown."""
 
-    ours: np.ndarray
+    label: np.ndarray
     confidence: np.ndarray
-    earlier: np.ndarray
-    histogram: np.ndarray
+    gate: float
+
+    @property
+    def sure(self) -> np.ndarray:
+        """(n,) bool: at or above the gate."""
+        return self.confidence >= self.gate
 
 
-def histograms(scans: list[RealScan], recipe: Recipe) -> np.ndarray:
-    """(n, 32) shares of the normalized values between -3 and 3."""
-    contract, rows = encoder_contract(recipe.width), []
-    for scan in scans:
-        volume = normalise(scan.image.float()[None, None], contract)
-        inside = volume[volume != 0]
-        rows.append((torch.histc(inside, 32, -3, 3) / max(1, inside.numel())).numpy())
-    return np.stack(rows).astype(np.float64)
-
-
-def by_histogram(values: np.ndarray, scans: list[RealScan]) -> np.ndarray:
-    """What a linear head on the histograms of all other folds says to the four sequences of each fold."""
-    truth, fold = np.array([scan.label for scan in scans]), np.array([fold_of(scan.study) for scan in scans])
-    groups = np.unique([scan.subject for scan in scans], return_inverse=True)[1]
-    found = np.full(len(scans), "", dtype=object)
-    for name in (*FOLDS, NEVER_LEARNED):
-        out = fold == name
-        classes = tuple(np.unique(truth[~out]))
-        target = Target("sequence", "classification", np.searchsorted(classes, truth[~out]), classes)
-        head = fit_linear_head(values[~out], target, groups[~out], np.random.default_rng(0))
-        found[out] = np.array(classes)[head.outputs(values[out]).argmax(1)]
-    return found
-
-
-def macro_f1(truth: np.ndarray, said: np.ndarray) -> float:
-    """Mean over the labels that occur in ``truth`` of 2 tp / (2 tp + fp + fn)."""
-    scores = []
-    for name in np.unique(truth):
-        hit = ((truth == name) & (said == name)).sum()
-        scores.append(2 * hit / ((truth == name).sum() + (said == name).sum()))
-    return float(np.mean(scores))
-
-
-def report(scans: list[RealScan], said: Said, gate: float) -> str:
-    """As Markdown."""
-    truth, fold = np.array([s.label for s in scans]), np.array([fold_of(s.study) for s in scans])
-    mode = np.array([scan.mode for scan in scans])
-    four = np.isin(truth, STANDARD_NAMES)
-    subjects = np.unique([scan.subject for scan in scans], return_inverse=True)[1]
-    lines = [
-        "# Sequence 2.0 on studies that were left out",
-        "",
-        "| scans | n | 2.0, study left out | 1.2 | histogram |",
-        "|---|---|---|---|---|",
-    ]
-
-    def row(title: str, chosen: np.ndarray) -> None:
-        if not chosen.any():
-            return
-        cells = []
-        for answers in (said.ours, said.earlier, said.histogram):
-            found = bootstrap(
-                balanced_accuracy, truth[chosen].tolist(), answers[chosen].tolist(), groups=subjects[chosen]
-            )
-            cells.append(f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
-        lines.append(f"| {title} | {chosen.sum()} | " + " | ".join(cells) + " |")
-
-    row("the four, brain extraction auto, balanced accuracy", four & (mode == "auto"))
-    row("the four, extraction off, whole heads", four & (mode == "none"))
-    for name in (*FOLDS, NEVER_LEARNED):
-        row(f"the four, auto: {name}", four & (mode == "auto") & (fold == name))
-    auto = mode == "auto"
-    lines.append(
-        f"| all kinds, auto: macro F1 over {len(np.unique(truth[auto]))} kinds | {auto.sum()} | "
-        f"{macro_f1(truth[auto], said.ours[auto]):.3f} | | {macro_f1(truth[auto], said.histogram[auto]):.3f} |"
+def shown(scans: list[RealScan], contract: EncoderContract) -> Shown:
+    """Each scan, and ``ANEW`` times as another scanner might show it."""
+    rng, generator = np.random.default_rng(SEED), torch.Generator().manual_seed(SEED)
+    volumes, rows = [], []
+    for number, scan in enumerate(scans):
+        for time in range(1 + ANEW):
+            image = scan.image.float()
+            image = scanned_anew(image, scan.label, rng, generator) if time else image
+            if (image != 0).sum() >= FEWEST_VOXELS:
+                volumes.append(normalise(image[None, None], contract)[0].half())
+                rows.append((number, time > 0))
+    chosen = [scans[number] for number, _ in rows]
+    return Shown(
+        volumes=torch.stack(volumes),
+        truth=np.array([scan.label if scan.label in STANDARD_NAMES else OTHER for scan in chosen]),
+        fold=np.array([fold_of(scan.study) for scan in chosen]),
+        subjects=np.unique([scan.subject for scan in chosen], return_inverse=True)[1],
+        anew=np.array([anew for _, anew in rows]),
+        voxel_mm=np.array([scan.voxel_mm for scan in chosen]),
     )
-    for label in STANDARD_NAMES:
-        chosen = auto & (truth == label)
-        shares = [f"{(answers[chosen] == label).mean():.3f}" for answers in (said.ours, said.earlier, said.histogram)]
-        lines.append(f"| recall of {label}, auto | {chosen.sum()} | " + " | ".join(shares) + " |")
-    sure, right = said.confidence >= gate, said.ours == truth
-    passing, of_all = (sure & right & four).sum(), (right & four).sum()
-    lines += [
-        "",
-        f"Above the gate of {gate:.2f}: {passing} of {of_all} right answers about the four "
-        f"({passing / max(1, of_all):.0%}), {(sure & ~right).sum()} wrong ones. Temperature and gate were chosen on "
-        "these same answers, so that no wrong one passes: this describes the choice and tests nothing.",
-        "",
-        "Wrong answers:",
-        "",
-    ]
-    lines += [
-        f"- `{scan.file}` ({scan.mode}): {scan.label} called {ours} ({confidence:.2f}); 1.2: {earlier}"
-        for scan, ours, confidence, earlier, ok in zip(
-            scans, said.ours, said.confidence, said.earlier, right, strict=True
-        )
-        if not ok
-    ]
+
+
+@torch.inference_mode()
+def said_by(nets: dict[str, EncoderWithHead], head: HeadContract, images: Shown) -> Said:
+    """What the library would answer with the net of each fold and the temperature of ``head``."""
+    labels, confidence = [], []
+    for volume, fold, mm in zip(images.volumes, images.fold, images.voxel_mm, strict=True):
+        found = probabilities_of(head, nets[fold](volume[None].float())[0], float(mm))
+        labels.append(max(found, key=found.__getitem__))
+        confidence.append(max(found.values()))
+    return Said(np.array(labels), np.array(confidence), head.confidence_gate or 0.0)
+
+
+def by_histogram(images: Shown) -> Said:
+    """What a linear head on 32 shares of the values between -3 and 3 says, fitted on all other folds as they are."""
+    values = np.stack([_histogram(volume.float()) for volume in images.volumes])
+    label, confidence = np.full(len(values), "", dtype=object), np.zeros(len(values))
+    for name in (*FOLDS, NEVER_LEARNED):
+        out = images.fold == name
+        fitted = ~out & ~images.anew
+        classes = tuple(np.unique(images.truth[fitted]))
+        target = Target("sequence", "classification", np.searchsorted(classes, images.truth[fitted]), classes)
+        head = fit_linear_head(values[fitted], target, images.subjects[fitted], np.random.default_rng(0))
+        outputs = torch.from_numpy(head.outputs(values[out])).softmax(1).numpy()
+        label[out], confidence[out] = np.array(classes)[outputs.argmax(1)], outputs.max(1)
+    return Said(label.astype(str), confidence, 0.9)
+
+
+def _histogram(volume: Tensor) -> np.ndarray:
+    inside = volume[volume != 0]
+    return (torch.histc(inside, 32, -3, 3) / max(1, inside.numel())).double().numpy()
+
+
+def report(images: Shown, models: dict[str, Said]) -> str:
+    """As Markdown; the first two models are compared."""
+    names = list(models)
+    lines = ["# Studies that were left out", "", "| | n, persons | " + " | ".join(names) + " |"]
+    lines.append("|---" * (2 + len(names)) + "|")
+    four = images.truth != OTHER
+
+    def row(title: str, chosen: np.ndarray, cells: list[str]) -> None:
+        persons = len(np.unique(images.subjects[chosen]))
+        lines.append(f"| {title} | {chosen.sum()}, {persons} | " + " | ".join(cells) + " |")
+
+    for how, chosen in (("as they are", ~images.anew), ("shown anew", images.anew)):
+        asked = four & chosen
+        cells = []
+        for said in models.values():
+            truth, answers = images.truth[asked].tolist(), said.label[asked].tolist()
+            found = bootstrap(balanced_accuracy, truth, answers, groups=images.subjects[asked])
+            cells.append(f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
+        row(f"the four, {how}: balanced accuracy", asked, cells)
+        right = {name: (said.label == images.truth) & asked for name, said in models.items()}
+        row("right", asked, [str(one.sum()) for one in right.values()])
+        sure = {name: said.sure for name, said in models.items()}
+        row("right and above the gate", asked, [f"{(right[name] & sure[name]).sum()}" for name in names])
+        row("wrong and above the gate", asked, [f"{(asked & ~right[name] & sure[name]).sum()}" for name in names])
+        for fold in (*FOLDS, NEVER_LEARNED):
+            own = asked & (images.fold == fold)
+            if own.any():
+                row(f"right: {fold}", own, [str((right[name] & own).sum()) for name in names])
+        rest = ~four & chosen
+        called = {name: np.isin(said.label, STANDARD_NAMES) & rest for name, said in models.items()}
+        row(f"none of the four, {how}: called one of them", rest, [str(one.sum()) for one in called.values()])
+        row("the same, above the gate", rest, [str((called[name] & sure[name]).sum()) for name in names])
+    first, second = names[:2]
+    for how, chosen in (("as they are", four & ~images.anew), ("shown anew", four & images.anew)):
+        columns = ([images.truth[chosen].tolist(), models[name].label[chosen].tolist()] for name in names[:2])
+        found = bootstrap_difference(balanced_accuracy, *columns, groups=images.subjects[chosen])
+        lines += ["", f"{first} less {second}, {how}: {found.interval:.3f}, p {found.p:.3f}."]
     return "\n".join(lines) + "\n"
 
 
@@ -138,30 +163,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv")
     parser.add_argument("--public", type=Path, help="what public_series wrote of lists 0 and 1")
     parser.add_argument("--start", type=Path, required=True, help="model folder of version 1.2")
-    parser.add_argument("--model", type=Path, required=True, help="model folder of version 2.0: temperature and gate")
+    parser.add_argument("--model", type=Path, required=True, help="model folder of version 1.3: temperature and gate")
     parser.add_argument("--work", type=Path, default=Path("runs/kinds"), help="where the training worked")
     parser.add_argument("--cache", type=Path, help="standardized scans (default: in the work folder)")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     recipe = Recipe()
     scans = real_scans(arguments.data, arguments.cache or arguments.work / "standardised", arguments.public)
-    logits = torch.zeros(len(scans), len(LABELS))
-    start = started_from(arguments.start, recipe)
-    for name, weights in {**{name: f"without {name}" for name in FOLDS}, NEVER_LEARNED: "all"}.items():
-        net = new_net(recipe)
-        net.load_state_dict(torch.load(arguments.work / f"{weights}.pt", weights_only=True))
-        net = blended(net, start, recipe.kept)
-        chosen = [i for i, scan in enumerate(scans) if fold_of(scan.study) == name]
-        logits[chosen] = real_logits(net.eval().half().float(), [scans[i] for i in chosen], recipe)
-    head = read_contract(arguments.model).head
-    probabilities = (logits / (head.temperature or 1.0)).softmax(1)
-    earlier = load_model(InstalledModel(arguments.start, read_contract(arguments.start)))
-    said = Said(
-        ours=np.array(LABELS)[probabilities.argmax(1)],
-        confidence=probabilities.amax(1).numpy(),
-        earlier=np.array(STANDARD_OR_OTHER)[real_logits(earlier, scans, recipe).argmax(1)],
-        histogram=by_histogram(histograms(scans, recipe), scans).astype(str),
-    )
-    text = report(scans, said, head.confidence_gate or 0.0)
+    images = shown(scans, encoder_contract(recipe.width))
+    earlier, model = (InstalledModel(folder, read_contract(folder)) for folder in (arguments.start, arguments.model))
+    old = load_model(earlier)
+    models = {
+        "1.3, study left out": said_by(left_out_nets(recipe, arguments.work), model.contract.head, images),
+        "1.2": said_by(dict.fromkeys((*FOLDS, NEVER_LEARNED), old), earlier.contract.head, images),
+        "histogram": by_histogram(images),
+    }
+    text = report(images, models)
     (arguments.work / "studies.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -1,10 +1,12 @@
-"""A sequence model with thirteen names (not shipped): generate, train, judge by left-out studies, calibrate, export.
+r"""Reproduce the bundled model ``sequence-starter`` from its version 1.2: train, judge by left-out studies, export.
 
-    python -m Training.starter.kinds.train --data ../shared/data --start SEQUENCE-STARTER-1.2 --out FOLDER
+    python -m Training.starter.kinds.train --data ../shared/data --public runs/public --start SEQUENCE-STARTER-1.2 \
+        --out Resources/Models/sequence-starter
 
 One process draws the simulated heads while another trains: first on them alone, from the weights of version 1.2, then
-with the open scans in the mix, once with all (exported) and once without each fold of studies (judged). ``--work``
-keeps the samples, the standardized scans, every stage and the answers: the same command goes on with what is there.
+with the open scans in the mix, once with all (exported) and once without each fold of studies (judged). It learns
+thirteen names, of which the last step leaves the four and "other" (``merging``). ``--work`` keeps the samples, the
+standardized scans, every stage and the answers: the same command goes on with what is there.
 """
 
 from __future__ import annotations
@@ -17,21 +19,26 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load
+from torch import Tensor
 
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.models.heads import EncoderWithHead
+from BrainIACLib.models.heads import EncoderWithHead, LinearHead
+from BrainIACLib.sequences import STANDARD_OR_OTHER
 from Training.starter.export import encoder_contract
 from Training.starter.kinds.calibration import calibrated, judged
 from Training.starter.kinds.export import export_model
+from Training.starter.kinds.merging import merged
 from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, real_scans
 from Training.starter.kinds.samples import DRAWN, HEADS_PER_SHARD, draw_samples
-from Training.starter.kinds.training import Recipe, Stage, blended, new_net, train, widened
+from Training.starter.kinds.training import Recipe, Stage, blended, drawn, new_net, train, widened
 from Training.starter.shards import ShardReader, write_shards
 from Training.starter.trust import add_trust
 from Training.synthesis.label_maps import label_map_files, load_label_map
 
+MERGING = 1000  # seeds the draws of the last step, as the number of a stage does
 TRUSTED = 48  # training shards whose embeddings tell what is new
 HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
 
@@ -96,11 +103,13 @@ def stages(
     contract = encoder_contract(recipe.width)
     reader = ShardReader(work, recipe.seed, DRAWN, check)
 
+    def learned_from(left_out: str) -> RealDraws:
+        return RealDraws([scan for scan in scans if fold_of(scan.study) not in (left_out, NEVER_LEARNED)], contract)
+
     def stage(name: str, net: EncoderWithHead, what: Stage, number: int, left_out: str = "") -> EncoderWithHead:
         done = work / f"{name}.pt"
         if not done.is_file():
-            chosen = [scan for scan in scans if fold_of(scan.study) not in (left_out, NEVER_LEARNED)]
-            real = RealDraws(chosen, contract) if what.real_share else None
+            real = learned_from(left_out) if what.real_share else None
             trained = train(net, recipe, what, number, reader, real, work / f"{name}.last", _growing(recipe, number))
             torch.save(trained.state_dict(), done)
         net = new_net(recipe)
@@ -111,10 +120,41 @@ def stages(
 
     def mixed(name: str, number: int, left_out: str = "") -> EncoderWithHead:
         last = stage(name, _copy(base, recipe), recipe.mixed, number, left_out)
-        return blended(last, start, recipe.kept).half().float()  # what is exported is judged
+        net = blended(last, start, recipe.kept)
+        done = work / f"{name}, merged.pt"
+        if not done.is_file():
+            torch.save(merged(net, embeddings(net, recipe, reader, learned_from(left_out))).state_dict(), done)
+        return _merged_net(recipe, done)
 
     final = mixed("all", 2)
     return final, {name: mixed(f"without {name}", 3 + i, name) for i, name in enumerate(FOLDS)}
+
+
+def left_out_nets(recipe: Recipe, work: Path) -> dict[str, EncoderWithHead]:
+    """Fold -> the net that did not see its studies, of a finished training in ``work``."""
+    names = {name: f"without {name}" for name in FOLDS} | {NEVER_LEARNED: "all"}
+    return {fold: _merged_net(recipe, work / f"{name}, merged.pt") for fold, name in names.items()}
+
+
+def _merged_net(recipe: Recipe, path: Path) -> EncoderWithHead:
+    """As it is exported, and so judged: with weights of half precision."""
+    encoder = new_net(recipe).encoder
+    net = EncoderWithHead(encoder, LinearHead(encoder.embedding_size, len(STANDARD_OR_OTHER)))
+    net.load_state_dict(torch.load(path, weights_only=True))
+    return net.eval().half().float()
+
+
+@torch.no_grad()
+def embeddings(net: EncoderWithHead, recipe: Recipe, reader: ShardReader, real: RealDraws) -> Tensor:
+    """(n, size) of ``recipe.merging`` batches as the last stage sees them."""
+    reader.grow(recipe.shards)
+    batches = []
+    for step in range(recipe.merging):
+        rng = np.random.default_rng((recipe.seed, MERGING, step))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        volumes, _, _ = drawn(recipe, recipe.mixed, reader, real, rng, generator)
+        batches.append(net.encoder(volumes))
+    return torch.cat(batches)
 
 
 def _copy(net: EncoderWithHead, recipe: Recipe) -> EncoderWithHead:

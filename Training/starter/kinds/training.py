@@ -52,7 +52,8 @@ class Recipe:
     start_head: str = "ee47e5d388684ebdbed721a929d0462dc78769116184bce6484b70d0c6020754"
     simulated: Stage = Stage(3200, 1e-3, 0.0, HALF_THE_FOUR)
     mixed: Stage = Stage(500, 8e-4, 0.375, HALF_THE_FOUR)  # once with all, and once without each fold
-    kept: float = 0.3  # of the first weights, in the mean of them and the last that is exported
+    kept: float = 0.5  # of the first weights, in the mean of them and the last that is exported
+    merging: int = 120  # batches whose embeddings the row of "other" is fitted on
     batch_size: int = 16
     weight_decay: float = 0.02
     label_smoothing: float = 0.03
@@ -137,13 +138,7 @@ def train(
         rng = np.random.default_rng((recipe.seed, number, step))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         reader.grow(shards_at(step / stage.steps))
-        count = round(recipe.batch_size * stage.real_share) if real else 0
-        volumes, labels, sureness = reader.draw(recipe.batch_size - count, stage.shares, rng)
-        volumes = augment(decode(volumes), rng, generator)
-        if real:
-            scans, names = real.draw(count, rng, generator)
-            volumes, labels = torch.cat([volumes, scans]), torch.cat([labels, names])
-            sureness = torch.cat([sureness, torch.ones(count)])
+        volumes, labels, sureness = drawn(recipe, stage, reader, real, rng, generator)
         volumes = volumes.to(memory_format=torch.channels_last_3d)
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(volumes)
@@ -166,6 +161,25 @@ def train(
             )
             partial.replace(checkpoint)
     return average.eval()
+
+
+def drawn(
+    recipe: Recipe,
+    stage: Stage,
+    reader: ShardReader,
+    real: RealDraws | None,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One batch: normalized volumes (B, 1, X, Y, Z), numbers of labels (B,) and their sureness (B,)."""
+    count = round(recipe.batch_size * stage.real_share) if real else 0
+    volumes, labels, sureness = reader.draw(recipe.batch_size - count, stage.shares, rng)
+    volumes = augment(decode(volumes), rng, generator)
+    if real:
+        scans, names = real.draw(count, rng, generator)
+        volumes, labels = torch.cat([volumes, scans]), torch.cat([labels, names])
+        sureness = torch.cat([sureness, torch.ones(count)])
+    return volumes, labels, sureness
 
 
 def expected_loss(logits: Tensor, labels: Tensor, sureness: Tensor, smoothing: float) -> Tensor:
