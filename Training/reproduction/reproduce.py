@@ -43,6 +43,7 @@ from Training.reproduction.own_pretraining import OwnPretrainings, refuse_no_pre
 from Training.reproduction.presets import PRESETS, Preset
 from Training.runs.cell import ANATOMY, BUNDLED, TRIVIAL, VARIANTS, VOLUMES, Cell
 from Training.runs.layout import few_shot_is_new, write_few_shot, write_grid
+from Training.starter import SIMULATED_ONLY
 from Training.synthesis.template_grid import template_grid
 from Training.tasks import TASKS
 
@@ -76,7 +77,7 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
         real = cache if preset.real_scans and options.cohort == "open" else None
         sources |= own.models(options.labelmaps, work, prepared, options.processes, real)
     if options.cohort == "open":
-        sources[BUNDLED] = resource("Models", "sequence-starter")
+        sources[BUNDLED] = SIMULATED_ONLY  # the bundled version learned from persons who are tested
         sources[ANATOMY] = sources[VOLUMES] = resource("Models", "structure-volumes")
     sources = {name: str(Path(source).resolve()) for name, source in sources.items() if source is not None}
     if "MedicalNet" not in sources:

@@ -2,11 +2,11 @@ r"""What embeddings know, by one command: age, sex, sequence, study, agreement; 
 
     python -m Training.starter.probes --data ../shared/data --work runs/probes
 
-Embeds every open scan once (kept in ``--work``) with the bundled encoders, each alone and both side by side, a random
-network of the sequence encoder's shape, an intensity histogram and block averages, and asks each the same questions
-with the same heads: ridge regression or logistic regression whose penalty is chosen by patients left out. *Across
-studies* means that the study that is judged took no part in the fit; studies of one source, such as the two of BraTS,
-are one. Writes ``probes.md``.
+Embeds every open scan once (kept in ``--work``) with the anatomy encoder and the sequence encoder of version 1.2, each
+alone and both side by side, a random network of the latter's shape, an intensity histogram and block averages, and asks
+each the same questions with the same heads: ridge regression or logistic regression whose penalty is chosen by patients
+left out. *Across studies* means that the study that is judged took no part in the fit; studies of one source, such as
+the two of BraTS, are one. Writes ``probes.md``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from BrainIACLib.checkpoints.installed import find_encoder, load_model
+from BrainIACLib.checkpoints.installed import InstalledModel, find_encoder, load_model
+from BrainIACLib.contracts import read_contract
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.head_training.linear_head import fit_linear_head
 from BrainIACLib.head_training.targets import Target
@@ -34,13 +35,14 @@ from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from BrainIACLib.statistics.metrics import balanced_accuracy
 from Training.cohorts.open_data import SINGLE, study_of
 from Training.evaluation.evaluation import holm
+from Training.starter import SIMULATED_ONLY
 from Training.starter.anatomy.real_scans import is_trained_on
 from Training.starter.anatomy.reference import person_of
 from Training.starter.evaluate import wilson_interval
 from Training.starter.harmless_changes import HARMLESS, changed
 from Training.starter.open_scans import OpenScan, all_prepared, manifest_sha256, open_scans, prepared
 
-SEQUENCE_MODEL, ANATOMY_MODEL = "sequence-starter", "structure-volumes"
+ANATOMY_MODEL = "structure-volumes"
 REPRESENTATIONS = (
     "anatomy",
     "volumes",
@@ -95,10 +97,15 @@ def anatomy(images: Iterator[sitk.Image]) -> dict[str, np.ndarray]:
     return {"anatomy": found, "volumes": found[:, :GLOBAL], "certainty": np.stack(certainty)}
 
 
+def sequence_model() -> InstalledModel:
+    """Version 1.2, from simulated images alone: the bundled version learned from scans that are asked about here."""
+    return InstalledModel(SIMULATED_ONLY, read_contract(SIMULATED_ONLY))
+
+
 @torch.inference_mode()
 def baselines(images: Iterator[sitk.Image], seed: int = 0) -> dict[str, np.ndarray]:
     """The sequence encoder, a random network of its shape, an intensity histogram and block averages."""
-    model = find_encoder(model_id=SEQUENCE_MODEL)
+    model = sequence_model()
     contract = model.contract.encoder
     torch.manual_seed(seed)
     nets = {
@@ -120,8 +127,8 @@ def features_of(data: Path, work: Path) -> Features:
     """Of all open scans that can be standardized; kept by the weights that they come from."""
     ready = all_prepared(open_scans(data), work / "standardised")
     of: dict[str, np.ndarray] = {}
-    for make, model_id in ((anatomy, ANATOMY_MODEL), (baselines, SEQUENCE_MODEL)):
-        sha256 = find_encoder(model_id=model_id).contract.encoder.sha256
+    for make, model in ((anatomy, find_encoder(model_id=ANATOMY_MODEL)), (baselines, sequence_model())):
+        sha256 = model.contract.encoder.sha256
         stored = work / f"{make.__name__}-{sha256[:8]}-{manifest_sha256(data)[:8]}.npz"
         if not stored.is_file():
             images = (prepared(scan, work / "standardised").image for scan in ready)
@@ -144,7 +151,8 @@ def repeated(data: Path, work: Path) -> tuple[dict[str, np.ndarray], np.ndarray]
     plain = [scan for scan in open_scans(data, ("age_ixi",)) if not is_trained_on(person_of(scan.file))]
     heads = plain[:REPEATED_HEADS]
     subjects = np.repeat(np.arange(len(heads)), 1 + len(HARMLESS))
-    weights = [find_encoder(model_id=name).contract.encoder.sha256[:8] for name in (ANATOMY_MODEL, SEQUENCE_MODEL)]
+    models = find_encoder(model_id=ANATOMY_MODEL), sequence_model()
+    weights = [model.contract.encoder.sha256[:8] for model in models]
     stored = work / f"repeated-{'-'.join(weights)}-{manifest_sha256(data)[:8]}.npz"
     if not stored.is_file():
         images = list(_repeats(heads))

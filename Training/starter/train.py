@@ -1,6 +1,6 @@
-"""Reproduce the bundled model ``sequence-starter``: generate, train, calibrate, export.
+"""Reproduce the first stage of the bundled model ``sequence-starter``, its version 1.2: simulated images alone.
 
-    python -m Training.starter.train --labelmaps ../shared/data/labelmaps --out Resources/Models/sequence-starter
+    python -m Training.starter.train --labelmaps ../shared/data/labelmaps --out Training/starter/simulated
 
 One process draws the samples while another trains. ``--work`` keeps the samples, the last checkpoint and the net after
 each cycle: the same command with the same ``--work`` goes on with what is there.

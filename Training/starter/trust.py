@@ -1,6 +1,6 @@
-"""Give a bundled sequence model its trust statistics, from simulated images only.
+"""Give a sequence model its trust statistics, from simulated images only.
 
-    python -m Training.starter.trust --work runs/starter --model Resources/Models/sequence-starter
+    python -m Training.starter.trust --work runs/starter --model Training/starter/simulated
 
 Reads the shards that ``Training.starter.train`` drew, embeds a share of them, and writes beside the model: the
 statistics of the training embeddings of the four sequences (``ood.safetensors``), and into the contract the conformal
@@ -22,11 +22,11 @@ from BrainIACLib.checkpoints.installed import InstalledModel, load_model
 from BrainIACLib.contracts import contract_to_json, read_contract
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.publishing import write_text
-from BrainIACLib.resources import resource
 from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.statistics.conformal import classification_scores
 from BrainIACLib.trust.conformal import conformal_of
 from BrainIACLib.trust.novelty import novelty_of, write_novelty
+from Training.starter import SIMULATED_ONLY
 from Training.starter.samples import LABELS, decode
 from Training.starter.shards import shard_path
 from Training.starter.training import Recipe
@@ -107,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/starter"), help="where Training.starter.train worked")
-    parser.add_argument("--model", type=Path, default=resource("Models", "sequence-starter"), help="model folder")
+    parser.add_argument("--model", type=Path, default=SIMULATED_ONLY, help="model folder")
     parser.add_argument("--shards", type=int, default=20, help="training shards to embed (20)")
     arguments = parser.parse_args(argv)
     try:

@@ -3,11 +3,11 @@
     python -m Training.starter.public_series --lists 0 1 --repositories FOLDER --out runs/public
     python -m Training.starter.kinds.frozen_heads --data ../shared/data --public runs/public
 
-The paper's own way: the encoder of ``sequence-starter`` stays as it is, and logistic regressions read its embedding, or
-the mean and spread of its maps at every level, beside an intensity histogram and block averages. They are fitted on
-simulated heads of all kinds, on real scans of all other sources, or on both. Every real scan is answered by a fit
-that saw no scan of its source (a study, or the repository it lies in). Writes ``frozen_heads.md`` into ``--work``,
-which also keeps simulated heads, standardized scans and features.
+The paper's own way: the encoder of version 1.2 of ``sequence-starter`` stays as it is, and logistic regressions read
+its embedding, or the mean and spread of its maps at every level, beside an intensity histogram and block averages. They
+are fitted on simulated heads of all kinds, on real scans of all other sources, or on both. Every real scan is answered
+by a fit that saw no scan of its source (a study, or the repository it lies in). Writes ``frozen_heads.md`` into
+``--work``, which also keeps simulated heads, standardized scans and features.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from BrainIACLib.contracts import HeadContract, read_contract
 from BrainIACLib.head_training import logistic
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.preprocessing.intensity import normalise
-from BrainIACLib.resources import resource
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_NAMES
 from BrainIACLib.statistics.metrics import auc
 from BrainIACLib.statistics.principal_space import space_of
+from Training.starter import SIMULATED_ONLY
 from Training.starter.evaluate import novelty_of_model
 from Training.starter.kinds.real_scans import real_scans
 from Training.starter.kinds.samples import UNNAMED
@@ -250,8 +250,7 @@ def main() -> None:
     torch.set_num_threads(1)
     recipe, work = Recipe(), arguments.work
     cache = arguments.cache or work / "standardised"
-    folder = resource("Models", "sequence-starter")
-    model = InstalledModel(folder, read_contract(folder))
+    model = InstalledModel(SIMULATED_ONLY, read_contract(SIMULATED_ONLY))
     generate(arguments.data / "labelmaps", work, recipe)
     simulated = simulated_cases(model, work, recipe.seed, recipe.shards)
     held_out = simulated_cases(model, work, recipe.validation_seed, recipe.validation_shards)

@@ -1,7 +1,6 @@
 r"""What each fold's net says to the studies that it did not see, beside version 1.2 and an intensity histogram.
 
-    python -m Training.starter.kinds.studies_left_out --data ../shared/data --public runs/public \
-        --start SEQUENCE-STARTER-1.2 --model Resources/Models/sequence-starter
+    python -m Training.starter.kinds.studies_left_out --data ../shared/data --public runs/public
 
 Reads what the training left in ``--work``; writes ``studies.md`` there. Each scan is shown as it is, and three times as
 another scanner might show it (``scanned_anew``: posed, cut, blurred, shaded, with lesions painted in). Version 1.2 saw
@@ -26,12 +25,16 @@ from BrainIACLib.head_training.linear_head import fit_linear_head
 from BrainIACLib.head_training.targets import Target
 from BrainIACLib.models.heads import EncoderWithHead
 from BrainIACLib.preprocessing.intensity import normalise
-from BrainIACLib.sequences import OTHER, STANDARD_NAMES
+from BrainIACLib.resources import resource
+from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_NAMES
 from BrainIACLib.statistics.bootstrap import bootstrap, bootstrap_difference
 from BrainIACLib.statistics.metrics import balanced_accuracy
+from BrainIACLib.trust.echo_planar import allow_for_echo_planar
+from Training.starter import SIMULATED_ONLY
 from Training.starter.export import encoder_contract
+from Training.starter.kinds.frozen_heads import macro_f1
 from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealScan, fold_of, real_scans, scanned_anew
-from Training.starter.kinds.train import left_out_nets
+from Training.starter.kinds.train import LAST_STAGES, left_out_nets, started_from, thirteen_names
 from Training.starter.kinds.training import Recipe
 
 SEED = 7  # of what is shown anew
@@ -118,6 +121,22 @@ def _histogram(volume: Tensor) -> np.ndarray:
     return (torch.histc(inside, 32, -3, 3) / max(1, inside.numel())).double().numpy()
 
 
+@torch.inference_mode()
+def named(nets: dict[str, EncoderWithHead], scans: list[RealScan], contract: EncoderContract) -> str:
+    """How often the nets that know thirteen names give that of an image beside the four, as Markdown."""
+    asked = [scan for scan in scans if scan.label in ALL_NAMES and scan.label not in STANDARD_NAMES]
+    truth, said = np.array([scan.label for scan in asked]), []
+    for scan in asked:
+        logits = nets[fold_of(scan.study)](normalise(scan.image.float()[None, None], contract))[0]
+        found = allow_for_echo_planar(dict(zip(ALL_NAMES, logits.softmax(0).tolist(), strict=True)), scan.voxel_mm)
+        said.append(max(found, key=found.__getitem__))
+    score, words = macro_f1(truth, np.array(said))
+    right = int((truth == np.array(said)).sum())
+    return (
+        f"Names beside the four, before they are merged: {right} of {len(asked)} right, macro F1 {score:.2f} ({words})."
+    )
+
+
 def report(images: Shown, models: dict[str, Said]) -> str:
     """As Markdown; the first two models are compared."""
     names = list(models)
@@ -142,6 +161,9 @@ def report(images: Shown, models: dict[str, Said]) -> str:
         sure = {name: said.sure for name, said in models.items()}
         row("right and above the gate", asked, [f"{(right[name] & sure[name]).sum()}" for name in names])
         row("wrong and above the gate", asked, [f"{(asked & ~right[name] & sure[name]).sum()}" for name in names])
+        for label in STANDARD_NAMES:
+            own = asked & (images.truth == label)
+            row(f"right: {label}", own, [str((right[name] & own).sum()) for name in names])
         for fold in (*FOLDS, NEVER_LEARNED):
             own = asked & (images.fold == fold)
             if own.any():
@@ -162,8 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv")
     parser.add_argument("--public", type=Path, help="what public_series wrote of lists 0 and 1")
-    parser.add_argument("--start", type=Path, required=True, help="model folder of version 1.2")
-    parser.add_argument("--model", type=Path, required=True, help="model folder of version 1.3: temperature and gate")
+    parser.add_argument("--model", type=Path, default=resource("Models", "sequence-starter"), help="temperature, gate")
     parser.add_argument("--work", type=Path, default=Path("runs/kinds"), help="where the training worked")
     parser.add_argument("--cache", type=Path, help="standardized scans (default: in the work folder)")
     arguments = parser.parse_args()
@@ -171,14 +192,18 @@ def main() -> None:
     recipe = Recipe()
     scans = real_scans(arguments.data, arguments.cache or arguments.work / "standardised", arguments.public)
     images = shown(scans, encoder_contract(recipe.width))
-    earlier, model = (InstalledModel(folder, read_contract(folder)) for folder in (arguments.start, arguments.model))
+    earlier, model = (InstalledModel(folder, read_contract(folder)) for folder in (SIMULATED_ONLY, arguments.model))
     old = load_model(earlier)
     models = {
         "1.3, study left out": said_by(left_out_nets(recipe, arguments.work), model.contract.head, images),
         "1.2": said_by(dict.fromkeys((*FOLDS, NEVER_LEARNED), old), earlier.contract.head, images),
         "histogram": by_histogram(images),
     }
-    text = report(images, models)
+    start = started_from(SIMULATED_ONLY, recipe)
+    thirteen = {
+        fold: thirteen_names(recipe, arguments.work / f"{name}.pt", start) for fold, name in LAST_STAGES.items()
+    }
+    text = report(images, models) + "\n" + named(thirteen, scans, encoder_contract(recipe.width)) + "\n"
     (arguments.work / "studies.md").write_text(text, encoding="utf-8")
     print(text)
 

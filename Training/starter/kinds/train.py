@@ -1,6 +1,6 @@
 r"""Reproduce the bundled model ``sequence-starter`` from its version 1.2: train, judge by left-out studies, export.
 
-    python -m Training.starter.kinds.train --data ../shared/data --public runs/public --start SEQUENCE-STARTER-1.2 \
+    python -m Training.starter.kinds.train --data ../shared/data --public runs/public \
         --out Resources/Models/sequence-starter
 
 One process draws the simulated heads while another trains: first on them alone, from the weights of version 1.2, then
@@ -27,6 +27,7 @@ from torch import Tensor
 from BrainIACLib.errors import BrainIACError
 from BrainIACLib.models.heads import EncoderWithHead, LinearHead
 from BrainIACLib.sequences import STANDARD_OR_OTHER
+from Training.starter import SIMULATED_ONLY
 from Training.starter.export import encoder_contract
 from Training.starter.kinds.calibration import calibrated, judged
 from Training.starter.kinds.export import export_model
@@ -38,6 +39,8 @@ from Training.starter.shards import ShardReader, write_shards
 from Training.starter.trust import add_trust
 from Training.synthesis.label_maps import label_map_files, load_label_map
 
+LAST_STAGES = {name: f"without {name}" for name in FOLDS} | {NEVER_LEARNED: "all"}
+"""Which stage did not see the studies of a fold."""
 MERGING = 1000  # seeds the draws of the last step, as the number of a stage does
 TRUSTED = 48  # training shards whose embeddings tell what is new
 HELD_OUT = ("synthseg_training_seg_05", "synthseg_training_seg_11", "synthseg_training_seg_16")
@@ -47,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv and labelmaps")
     parser.add_argument("--public", type=Path, help="what public_series wrote of lists 0 and 1")
-    parser.add_argument("--start", type=Path, required=True, help="model folder of version 1.2")
+    parser.add_argument("--start", type=Path, default=SIMULATED_ONLY, help="model folder of version 1.2")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     parser.add_argument("--work", type=Path, default=Path("runs/kinds"), help="samples, scans and checkpoints (4 GB)")
     parser.add_argument("--cache", type=Path, help="standardized scans (default: in the work folder)")
@@ -119,8 +122,8 @@ def stages(
     base = stage("simulated", _copy(start, recipe), recipe.simulated, 0)
 
     def mixed(name: str, number: int, left_out: str = "") -> EncoderWithHead:
-        last = stage(name, _copy(base, recipe), recipe.mixed, number, left_out)
-        net = blended(last, start, recipe.kept)
+        stage(name, _copy(base, recipe), recipe.mixed, number, left_out)
+        net = thirteen_names(recipe, work / f"{name}.pt", start)
         done = work / f"{name}, merged.pt"
         if not done.is_file():
             torch.save(merged(net, embeddings(net, recipe, reader, learned_from(left_out))).state_dict(), done)
@@ -130,10 +133,16 @@ def stages(
     return final, {name: mixed(f"without {name}", 3 + i, name) for i, name in enumerate(FOLDS)}
 
 
+def thirteen_names(recipe: Recipe, path: Path, start: EncoderWithHead) -> EncoderWithHead:
+    """The net of a finished last stage, mixed with the first weights, before its names are merged."""
+    net = new_net(recipe)
+    net.load_state_dict(torch.load(path, weights_only=True))
+    return blended(net, start, recipe.kept).eval()
+
+
 def left_out_nets(recipe: Recipe, work: Path) -> dict[str, EncoderWithHead]:
     """Fold -> the net that did not see its studies, of a finished training in ``work``."""
-    names = {name: f"without {name}" for name in FOLDS} | {NEVER_LEARNED: "all"}
-    return {fold: _merged_net(recipe, work / f"{name}, merged.pt") for fold, name in names.items()}
+    return {fold: _merged_net(recipe, work / f"{stage}, merged.pt") for fold, stage in LAST_STAGES.items()}
 
 
 def _merged_net(recipe: Recipe, path: Path) -> EncoderWithHead:

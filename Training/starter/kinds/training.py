@@ -53,7 +53,7 @@ class Recipe:
     simulated: Stage = Stage(3200, 1e-3, 0.0, HALF_THE_FOUR)
     mixed: Stage = Stage(500, 8e-4, 0.375, HALF_THE_FOUR)  # once with all, and once without each fold
     kept: float = 0.5  # of the first weights, in the mean of them and the last that is exported
-    merging: int = 120  # batches whose embeddings the row of "other" is fitted on
+    merging: int = 60  # batches whose embeddings the row of "other" is fitted on
     batch_size: int = 16
     weight_decay: float = 0.02
     label_smoothing: float = 0.03
