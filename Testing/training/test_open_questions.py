@@ -189,6 +189,6 @@ def test_every_question_is_asked_with_every_line_and_each_encoder_looks_at_a_sca
         runs = tmp_path / "out" / "work" / f"runs-{design.name}"
         assert {run.cell.initialisation for run in read_runs(runs)} == lines - set(design.without)
         assert (runs / "few_shot.csv").is_file() == (design.name == "sequence-by-study")
-    # BrainIAC is the sequence encoder of version 1.2 here, as Bundled is, and the volumes are the anatomy encoder's: two lines less
+    # BrainIAC is Bundled here, and the volumes are the anatomy encoder's: two lines less
     assert seen == [len(table)] * (len(lines) - 2)
     assert "no runs for the task 'idh', because the cohort has no labels for it" in capsys.readouterr().out
