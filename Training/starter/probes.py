@@ -141,7 +141,7 @@ def features_of(data: Path, work: Path) -> Features:
 
 
 def with_joined(of: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same, and both bundled embeddings side by side."""
+    """The same, and both encoders' embeddings side by side."""
     return {**of, "joined": np.concatenate([of[name] for name in JOINED], 1)}
 
 
@@ -229,6 +229,8 @@ def report(features: Features, repeats: tuple[dict[str, np.ndarray], np.ndarray]
         "# What the embeddings know",
         "",
         "Made by `python -m Training.starter.probes --data ../shared/data`; manifest sha256 " + manifest[:12] + ".",
+        "*Sequence encoder*: version 1.2 of it, from simulated images alone; the bundled version learned the sequence "
+        "of many of these scans.",
         "",
         "| | " + " | ".join(REPRESENTATIONS) + " |",
         "|---" * (len(REPRESENTATIONS) + 1) + "|",
