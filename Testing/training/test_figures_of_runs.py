@@ -83,7 +83,7 @@ def test_a_constant_answer_is_learned_from_as_much_data_as_what_stands_beside_it
         assert constant_value(evaluation, "age", "external", fraction) == pytest.approx(expected[-1])
     assert expected[0] != expected[1]
     (line,) = (
-        one for one in primary_curve(evaluation, "age", "external").axes[0].lines if "constant" in one.get_label()
+        one for one in primary_curve(evaluation, "age", "external").axes[0].lines if one.get_label() == "the median age"
     )
     assert line.get_ydata() == pytest.approx(expected)
     assert constant_value(evaluation, "age", "external") == pytest.approx(expected[1])  # beside the largest models
@@ -221,10 +221,45 @@ def test_maps_of_other_weights_are_shown_of_the_same_scan_and_slice(tmp_path):
     assert read_saliency(scratch).height < 0.05
     expected = read_saliency(scratch, height).map
     figure = task_saliency(evaluate(tmp_path, resamples=10)[0], "age")
-    assert [axis.get_title().split("\n")[0] for axis in figure.axes[2:]] == ["BrainIAC", "Scratch"]
+    assert [axis.get_title().split("\n")[0] for axis in figure.axes[2:4]] == ["BrainIAC", "Scratch"]
     np.testing.assert_array_equal(figure.axes[3].images[0].get_array(), expected)
     np.testing.assert_array_equal(expected, read_saliency(scratch, height + 0.01).map)
     assert not np.array_equal(expected, read_saliency(scratch).map)
+
+
+def test_all_maps_of_a_figure_have_the_scale_that_is_drawn(tmp_path, drawn):
+    """A faint slice was once as bright as a strong one: each had the scale of its own slice."""
+    fabricate_random_runs(tmp_path, cases=24, tasks=("age",), fractions=(1.0,))
+    (scratch,) = tmp_path.glob("age-Scratch-*/saliency/task_T1.npz")
+    with np.load(scratch) as arrays:
+        content = dict(arrays)
+    faint = {"map": content["map"] * 0.2}
+    faint["map"][0, 0, 0] = 1.0  # the volume's maximum lies in another slice
+    np.savez(scratch, **content | faint)
+    figure = task_saliency(evaluate(tmp_path, resamples=10)[0], "age")
+    maps = [axis.images[0] for axis in figure.axes[2:4]]
+    assert [one.get_clim() for one in maps] == [(0, 1)] * 2
+    assert maps[1].get_array().max() < 0.25
+    for one in (figure, drawn["Fig 6A"].figure, drawn["Extended Data Fig 3"].figure):
+        (bar,) = (axis for axis in one.axes if axis.get_ylabel().startswith("share of the map's maximum"))
+        assert bar.get_ylim() == (0, 1)
+    np.savez(scratch, **content | {"map": content["map"] * 3})
+    with pytest.raises(ResultsError, match="must lie from 0 to 1"):
+        read_saliency(scratch)
+
+
+def test_gray_lines_say_which_answer_needs_no_image(drawn):
+    """The line Constant is the mean of the training ages; what else is without an image has another name."""
+    figures = {number: one.figure for number, one in drawn.items() if one.figure is not None}
+    labels = {number: {line.get_label() for axis in one.axes for line in axis.lines} for number, one in figures.items()}
+    assert "the median age" in labels["Fig 2D"]
+    assert "chance" in labels["Fig 2F"]
+    for number in ("Fig 2D", "Fig 4"):  # below the lines, in their order, the gray one last
+        (legend,) = figures[number].legends
+        said = [text.get_text() for text in legend.get_texts()]
+        assert [name for name in said if name in COLOURS] == said[: len(INITIALISATIONS)] == list(INITIALISATIONS)
+    assert {"the median age", "chance"} <= labels["Fig 4"]
+    assert not any("constant" in str(label).lower() for found in labels.values() for label in found)
 
 
 def test_a_pretraining_without_official_weights_is_called_so_in_every_figure_and_table(tmp_path):

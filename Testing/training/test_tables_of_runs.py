@@ -16,7 +16,7 @@ from sklearn.metrics import balanced_accuracy_score, mean_absolute_error, roc_au
 from Training.evaluation.evaluation import evaluate, holm
 from Training.tables.beside_the_paper import NO_RUN
 from Training.tables.catalogue import all_tables
-from Training.tables.features import agreement_table
+from Training.tables.features import agreement_table, stability_table
 from Training.tables.published import PUBLISHED
 from Training.tables.table import Table, interval_text, p_text
 from Training.tasks import TASKS
@@ -123,21 +123,41 @@ def test_missing_cells_are_shown_never_invented(evaluation, tables):
     assert (row["paper"], row["ours"]) == ("7.61 (7.35-7.87)", NO_RUN)
 
 
-def test_a_constant_answer_stands_beside_the_error_of_age(evaluation, tables):
+def test_the_median_age_stands_beside_the_error_of_age(evaluation, tables):
     """By hand: the median age of the training cases, for every case."""
     run = evaluation.largest("age", "BrainIAC")
     rows = pd.read_csv(run.folder / "predictions.csv")
     median = rows[rows["split"] == "train"]["truth"].median()
     expected = (rows[rows["split"] == "external"]["truth"] - median).abs().mean()
     cells = tables["age_agreement"].cells.query("split == 'external' and initialisation == 'BrainIAC'")
-    assert cells["MAE of a constant answer (years)"].tolist() == [f"{expected:.2f}"]
+    assert cells["MAE of the median age (years)"].tolist() == [f"{expected:.2f}"]
     halves = rows.assign(fold=np.arange(len(rows)) % 2)
     folded = dataclasses.replace(run, predictions=halves)
     medians = halves[halves["split"] == "train"].groupby("fold")["truth"].median()
     test = halves[halves["split"] == "test"]
     expected = (test["truth"] - test["fold"].map(medians)).abs().mean()
     found = agreement_table(dataclasses.replace(evaluation, runs=(folded,))).cells.query("split == 'test'")
-    assert found["MAE of a constant answer (years)"].tolist() == [f"{expected:.2f}"]
+    assert found["MAE of the median age (years)"].tolist() == [f"{expected:.2f}"]
+
+
+def test_a_perturbation_stands_at_its_strongest_levels_for_every_line(tmp_path):
+    """The worst level would be chosen after the fact, of more levels for one line than for another."""
+    fabricate_random_runs(tmp_path, cases=24, tasks=("age",), fractions=(1.0,))
+    (path,) = tmp_path.glob("age-Scratch-100-*/stability.csv")
+    table = pd.read_csv(path)
+    table.loc[(table["perturbation"] == "contrast") & (table["level"] == 1.5), "value"] = 99.0
+    table.to_csv(path, index=False)
+    cells = stability_table(evaluate(tmp_path, resamples=10)[0]).cells
+    at = {
+        name: own["strongest level"].str.split(" at ").str[1].tolist() for name, own in cells.groupby("initialisation")
+    }
+    assert set(at) == {"BrainIAC", "MedicalNet", "Scratch"}
+    for levels in at.values():
+        assert sorted(levels) == ["0.4", "0.4", "0.5", "2"]
+    gamma = table[(table["perturbation"] == "contrast")].set_index("level")["value"]
+    row = cells[(cells["initialisation"] == "Scratch") & cells["strongest level"].str.endswith(" at 2")].iloc[0]
+    assert row["change"] == f"{gamma[2.0] - gamma[1.0]:+.3f}"
+    assert "99.000" not in cells.to_csv()
 
 
 def test_recipes_are_told_once(tables):

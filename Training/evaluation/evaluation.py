@@ -177,7 +177,8 @@ def constant_value(
 ) -> float | None:
     """The primary measure of the answer that needs no image: measured where it is known, else what chance gives.
 
-    Of ages it is the median, which errs least; the line *Constant* is a head without an image and says the mean.
+    Of ages it is the median, which errs least where it is learned, and is called so (``Task.without_image``); the line
+    *Constant* is a head without an image and says the mean.
 
     Parameters
     ----------

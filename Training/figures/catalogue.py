@@ -39,8 +39,9 @@ def _saliency(task: Task) -> _Draw:
 
 
 _HOW_MAPS = (
-    "One person, the first seed. The slice is where the first map is strongest, and each map is scaled to its own "
-    "maximum: neither its place nor its strength compares two networks. Scratch started from random weights; where "
+    "One person, the first seed. The slice is where the first map is strongest. All maps have one scale, the share of "
+    "the map's own maximum in the whole volume, with contours at 40, 60 and 80 %: it compares where a network looks, "
+    "not how strongly two of them do. Scratch started from random weights; where "
     "whole networks are tuned it is trained too."
 )
 FIGURES: tuple[tuple[str, str, _Draw], ...] = (
@@ -83,7 +84,8 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     (
         "Fig 4",
         "Perturbed images: contrast, Gibbs artifact, bias field. Mean of the seeds; bands are 95 % intervals over "
-        "persons, averaged over the seeds, thin lines the lowest and the highest seed.",
+        "persons, averaged over the seeds, thin lines the lowest and the highest seed. Gray needs no image: the median "
+        "age of the training and validation cases, or chance.",
         perturbations,
     ),
     ("Fig 4 external", "The same on the external set.", partial(perturbations, split="external")),
@@ -104,7 +106,8 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     ("Extended Data Fig 2", "Sequence: three more pairs.", sequence_pairs),
     (
         "Extended Data Fig 3",
-        "Saliency of the backbone: the pretraining beside MedicalNet, or beside random weights without it.",
+        "Saliency of the backbone: the pretraining beside MedicalNet, or beside random weights without it. All maps "
+        "have one scale, as in Fig 6.",
         backbone_saliency,
     ),
     ("Extra 1", "Perturbed images: motion, noise, resolution.", partial(perturbations, kinds=EXTRAS)),

@@ -24,7 +24,7 @@ _FAR = 1.5  # times the largest error of the others
 def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:
     """The primary measure of a task on one set, with 95 % intervals (Fig 2A, 2D, 2E, 2F, 2H, 2I).
 
-    Gray is what a constant answer gets, where that is no line of its own.
+    Gray is the answer without an image (``Task.without_image``), unless the line *Constant* was run.
     """
     rows = _rows(evaluation, task, split, "")
     measure = TASKS[task].primary
@@ -159,12 +159,12 @@ def _curves(axis: Axes, evaluation: Evaluation, rows: pd.DataFrame, measure: Mea
 
 
 def _constant(axis: Axes, evaluation: Evaluation, task: str, split: str) -> None:
-    """What a constant answer gets with each amount of data that a run has."""
+    """What the answer without an image gets with each amount of data that a run has."""
     fractions = sorted({run.cell.fraction for run in evaluation.of(task)})
     values = [constant_value(evaluation, task, split, fraction) for fraction in fractions]
     if all(value is not None for value in values):
         heights = [value * TASKS[task].primary.factor for value in values]
-        style = {"color": "0.5", "linewidth": 1, "label": "constant answer"}
+        style = {"color": "0.5", "linewidth": 1, "label": TASKS[task].without_image}
         axis.plot([fraction * 100 for fraction in fractions], heights, **style, marker="_", markersize=8)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from BrainIACLib.errors import ResultsError
@@ -18,6 +20,8 @@ from Training.tasks import SEQUENCE, TASKS
 
 _MOST_ROWS = 4  # on a page; one patient's sequences
 _BESIDE = (PAPER[2], BUNDLED)
+_CONTOURS = (0.4, 0.6, 0.8)
+_SCALE = "share of the map's maximum in the volume"
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ def read_saliency(path: Path, height: float | None = None) -> SaliencyRow:
         raise ResultsError(f"{path} is not a saliency file ({error}): run this cell's saliency again") from error
     if image.ndim != 3 or heat.shape != image.shape or not np.isfinite(heat).all():
         raise ResultsError(f"{path} must hold an image and a finite map of one shape (X, Y, Z)")
+    if heat.min() < 0 or heat.max() > 1 + 1e-3:
+        raise ResultsError(f"{path} has a map from {heat.min():g} to {heat.max():g}, which must lie from 0 to 1")
     levels = heat.shape[2]
     level = int(heat.sum(axis=(0, 1)).argmax()) if height is None else min(int(height * levels), levels - 1)
     tumour = content.get("tumour")
@@ -77,7 +83,7 @@ def task_saliency(evaluation: Evaluation, task: str, initialisation: str = PAPER
 
     With frozen encoders, a map that random weights give as well shows the image's own edges, and nothing that was
     learned; tuned, Scratch is a network *trained* from random weights. The slice is where the first map is strongest,
-    and each map has its own scale.
+    and every panel has the one scale that is drawn: the share of the map's maximum in its volume.
     """
     run = evaluation.largest(task, initialisation)
     rows = _rows(run, "task")
@@ -95,6 +101,7 @@ def task_saliency(evaluation: Evaluation, task: str, initialisation: str = PAPER
         for axis, name in zip(axes[0, 2:], names, strict=True):
             axis.set_title("\n".join(filter(None, (name, axis.get_title()))), fontsize=8)
         figure.supylabel(f"{TASKS[task].title}, {evaluation.shown(initialisation)}", fontsize=9)
+        _scale(figure, axes)
     return figure
 
 
@@ -110,6 +117,7 @@ def backbone_saliency(evaluation: Evaluation) -> Figure:
         for line, row, other in zip(axes, rows, of_others[second], strict=True):
             _draw(line[:3], row, f"{evaluation.shown(PAPER[0])}, {row.sequence}")
             _draw(line[3:], other, f"{evaluation.shown(second)}, {other.sequence}")
+        _scale(figure, axes)
     return figure
 
 
@@ -138,8 +146,9 @@ def _draw(axes: np.ndarray, row: SaliencyRow, title: str) -> None:
     shown: tuple[Axes, ...] = tuple(axes)
     for axis in shown[:2]:
         axis.imshow(row.image, cmap="gray", vmin=window[0], vmax=window[1], aspect=row.aspect)
-    top = row.map.max() or 1.0
-    shown[1].contour(row.map, levels=np.array([0.4, 0.6, 0.8]) * top, cmap="viridis", linewidths=0.9)
+    levels = [level for level in _CONTOURS if row.map.min() < level < row.map.max()]
+    if levels:
+        shown[1].contour(row.map, levels=levels, cmap="viridis", vmin=0, vmax=1, linewidths=0.9)
     _heat(shown[2], row)
     _tumour(shown[1], row)
     shown[0].set_title(title, fontsize=8)
@@ -149,9 +158,17 @@ def _draw(axes: np.ndarray, row: SaliencyRow, title: str) -> None:
 
 def _heat(axis: Axes, row: SaliencyRow) -> None:
     """The map by itself."""
-    axis.imshow(row.map, cmap="magma", vmin=0, vmax=row.map.max() or 1.0, aspect=row.aspect)
+    axis.imshow(row.map, cmap="magma", vmin=0, vmax=1, aspect=row.aspect)
     _tumour(axis, row)
     _bare(axis)
+
+
+def _scale(figure: Figure, axes: np.ndarray) -> None:
+    """The scale of all maps, and where the contours lie on it."""
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), "magma"), ax=axes, shrink=0.8, pad=0.01)
+    bar.set_ticks([0, *_CONTOURS, 1])
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label(_SCALE, fontsize=7)
 
 
 def _tumour(axis: Axes, row: SaliencyRow) -> None:

@@ -29,8 +29,8 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER, split:
     """Tasks down, perturbations across, the largest models of each initialization; dotted where nothing is perturbed.
 
     Of several seeds the mean. The band is the 95 % interval over cases where the runs have one, else the seeds'
-    extremes, which are thin lines too; of many lines only those of the paper's kind have them. Gray is what a constant
-    answer gets.
+    extremes, which are thin lines too; of many lines only those of the paper's kind have them. Gray is the answer
+    without an image (``Task.without_image``).
     """
     sweeps = {
         (task, name): table
@@ -70,7 +70,8 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER, split:
                             ends = own[end] * measure.factor
                             axis.plot(own["level"], ends, color=COLOURS[name], linewidth=0.5, linestyle=LINES[name])
                 if constant is not None:
-                    axis.axhline(constant * measure.factor, color="0.5", linewidth=1, label="constant answer")
+                    style = {"color": "0.5", "linewidth": 1, "label": TASKS[task].without_image}
+                    axis.axhline(constant * measure.factor, **style)
                 axis.axvline(UNPERTURBED_LEVEL[kind], color="0.4", linestyle=":", linewidth=1)
                 axis.set(xlabel=_AXES[kind], ylabel=measure.title)
                 axis.set_title(f"{TASKS[task].title}, {split} set", fontsize=8)

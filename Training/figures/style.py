@@ -11,6 +11,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from BrainIACLib.publishing import write_bytes
 
@@ -85,7 +86,8 @@ def drawing(rows: int, columns: int, *, simulated: bool, width: float = 3.2, hei
 def legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
     """One legend for all panels, from what any of ``axes`` shows, where it hides no curve."""
     found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    key_below(figure, list(found.values()), list(found))
+    order = sorted(found, key=lambda label: isinstance(found[label], Line2D))  # curves with intervals, then gray
+    key_below(figure, [found[label] for label in order], order)
 
 
 def key_below(figure: Figure, handles: list, labels: list[str]) -> None:

@@ -21,7 +21,7 @@ from Training.runs.reading import Run
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text
 from Training.tasks import AGE, SURVIVAL, TASKS
 
-_CONSTANT = "MAE of a constant answer (years)"
+_MEDIAN = f"MAE of {AGE.without_image} (years)"
 
 
 def cluster_table(evaluation: Evaluation) -> Table | None:
@@ -65,7 +65,11 @@ def com_distance_table(evaluation: Evaluation) -> Table | None:
 
 
 def stability_table(evaluation: Evaluation) -> Table | None:
-    """Each perturbation's worst level against no perturbation (P-42, T-19)."""
+    """Each perturbation's strongest levels against no perturbation (P-42, T-19).
+
+    The ends of the sweep, which every line has: the worst of many levels would be worse by chance than the worst of
+    the few at which some lines are measured.
+    """
     rows = []
     for task in TASKS:
         for name in INITIALISATIONS:
@@ -73,26 +77,26 @@ def stability_table(evaluation: Evaluation) -> Table | None:
             if table is None:
                 continue
             for (split, perturbation, metric), levels in table.groupby(["split", "perturbation", "metric"]):
-                lower_is_better = TASKS[task].primary.lower_is_better
-                worst = levels.loc[levels["value"].idxmax() if lower_is_better else levels["value"].idxmin()]
                 none = levels.loc[(levels["level"] - UNPERTURBED_LEVEL[perturbation]).abs().idxmin()]
-                rows.append(
-                    {
-                        "task": task,
-                        "split": split,
-                        "initialisation": name,
-                        "perturbation": perturbation,
-                        "metric": metric,
-                        "nearest to unperturbed": f"{none['value']:.3f} at {none['level']:g}",
-                        "worst": f"{worst['value']:.3f} at {worst['level']:g}",
-                        "change": f"{worst['value'] - none['value']:+.3f}",
-                    }
-                )
+                ends = levels[levels["level"].isin((levels["level"].min(), levels["level"].max()))]
+                for _, end in ends[ends["level"] != none["level"]].sort_values("level").iterrows():
+                    rows.append(
+                        {
+                            "task": task,
+                            "split": split,
+                            "initialisation": name,
+                            "perturbation": perturbation,
+                            "metric": metric,
+                            "nearest to unperturbed": f"{none['value']:.3f} at {none['level']:g}",
+                            "strongest level": f"{end['value']:.3f} at {end['level']:g}",
+                            "change": f"{end['value'] - none['value']:+.3f}",
+                        }
+                    )
     return _table(
         "stability",
         "Stability of the largest models",
         rows,
-        "Means over the seeds. All levels: the figures.",
+        "Means over the seeds, at the ends of each sweep. All levels: the figures. No test compares the changes.",
         evaluation,
         tuple(TASKS),
     )
@@ -109,7 +113,7 @@ def agreement_table(evaluation: Evaluation) -> Table | None:
         except StatisticsError as error:
             rows.append(
                 row
-                | dict.fromkeys(("r", "slope", "bias (years)", "MAE (years)", _CONSTANT), NOTHING)
+                | dict.fromkeys(("r", "slope", "bias (years)", "MAE (years)", _MEDIAN), NOTHING)
                 | {"why not": str(error)}
             )
             continue
@@ -118,10 +122,13 @@ def agreement_table(evaluation: Evaluation) -> Table | None:
             "slope": f"{found.slope:.3f}",
             "bias (years)": f"{found.bias:+.2f}",
             "MAE (years)": f"{found.mae:.2f}",
-            _CONSTANT: _error_of_the_median(run, cases),
+            _MEDIAN: _error_of_the_median(run, cases),
         }
         rows.append(row | numbers | {"why not": ""})
-    note = "A model that has learned something beats the constant answer: the median age of those it could learn from."
+    note = (
+        "A model that has learned something beats the median age of the training and validation cases, said of every "
+        "case. The line Constant says their mean."
+    )
     return _table("age_agreement", "Predicted against true age", rows, note, evaluation, (AGE.name,))
 
 

@@ -118,7 +118,7 @@ def _beside_a_constant(evaluation: Evaluation, row, measure: Measure) -> str:
     constant = constant_value(evaluation, row.task, row.split, row.fraction)
     if own is None or constant is None or (own["value"] < constant) == measure.lower_is_better:
         return ""
-    return "; no better than a constant answer"
+    return f"; no better than {TASKS[row.task].without_image}"
 
 
 def subset_tables(evaluation: Evaluation) -> list[Table]:

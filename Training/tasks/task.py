@@ -75,6 +75,7 @@ class Task(ABC):
     classes : of a softmax, in the order of the outputs.
     two_class, probabilistic : the answer is one probability; or one, or several that sum to 1.
     chance : the primary measure of any constant answer, where all have the same.
+    without_image : what figures and tables call the answer that needs no image.
     grouped_by : what ``groups`` tells apart; None where a task has no groups.
     """
 
@@ -92,6 +93,7 @@ class Task(ABC):
     probabilistic = False
     grouped_by: str | None = None
     chance: float | None = None
+    without_image = "chance"
 
     @property
     def title(self) -> str:
