@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -17,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from BrainIACLib.errors import ResultsError
 from BrainIACLib.statistics.survival import kaplan_meier
-from Training.evaluation.evaluation import OWN_PRETRAINING, constant_value, evaluate
+from Training.evaluation.evaluation import OWN_PRETRAINING, Evaluation, constant_value, evaluate
 from Training.evaluation.risk_groups import risk_groups
 from Training.figures.catalogue import FIGURES, all_figures
 from Training.figures.performance_curves import bars_at_three_fractions, primary_curve
@@ -225,6 +226,25 @@ def test_maps_of_other_weights_are_shown_of_the_same_scan_and_slice(tmp_path):
     np.testing.assert_array_equal(figure.axes[3].images[0].get_array(), expected)
     np.testing.assert_array_equal(expected, read_saliency(scratch, height + 0.01).map)
     assert not np.array_equal(expected, read_saliency(scratch).map)
+
+
+def test_a_figure_of_one_model_says_that_it_is_the_first_seeds(evaluation, monkeypatch):
+    """All other figures of a measure are means of the seeds."""
+    asked = []
+    largest = Evaluation.largest
+    monkeypatch.setattr(Evaluation, "largest", lambda *of: asked.append(of) or largest(*of))
+    monkeypatch.setattr(Evaluation, "stability", lambda *_: None)  # means of the seeds
+    for number, caption, draw in FIGURES:
+        if number == "Fig 1C":  # counts cases, which are the same in all seeds
+            continue
+        asked.clear()
+        with contextlib.suppress(WaitsFor):
+            draw(evaluation)
+        if asked:
+            assert "first seed" in caption, number
+    captions = {number: caption for number, caption, _ in FIGURES}
+    for number in ("Fig 3 internal", "Fig 3 external"):  # of each amount the first
+        assert "first seed" in captions[number]
 
 
 def test_all_maps_of_a_figure_have_the_scale_that_is_drawn(tmp_path, drawn):

@@ -140,6 +140,19 @@ def test_the_median_age_stands_beside_the_error_of_age(evaluation, tables):
     assert found["MAE of the median age (years)"].tolist() == [f"{expected:.2f}"]
 
 
+def test_a_table_of_one_seed_says_so(evaluation, tables):
+    """Of two seeds here: without it, its error of age seems to contradict the mean of the seeds in another table."""
+    run = evaluation.largest("age", "BrainIAC")
+    mean = evaluation.number("age", "external", "mae", "BrainIAC", 1.0)["value"]
+    row = tables["age_agreement"].cells.query("split == 'external' and initialisation == 'BrainIAC'")
+    rows = run.rows("external")
+    assert (
+        row["MAE (years)"].tolist() == [f"{mean_absolute_error(rows['truth'], rows['score']):.2f}"] != [f"{mean:.2f}"]
+    )
+    for name in ("age_agreement", "davies_bouldin", "com_distance", "calibration"):
+        assert tables[name].note.startswith("Of the first seed."), name
+
+
 def test_a_perturbation_stands_at_its_strongest_levels_for_every_line(tmp_path):
     """The worst level would be chosen after the fact, of more levels for one line than for another."""
     fabricate_random_runs(tmp_path, cases=24, tasks=("age",), fractions=(1.0,))

@@ -38,6 +38,7 @@ def _saliency(task: Task) -> _Draw:
     return partial(task_saliency, task=task.name)
 
 
+_ONE_SEED = "The first seed; the curves and tables of error are means of the seeds."
 _HOW_MAPS = (
     "One person, the first seed. The slice is where the first map is strongest. All maps have one scale, the share of "
     "the map's own maximum in the whole volume, with contours at 40, 60 and 80 %: it compares where a network looks, "
@@ -65,22 +66,30 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     ),
     (
         "Fig 2B",
-        "Sequence: features of the largest model from the pretraining.",
+        "Sequence: features of the largest model from the pretraining. The first seed.",
         _plane(SEQUENCE, "test"),
     ),
     ("Fig 2C", "Sequence: T1 against T1CE.", partial(sequence_pairs, pairs=PAIRS[:1])),
     ("Fig 2D", "Brain age: error on the internal set.", _curve(AGE, "test")),
     ("Fig 2E", "Brain age: error on the external set.", _curve(AGE, "external")),
     ("Fig 2F", "IDH mutation: AUC by training data.", _curve(IDH, "test")),
-    ("Fig 2G", "IDH mutation: distance of saliency from the tumor.", com_distance_boxes),
+    ("Fig 2G", "IDH mutation: distance of saliency from the tumor. The first seed.", com_distance_boxes),
     ("Fig 2H", "Overall survival: AUC on the internal set.", _curve(SURVIVAL, "test")),
     (
         "Fig 2I",
         "Overall survival: AUC on the external set.",
         _curve(SURVIVAL, "external"),
     ),
-    ("Fig 3 internal", "Survival of high and low risk, internal set.", partial(survival_grid, split="test")),
-    ("Fig 3 external", "Survival of high and low risk, external set.", partial(survival_grid, split="external")),
+    (
+        "Fig 3 internal",
+        "Survival of high and low risk, internal set. The first seed.",
+        partial(survival_grid, split="test"),
+    ),
+    (
+        "Fig 3 external",
+        "Survival of high and low risk, external set. The first seed.",
+        partial(survival_grid, split="external"),
+    ),
     (
         "Fig 4",
         "Perturbed images: contrast, Gibbs artifact, bias field. Mean of the seeds; bands are 95 % intervals over "
@@ -89,12 +98,12 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
         perturbations,
     ),
     ("Fig 4 external", "The same on the external set.", partial(perturbations, split="external")),
-    ("Fig 5A", "Brain age: predicted against true, internal set.", partial(age_scatter, split="test")),
-    ("Fig 5B", "Brain age: features by age bin, internal set.", _plane(AGE, "test")),
-    ("Fig 5C", "Brain age: predicted against true, external set.", partial(age_scatter, split="external")),
+    ("Fig 5A", f"Brain age: predicted against true, internal set. {_ONE_SEED}", partial(age_scatter, split="test")),
+    ("Fig 5B", "Brain age: features by age bin, internal set. The first seed.", _plane(AGE, "test")),
+    ("Fig 5C", f"Brain age: predicted against true, external set. {_ONE_SEED}", partial(age_scatter, split="external")),
     (
         "Fig 5D",
-        "Brain age: features by age bin, external set.",
+        "Brain age: features by age bin, external set. The first seed.",
         _plane(AGE, "external"),
     ),
     ("Fig 5E-F", "Brain age: error on each external data set.", datasets),
@@ -106,13 +115,13 @@ FIGURES: tuple[tuple[str, str, _Draw], ...] = (
     ("Extended Data Fig 2", "Sequence: three more pairs.", sequence_pairs),
     (
         "Extended Data Fig 3",
-        "Saliency of the backbone: the pretraining beside MedicalNet, or beside random weights without it. All maps "
-        "have one scale, as in Fig 6.",
+        "Saliency of the backbone: the pretraining beside MedicalNet, or beside random weights without it. The first "
+        "seed. All maps have one scale, as in Fig 6.",
         backbone_saliency,
     ),
     ("Extra 1", "Perturbed images: motion, noise, resolution.", partial(perturbations, kinds=EXTRAS)),
-    ("Extra 2", "Reliability of the largest classifiers.", reliability),
-    ("Extra 3", "Net benefit of the largest two-class models.", net_benefit),
+    ("Extra 2", "Reliability of the largest classifiers. The first seed.", reliability),
+    ("Extra 3", "Net benefit of the largest two-class models. The first seed.", net_benefit),
 )
 """(the paper's number, caption, how it is drawn)."""
 

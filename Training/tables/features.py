@@ -21,6 +21,7 @@ from Training.runs.reading import Run
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text
 from Training.tasks import AGE, SURVIVAL, TASKS
 
+_ONE_SEED = "Of the first seed."
 _MEDIAN = f"MAE of {AGE.without_image} (years)"
 
 
@@ -36,7 +37,7 @@ def cluster_table(evaluation: Evaluation) -> Table | None:
             continue
         indices = {"k-means labels": f"{found.index_k_means:.3f}", "true labels": f"{found.index_labels:.3f}"}
         rows.append(row | indices | {"cases": str(len(found.labels)), "why not": ""})
-    note = "On the embeddings, k-means with K = 4; true labels are the sequences, or bins of ten years."
+    note = f"{_ONE_SEED} On the embeddings, k-means with K = 4; true labels are the sequences, or bins of ten years."
     return _table("davies_bouldin", "Davies-Bouldin index of the features", rows, note, evaluation, _with_groups())
 
 
@@ -60,7 +61,7 @@ def com_distance_table(evaluation: Evaluation) -> Table | None:
                     "saliency threshold": f"{threshold:g}",
                 }
             )
-    note = f"The paper states neither unit, threshold nor averaging. {no_width_note(intervals)}".strip()
+    note = f"{_ONE_SEED} The paper states neither unit, threshold nor averaging. {no_width_note(intervals)}".strip()
     return _table("com_distance", "Distance of saliency from the tumor", rows, note, evaluation, tuple(TASKS))
 
 
@@ -126,8 +127,8 @@ def agreement_table(evaluation: Evaluation) -> Table | None:
         }
         rows.append(row | numbers | {"why not": ""})
     note = (
-        "A model that has learned something beats the median age of the training and validation cases, said of every "
-        "case. The line Constant says their mean."
+        f"{_ONE_SEED} A model that has learned something beats the median age of the training and validation cases, "
+        "said of every case. The line Constant says their mean."
     )
     return _table("age_agreement", "Predicted against true age", rows, note, evaluation, (AGE.name,))
 
@@ -153,7 +154,7 @@ def calibration_table(evaluation: Evaluation) -> Table | None:
             rows.append(row | {"calibration error": NOTHING, "Brier score": NOTHING, "why not": str(reason)})
             continue
         rows.append(row | {"calibration error": f"{error:.3f}", "Brier score": f"{brier:.3f}", "why not": ""})
-    note = "Ten bins; for the sequence, of the most probable class and whether it is right."
+    note = f"{_ONE_SEED} Ten bins; for the sequence, of the most probable class and whether it is right."
     return _table("calibration", "Calibration", rows, note, evaluation, _with_probabilities())
 
 
