@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import statistics
 from types import SimpleNamespace
 
 import numpy as np
@@ -120,6 +121,10 @@ def test_a_verdict_of_the_page_takes_three_seeds(tmp_path):
         text = page.read_text()
         assert says in text
         assert len(seeds) > 1 or " before " not in text
+        ages = read_runs(runs)[0].rows("external")["truth"]
+        own = statistics.fmean(abs(age - statistics.median(ages)) for age in ages)
+        assert f"- external: ages of {min(ages):.0f} to {max(ages):.0f}; their own median" in text
+        assert f"errs by {own:.2f} years" in text.split("- external: ages of")[1].splitlines()[0]
 
 
 def test_who_the_bundled_anatomy_encoder_learned_from_is_tested_by_no_line(shared_data, tmp_path):

@@ -63,7 +63,9 @@ def section(evaluation: Evaluation, says: str) -> str:
                     lines.append(f"| {of} | {percent(fraction)} | " + " | ".join(cells) + " |")
         lines += ["", *_comparisons(evaluation, task), *_pairs_of_seeds(evaluation, task)]
         lines += _few_of_a_class(evaluation, task)
-        lines += [*(_offsets(evaluation, task, names) if task == AGE.name else ()), ""]
+        if task == AGE.name:
+            lines += [*_offsets(evaluation, task, names), *_own_medians(evaluation)]
+        lines.append("")
     return "\n".join(lines)
 
 
@@ -138,6 +140,19 @@ def _offsets(evaluation: Evaluation, task: str, names: Sequence[str]) -> Iterato
             yield f"- {SETS[split]}, all training data, bias (years) and r, means of the seeds: {'; '.join(found)}."
 
 
+def _own_medians(evaluation: Evaluation) -> Iterator[str]:
+    """A line a set: how far its ages spread. A line that errs by more than their own median knows less of a person than
+    the set's ages tell, however far it is before a constant that was learned elsewhere."""
+    for split in HELD_OUT:
+        ages = evaluation.of(AGE.name)[0].rows(split)["truth"]
+        if len(ages):
+            error = (ages - ages.median()).abs().mean()
+            yield (
+                f"- {SETS[split]}: ages of {ages.min():.0f} to {ages.max():.0f}; their own median, which no line could "
+                f"learn, errs by {error:.2f} years."
+            )
+
+
 def _cell(number, measure, by_seed: Sequence[float]) -> str:
     if number is None or number["reason"]:
         return "-"
@@ -169,7 +184,7 @@ def _ends(lowest: float, highest: float, measure) -> str:
 
 
 def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
-    """A line a set: which of the encoders and the features without training differ, by how much."""
+    """A line a set: which pairs with random weights or with what needs no training differ, by how much."""
     measure, table = TASKS[task].primary, evaluation.comparisons
     chosen = table[(table["task"] == task) & (table["measure"] == measure.name) & (table["fraction"] == 1.0)]
     chosen = chosen[chosen["b"].isin((*TRIVIAL, PAPER[2])) | chosen["a"].isin((PAPER[2],))]
@@ -193,8 +208,8 @@ def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
         for split, of in table[(table["task"] == task) & (table["measure"] == measure.name)].groupby("split")
     }
     return [
-        f"- {name}, all training data, {len(found)} of {counted[name]} pairs differ (95 % CI, p after Holm of "
-        f"{families[name]}): " + ("; ".join(found) or "none") + "."
+        f"- {name}, all training data, {len(found)} of {counted[name]} pairs with Scratch or what needs no training differ "
+        f"(95 % CI, p after Holm of {families[name]}): " + ("; ".join(found) or "none") + "."
         for name, found in shown.items()
     ]
 
