@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from BrainIACLib.contracts import read_contract
+from BrainIACLib.resources import resource
 from BrainIACLib.sequences import OTHER, STANDARD_OR_OTHER
-from Training.starter import image_formation
+from Training.starter import image_formation, trust
 from Training.starter.image_formation import INPUT_SIZE, MODEL_GRID
 from Training.starter.kinds import calibration, frozen_heads
 from Training.starter.kinds.calibration import Judged, calibrated
@@ -16,6 +20,7 @@ from Training.starter.kinds.frozen_heads import Cases
 from Training.starter.kinds.merging import joint, merged
 from Training.starter.kinds.real_scans import FOLDS, NEVER_LEARNED, RealDraws, RealScan, fold_of, scanned_anew
 from Training.starter.kinds.samples import LABELS, UNNAMED, surely_named
+from Training.starter.kinds.studies_left_out import Said, Shown, report, said_by
 from Training.starter.kinds.training import Recipe, expected_loss, new_net, widened
 from Training.starter.samples import Sample
 from Training.starter.shards import ShardReader, write_shards
@@ -149,6 +154,69 @@ def test_one_row_gives_the_joint_odds_of_nine():
     assert found.shape == (4000, 5)
     assert (found - wanted).abs().max() < 0.05
     assert wanted[groups == 4, 4].mean() > 0.9
+
+
+def test_the_joint_odds_of_the_others_are_halved():
+    logits = torch.randn(6, len(LABELS), generator=torch.Generator().manual_seed(2))
+    plain, five = logits.softmax(1), joint(logits).softmax(1)
+    for row in range(6):
+        expected = 0.5 * float(sum(plain[row, 4:])) / float(plain[row, 0])
+        assert float(five[row, 4] / five[row, 0]) == pytest.approx(expected, rel=1e-5)
+        assert float(five[row, 1] / five[row, 0]) == pytest.approx(float(plain[row, 1] / plain[row, 0]), rel=1e-5)
+
+
+def _shown(truth: list[str], folds: list[str], anew: list[bool], voxel_mm: list[float]) -> Shown:
+    volumes = torch.zeros(len(truth), 1, 2, 2, 2)
+    subjects = np.arange(len(truth))
+    return Shown(volumes, np.array(truth), np.array(folds), subjects, np.array(anew), np.array(voxel_mm))
+
+
+def test_a_scan_is_answered_by_the_net_that_did_not_see_its_fold():
+    """One net says T2, the other FLAIR; with coarse voxels the T2 stays and is no sure one."""
+    head = read_contract(resource("Models", "sequence-starter")).head
+    logits = {"gliomas": 12.0 * F.one_hot(torch.tensor([1]), 5), "all others": 12.0 * F.one_hot(torch.tensor([2]), 5)}
+    nets = {fold: lambda volume, of=of: of for fold, of in logits.items()}
+    images = _shown(["T2"] * 3, ["gliomas", "all others", "gliomas"], [False] * 3, [1.0, 1.0, 3.0])
+    said = said_by(nets, head, images)
+    assert said.label.tolist() == ["T2", "FLAIR", "T2"]
+    assert said.sure.tolist() == [True, True, False]
+
+
+def test_the_table_of_studies_left_out_counts_as_a_plain_loop_does():
+    rng = np.random.default_rng(4)
+    names = ["T1", "T2", "FLAIR", "T1CE", "other"]
+    truth = [names[i % 5] for i in range(80)]
+    anew = [i >= 40 for i in range(80)]
+    images = _shown(truth, ["gliomas" if i % 3 else "never learned" for i in range(80)], anew, [1.0] * 80)
+    first, second = (Said(np.array(rng.choice(names, 80)), rng.uniform(0.3, 1, 80), gate) for gate in (0.7, 0.5))
+    lines = report(images, {"first": first, "second": second}).splitlines()
+    for later in (False, True):
+        those = [i for i in range(80) if anew[i] == later]
+        four = [i for i in those if truth[i] != "other"]
+        rest = [i for i in those if truth[i] == "other"]
+        for title, wanted, of in (
+            ("right", lambda s, i: s.label[i] == truth[i], four),
+            ("right and above the gate", lambda s, i: s.label[i] == truth[i] and s.confidence[i] >= s.gate, four),
+            ("wrong and above the gate", lambda s, i: s.label[i] != truth[i] and s.confidence[i] >= s.gate, four),
+            ("the same, above the gate", lambda s, i: s.label[i] != "other" and s.confidence[i] >= s.gate, rest),
+        ):
+            row = [line for line in lines if line.startswith(f"| {title} |")][later]
+            counts = [sum(bool(wanted(said, i)) for i in of) for said in (first, second)]
+            assert row == f"| {title} | {len(of)}, {len(of)} | {counts[0]} | {counts[1]} |"
+
+
+def test_what_has_no_label_of_its_own_counts_as_other_in_the_trust_statistics(tmp_path, monkeypatch):
+    """The same quantile and distances from labels beyond the last as from labels that were "other" all along."""
+    rng = np.random.default_rng(3)
+    embeddings, labels = rng.normal(0, 1, (400, 128)), rng.integers(0, 14, 400)
+    found = {}
+    for name, of in (("beyond", labels), ("other", labels.clip(max=4))):
+        shutil.copytree(resource("Models", "sequence-starter"), tmp_path / name)
+        drawn = (embeddings, of, np.arange(400) % 20)
+        monkeypatch.setattr(trust, "_embedded", lambda *_, drawn=drawn: drawn)
+        found[name] = trust.add_trust(tmp_path / name, tmp_path, (1, 2), (3, 4))
+    assert found["beyond"] == found["other"]
+    assert found["other"]["cases"] == int((labels < 4).sum())
 
 
 def test_what_a_recipe_never_does_draws_no_random_number():

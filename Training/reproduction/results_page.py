@@ -208,8 +208,8 @@ def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
         for split, of in table[(table["task"] == task) & (table["measure"] == measure.name)].groupby("split")
     }
     return [
-        f"- {name}, all training data, {len(found)} of {counted[name]} pairs with Scratch or what needs no training differ "
-        f"(95 % CI, p after Holm of {families[name]}): " + ("; ".join(found) or "none") + "."
+        f"- {name}, all training data, {len(found)} of {counted[name]} pairs with Scratch or what needs no training "
+        f"differ (95 % CI, p after Holm of {families[name]}): " + ("; ".join(found) or "none") + "."
         for name, found in shown.items()
     ]
 

@@ -42,12 +42,12 @@ NIIVUE = "niivue"  # the study of a b0 image of bad inputs: test data of the sam
 FOLDS = {  # who is left out together; every other study is in the last
     "gliomas": ("BraTS2021", "UPENN-GBM"),
     "multiple sclerosis": ("openms cross-sectional", "openms longitudinal"),
-    "public series, list 0": tuple({repository_of(row): None for row in table("0")}),
-    "public series, list 1": (*{repository_of(row): None for row in table("1")}, NIIVUE),
+    "public series, list 0": tuple(sorted({repository_of(row) for row in table("0")})),
+    "public series, list 1": (*sorted({repository_of(row) for row in table("1")}), NIIVUE),
     "all others": (),
 }
 UNSEEN = ("IXI", "ds002748")  # of the shipped net too: IXI's license (share alike) would bind the weights
-SHARES = {**dict.fromkeys(STANDARD_NAMES, 0.13)}  # of the labels; the others share what is left
+SHARES = dict.fromkeys(STANDARD_NAMES, 0.13)  # of the labels; the others share what is left
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def main() -> None:
         "1.2": said_by(dict.fromkeys((*FOLDS, NEVER_LEARNED), old), earlier.contract.head, images),
         "histogram": by_histogram(images),
     }
-    start = started_from(SIMULATED_ONLY, recipe)
+    start = started_from(recipe)
     thirteen = {
         fold: thirteen_names(recipe, arguments.work / f"{name}.pt", start) for fold, name in LAST_STAGES.items()
     }

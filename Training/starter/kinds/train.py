@@ -50,14 +50,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with MANIFEST.csv and labelmaps")
     parser.add_argument("--public", type=Path, help="what public_series wrote of lists 0 and 1")
-    parser.add_argument("--start", type=Path, default=SIMULATED_ONLY, help="model folder of version 1.2")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     parser.add_argument("--work", type=Path, default=Path("runs/kinds"), help="samples, scans and checkpoints (4 GB)")
     parser.add_argument("--cache", type=Path, help="standardized scans (default: in the work folder)")
     arguments = parser.parse_args()
     recipe, work = Recipe(), arguments.work
     torch.set_num_threads(1)
-    start = started_from(arguments.start, recipe)
+    start = started_from(recipe)
 
     painter = multiprocessing.get_context("spawn").Process(
         target=generate, args=(arguments.data / "labelmaps", work, recipe), daemon=True
@@ -88,13 +87,13 @@ def main() -> None:
     painter.join()
 
 
-def started_from(folder: Path, recipe: Recipe) -> EncoderWithHead:
+def started_from(recipe: Recipe) -> EncoderWithHead:
     """The net with the weights of version 1.2, whose files must be those of the recipe."""
     parts = []
     for name, sha256 in (("encoder", recipe.start_encoder), ("head", recipe.start_head)):
-        content = (folder / f"{name}.safetensors").read_bytes()
+        content = (SIMULATED_ONLY / f"{name}.safetensors").read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise BrainIACError(f"'{folder}' holds another {name} than version 1.2 of the sequence model.")
+            raise BrainIACError(f"'{SIMULATED_ONLY}' holds another {name} than version 1.2 of the sequence model.")
         parts.append(load(content))
     return widened(new_net(recipe), *parts)
 
