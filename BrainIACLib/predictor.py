@@ -279,7 +279,7 @@ class Predictor:
             target=saliency_target(head, label),
             samples=samples,
             seed=seed,
-            guided=encoder.architecture != "vit_b",  # whose head may hold a ReLU, but not its encoder
+            guided=encoder.guidable,
             job=job,
         )
         everywhere, seen = saliency.map.cpu().numpy(), inputs[0, 0].numpy()

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from BrainIACLib.contracts.checks import one_of, rising, within
 from BrainIACLib.errors import ModelError
 
-ARCHITECTURES = ("resnet10", "resnet18", "resnet50", "vit_b", "anatomy_unet")
-GENERATIONS = ("own", "v1", "v2", "medicalnet")
+ARCHITECTURES = ("resnet10", "resnet18", "resnet50", "vit_b", "swin_unetr", "anatomy_unet")
+GENERATIONS = ("own", "v1", "v2", "medicalnet", "brainsegfounder")
 EMBEDDINGS = ("gap", "token0", "token_mean", "volumes")
 EMBEDDINGS_OF = {"vit_b": ("token0", "token_mean"), "anatomy_unet": ("volumes",)}  # of the others: "gap"
+WITHOUT_RELU = ("vit_b", "swin_unetr")
 DECODERS = ("unetr",)
 RESIZE_MODES = ("area", "area-inside", "trilinear")
 NORMALISATIONS = ("minmax", "nonzero-zscore")
@@ -65,6 +66,11 @@ class EncoderContract:
             raise ModelError(f"encoder.orientation is '{self.orientation}', but must be like RAS, or {AS_STORED}")
         if self.embedding not in EMBEDDINGS_OF.get(self.architecture, ("gap",)):
             raise ModelError(f"encoder.embedding '{self.embedding}' does not exist for {self.architecture}")
+
+    @property
+    def guidable(self) -> bool:
+        """Whether guided backpropagation applies: transformers have no ReLU, though a head on them may hold one."""
+        return self.architecture not in WITHOUT_RELU
 
 
 @dataclass(frozen=True)

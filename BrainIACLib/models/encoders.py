@@ -6,15 +6,18 @@ import torch
 
 from BrainIACLib.models.anatomy import AnatomyEncoder
 from BrainIACLib.models.resnet import ResNet
+from BrainIACLib.models.swin import Swin
 from BrainIACLib.models.vit import ViT
 
-Encoder = ResNet | ViT | AnatomyEncoder
+Encoder = ResNet | ViT | Swin | AnatomyEncoder
 
 
 def encoder(architecture: str, width: float, embedding: str) -> Encoder:
     """A randomly initialized encoder; ``architecture`` and ``embedding`` as in ``EncoderContract``."""
     if architecture == "vit_b":
         return ViT(width, embedding)
+    if architecture == "swin_unetr":
+        return Swin(width)
     if architecture == "anatomy_unet":
         return AnatomyEncoder(width)
     return ResNet(architecture, width)

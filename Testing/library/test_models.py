@@ -91,7 +91,7 @@ def test_an_unknown_network_is_refused():
 
 
 def test_the_contract_knows_every_architecture():
-    assert set(ARCHITECTURES) == {*STAGE_BLOCKS, "vit_b", "anatomy_unet"}
+    assert set(ARCHITECTURES) == {*STAGE_BLOCKS, "vit_b", "swin_unetr", "anatomy_unet"}
 
 
 def test_heads_have_the_released_keys_and_shapes():

@@ -2,7 +2,7 @@
 
 Each case is explained by a network that is tested with it: in a cross-validation by that of the one fold which does.
 Maps are made on the grid of the encoder's input, inside the brain. The way there from the patient's own grid is rigid,
-so that millimeters are the same.
+so that millimeters are the same. Transformers have no ReLU to guide: their maps are of plain SmoothGrad.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def write_saliency(bench: Workbench, cell: Cell, trainings: Sequence[Trained], f
         model = EncoderWithHead(encoder.to(bench.plan.device), trained.head.to(bench.plan.device)).eval()
         for row in np.flatnonzero((trained.split == "test") & shown):
             patient = data.table["patient"].iloc[row]
-            for volume, heat, target, answer in _maps(model, inputs, data.volumes[row], cell, patient == patients[0]):
+            of_patient = _maps(model, inputs, data.volumes[row], cell, patient == patients[0], start.contract.guidable)
+            for volume, heat, target, answer in of_patient:
                 sequence = str(bench.cache.table["sequence"].iloc[volume])
                 image = inputs.shown(volume)
                 heat = np.where(image > 0, heat, 0)  # only where the network was shown the patient
@@ -108,7 +109,7 @@ def _ranked_patients(bench: Workbench, cell: Cell, trainings: Sequence[Trained])
     return sorted(volumes_of, key=rank)
 
 
-def _maps(model: EncoderWithHead, inputs: VolumeInputs, volumes: np.ndarray, cell: Cell, backbone: bool):
+def _maps(model: EncoderWithHead, inputs: VolumeInputs, volumes: np.ndarray, cell: Cell, backbone: bool, guided: bool):
     """(row of the cache, map (X, Y, Z), target, explained class or "") of each scan of a study; of its backbone too,
     where asked (P-44)."""
     volumes = volumes[volumes >= 0]
@@ -120,10 +121,11 @@ def _maps(model: EncoderWithHead, inputs: VolumeInputs, volumes: np.ndarray, cel
         others = embeddings.sum(0, keepdim=True) - embeddings[number : number + 1]
         one = OneOfSeveral(model, others.clone(), len(volumes))
         explained = TASKS[cell.task].classes[answer] if TASKS[cell.task].classes else ""
-        yield volume, _map(one, scans[number : number + 1], answer), "task", explained
+        yield volume, _map(one, scans[number : number + 1], answer, guided), "task", explained
         if backbone and TASKS[cell.task].classes:
             # The named scalar of the embedding (U-13): its mean, not upstream's largest feature.
-            yield volume, _map(_MeanFeature(model.encoder), scans[number : number + 1], 0), "backbone", ""
+            mean = _MeanFeature(model.encoder)
+            yield volume, _map(mean, scans[number : number + 1], 0, guided), "backbone", ""
 
 
 class _MeanFeature(nn.Module):
@@ -135,8 +137,8 @@ class _MeanFeature(nn.Module):
         return self.encoder(x).mean(1, keepdim=True)
 
 
-def _map(model: nn.Module, scan: Tensor, output: int) -> np.ndarray:
-    return guided_smoothgrad(model, scan, lambda outputs: outputs[:, output]).map.cpu().numpy()
+def _map(model: nn.Module, scan: Tensor, output: int, guided: bool) -> np.ndarray:
+    return guided_smoothgrad(model, scan, lambda outputs: outputs[:, output], guided=guided).map.cpu().numpy()
 
 
 def _write_map(path: Path, image, heat, spacing, patient, sequence, target, answer, tumour) -> None:
