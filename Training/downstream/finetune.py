@@ -19,6 +19,7 @@ from Training.downstream.perturbations import FEW_LEVELS, SWEEPS
 from Training.downstream.plan import Plan, write_plan
 from Training.downstream.queue import is_finished, work_in_processes, work_through
 from Training.downstream.recipe import recipe_names
+from Training.downstream.weight_options import add_weight_options, weight_sources
 from Training.runs.cell import FRACTIONS, INITIALISATIONS, MODES, PAPER, Cell
 from Training.runs.layout import write_grid
 from Training.tasks import TASKS
@@ -85,7 +86,7 @@ def _plan(options: argparse.Namespace, argv: list[str]) -> Plan:
         from Training.data.prepare import cache_of_manifest
 
         cache_of_manifest(options.manifest, cache, workers=max(1, (os.cpu_count() or 1) // 2))
-    sources = {"BrainIAC": options.brainiac, "MedicalNet": options.medicalnet}
+    sources = weight_sources(options)
     return Plan(
         cache=str(cache.resolve()),
         cohort=options.cohort or cache.name,
@@ -125,8 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--manifest", type=Path, help="scans to standardize first, as far as they are not")
     add("--cache", type=Path, help="volumes that 'python -m Training prepare' made")
     add("--runs", type=Path, default=Path("runs"), help="folder of runs; one folder a cell")
-    add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")
-    add("--medicalnet", type=Path, help="MedicalNet's file, or the model folder made from it")
+    add_weight_options(parser)
     add("--architecture", default="resnet50", help="of Scratch where no --brainiac is given")
     add("--width", type=float, default=1.0, help="of Scratch, as a share of the architecture's channels (1)")
     add("--recipe", default="paper", help=f"of finetuning: {', '.join(recipe_names())}, or a JSON file")

@@ -1,9 +1,9 @@
 """The starts of a training: BrainIAC, MedicalNet, Scratch (PROTOCOL P-13, U-01), and what they are compared with.
 
 "BrainIAC" is whatever model folder is given for it: imported official weights, or an own pretraining; ``title`` says
-which, and every result carries it. The paper's three have the same net; heads are always random. "Bundled" and
-"Anatomy" are the encoders that the extension ships, "Volumes" the first numbers of the latter; the others are features
-without training (``baselines``).
+which, and every result carries it. The paper's three have the same net; heads are always random. "BrainSegFounder" is
+another group's encoder, from their file. "Bundled" and "Anatomy" are the encoders that the extension ships, "Volumes"
+the first numbers of the latter; the others are features without training (``baselines``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from BrainIACLib.models.encoders import encoder as new_encoder
 from Training.cohorts.open_data import learned_from
 from Training.data.fingerprints import Fingerprints, fingerprints_of_names, read_fingerprints
 from Training.downstream.baselines import BASELINES, Baseline
-from Training.runs.cell import VOLUMES
+from Training.downstream.brainsegfounder import TRAINING_DATA, read_brainsegfounder
+from Training.runs.cell import BRAINSEGFOUNDER, VOLUMES
 
 NO_DIGEST = "0" * 64
 VOLUME_NUMBERS = sum("block" not in name for name in EMBEDDING_NAMES)  # the volumes come first, then regional shares
@@ -95,14 +96,15 @@ class Initialisation:
         }
 
 
-def load_initialisation(name: str, source: Path | None, like: EncoderContract) -> Initialisation:
+def load_initialisation(name: str, source: Path | None, like: EncoderContract | None) -> Initialisation:
     """The start called ``name`` (of ``Training.runs.cell.INITIALISATIONS``).
 
     Parameters
     ----------
-    source : a model folder (contract.json, safetensors), or MedicalNet's own file; None for Scratch.
+    source : a model folder (contract.json, safetensors), or MedicalNet's or BrainSegFounder's own file; None for
+        Scratch.
     like : architecture and input of Scratch, so that it differs from the pretrained net in the weights alone; input of
-        the baselines.
+        the baselines; None for others.
 
     Raises
     ------
@@ -116,8 +118,13 @@ def load_initialisation(name: str, source: Path | None, like: EncoderContract) -
         title = BASELINES[name].title
         return Initialisation(name, title, contract, NO_DIGEST, (), None, "nothing", baseline=BASELINES[name])
     if source is None:
-        raise ModelError(f"The initialization {name} needs weights: give a model folder with --{name.lower()}.")
+        what = "its authors' file" if name == BRAINSEGFOUNDER else "a model folder"
+        raise ModelError(f"The initialization {name} needs weights: give {what} with --{name.lower()}.")
     source = Path(source)
+    if name == BRAINSEGFOUNDER:
+        found = read_brainsegfounder(source)
+        sha256 = found.contract.sha256
+        return Initialisation(name, found.title, found.contract, sha256, (), found.weights, TRAINING_DATA)
     if not source.is_dir():
         return _from_medicalnet_file(name, source)
     start = _from_folder(name, source)

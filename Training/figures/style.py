@@ -20,16 +20,19 @@ from BrainIACLib.publishing import write_bytes
 COLOURS = {
     **{"BrainIAC": "#0072B2", "MedicalNet": "#E69F00", "Scratch": "#009E73", "Bundled": "#D55E00"},
     **{"BetterViews": "#000080", "TwoContrasts": "#E6E600", "Anatomy": "#FF00FF", "Volumes": "#DDCC77"},
+    **{"BrainSegFounder": "#773300"},
     **{"Blocks": "#882255", "Histogram": "#56B4E9", "Constant": "#000000"},
 }
 MARKERS = {
     **{"BrainIAC": "o", "MedicalNet": "s", "Scratch": "^", "Bundled": "D"},
     **{"BetterViews": "<", "TwoContrasts": ">", "Anatomy": "p", "Volumes": "X"},
+    **{"BrainSegFounder": "h"},
     **{"Blocks": "v", "Histogram": "P", "Constant": "_"},
 }
 LINES = {
     **{"BrainIAC": "-", "MedicalNet": "--", "Scratch": ":", "Bundled": "-"},
     **{"BetterViews": "-", "TwoContrasts": "-", "Anatomy": "-", "Volumes": "-."},
+    **{"BrainSegFounder": "--"},
     **{"Blocks": "-.", "Histogram": "-.", "Constant": (0, (1, 3))},
 }
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")

@@ -8,8 +8,8 @@ Without --brainiac the initialization "BrainIAC" is an own SimCLR pretraining on
 so; --variants adds lines that were pretrained with other views, and --pretraining goes on with one begun elsewhere.
 The cohort synthetic and the own pretraining are drawn from SynthSeg's training label maps: FOLDER is
 data/training_label_maps of a copy of https://github.com/BBillot/SynthSeg.
-Without --medicalnet there are no MedicalNet runs. ``out/work`` keeps caches and runs: the same command goes on with
-them.
+Without --medicalnet there are no MedicalNet runs; --brainsegfounder adds a line of that encoder. ``out/work`` keeps
+caches and runs: the same command goes on with them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.possible import possible_cells, refuse_unknown_datasets, remarks
 from Training.downstream.queue import work_in_processes
 from Training.downstream.studies import studies
+from Training.downstream.weight_options import add_weight_options, weight_sources
 from Training.report import evaluate
 from Training.reproduction.designs import OPEN_DESIGNS
 from Training.reproduction.open_cohort import open_cache
@@ -69,10 +70,10 @@ def reproduce(options: argparse.Namespace, command: str) -> int:
     if options.seeds:
         preset = dataclasses.replace(preset, seeds=tuple(dict.fromkeys(options.seeds)))
     own = _refuse_impossible_options(options, preset, work)
+    sources = weight_sources(options)
     synthetic = options.cohort == "synthetic"
     cache = _cohort_cache(options, preset, work)
     prepared = options.prepared_labelmaps or work / "labelmaps"
-    sources = {"BrainIAC": options.brainiac, "MedicalNet": options.medicalnet}
     if own:
         real = cache if preset.real_scans and options.cohort == "open" else None
         sources |= own.models(options.labelmaps, work, prepared, options.processes, real)
@@ -238,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="of the cohort open: scans as the probes of Training.starter keep them, taken from there and added to it",
     )
-    add("--brainiac", type=Path, help="model folder: imported official weights or an own pretraining")
+    add_weight_options(parser)
     add(
         "--pretraining",
         type=Path,
@@ -246,7 +247,6 @@ def _parser() -> argparse.ArgumentParser:
         help="of an own pretraining of this preset: taken if it has done all its steps, else gone on with (OUT/work)",
     )
     add("--variants", nargs="+", choices=VARIANTS, default=[], help="own pretrainings with other views, a line each")
-    add("--medicalnet", type=Path, help="MedicalNet's file, or the model folder made from it")
     add("--external", nargs="+", default=[], metavar="DATASET", help="datasets never to train on: tested apart")
     add_hardware_options(parser, processes=os.cpu_count() or 1)
     return parser

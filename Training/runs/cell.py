@@ -13,12 +13,14 @@ PAPER = ("BrainIAC", "MedicalNet", "Scratch")
 """The paper's three initializations (PROTOCOL P-13)."""
 VARIANTS = ("BetterViews", "TwoContrasts")
 """Own pretrainings that differ from the one called BrainIAC in their views alone."""
+BRAINSEGFOUNDER = "BrainSegFounder"
+"""Another group's encoder of brain MRI, which is no line of the paper's; only if its file is given."""
 BUNDLED, ANATOMY, VOLUMES = "Bundled", "Anatomy", "Volumes"
 """The shipped sequence encoder; the shipped anatomy encoder; the volumes of structures alone that the latter gives."""
 CONSTANT = "Constant"
 TRIVIAL = ("Blocks", "Histogram", CONSTANT)
-INITIALISATIONS = (PAPER[0], *VARIANTS, *PAPER[1:], BUNDLED, ANATOMY, VOLUMES, *TRIVIAL)
-"""In the order of tables and figures: beside the paper's, other views, the bundled encoders and untrained features."""
+INITIALISATIONS = (PAPER[0], *VARIANTS, *PAPER[1:], BRAINSEGFOUNDER, BUNDLED, ANATOMY, VOLUMES, *TRIVIAL)
+"""In the order of tables and figures: beside the paper's, other views, other encoders and untrained features."""
 PROBED_ONLY = (ANATOMY, VOLUMES, *TRIVIAL)
 """Never tuned: volumes, and features without weights, have nothing to tune; the anatomy network would cost days."""
 UNTRAINED = ("Scratch", *TRIVIAL)

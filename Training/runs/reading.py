@@ -50,7 +50,7 @@ class Run:
     def official(self) -> bool:
         """Whether the run says that its encoder started from weights which the paper's authors published."""
         generation = self.config["provenance"].get("encoder", {}).get("generation", "own")
-        return generation not in ("own", "medicalnet")
+        return generation in ("v1", "v2")
 
     def rows(self, split: str) -> pd.DataFrame:
         """The predictions of one split, with their row numbers as the index."""
