@@ -196,4 +196,4 @@ def test_every_question_is_asked_with_every_line_and_each_encoder_looks_at_a_sca
         assert (runs / "few_shot.csv").is_file() == (design.name == "sequence-by-study")
     # BrainIAC is Bundled here, and the volumes are the anatomy encoder's: two lines less
     assert seen == [len(table)] * (len(lines) - 2)
-    assert "no runs for the task 'idh', because the cohort has no labels for it" in capsys.readouterr().out
+    assert "no runs of IDH mutation: The manifest has nothing for the task 'idh': it needs" in capsys.readouterr().out

@@ -8,10 +8,12 @@ pytest.importorskip("pandera", reason="needs the 'training' extra")
 
 from BrainIACLib.errors import ManifestError, TrainingError
 from Training.data.cache import write_cache
+from Training.data.manifest import check_manifest
 from Training.downstream.fractions import fold_columns, split_column
 from Training.downstream.plan import Plan, Workbench, write_plan
 from Training.downstream.possible import possible_cells, refuse_unknown_datasets, remarks
 from Training.downstream.queue import work_through
+from Training.downstream.studies import studies
 from Training.evaluation.evaluation import evaluate
 from Training.figures.catalogue import all_figures
 from Training.reproduction import reproduce
@@ -65,12 +67,52 @@ def test_without_an_external_set_its_figures_wait_and_the_others_are_drawn(tmp_p
         assert "external" in waits_for, number
 
 
-def test_an_external_dataset_that_is_not_there_is_named_and_so_are_those_that_are(tmp_path):
+def test_an_external_dataset_that_is_not_there_is_named_and_so_are_those_that_are():
+    there = ("here", "here", "away")
     with pytest.raises(ManifestError, match="no dataset 'IXI' to be the external test; it has away, here"):
-        refuse_unknown_datasets(workbench(tmp_path / "a", external=("IXI",)))
+        refuse_unknown_datasets(there, ("IXI",))
     with pytest.raises(ManifestError, match="none is left to train on"):
-        refuse_unknown_datasets(workbench(tmp_path / "b", external=("here", "away")))
-    refuse_unknown_datasets(workbench(tmp_path / "c", external=("away",)))
+        refuse_unknown_datasets(there, ("here", "away"))
+    refuse_unknown_datasets(there, ("away",))
+
+
+def test_an_external_dataset_that_is_not_there_is_refused_before_any_scan_is_prepared(tmp_path, monkeypatch, capsys):
+    (tmp_path / "one.nii.gz").write_bytes(b"never read")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("scan,patient,dataset\none.nii.gz,p,here\n", encoding="utf-8")
+    monkeypatch.setattr(reproduce, "_cohort_cache", lambda *arguments: pytest.fail("it began"))
+    command = ["--out", str(tmp_path / "out"), "--brainiac", str(tmp_path), "--cohort"]
+    assert reproduce.main([*command, str(manifest), "--external", "away"]) == 1
+    assert "no dataset 'away' to be the external test; it has here" in capsys.readouterr().err
+    assert reproduce.main([*command, "open", "--external", "IXI"]) == 1
+    assert "--external is for a manifest" in capsys.readouterr().err
+    assert reproduce.main([*command, str(manifest), "--question", "age-from-ixi"]) == 1
+    assert "--question is for the cohort open" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["age", "Age", "patient age (y)"])
+def test_a_label_under_another_name_is_pointed_out(name):
+    scans = {"scan": ["a", "b"], "patient": ["a", "b"], "dataset": "d", "sequence": "T1", name: ["31", "45"]}
+    table = check_manifest(pd.DataFrame({**scans, "image": "x"}), "m.csv")
+    with pytest.raises(TrainingError) as caught:
+        studies(table, AGE)
+    assert str(caught.value).endswith(f"The column '{name}' is not read: this label is read from 'age_years'.")
+
+
+def test_no_other_column_is_taken_for_a_label():
+    scans = {
+        "scan": ["a"],
+        "patient": ["a"],
+        "dataset": "d",
+        "sequence": "T1",
+        "image": "x",
+        "survival_months": "3",
+        "event": "1",
+    }
+    with pytest.raises(TrainingError) as caught:
+        studies(check_manifest(pd.DataFrame(scans), "m.csv"), AGE)
+    assert "is not read" not in str(caught.value)
 
 
 def test_an_amount_of_data_of_too_few_persons_is_left_out_with_a_sentence(tmp_path):

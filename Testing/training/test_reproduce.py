@@ -89,8 +89,11 @@ def test_each_cell_is_wanted_once_for_each_seed_that_is_asked_for(tmp_path, monk
     monkeypatch.setattr(reproduce, "draw_cohort", lambda *arguments: tmp_path)
     monkeypatch.setattr(reproduce, "Cache", lambda *arguments, **options: SimpleNamespace(size=(32, 38, 30)))
     monkeypatch.setattr(reproduce, "_possible_tasks", lambda cache: ("age",))
-    monkeypatch.setattr(reproduce, "Workbench", lambda plan, runs: SimpleNamespace(plan=plan, runs=runs))
-    monkeypatch.setattr(reproduce, "refuse_unknown_datasets", lambda bench: None)
+    no_cache = SimpleNamespace(table={"dataset": []})
+    monkeypatch.setattr(
+        reproduce, "Workbench", lambda plan, runs: SimpleNamespace(plan=plan, runs=runs, cache=no_cache)
+    )
+    monkeypatch.setattr(reproduce, "refuse_unknown_datasets", lambda datasets, external: None)
     monkeypatch.setattr(reproduce, "remarks", lambda bench, tasks: [])
     monkeypatch.setattr(reproduce, "possible_cells", lambda bench, cells: (cells, []))
     monkeypatch.setattr(reproduce, "work_in_processes", lambda runs, cells, processes: [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from BrainIACLib.errors import ManifestError, TrainingError
 from Training.downstream.plan import Workbench
@@ -12,15 +12,15 @@ from Training.runs.cell import PAPER, Cell, percent
 from Training.tasks import TASKS
 
 
-def refuse_unknown_datasets(bench: Workbench) -> None:
+def refuse_unknown_datasets(datasets: Iterable[str], external: Sequence[str]) -> None:
     """Raise ManifestError if a dataset that is to be external is not in the cohort, or if all of them are."""
-    there = sorted(set(bench.cache.table["dataset"]))
-    unknown = sorted(set(bench.plan.external) - set(there))
+    there = sorted(set(datasets))
+    unknown = sorted(set(external) - set(there))
     if unknown:
         raise ManifestError(
             f"The cohort has no dataset '{unknown[0]}' to be the external test; it has {', '.join(there)}."
         )
-    if set(there) <= set(bench.plan.external):
+    if set(there) <= set(external):
         raise ManifestError(
             f"Every dataset of the cohort is an external test ({', '.join(there)}), so that none is left to train on; "
             "name fewer with --external."

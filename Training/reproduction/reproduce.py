@@ -129,7 +129,11 @@ def _refuse_impossible_options(options: argparse.Namespace, preset: Preset, work
     if options.cohort not in COHORTS:
         if not Path(options.cohort).is_file():
             raise ManifestError(f"'{options.cohort}' is no cohort: --cohort is {', '.join(COHORTS)}, or a CSV file.")
-        read_manifest(options.cohort)
+        refuse_unknown_datasets(read_manifest(options.cohort)["dataset"], options.external)
+    elif options.external:
+        raise TrainingError(f"--external is for a manifest: the cohort {options.cohort} has external tests of its own.")
+    if options.question and options.cohort != "open":
+        raise TrainingError("--question is for the cohort open.")
     if options.brainiac is not None and (options.pretraining is not None or options.variants):
         raise TrainingError(
             "--brainiac gives the weights, and --pretraining and --variants are for own ones; give one or the other."
@@ -153,7 +157,7 @@ def _work(plan: Plan, cells: list[Cell], runs: Path, out: Path, options: argpars
     if not cells:
         raise TrainingError("There is nothing to train: the cohort has labels for none of the tasks that are asked.")
     bench = Workbench(plan, runs)
-    refuse_unknown_datasets(bench)
+    refuse_unknown_datasets(bench.cache.table["dataset"], plan.external)
     write_plan(plan, runs)
     for sentence in remarks(bench, list(dict.fromkeys(cell.task for cell in cells))):
         print(f"reproduce: {sentence}")
@@ -199,8 +203,8 @@ def _possible_tasks(cache: Cache) -> tuple[str, ...]:
     for name, task in TASKS.items():
         try:
             studies(cache.table, task)
-        except TrainingError:
-            print(f"reproduce: no runs for the task '{name}', because the cohort has no labels for it")
+        except TrainingError as error:
+            print(f"reproduce: no runs of {task.says}: {error}")
         else:
             possible.append(name)
     return tuple(possible)
