@@ -71,7 +71,7 @@ def test_it_is_trained_measured_tabled_and_drawn(tmp_path):
     (evaluation,) = evaluate(runs, resamples=50)
     assert set(evaluation.numbers["task"]) == {"sex"}
     tables = {one.name: one.markdown() for one in all_tables(evaluation)}
-    assert "Sex, test set: AUC" in tables["sex_test_auc"]
+    assert "Sex, internal set: AUC" in tables["sex_test_auc"]
     drawn = {figure.number: figure for figure in all_figures(evaluation)}
     assert drawn["Extra 4"].figure is not None
     assert drawn["Extra 4"].caption == "Sex: AUC by training data."

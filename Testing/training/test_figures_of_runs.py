@@ -26,6 +26,7 @@ from Training.figures.saliency_rows import read_saliency, task_saliency
 from Training.figures.stability import perturbations
 from Training.figures.study_overview import tasks_overview
 from Training.figures.style import COLOURS, WaitsFor, write
+from Training.runs.cell import BUNDLED, TRIVIAL, VARIANTS
 from Training.runs.cell import PAPER as INITIALISATIONS
 from Training.tables.catalogue import all_tables
 from Training.tables.table import p_text
@@ -55,7 +56,10 @@ def drawn(evaluation):
 def test_every_figure_of_the_paper_is_drawn(drawn):
     """P-23 to P-44: all but the extra perturbations, which the fabricated runs lack."""
     assert {number for number, figure in drawn.items() if figure.figure is not None} >= PAPER
-    assert drawn["Extra 1"].waits_for == "stability sweeps of finished runs on the test set (motion, noise, resolution)"
+    assert (
+        drawn["Extra 1"].waits_for
+        == "stability sweeps of finished runs on the internal set (motion, noise, resolution)"
+    )
     assert len({figure.name for figure in drawn.values()}) == len(FIGURES)
 
 
@@ -326,6 +330,21 @@ def test_colours_stay_apart_for_the_colour_blind():
         seen = [np.array(matrix) @ matplotlib.colors.to_rgb(colour) for colour in COLOURS.values()]
         for a, b in itertools.combinations(seen, 2):
             assert np.linalg.norm(a - b) > 0.25
+
+
+def test_error_bars_of_many_lines_and_two_amounts_lie_side_by_side(evaluation):
+    numbers = evaluation.numbers
+    own = numbers[(numbers["task"] == "age") & (numbers["initialisation"] == "Scratch")]
+    many = pd.concat([own.assign(initialisation=name) for name in (*INITIALISATIONS, *VARIANTS, BUNDLED, *TRIVIAL)])
+    figure = primary_curve(dataclasses.replace(evaluation, numbers=many), "age", "test")
+    (axis,) = figure.axes
+    assert axis.get_title().startswith("Brain age, internal set")
+    figure.draw_without_rendering()
+    places = [axis.transData.transform(container.lines[0].get_xydata()) for container in axis.containers]
+    at_all_data = sorted(points[-1][0] for points in places)
+    assert len(at_all_data) == 9
+    assert np.diff(at_all_data).min() > 5 * figure.dpi / 72  # a cap is four points wide
+    assert max(points[0][0] for points in places) < min(at_all_data)
 
 
 def test_one_line_that_errs_far_more_leaves_the_others_their_room(evaluation):

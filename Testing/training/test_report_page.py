@@ -75,7 +75,7 @@ def test_page_says_what_it_is(page):
     assert "Research use only" in page.text
     assert "11 of 12 cells finished" in page.text
     assert "idh-MedicalNet-040-seed0-finetune" in page.text
-    assert "Waits for overall survival runs with the test set" in page.text
+    assert "Waits for overall survival runs with the internal set" in page.text
 
 
 def test_checklists_have_every_item(page, report):
@@ -87,7 +87,7 @@ def test_checklists_have_every_item(page, report):
     some = "40 %, 100 % of the data (no run at 10 %, 20 %, 60 %, 80 %)"
     assert here["P-35"] == f"done in part on fabricated with SIMULATED LABELS; {some}; 1 cells missing"
     assert here["P-41"].startswith("Fig 3 internal waits for overall survival runs")
-    assert here["P-24"] == "waits for sequence classification runs with the test set"
+    assert here["P-24"] == "waits for sequence classification runs with the internal set"
     with (report / "report" / "tables" / "tripod_ai.csv").open(encoding="utf-8") as file:
         items = list(csv.DictReader(file))
     assert {re.match(r"\d+", item["item"])[0] for item in items} == {str(number) for number in range(1, 28)}

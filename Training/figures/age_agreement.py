@@ -9,6 +9,7 @@ from BrainIACLib.errors import StatisticsError
 from BrainIACLib.statistics.agreement import agreement
 from Training.evaluation.evaluation import Evaluation
 from Training.figures.style import COLOURS, WaitsFor, drawing, legend_below
+from Training.runs.cell import SET_NAMES
 from Training.tasks import AGE
 
 
@@ -16,7 +17,7 @@ def age_scatter(evaluation: Evaluation, split: str, initialisation: str = "Brain
     """The largest model's cases with their regression line; dashed is where predicted and true age are the same."""
     run = evaluation.largest(AGE.name, initialisation)
     if run is None or run.rows(split).empty:
-        raise WaitsFor(f"a {initialisation} run of brain age with the {split} set")
+        raise WaitsFor(f"a {initialisation} run of brain age with the {SET_NAMES[split]} set")
     rows = run.rows(split)
     truth, predicted = rows["truth"].to_numpy(), rows["score"].to_numpy()
     try:
@@ -32,7 +33,7 @@ def age_scatter(evaluation: Evaluation, split: str, initialisation: str = "Brain
         line = f"slope {found.slope:.2f}, bias {found.bias:+.2f} years"
         axis.plot(across, found.slope * across + found.intercept, color="#D55E00", linewidth=1.4, label=line)
         r = "" if found.r is None else f"r {found.r:.2f}, "
-        shown = f"{evaluation.shown(initialisation)}, {split} set (n = {len(rows)})"
+        shown = f"{evaluation.shown(initialisation)}, {SET_NAMES[split]} set (n = {len(rows)})"
         axis.set_title(f"{shown}\n{r}MAE {found.mae:.2f} years", fontsize=9)
         axis.set(xlabel="true age (years)", ylabel="predicted age (years)", aspect="equal")
         legend_below(figure, [axis])  # inside it would hide cases

@@ -12,6 +12,7 @@ from BrainIACLib.foreign_text import without_mathematics
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.feature_clusters import feature_clusters, tsne_plane
 from Training.figures.style import CATEGORIES, WaitsFor, drawing
+from Training.runs.cell import SET_NAMES
 from Training.tasks import TASKS
 
 _FEWEST_FOR_A_CONTOUR = 5
@@ -22,7 +23,7 @@ def feature_plane(evaluation: Evaluation, task: str, split: str, initialisation:
     """The features of the largest model of one initialization on one set, colored by sequence or age bin."""
     run = evaluation.largest(task, initialisation)
     if run is None or run.rows(split).empty:
-        raise WaitsFor(f"a {initialisation} run of {TASKS[task].says} with the {split} set")
+        raise WaitsFor(f"a {initialisation} run of {TASKS[task].says} with the {SET_NAMES[split]} set")
     try:
         found = feature_clusters(run, split)
     except StatisticsError as error:
@@ -40,7 +41,7 @@ def feature_plane(evaluation: Evaluation, task: str, split: str, initialisation:
         handles, labels = axis.get_legend_handles_labels()  # below: inside it would hide cases
         figure.legend(handles, labels, title=TASKS[task].grouped_by, loc="outside lower center", ncols=2)
         axis.set_title(
-            f"{TASKS[task].title}, {evaluation.shown(initialisation)}, {split} set\n"
+            f"{TASKS[task].title}, {evaluation.shown(initialisation)}, {SET_NAMES[split]} set\n"
             f"Davies-Bouldin {found.index_k_means:.2f} (k-means), {found.index_labels:.2f} (labels)",
             fontsize=9,
         )

@@ -12,7 +12,7 @@ from BrainIACLib.statistics.survival import KaplanMeier, at_risk
 from Training.evaluation.evaluation import Evaluation
 from Training.evaluation.risk_groups import RiskGroups, risk_groups
 from Training.figures.style import HIGH_RISK, LOW_RISK, WaitsFor, drawing, key_below
-from Training.runs.cell import INITIALISATIONS, percent
+from Training.runs.cell import INITIALISATIONS, SET_NAMES, percent
 from Training.runs.reading import Run
 from Training.tables.table import p_text
 from Training.tasks import SURVIVAL
@@ -29,7 +29,7 @@ def survival_grid(evaluation: Evaluation, split: str) -> Figure:
     fractions = sorted({cell.fraction for cell in evaluation.wanted if cell.task == SURVIVAL.name})
     runs = [run for run in evaluation.of(SURVIVAL.name) if len(run.rows(split))]
     if not runs:
-        raise WaitsFor(f"overall survival runs with the {split} set")
+        raise WaitsFor(f"overall survival runs with the {SET_NAMES[split]} set")
     groups = {run.cell: _groups(run, split) for run in runs}
     if all(isinstance(found, str) for found in groups.values()):
         raise WaitsFor(f"overall survival runs that split into groups ({groups[runs[0].cell]})")

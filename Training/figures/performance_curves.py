@@ -11,12 +11,14 @@ from matplotlib.patches import Patch
 
 from Training.evaluation.evaluation import Evaluation, constant_value
 from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, key_below, legend_below
-from Training.runs.cell import CONSTANT, INITIALISATIONS, PAPER, TRIVIAL
+from Training.runs.cell import CONSTANT, INITIALISATIONS, PAPER, SET_NAMES, TRIVIAL
 from Training.tasks import AGE, SEQUENCE, TASKS
 from Training.tasks.measure import Measure
 from Training.tasks.sequence import PAIRS, pair_name
 
-_APART, _TOGETHER = 0.9, 6.0  # per cent between initializations, whose error bars must not hide each other, at most
+_APART = 0.9  # per cent between initializations, which must not hide each other's error bars
+_TOGETHER = 0.3  # of the step between amounts, for many of them
+_ALONE = 15  # per cent to both sides of one amount
 _MANY = 6  # lines from which on a panel needs more room
 _FAR = 1.5  # times the largest error of the others
 
@@ -31,7 +33,7 @@ def primary_curve(evaluation: Evaluation, task: str, split: str) -> Figure:
     size = {"width": 6.4, "height": 4.4} if rows["initialisation"].nunique() > _MANY else {"width": 4.6, "height": 3.4}
     with drawing(1, 1, simulated=evaluation.simulated(task), **size) as (figure, axes):
         _curves(axes[0, 0], evaluation, rows, measure)
-        axes[0, 0].set_title(f"{TASKS[task].title}, {split} set (n = {int(rows['cases'].max())})")
+        axes[0, 0].set_title(f"{TASKS[task].title}, {SET_NAMES[split]} set (n = {int(rows['cases'].max())})")
         if CONSTANT not in set(rows["initialisation"]):
             _constant(axes[0, 0], evaluation, task, split)
         legend_below(figure, axes.flat)
@@ -58,9 +60,8 @@ def datasets(evaluation: Evaluation, task: str = AGE.name, split: str = "externa
     table = table[(table["task"] == task) & (table["split"] == split) & (table["subset"] != "")]
     if table.empty:
         cases = [run.rows(split) for run in evaluation.of(task)]
-        alone = next(
-            (str(rows["dataset"].iloc[0]) for rows in cases if len(rows) and "dataset" in rows), f"{split} set"
-        )
+        known = (str(rows["dataset"].iloc[0]) for rows in cases if len(rows) and "dataset" in rows)
+        alone = next(known, f"{SET_NAMES[split]} set")
         table = _rows(evaluation, task, split, "").assign(subset=alone)
     names = sorted(table["subset"].unique())
     with drawing(1, len(names), simulated=evaluation.simulated(task)) as (figure, axes):
@@ -126,13 +127,16 @@ def _rows(evaluation: Evaluation, task: str, split: str, subset: str) -> pd.Data
         & (table["reason"] == "")
     ]
     if rows.empty:
-        raise WaitsFor(f"{TASKS[task].says} runs with an answer to the {split} set{' of ' + subset if subset else ''}")
+        of = f" of {subset}" if subset else ""
+        raise WaitsFor(f"{TASKS[task].says} runs with an answer to the {SET_NAMES[split]} set{of}")
     return rows
 
 
 def _curves(axis: Axes, evaluation: Evaluation, rows: pd.DataFrame, measure: Measure) -> None:
     there = [name for name in INITIALISATIONS if name in set(rows["initialisation"])]
-    apart = min(_APART, _TOGETHER / len(there))
+    fractions = sorted(set(rows["fraction"] * 100))
+    together = _TOGETHER * min(np.diff(fractions), default=_ALONE)
+    apart = together / len(there) if len(there) > _MANY else _APART
     for place, name in enumerate(there):
         own = rows[rows["initialisation"] == name].sort_values("fraction")
         value, low, high = (own[key].to_numpy(dtype=float) * measure.factor for key in ("value", "low", "high"))
@@ -151,10 +155,9 @@ def _curves(axis: Axes, evaluation: Evaluation, rows: pd.DataFrame, measure: Mea
             capsize=2,
         )
     _leave_out_far_ones(axis, rows, measure)
-    fractions = sorted(set(rows["fraction"] * 100))
     axis.set(xlabel="training data (%)", ylabel=measure.title, xticks=fractions)
     if len(fractions) == 1:  # one point needs room around it, and no fractions of a per cent
-        axis.set_xlim(fractions[0] - 15, fractions[0] + 15)
+        axis.set_xlim(fractions[0] - _ALONE, fractions[0] + _ALONE)
     axis.tick_params(axis="x", labelsize=7)
 
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from Training.evaluation.evaluation import Evaluation, constant_value
 from Training.figures.style import COLOURS, LINES, MARKERS, WaitsFor, drawing, legend_below
-from Training.runs.cell import INITIALISATIONS, VARIANTS
+from Training.runs.cell import INITIALISATIONS, SET_NAMES, VARIANTS
 from Training.runs.cell import PAPER as OF_THE_PAPER
 from Training.runs.layout import UNPERTURBED_LEVEL
 from Training.tasks import TASKS
@@ -41,7 +41,7 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER, split:
     shown = {key: table[(table["split"] == split) & table["perturbation"].isin(kinds)] for key, table in sweeps.items()}
     tasks = [task for task in TASKS if any(len(table) for (of, _), table in shown.items() if of == task)]
     if not tasks:
-        raise WaitsFor(f"stability sweeps of finished runs on the {split} set ({', '.join(kinds)})")
+        raise WaitsFor(f"stability sweeps of finished runs on the {SET_NAMES[split]} set ({', '.join(kinds)})")
     simulated = any(evaluation.simulated(task) for task in tasks)
     with drawing(len(tasks), len(kinds), simulated=simulated, width=2.9, height=2.2) as (figure, axes):
         for row, task in enumerate(tasks):
@@ -74,6 +74,6 @@ def perturbations(evaluation: Evaluation, kinds: tuple[str, ...] = PAPER, split:
                     axis.axhline(constant * measure.factor, **style)
                 axis.axvline(UNPERTURBED_LEVEL[kind], color="0.4", linestyle=":", linewidth=1)
                 axis.set(xlabel=_AXES[kind], ylabel=measure.title)
-                axis.set_title(f"{TASKS[task].title}, {split} set", fontsize=8)
+                axis.set_title(f"{TASKS[task].title}, {SET_NAMES[split]} set", fontsize=8)
         legend_below(figure, axes.flat)
     return figure

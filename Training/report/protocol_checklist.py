@@ -9,7 +9,7 @@ import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation
 from Training.figures.style import Drawn
-from Training.runs.cell import FRACTIONS, PAPER, percent
+from Training.runs.cell import FRACTIONS, PAPER, SET_NAMES, percent
 from Training.runs.reading import Run
 from Training.tables.published import COHORTS
 from Training.tables.table import Table
@@ -136,7 +136,7 @@ def _here(row: Row, evaluation: Evaluation, figures: dict[str, Drawn]) -> str:
     for task in row.tasks:
         for split in row.splits:
             if not any(len(run.rows(split)) for run in evaluation.of(task)):
-                waits.append(f"waits for {TASKS[task].says} runs with the {split} set")
+                waits.append(f"waits for {TASKS[task].says} runs with the {SET_NAMES[split]} set")
     tasks = row.tasks or ((_TASK_OF_ROW[row.id],) if row.id in _TASK_OF_ROW else tuple(TASKS))
     runs = [run for task in tasks for run in evaluation.of(task)]
     by_fold = _by_fold(row, runs, figures)

@@ -18,7 +18,7 @@ from BrainIACLib.publishing import write_text
 from BrainIACLib.statistics.agreement import agreement
 from Training.evaluation.evaluation import Evaluation, aligned, evaluate
 from Training.reproduction.designs import OPEN_DESIGNS
-from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, TRIVIAL, percent
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, SET_NAMES, TRIVIAL, percent
 from Training.tables.performance import LEAST_SEEDS, no_verdict
 from Training.tables.table import interval_text, p_text
 from Training.tasks import AGE, TASKS
@@ -26,7 +26,6 @@ from Training.tasks import AGE, TASKS
 BEGIN, END = "<!-- written by results_page: begin -->", "<!-- written by results_page: end -->"
 PAGE = Path(__file__).resolve().parent.parent / "RESULTS_TABLES.md"
 SHOWN = (0.1, 1.0)
-SETS = {"test": "internal", "external": "external"}
 NAMES = {"contrast": "gamma", "gibbs": "Gibbs", "bias_field": "bias field"}
 LEVELS = (("contrast", 1.0), ("contrast", 0.5), ("contrast", 2.0), ("gibbs", 0.4), ("bias_field", 0.4))
 """Of the perturbed scans: as they are, then the paper's strongest, the same for every line and never chosen."""
@@ -59,7 +58,7 @@ def section(evaluation: Evaluation, says: str) -> str:
                         _cell(number, measure, _by_seed(evaluation, task, split, name, fraction))
                         for name, number in zip(names, numbers, strict=True)
                     ]
-                    of = f"{SETS[split]}, {known[0]['patients']} persons"
+                    of = f"{SET_NAMES[split]}, {known[0]['patients']} persons"
                     lines.append(f"| {of} | {percent(fraction)} | " + " | ".join(cells) + " |")
         lines += ["", *_comparisons(evaluation, task), *_pairs_of_seeds(evaluation, task)]
         lines += _few_of_a_class(evaluation, task)
@@ -84,7 +83,7 @@ def perturbed(evaluations: Sequence[Evaluation], says: str) -> str:
         if not tables:
             continue
         split = max(HELD_OUT, key=lambda name: (name in set(next(iter(tables.values()))["split"]), name == "external"))
-        lines += [f"### Perturbed scans, {says}, {SETS[split]} set: {measure.title}", ""]
+        lines += [f"### Perturbed scans, {says}, {SET_NAMES[split]} set: {measure.title}", ""]
         lines += SEEDS_SAID
         lines += [
             "| line | as they are | " + " | ".join(f"{NAMES[kind]} {level:g}" for kind, level in LEVELS[1:]) + " |"
@@ -122,7 +121,7 @@ def _few_of_a_class(evaluation: Evaluation, task: str) -> Iterator[str]:
         counts = runs[0].rows(split)["truth"].value_counts()
         if len(counts) and counts.min() < FEW_SCANS:
             of = ", ".join(f"{name} {count}" for name, count in counts.items())
-            yield f"- {SETS[split]}: its scans are {of}; **of so few scans of a class its scores say little**."
+            yield f"- {SET_NAMES[split]}: its scans are {of}; **of so few scans of a class its scores say little**."
 
 
 def _offsets(evaluation: Evaluation, task: str, names: Sequence[str]) -> Iterator[str]:
@@ -137,7 +136,8 @@ def _offsets(evaluation: Evaluation, task: str, names: Sequence[str]) -> Iterato
                 bias = np.mean([one.bias for one in pairs])
                 found.append(f"{evaluation.shown(name)} {bias:+.1f}, {f'{np.mean(r):.2f}' if r else 'no r'}")
         if found:
-            yield f"- {SETS[split]}, all training data, bias (years) and r, means of the seeds: {'; '.join(found)}."
+            of = f"{SET_NAMES[split]}, all training data, bias (years) and r, means of the seeds"
+            yield f"- {of}: {'; '.join(found)}."
 
 
 def _own_medians(evaluation: Evaluation) -> Iterator[str]:
@@ -148,8 +148,8 @@ def _own_medians(evaluation: Evaluation) -> Iterator[str]:
         if len(ages):
             error = (ages - ages.median()).abs().mean()
             yield (
-                f"- {SETS[split]}: ages of {ages.min():.0f} to {ages.max():.0f}; their own median, which no line could "
-                f"learn, errs by {error:.2f} years."
+                f"- {SET_NAMES[split]}: ages of {ages.min():.0f} to {ages.max():.0f}; their own median, which no line "
+                f"could learn, errs by {error:.2f} years."
             )
 
 
@@ -176,7 +176,7 @@ def _pairs_of_seeds(evaluation: Evaluation, task: str) -> Iterator[str]:
         if len(own) == len(random) > 1:
             better = int((own < random if measure.lower_is_better else own > random).sum())
             pair = f"{evaluation.shown(PAPER[0])} is better than {evaluation.shown(PAPER[2])}"
-            yield f"- {SETS[split]}: {pair} in {better} of {len(own)} pairs of a seed and an amount of data."
+            yield f"- {SET_NAMES[split]}: {pair} in {better} of {len(own)} pairs of a seed and an amount of data."
 
 
 def _ends(lowest: float, highest: float, measure) -> str:
@@ -193,8 +193,8 @@ def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
     for row in chosen.itertuples():
         if not np.isfinite(row.difference):
             continue
-        found = shown.setdefault(SETS[row.split], [])
-        counted[SETS[row.split]] = counted.get(SETS[row.split], 0) + 1
+        found = shown.setdefault(SET_NAMES[row.split], [])
+        counted[SET_NAMES[row.split]] = counted.get(SET_NAMES[row.split], 0) + 1
         if row.seeds < LEAST_SEEDS:
             return [f"{no_verdict(row.seeds).capitalize()}."]
         if row.p_holm < 0.05:
@@ -204,7 +204,7 @@ def _comparisons(evaluation: Evaluation, task: str) -> list[str]:
             text = interval_text(abs(row.difference), low, high, measure.factor, measure.digits)
             found.append(f"{better} before {worse} by {text}, p {p_text(row.p_holm)}")
     families = {
-        SETS[split]: int(np.isfinite(of["p"].to_numpy(dtype=float)).sum())
+        SET_NAMES[split]: int(np.isfinite(of["p"].to_numpy(dtype=float)).sum())
         for split, of in table[(table["task"] == task) & (table["measure"] == measure.name)].groupby("split")
     }
     return [

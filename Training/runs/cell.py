@@ -28,6 +28,8 @@ FRACTIONS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 MODES = ("finetune", "probe")
 SPLITS = ("train", "validation", "test", "external")
 HELD_OUT = ("test", "external")
+SET_NAMES = {"test": "internal", "external": "external"}
+"""As figures, tables and messages call them."""
 
 CELL_NAME = re.compile(r"^(?P<task>[a-z_]+)-(?P<init>[A-Za-z]+)-(?P<percent>\d{3})-seed(?P<seed>\d+)-(?P<mode>[a-z]+)$")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from Training.evaluation.evaluation import Evaluation, constant_value
-from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, VARIANTS, percent
+from Training.runs.cell import HELD_OUT, INITIALISATIONS, PAPER, SET_NAMES, VARIANTS, percent
 from Training.tables.table import NOTHING, Table, interval_text, no_width_note, p_text
 from Training.tasks import TASKS
 from Training.tasks.measure import Measure
@@ -194,5 +194,5 @@ def _performance(evaluation: Evaluation, task: str, split: str, measure: Measure
     note = f"95 % CI: {' and '.join(methods)}; {counts}; seeds a cell: {seeds}." if methods else ""
     note = " ".join([note, *sorted(reasons), no_width_note(zip(own["low"], own["high"], strict=True))]).strip()
     name = f"{task}_{split}_{measure.name}"
-    title = f"{TASKS[task].title}, {split} set: {measure.title}"
+    title = f"{TASKS[task].title}, {SET_NAMES[split]} set: {measure.title}"
     return Table(name, title, pd.DataFrame(rows), note, evaluation.simulated(task))
