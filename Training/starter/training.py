@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 from BrainIACLib.models.heads import EncoderWithHead, LinearHead
 from BrainIACLib.models.resnet import ResNet
 from Training.starter.augmentation import augment
-from Training.starter.averaging import descend
+from Training.starter.descent import Cycle, Descent
 from Training.starter.samples import LABELS, decode
 from Training.starter.shards import ShardReader
 
@@ -55,30 +54,25 @@ def train(
     steps, learning_rate = recipe.cycles[cycle]
     torch.set_num_threads(threads)
     net = net.to(memory_format=torch.channels_last_3d).train().requires_grad_(True)
-    average = copy.deepcopy(net).requires_grad_(False)
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=learning_rate,
+    course = Cycle(
+        steps, learning_rate, recipe.weight_decay, recipe.averaging, rise=0.08, longest=5.0, matrices_only=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.08)
+    descent = Descent(net, course)
     rng = np.random.default_rng(recipe.seed + cycle)
     generator = torch.Generator().manual_seed(recipe.seed + cycle)
     losses, started = [], time.monotonic()
-    for step in range(steps):
+    for step in descent.steps():
         reader.grow(min(recipe.shards, int(recipe.shards * (0.05 + cycle + step / (0.9 * steps))) + 1))
         volumes, labels, _ = reader.draw(recipe.batch_size, recipe.class_shares, rng)
         volumes = augment(decode(volumes), rng, generator).to(memory_format=torch.channels_last_3d)
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(volumes)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-        descend(loss, net, average, optimiser, schedule, step, recipe.averaging, longest=5.0)
-        losses.append(float(loss.detach()))
+        losses.append(descent.follow(loss))
         if (step + 1) % 100 == 0:
             seconds = time.monotonic() - started
             print(f"step {step + 1}: loss {np.mean(losses[-100:]):.4f}, {seconds:.0f} s", flush=True)
-            torch.save({"net": average.state_dict()}, checkpoint)
+            torch.save({"net": descent.average.state_dict()}, checkpoint)
 
 
 @torch.no_grad()

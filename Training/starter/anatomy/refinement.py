@@ -23,14 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from BrainIACLib.models.anatomy import VOXEL_ML, AnatomyEncoder
-from BrainIACLib.publishing import replacing
 from BrainIACLib.structures import INDEX, STRUCTURES
 from Training.starter.anatomy.heads import SIZE, HeadStore
 from Training.starter.anatomy.real_scans import BOX, LEAST_ML, LabelledScan, MeasuredScan, augmented, label_loss
 from Training.starter.anatomy.rendering import render
 from Training.starter.anatomy.training import DICE_SMOOTHING, STEPS_BETWEEN_CHECKPOINTS
 from Training.starter.anatomy.views import PairedScans, recolored, renormalised, resized
-from Training.starter.averaging import descend
+from Training.starter.descent import Cycle, Descent
 
 NUCLEI = (40, 51, 30)  # voxel in the middle of the box around hippocampus, amygdala and striatum
 SMALL_NUCLEI = ("caudate", "putamen", "pallidum", "hippocampus", "amygdala", "thalamus")
@@ -112,34 +111,22 @@ def train_refinement(
     net = copy.deepcopy(start).train().requires_grad_(True).to(memory_format=torch.channels_last_3d)
     projection = Projection(net.unet.encoder[-1][0].out_channels, recipe.queue)
     both = nn.ModuleList([net, projection])
-    average = copy.deepcopy(both).requires_grad_(False)
-    optimiser = torch.optim.AdamW(both.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    first, parts = 0, {"net": both, "average": average, "optimiser": optimiser}
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        first = state["step"]
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.08, last_epoch=first - 1
-    )
+    cycle = Cycle(recipe.steps, recipe.learning_rate, recipe.weight_decay, recipe.averaging, rise=0.08)
+    descent = Descent(both, cycle, checkpoint)
     losses: dict[str, list[float]] = {}
     started = time.monotonic()
-    for step in range(first, recipe.steps):
+    for step in descent.steps():
         rng = np.random.default_rng((recipe.seed, 1, step))  # by step, so that a resumed run goes on alike
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         kind = _kind(step, scans)
         loss = _loss(kind, net, projection, recipe, step, heads, scans, rng, generator)
-        descend(loss, both, average, optimiser, schedule, step, recipe.averaging)
-        losses.setdefault(kind, []).append(float(loss.detach()))
-        if (step + 1) % STEPS_BETWEEN_CHECKPOINTS == 0 or step + 1 == recipe.steps:
+        losses.setdefault(kind, []).append(descent.follow(loss))
+        if descent.pauses(STEPS_BETWEEN_CHECKPOINTS):
             lately = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in sorted(losses.items()))
             print(f"{step + 1}: {lately}, {time.monotonic() - started:.0f} s", flush=True)
             losses.clear()
-            state = {name: part.state_dict() for name, part in parts.items()}
-            with replacing(checkpoint, ".pt") as partial:
-                torch.save({"step": step + 1, "recipe": dataclasses.asdict(recipe), **state}, partial)
-    return cast(AnatomyEncoder, average[0]).eval()
+            descent.keep(recipe=dataclasses.asdict(recipe))
+    return cast(AnatomyEncoder, descent.average[0]).eval()
 
 
 @torch.inference_mode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import time
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 
 from BrainIACLib.models.anatomy import AnatomyEncoder
-from BrainIACLib.publishing import replacing
 from Training.starter.anatomy.heads import SIZE, HeadStore
 from Training.starter.anatomy.real_scans import (
     BOX,
@@ -24,7 +22,7 @@ from Training.starter.anatomy.real_scans import (
     volume_loss,
 )
 from Training.starter.anatomy.rendering import render
-from Training.starter.averaging import descend
+from Training.starter.descent import Cycle, Descent
 
 DICE_SMOOTHING = 20.0  # voxels
 STEPS_BETWEEN_CHECKPOINTS = 200
@@ -79,19 +77,10 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path, real: RealScans = 
     """Train, from ``checkpoint`` if it is there, and return the averaged net; rewritten as it goes."""
     torch.manual_seed(recipe.seed)
     net = AnatomyEncoder(recipe.width).to(memory_format=torch.channels_last_3d)
-    average = copy.deepcopy(net).requires_grad_(False)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    first, parts = 0, {"net": net, "average": average, "optimiser": optimiser}
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        first = state["step"]
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05, last_epoch=first - 1
-    )
+    cycle = Cycle(recipe.steps, recipe.learning_rate, recipe.weight_decay, recipe.averaging, rise=0.05)
+    descent = Descent(net, cycle, checkpoint)
     losses, started = [], time.monotonic()
-    for step in range(first, recipe.steps):
+    for step in descent.steps():
         rng = np.random.default_rng((recipe.seed, 1, step))  # by step, so that a resumed run goes on alike
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         kind = step % 4 if step >= recipe.real_from else 0
@@ -101,15 +90,12 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path, real: RealScans = 
             loss = recipe.volume_weight * _loss_of_volumes(net, real.measured, rng, generator)
         else:
             loss = _loss_of_heads(net, recipe, step, heads, rng, generator)
-        descend(loss, net, average, optimiser, schedule, step, recipe.averaging)
-        losses.append(float(loss.detach()))
-        if (step + 1) % STEPS_BETWEEN_CHECKPOINTS == 0 or step + 1 == recipe.steps:
+        losses.append(descent.follow(loss))
+        if descent.pauses(STEPS_BETWEEN_CHECKPOINTS):
             lately = np.mean(losses[-STEPS_BETWEEN_CHECKPOINTS:])
             print(f"{step + 1}: loss {lately:.3f}, {time.monotonic() - started:.0f} s", flush=True)
-            state = {name: part.state_dict() for name, part in parts.items()}
-            with replacing(checkpoint, ".pt") as partial:
-                torch.save({"step": step + 1, "recipe": dataclasses.asdict(recipe), **state}, partial)
-    return average.eval()
+            descent.keep(recipe=dataclasses.asdict(recipe))
+    return descent.average.eval()
 
 
 def _loss_of_heads(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import time
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from BrainIACLib.models.unet import UNet
-from Training.starter.averaging import descend
 from Training.starter.brain_extraction.border import BorderedLabelMap
 from Training.starter.brain_extraction.scenes import Sample, draw_samples
+from Training.starter.descent import Cycle, Descent
 
 MM_PER_OUTPUT = 10.0
 DICE_SOFTNESS_MM = 1.5
@@ -81,11 +80,8 @@ def train(
     if start is not None:
         net.load_state_dict(start)
     net = net.to(memory_format=torch.channels_last_3d)
-    average = copy.deepcopy(net).requires_grad_(False)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.iterations, pct_start=0.05
-    )
+    cycle = Cycle(recipe.iterations, recipe.learning_rate, recipe.weight_decay, recipe.averaging, rise=0.05)
+    descent = Descent(net, cycle)
     per_head = recipe.renderings * recipe.uses
     heads = recipe.iterations // per_head + recipe.pool_heads + 1
     loader = torch.utils.data.DataLoader(
@@ -95,7 +91,7 @@ def train(
     pool: list[Sample] = []
     rng = np.random.default_rng(recipe.seed)
     losses, started = [], time.monotonic()
-    for step in range(recipe.iterations):
+    for step in descent.steps():
         if step % per_head == 0:
             pool = (pool + next(stream))[-recipe.pool_heads * recipe.renderings :]
         sample = pool[int(rng.integers(len(pool)))]
@@ -103,14 +99,13 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             output = net(image)
         loss = border_loss(output, distance)
-        descend(loss, net, average, optimiser, schedule, step, recipe.averaging)
-        losses.append(float(loss.detach()))
+        losses.append(descent.follow(loss))
         if (step + 1) % 200 == 0:
-            dice = np.median([overlap(average, sample) for sample in validation])
+            dice = np.median([overlap(descent.average, sample) for sample in validation])
             seconds = time.monotonic() - started
             print(f"{step + 1}: loss {np.mean(losses[-200:]):.3f}, Dice {dice:.4f}, {seconds:.0f} s", flush=True)
-            torch.save({"net": average.state_dict(), "recipe": dataclasses.asdict(recipe)}, checkpoint)
-    return average.eval()
+            torch.save({"net": descent.average.state_dict(), "recipe": dataclasses.asdict(recipe)}, checkpoint)
+    return descent.average.eval()
 
 
 def _augmented(sample: Sample, size: tuple[int, int, int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:

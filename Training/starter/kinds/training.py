@@ -3,7 +3,6 @@ then with real scans in the mix; weights averaged, calibrated on heads and studi
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from BrainIACLib.models.heads import EncoderWithHead, LinearHead
 from BrainIACLib.models.resnet import ResNet
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_OR_OTHER
 from Training.starter.augmentation import augment
-from Training.starter.averaging import descend
+from Training.starter.descent import Cycle, Descent
 from Training.starter.kinds.real_scans import RealDraws
 from Training.starter.kinds.samples import LABELS
 from Training.starter.samples import decode
@@ -117,24 +116,18 @@ def train(
     """
     net = net.to(memory_format=torch.channels_last_3d).train().requires_grad_(True)
     net.encoder.conv1.requires_grad_(False)  # edges and blobs are known; a fifth of the time
-    average = copy.deepcopy(net).requires_grad_(False)
-    learned = [p for p in net.parameters() if p.requires_grad]
-    decayed, others = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=stage.learning_rate,
+    cycle = Cycle(
+        stage.steps,
+        stage.learning_rate,
+        recipe.weight_decay,
+        recipe.averaging,
+        rise=0.1,
+        longest=5.0,
+        matrices_only=True,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, stage.learning_rate, total_steps=stage.steps, pct_start=0.1
-    )
-    first = 0
-    if checkpoint.is_file():
-        kept = torch.load(checkpoint, weights_only=True)
-        for part, name in ((net, "net"), (average, "average"), (optimiser, "optimiser"), (schedule, "schedule")):
-            part.load_state_dict(kept[name])
-        first = int(kept["step"])
+    descent = Descent(net, cycle, checkpoint)
     losses, started = [], time.monotonic()
-    for step in range(first, stage.steps):
+    for step in descent.steps():
         rng = np.random.default_rng((recipe.seed, number, step))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         reader.grow(shards_at(step / stage.steps))
@@ -143,24 +136,12 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(volumes)
         loss = expected_loss(logits.float(), labels, sureness, recipe.label_smoothing)
-        descend(loss, net, average, optimiser, schedule, step, recipe.averaging, longest=5.0)
-        losses.append(float(loss.detach()))
-        if (step + 1) % 50 == 0:
+        losses.append(descent.follow(loss))
+        if descent.pauses(50):
             seconds = (time.monotonic() - started) / len(losses)
             print(f"{checkpoint.stem} {step + 1}: loss {np.mean(losses[-50:]):.4f}, {seconds:.2f} s a step", flush=True)
-            partial = checkpoint.with_suffix(".partial")
-            torch.save(
-                {
-                    "net": net.state_dict(),
-                    "average": average.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "step": step + 1,
-                },
-                partial,
-            )
-            partial.replace(checkpoint)
-    return average.eval()
+            descent.keep()
+    return descent.average.eval()
 
 
 def drawn(
