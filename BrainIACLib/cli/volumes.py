@@ -42,7 +42,7 @@ def _show(answer: Answer) -> None:
         share = 100 * volume["share_of_intracranial"]
         percentile = volume["percentile_for_age"]
         rank = "" if percentile is None else f"   percentile {percentile:3.0f}"
-        print(f"  {volume['title']:28s} {volume['ml']:8.1f} ml {share:7.2f} %{rank}{mark}")
+        print(f"  {volume['title']:28s} {volume['ml']:8.1f} ml {share:7.2f}%{rank}{mark}")
     print("  * beyond head size it follows another measurement loosely (r below 0.5), or was not compared")
     if answer["percentiles"]:
         print(f"  {answer['percentiles']}")

@@ -176,7 +176,7 @@ def _age_range(head: "TrainedHead") -> tuple[float, float] | None:
 
 def _card(head: "TrainedHead", contract: ModelContract) -> str:
     lines = [model_card(contract), "## What it is worth", ""]
-    lines += ["No patient was both fitted on and answered. Intervals are 95 %, by resampling patients.", ""]
+    lines += ["No patient was both fitted on and answered. Intervals are 95%, by resampling patients.", ""]
     for section in sections(head.report):
         lines += [f"### {section.title}", "", *(f"- {line}" for line in section.lines), ""]
     lines += [

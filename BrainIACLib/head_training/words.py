@@ -27,7 +27,7 @@ def sections(report: HeadReport) -> tuple[Section, ...]:
     found = (
         Section("Before you use it", doubts(report)),
         Section("Learned from", (subject(report), labels_in_words(report))),
-        Section(f"Cross-validated by patient in {report.folds} folds (95 % intervals by patient)", worth(report)),
+        Section(f"Cross-validated by patient in {report.folds} folds (95% intervals by patient)", worth(report)),
         Section("Beside answers that need no encoder, under the same folds", comparisons(report.baselines)),
         Section("Image and covariates side by side", comparisons(report.covariates, "both are")),
         Section("Sites", sites(report)),

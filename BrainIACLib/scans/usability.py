@@ -135,7 +135,7 @@ def _doubts(voxels: np.ndarray) -> tuple[str, ...]:
     share = np.count_nonzero(seen >= low + 0.95 * (high - low)) / max(seen.size, 1)
     if share > MOST_AT_THE_TOP:
         doubts.append(
-            f"{100 * share:.0f} % of its voxels have nearly the largest value, as in a map of probabilities, a mask or "
+            f"{100 * share:.0f}% of its voxels have nearly the largest value, as in a map of probabilities, a mask or "
             "a scan that was cut off at the top: it may be no measured image."
         )
     return tuple(doubts)

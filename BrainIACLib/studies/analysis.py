@@ -213,7 +213,7 @@ def _contrast_findings(
     if share < LEAST_SHARE:
         text = (
             f"Series {after} is called contrast-enhanced, but is hardly brighter than series {before} anywhere "
-            f"({100 * share:.2f} % of the brain): check whether contrast agent was given."
+            f"({100 * share:.2f}% of the brain): check whether contrast agent was given."
         )
         findings.append(Finding(text, (before, after)))
     facts = {one.found.key: one.found.facts for one in named}

@@ -66,7 +66,7 @@ def novelty_doubt(found: Distance) -> list[Doubt]:
         return []
     text = (
         f"Unlike the training scans: the distance score is {found.score:.2f}, above the limit of "
-        f"{found.warn_above:.2f}, and 95 % of the training cases lie below 1. Do not rely on the answer."
+        f"{found.warn_above:.2f}, and 95% of the training cases lie below 1. Do not rely on the answer."
     )
     return [Doubt(text, Severity.grave)]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SMALL_CHANGE = 0.05  # of a probability
 SIMILAR_MAPS = 0.5  # rank correlation of a map with that of shuffled weights
 DISTANCE = (
-    "distance from the training cases; 1 is the edge of what the head was trained on (95 % of the training cases lie "
+    "distance from the training cases; 1 is the edge of what the head was trained on (95% of the training cases lie "
     "within)"
 )
 
@@ -82,7 +82,7 @@ def drivers(found: Drivers) -> str:
     for part in found.parts:
         shares = ""
         if part.percent is not None:
-            shares = f" {part.percent:.2g} % of the intracranial volume (their mean {part.usual_percent:.2g} %)"
+            shares = f" {part.percent:.2g}% of the intracranial volume (their mean {part.usual_percent:.2g}%)"
         texts.append(f"{part.what}{shares} {part.adds:+.1f}")
     mark = " * measured only roughly." if any(part.what.endswith(" *") for part in found.parts) else ""
     return f"Against the mean of the training persons of all ages, in {found.unit}: {'; '.join(texts)}.{mark}"
@@ -123,7 +123,7 @@ def stated(trust: Mapping[str, Any]) -> Sequence[str]:
     """The lines about what ``Trust.to_json`` gave: set, interval, distance and drivers; older documents may lack any.
 
     >>> print(*stated({"novelty": {"score": 0.5, "warn_above": 1.2}}))
-    Distance from the training cases: 0.50; 95 % of them lie below 1, and above 1.20 a warning is given
+    Distance from the training cases: 0.50; 95% of them lie below 1, and above 1.20 a warning is given
     """
     lines = []
     if one := trust.get("prediction_set"):
@@ -132,7 +132,7 @@ def stated(trust: Mapping[str, Any]) -> Sequence[str]:
         lines.append(f"Prediction interval: {one['low']:.1f} to {one['high']:.1f} {one['unit']}; it {one['meaning']}")
     if one := trust.get("novelty"):
         lines.append(
-            f"Distance from the training cases: {one['score']:.2f}; 95 % of them lie below 1, and above "
+            f"Distance from the training cases: {one['score']:.2f}; 95% of them lie below 1, and above "
             f"{one['warn_above']:.2f} a warning is given"
         )
     if one := trust.get("drivers"):

@@ -241,7 +241,7 @@ def test_the_lines_of_an_answer_are_sentences():
     ]
     assert "brain extracted by the bundled network;" in preprocessing_in_words(record)
     (line,) = stated({"novelty": {"score": 1.25, "warn_above": 1.5, "meaning": ""}})
-    assert line.endswith(": 1.25; 95 % of them lie below 1, and above 1.50 a warning is given")
+    assert line.endswith(": 1.25; 95% of them lie below 1, and above 1.50 a warning is given")
 
 
 def test_several_scans_of_equal_names_get_folders_of_their_own(tmp_path):

@@ -164,7 +164,7 @@ def test_from_labels_to_a_task_of_brainiac(filled, store, scene, openModule):
     for part in (
         "24 cases of 24 patients",
         "AUC",
-        "95 % interval",
+        "95% interval",
         "shuffled labels",
         "ore cases",
         "coverage",

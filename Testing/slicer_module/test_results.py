@@ -97,7 +97,7 @@ def test_uncertainty_is_said_with_the_answer_and_fills_its_column(results, scan)
     results.add(age, {"any": scan}, {})
     for part in (
         "Prediction interval: 35.2 to 47.0 years; it holds nine of ten",
-        "1.25; 95 % of them lie below 1, and above 2.00 a warning",
+        "1.25; 95% of them lie below 1, and above 2.00 a warning",
     ):
         assert part in answerInWords(age)
     header, (row,) = results.rows()

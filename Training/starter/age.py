@@ -260,7 +260,7 @@ def standing_doubt(across: dict, half_width: float) -> StandingDoubt:
     found = across["all"]
     return StandingDoubt(
         f"In {found['persons']} persons of {found['ages'][0]:.0f} to {found['ages'][1]:.0f} years of studies that were "
-        f"left out, the answer was wrong by {found['MAE']:.1f} years on average, and half the 90 % interval is "
+        f"left out, the answer was wrong by {found['MAE']:.1f} years on average, and half the 90% interval is "
         f"{half_width:g} years: gaps of this size to the person's age are to be expected without any disease.",
         "doubt",
     )

@@ -112,7 +112,7 @@ def _doubts(quality: dict[str, float]) -> tuple[str, ...]:
             "brains: look at it before using the result."
         )
     if stray > STRAY_SHARE:
-        doubts.append(f"The brain mask falls into pieces ({100 * stray:.0f} % lie outside the largest).")
+        doubts.append(f"The brain mask falls into pieces ({100 * stray:.0f}% lie outside the largest).")
     if quality["contrast_inside"] < UNIFORM:
         doubts.append("The scan is nearly uniform inside the mask, as no brain is: it may show a phantom.")
     return tuple(doubts)

@@ -22,6 +22,6 @@ def find(request: MaskRequest) -> RawMask:
     after = float(sitk.GetArrayViewFromImage(placed).sum()) * float(np.prod(image.GetSpacing()))
     if after < 0.5 * before:
         raise PreprocessingError(
-            f"Only {100 * after / before:.0f} % of the brain mask lies inside the scan; hand in the mask of this scan."
+            f"Only {100 * after / before:.0f}% of the brain mask lies inside the scan; hand in the mask of this scan."
         )
     return RawMask(placed)
