@@ -19,11 +19,9 @@ from Training.synthesis.tissue_parameters import draw_tissues
 CONTRASTS = {"T1": 0.48, "T2": 0.12, "FLAIR": 0.12, "T1CE": 0.12, "PD": 0.03, "random": 0.13}
 
 
-def render(
-    head: Head, rng: np.random.Generator, generator: torch.Generator, contrasts: dict[str, float] = CONTRASTS
-) -> Tensor:
-    """float32 (X, Y, Z) at 2.4 mm, normalized, 0 outside the mask; ``contrasts``: name -> how often."""
-    contrast = _contrast(head.maturity, contrasts, rng)
+def render(head: Head, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    """float32 (X, Y, Z) at 2.4 mm, normalized, 0 outside the mask."""
+    contrast = _contrast(head.maturity, rng)
     fine = torch.from_numpy(contrast.signal)[head.tissue.int()]
     image = F.avg_pool3d(fine[None, None], 2)[0, 0]
     image = image * (1 + rng.uniform(0, 0.07) * smooth_noise(GRID, rng.uniform(5, 15), generator))
@@ -43,8 +41,8 @@ def render(
     return normalise((image * _mask(head, rng, generator))[None, None], anatomy_encoder_contract())[0, 0]
 
 
-def _contrast(maturity: float, contrasts: dict[str, float], rng: np.random.Generator) -> Contrast:
-    name = str(rng.choice(list(contrasts), p=list(contrasts.values())))
+def _contrast(maturity: float, rng: np.random.Generator) -> Contrast:
+    name = str(rng.choice(list(CONTRASTS), p=list(CONTRASTS.values())))
     if name == "random":
         return draw_random_contrast(rng)
     return draw_contrast(name, draw_tissues(rng, float(rng.choice([1.5, 3.0, rng.uniform(1, 3)])), maturity), rng)

@@ -37,7 +37,7 @@ KNOTS = (
     1.0,
 )  # of gray values in a T1 scan: fluid lies at the second, white matter at the fifth
 CURVES = {
-    "T2": (0.9, 1.0, 0.65, 0.42, 0.28, 0.2),
+    "T2": (0.9, 1.0, 0.75, 0.5, 0.3, 0.2),
     "FLAIR": (0.1, 0.15, 0.6, 0.95, 0.7, 0.75),
     "PD": (0.8, 0.85, 0.9, 0.8, 0.6, 0.5),
 }
