@@ -23,6 +23,7 @@ from Training.starter.brain_extraction.training import (
     overlap,
     train,
 )
+from Training.starter.descent import Descent
 from Training.synthesis.anatomy import Pose, build_anatomy
 from Training.synthesis.random_contrast import draw_random_contrast
 from Training.synthesis.sequences import Contrast
@@ -248,8 +249,24 @@ def bright_ball(_map: None, count: int, seed: tuple[int, ...]) -> list[scenes.Sa
     return [scenes.Sample((d > 0).half(), d.clamp(-CLIP_MM, CLIP_MM).half(), "ball") for d in distances]
 
 
+class Cut(Exception):
+    """The power."""
+
+
+def until(step: int, follow):
+    """``follow`` of a descent whose power is cut at ``step``."""
+
+    def followed(descent: Descent, loss: torch.Tensor) -> float:
+        if descent.done == step:
+            raise Cut
+        return follow(descent, loss)
+
+    return followed
+
+
 def test_training_learns_replays_and_exports(tmp_path, monkeypatch):
-    """A few steps on balls: lower loss than at the start, the same weights twice, and a readable folder."""
+    """A few steps on balls: lower loss than at the start, the same weights twice, once from a checkpoint halfway, and a
+    readable folder."""
     monkeypatch.setattr(training, "draw_samples", bright_ball)
     recipe = Recipe(
         iterations=30,
@@ -262,7 +279,15 @@ def test_training_learns_replays_and_exports(tmp_path, monkeypatch):
         crop=(16, 16, 8),
     )
     samples = bright_ball(None, 2, (5, 0))
-    nets = [train(recipe, [None], samples, tmp_path / "last.pt") for _ in range(2)]
+    nets = [train(recipe, [None], samples, tmp_path / "whole.pt")]
+    monkeypatch.setattr(training, "STEPS_BETWEEN_CHECKPOINTS", 20)
+    follow = Descent.follow
+    monkeypatch.setattr(Descent, "follow", until(25, follow))
+    with pytest.raises(Cut):
+        train(recipe, [None], samples, tmp_path / "parts.pt")
+    assert torch.load(tmp_path / "parts.pt", weights_only=True)["step"] == 20
+    monkeypatch.setattr(Descent, "follow", follow)
+    nets.append(train(recipe, [None], samples, tmp_path / "parts.pt"))
     for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         assert torch.equal(a, b)
     torch.manual_seed(recipe.seed)

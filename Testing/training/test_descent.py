@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from BrainIACLib.errors import TrainingError
 from Training.starter.descent import Cycle, Descent, move_average
 
 
@@ -61,26 +63,45 @@ def test_weights_decay_in_matrices_alone_where_asked():
         assert net.bias.detach().numpy() == pytest.approx(expected)
 
 
-def test_a_descent_that_was_cut_short_ends_where_a_whole_one_does(tmp_path):
-    def net() -> nn.Module:
-        torch.manual_seed(3)
-        return nn.Linear(4, 1)
+def net() -> nn.Sequential:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 1))
 
-    def go(descent: Descent, until: int) -> nn.Module:
+
+def test_a_descent_that_was_cut_short_ends_where_a_whole_one_does(tmp_path):
+    """Weights, average and rate, and every draw: of dropout, of numpy's generator and of torch's."""
+    cycle = Cycle(10, 0.1, 0.01, averaging=0.9, rise=0.3)
+
+    def begun(name: str):
+        draws = np.random.default_rng(1), torch.Generator().manual_seed(1)
+        return Descent(net(), cycle, tmp_path / name, {"seed": 1}, draws), *draws
+
+    def go(until: int, descent: Descent, rng: np.random.Generator, generator: torch.Generator) -> torch.Tensor:
         for step in descent.steps():
             if step == until:
                 break
-            x = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
+            x = torch.randn(8, 4, generator=generator) * rng.uniform(0.5, 2)
             descent.follow((descent.net(x) - x.sum(1, keepdim=True)).square().mean())
             if descent.pauses(4):
-                descent.keep(recipe={"seed": 1})
-        return descent.average
+                descent.keep()
+        return descent.average[1].weight
 
-    cycle = Cycle(10, 0.1, 0.01, averaging=0.9, rise=0.3)
-    whole = go(Descent(net(), cycle, tmp_path / "whole.pt"), 10)
-    go(Descent(net(), cycle, tmp_path / "parts.pt"), 6)  # kept after four
-    resumed = Descent(net(), cycle, tmp_path / "parts.pt")
-    assert list(resumed.steps()) == [4, 5, 6, 7, 8, 9]
-    assert torch.equal(go(resumed, 10).weight, whole.weight)
+    whole = go(10, *begun("whole.pt"))
+    go(6, *begun("parts.pt"))  # kept after four
+    resumed = begun("parts.pt")
+    assert list(resumed[0].steps()) == [4, 5, 6, 7, 8, 9]
+    assert torch.equal(go(10, *resumed), whole)
     assert torch.load(tmp_path / "parts.pt", weights_only=True)["step"] == 10
-    assert list(Descent(net(), cycle, tmp_path / "parts.pt").steps()) == []
+    assert list(begun("parts.pt")[0].steps()) == []
+
+
+@pytest.mark.parametrize("other", ["recipe", "weights"])
+def test_a_checkpoint_of_another_training_is_refused(other, tmp_path):
+    cycle = Cycle(10, 0.1, 0.01, averaging=0.9, rise=0.3)
+    Descent(net(), cycle, tmp_path / "last.pt", {"seed": 1}).keep()
+    assert Descent(net(), cycle, tmp_path / "last.pt", {"seed": 1}).done == 0
+    started = net()
+    if other == "weights":
+        nn.init.zeros_(started[1].weight)
+    with pytest.raises(TrainingError, match=r"last.pt' is of a training with another recipe or from other weights"):
+        Descent(started, cycle, tmp_path / "last.pt", {"seed": 2 if other == "recipe" else 1})

@@ -25,6 +25,24 @@ def volume(label: int, rng: np.random.Generator) -> torch.Tensor:
     return encode(look.float())
 
 
+class Cut(Exception):
+    """The power."""
+
+
+class Failing:
+    """A reader whose power is cut after some batches."""
+
+    def __init__(self, reader: ShardReader, batches: int):
+        self.grow, self._draw, self._left = reader.grow, reader.draw, batches
+
+    def draw(self, *arguments):
+        """What the reader draws."""
+        self._left -= 1
+        if self._left < 0:
+            raise Cut
+        return self._draw(*arguments)
+
+
 @pytest.fixture
 def reader_of(tmp_path):
     """A reader of one shard with both kinds of volume, whose names are the first two."""
@@ -40,25 +58,31 @@ def reader_of(tmp_path):
     return made
 
 
-def test_a_cycle_of_the_first_recipe_learns(reader_of, tmp_path, capsys):
+def test_a_cycle_of_the_first_recipe_learns_and_goes_on_to_the_same_weights(reader_of, tmp_path, capsys):
     shares = (0.5, 0.5, 0.0, 0.0, 0.0)
     recipe = training.Recipe(
-        shards=1, cycles=((100, 3e-3),), batch_size=8, averaging=0.9, width=SMALL, class_shares=shares
+        shards=1, cycles=((120, 3e-3),), batch_size=8, averaging=0.9, width=SMALL, class_shares=shares
     )
-    reader, net = reader_of(training.LABELS), training.new_net(recipe)
-    training.train(net, recipe, 0, reader, tmp_path / "cycle.pt", 1)
+    reader = reader_of(training.LABELS)
+
+    def go(name: str, reader) -> dict[str, torch.Tensor]:
+        training.train(training.new_net(recipe), recipe, 0, reader, tmp_path / name, 1)
+        return torch.load(tmp_path / name, weights_only=True)["average"]
+
+    whole = go("cycle.pt", reader)
     assert "step 100: loss" in capsys.readouterr().out
+    with pytest.raises(Cut):
+        go("parts.pt", Failing(reader, 110))
+    assert torch.load(tmp_path / "parts.pt", weights_only=True)["step"] == 100
+    for name, value in go("parts.pt", reader).items():
+        assert torch.equal(value, whole[name]), name
     average = training.new_net(recipe)
-    average.load_state_dict(torch.load(tmp_path / "cycle.pt", weights_only=True)["net"])
+    average.load_state_dict(whole)
     volumes, labels, _, _ = reader.all()
     answers = training.logits_of(average.eval(), volumes).argmax(1)
     assert (answers == labels).float().mean() >= 0.9
     blank = training.new_net(recipe).eval()
     assert (blank(decode(volumes)).argmax(1) == labels).float().mean() <= 0.6  # what no training gives
-
-
-class Cut(Exception):
-    """The power."""
 
 
 def test_a_stage_that_is_cut_short_ends_with_the_weights_of_a_whole_one(reader_of, tmp_path):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from BrainIACLib.errors import TrainingError
 from BrainIACLib.publishing import replacing
 
 Net = TypeVar("Net", bound=torch.nn.Module)
@@ -46,9 +49,25 @@ class Descent(Generic[Net]):
     ----------
     net : trained in place.
     checkpoint : the file that ``keep`` writes; where it is there already, the descent goes on from it.
+    recipe : everything else that decides the weights; a checkpoint of another recipe, or from other first weights, is
+        refused.
+    draws : the generators that go on from step to step; their states are kept too.
+
+    Raises
+    ------
+    TrainingError : the checkpoint is of another training.
     """
 
-    def __init__(self, net: Net, cycle: Cycle, checkpoint: Path | None = None):
+    def __init__(
+        self,
+        net: Net,
+        cycle: Cycle,
+        checkpoint: Path | None = None,
+        recipe: dict[str, Any] | None = None,
+        draws: Sequence[np.random.Generator | torch.Generator] = (),
+    ):
+        self._training = {"recipe": recipe, "first weights": _digest(net)}
+        self._draws = draws
         self.net, self._cycle, self._checkpoint = net, cycle, checkpoint
         self.average = copy.deepcopy(net).requires_grad_(False)
         learned = [p for p in net.parameters() if p.requires_grad]
@@ -66,11 +85,23 @@ class Descent(Generic[Net]):
         )
         self.done = 0
         if checkpoint is not None and checkpoint.is_file():
-            state = torch.load(checkpoint, weights_only=True)
-            self.done = int(state["step"])
-            for name in KEPT:
-                getattr(self, name).load_state_dict(state[name])
-            torch.set_rng_state(state["random"])  # of the dropout
+            self._go_on(torch.load(checkpoint, weights_only=True))
+
+    def _go_on(self, state: dict[str, Any]) -> None:
+        if state["training"] != self._training:
+            raise TrainingError(
+                f"'{self._checkpoint}' is of a training with another recipe or from other weights. Move it away, or "
+                "work in another folder."
+            )
+        self.done = int(state["step"])
+        for name in KEPT:
+            getattr(self, name).load_state_dict(state[name])
+        torch.set_rng_state(state["random"])  # of the dropout
+        for draw, kept in zip(self._draws, state["draws"], strict=True):
+            if isinstance(draw, torch.Generator):
+                draw.set_state(kept)
+            else:
+                draw.bit_generator.state = kept
 
     def steps(self) -> Iterator[int]:
         """The numbers of the steps that are left."""
@@ -94,12 +125,22 @@ class Descent(Generic[Net]):
         """Whether this is the moment to keep and to report: after ``every`` steps, and at the end."""
         return self.done % every == 0 or self.done == self._cycle.steps
 
-    def keep(self, **facts) -> None:
-        """Write the checkpoint, whole or not at all; ``facts`` stand in it for those who read it."""
+    def keep(self) -> None:
+        """Write the checkpoint, whole or not at all."""
         assert self._checkpoint is not None
+        states = [d.get_state() if isinstance(d, torch.Generator) else d.bit_generator.state for d in self._draws]
+        facts = {"step": self.done, "training": self._training, "random": torch.get_rng_state(), "draws": states}
         with replacing(self._checkpoint, ".pt") as partial:
-            state = {name: getattr(self, name).state_dict() for name in KEPT}
-            torch.save({"step": self.done, "random": torch.get_rng_state(), **facts, **state}, partial)
+            torch.save({**facts, **{name: getattr(self, name).state_dict() for name in KEPT}}, partial)
+
+
+def _digest(net: torch.nn.Module) -> str:
+    """Of the weights."""
+    digest = hashlib.sha256()
+    for name, value in net.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @torch.no_grad()

@@ -2,8 +2,8 @@
 
     python -m Training.starter.train --labelmaps ../shared/data/labelmaps --out Training/starter/simulated
 
-One process draws the samples while another trains. ``--work`` keeps the samples, the last checkpoint and the net after
-each cycle: the same command with the same ``--work`` goes on with what is there.
+One process draws the samples while another trains. ``--work`` keeps the samples and a checkpoint of each cycle: the
+same command with the same ``--work`` goes on with what is there.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
             last = arguments.work / "last.pt"
             train(net, recipe, cycle, reader, last, arguments.threads)
             os.replace(last, trained)
-        net.load_state_dict(torch.load(trained, weights_only=True)["net"])
+        net.load_state_dict(torch.load(trained, weights_only=True)["average"])
     net = net.eval().half().float()  # calibrate the weights that are shipped
     volumes, labels, details, _ = validation.all()
     logits = logits_of(net, volumes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,8 @@ def new_net(recipe: Recipe) -> EncoderWithHead:
 def train(
     net: EncoderWithHead, recipe: Recipe, cycle: int, reader: ShardReader, checkpoint: Path, threads: int
 ) -> None:
-    """One cycle of the learning rate; ``checkpoint`` is rewritten with the averaged net every 100 steps.
+    """One cycle of the learning rate; ``checkpoint`` is rewritten every 100 steps, and a cycle that was stopped goes on
+    from there.
 
     Training and generation overlap: step s of the first cycle may use the first 5 % of the shards plus
     100 % s / (0.9 steps), later cycles use them all.
@@ -57,9 +59,10 @@ def train(
     course = Cycle(
         steps, learning_rate, recipe.weight_decay, recipe.averaging, rise=0.08, longest=5.0, matrices_only=True
     )
-    descent = Descent(net, course)
     rng = np.random.default_rng(recipe.seed + cycle)
     generator = torch.Generator().manual_seed(recipe.seed + cycle)
+    decides = {**dataclasses.asdict(recipe), "cycle": cycle}
+    descent = Descent(net, course, checkpoint, decides, (rng, generator))
     losses, started = [], time.monotonic()
     for step in descent.steps():
         reader.grow(min(recipe.shards, int(recipe.shards * (0.05 + cycle + step / (0.9 * steps))) + 1))
@@ -69,10 +72,10 @@ def train(
             logits = net(volumes)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
         losses.append(descent.follow(loss))
-        if (step + 1) % 100 == 0:
+        if descent.pauses(100):
             seconds = time.monotonic() - started
             print(f"step {step + 1}: loss {np.mean(losses[-100:]):.4f}, {seconds:.0f} s", flush=True)
-            torch.save({"net": descent.average.state_dict()}, checkpoint)
+            descent.keep()
 
 
 @torch.no_grad()

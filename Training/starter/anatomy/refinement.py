@@ -112,7 +112,7 @@ def train_refinement(
     projection = Projection(net.unet.encoder[-1][0].out_channels, recipe.queue)
     both = nn.ModuleList([net, projection])
     cycle = Cycle(recipe.steps, recipe.learning_rate, recipe.weight_decay, recipe.averaging, rise=0.08)
-    descent = Descent(both, cycle, checkpoint)
+    descent = Descent(both, cycle, checkpoint, dataclasses.asdict(recipe))
     losses: dict[str, list[float]] = {}
     started = time.monotonic()
     for step in descent.steps():
@@ -125,7 +125,7 @@ def train_refinement(
             lately = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in sorted(losses.items()))
             print(f"{step + 1}: {lately}, {time.monotonic() - started:.0f} s", flush=True)
             losses.clear()
-            descent.keep(recipe=dataclasses.asdict(recipe))
+            descent.keep()
     return cast(AnatomyEncoder, descent.average[0]).eval()
 
 

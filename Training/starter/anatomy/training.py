@@ -78,7 +78,7 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path, real: RealScans = 
     torch.manual_seed(recipe.seed)
     net = AnatomyEncoder(recipe.width).to(memory_format=torch.channels_last_3d)
     cycle = Cycle(recipe.steps, recipe.learning_rate, recipe.weight_decay, recipe.averaging, rise=0.05)
-    descent = Descent(net, cycle, checkpoint)
+    descent = Descent(net, cycle, checkpoint, dataclasses.asdict(recipe))
     losses, started = [], time.monotonic()
     for step in descent.steps():
         rng = np.random.default_rng((recipe.seed, 1, step))  # by step, so that a resumed run goes on alike
@@ -94,7 +94,7 @@ def train(recipe: Recipe, heads: HeadStore, checkpoint: Path, real: RealScans = 
         if descent.pauses(STEPS_BETWEEN_CHECKPOINTS):
             lately = np.mean(losses[-STEPS_BETWEEN_CHECKPOINTS:])
             print(f"{step + 1}: loss {lately:.3f}, {time.monotonic() - started:.0f} s", flush=True)
-            descent.keep(recipe=dataclasses.asdict(recipe))
+            descent.keep()
     return descent.average.eval()
 
 

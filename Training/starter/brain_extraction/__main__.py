@@ -5,7 +5,8 @@ r"""A brain extraction to bundle: prepare the label maps, train, measure on unse
 
 Without ``--start-from`` it trains from nothing. How the shipped weights came about stands on their card.
 
-One process draws the heads while another trains; ``--work`` keeps the prepared label maps and the last checkpoint.
+One process draws the heads while another trains; ``--work`` keeps the prepared label maps and the last checkpoint,
+from which the same command goes on.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from Training.starter.descent import Cycle, Descent
 
 MM_PER_OUTPUT = 10.0
 DICE_SOFTNESS_MM = 1.5
+STEPS_BETWEEN_CHECKPOINTS = 200
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def train(
 ) -> UNet:
     """Train from ``start`` (a state dict) or from nothing and return the averaged net.
 
-    ``checkpoint`` is rewritten every 200 iterations. A second process draws the heads; which sample meets which
-    iteration does not depend on its speed.
+    ``checkpoint`` is rewritten every 200 iterations, and a training that was stopped goes on from there. A second
+    process draws the heads; which sample meets which iteration does not depend on its speed.
     """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)
@@ -81,15 +82,18 @@ def train(
         net.load_state_dict(start)
     net = net.to(memory_format=torch.channels_last_3d)
     cycle = Cycle(recipe.iterations, recipe.learning_rate, recipe.weight_decay, recipe.averaging, rise=0.05)
-    descent = Descent(net, cycle)
+    rng = np.random.default_rng(recipe.seed)
+    descent = Descent(net, cycle, checkpoint, dataclasses.asdict(recipe), (rng,))
     per_head = recipe.renderings * recipe.uses
     heads = recipe.iterations // per_head + recipe.pool_heads + 1
+    seen = -(-descent.done // per_head)
+    still_used = max(0, seen - recipe.pool_heads)
+    numbered = Heads(maps, recipe.seed, heads, recipe.renderings)
     loader = torch.utils.data.DataLoader(
-        Heads(maps, recipe.seed, heads, recipe.renderings), batch_size=None, num_workers=1, prefetch_factor=4
+        torch.utils.data.Subset(numbered, range(still_used, heads)), batch_size=None, num_workers=1, prefetch_factor=4
     )
     stream = iter(loader)
-    pool: list[Sample] = []
-    rng = np.random.default_rng(recipe.seed)
+    pool: list[Sample] = [sample for _ in range(still_used, seen) for sample in next(stream)]
     losses, started = [], time.monotonic()
     for step in descent.steps():
         if step % per_head == 0:
@@ -100,11 +104,11 @@ def train(
             output = net(image)
         loss = border_loss(output, distance)
         losses.append(descent.follow(loss))
-        if (step + 1) % 200 == 0:
+        if descent.pauses(STEPS_BETWEEN_CHECKPOINTS):
             dice = np.median([overlap(descent.average, sample) for sample in validation])
-            seconds = time.monotonic() - started
-            print(f"{step + 1}: loss {np.mean(losses[-200:]):.3f}, Dice {dice:.4f}, {seconds:.0f} s", flush=True)
-            torch.save({"net": descent.average.state_dict(), "recipe": dataclasses.asdict(recipe)}, checkpoint)
+            lately, seconds = np.mean(losses[-STEPS_BETWEEN_CHECKPOINTS:]), time.monotonic() - started
+            print(f"{step + 1}: loss {lately:.3f}, Dice {dice:.4f}, {seconds:.0f} s", flush=True)
+            descent.keep()
     return descent.average.eval()
 
 

@@ -3,6 +3,7 @@ then with real scans in the mix; weights averaged, calibrated on heads and studi
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -125,7 +126,8 @@ def train(
         longest=5.0,
         matrices_only=True,
     )
-    descent = Descent(net, cycle, checkpoint)
+    decides = {**dataclasses.asdict(recipe), "stage": dataclasses.asdict(stage), "number": number}
+    descent = Descent(net, cycle, checkpoint, decides)
     losses, started = [], time.monotonic()
     for step in descent.steps():
         rng = np.random.default_rng((recipe.seed, number, step))
