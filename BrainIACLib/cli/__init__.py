@@ -25,6 +25,15 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **arguments: Any) -> None:  # as argparse hands them on
         super().__init__(epilog=BrainIACLib.RESEARCH_USE_ONLY, **arguments)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Nothing is left over: what a command does not take is said with the usage of that command, not of all."""
+        options, surplus = super().parse_known_args(args, namespace)
+        if surplus:
+            manifest = "--manifest" in self._option_string_actions and not surplus[0].startswith("-")
+            hint = f" (a table or folder is given by --manifest {surplus[0]})" if manifest else ""
+            self.error(f"unrecognized arguments: {' '.join(surplus)}{hint}")
+        return options, surplus
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""

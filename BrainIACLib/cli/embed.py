@@ -25,6 +25,7 @@ from BrainIACLib.worker.requests import CaseFile, EmbedCases
 
 FORMATS = (".csv", ".npz", ".parquet")
 SECONDS_BETWEEN_LINES = 30  # where no terminal shows the progress bar
+TABLES = (".csv", ".tsv")
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
@@ -77,6 +78,9 @@ def _embed(options: argparse.Namespace) -> int:
 
     if bool(options.scans) == bool(options.manifest):
         raise BrainIACError("Name the scans to embed, or a table of them with --manifest; one of both.")
+    for path in options.scans:
+        if path.suffix.lower() in TABLES:
+            raise BrainIACError(f"'{path}' is a table, not a scan; give it as one.", f"--manifest {path}")
     check_format(options.out)
     folders = model_folders(options.models_dir)
     model = find_encoder(folders, options.model).contract.id  # before any work

@@ -85,6 +85,7 @@ def make_cases(
         table = _without_classes(table, target, leave_out, notes)
     labels = np.array(one_spelling(target, table.columns[target].tolist(), notes), dtype=np.str_)
     patients = people_of(table, labels, is_known(table.columns["patient"]), notes)
+    _refuse_few(len(set(patients)))  # first: all else that a few cells may say is beside the point
     members, order, complete = _joined(table, labels, slots)
     texts = [str(labels[rows[0]]) for rows in members]
     events = [str(table.columns[event][rows[0]]) for rows in members] if kind == "survival" else None
@@ -270,12 +271,15 @@ def _mean_over_slots(table: EmbeddingTable, rows: list[int]) -> np.ndarray:
     return np.mean([embeddings[sequences == one].mean(axis=0) for one in dict.fromkeys(sequences)], axis=0)
 
 
-def _check_size(target: Target, groups: np.ndarray) -> None:
-    patients = len(set(groups))
+def _refuse_few(patients: int) -> None:
     if patients < LEAST_PATIENTS:
         raise BrainIACError(
             f"Only {patients} patients have a label; at least {LEAST_PATIENTS} are needed; label more patients."
         )
+
+
+def _check_size(target: Target, groups: np.ndarray) -> None:
+    _refuse_few(len(set(groups)))
     if target.events is not None and len(set(groups[target.events])) < LEAST_PER_CLASS:
         raise BrainIACError(
             f"Fewer than {LEAST_PER_CLASS} patients have an event; survival cannot be learned from them. Add "

@@ -148,6 +148,12 @@ def test_what_cannot_be_learned_is_refused_in_words(change, target, kind, reason
         make_cases(changed(cohort(30), **change), target, kind)
 
 
+@pytest.mark.parametrize("target", ["label", "age"])
+def test_too_few_patients_are_said_before_what_their_cells_hold(target):
+    with pytest.raises(BrainIACError, match="Only 2 patients have a label; at least 10 are needed"):
+        make_cases(cohort(2), target)
+
+
 def test_scans_that_are_asked_for_but_not_there_are_named():
     with pytest.raises(BrainIACError, match=r"No scan of the table is a T1CE or FLAIR .* names: T1\)"):
         make_cases(cohort(30), "label", slots=("T1CE", "FLAIR"))
