@@ -27,6 +27,7 @@ from BrainIACLib.statistics.agreement import agreement
 from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from BrainIACLib.statistics.conformal import conformal_quantile
 from BrainIACLib.trust.novelty import novelty_of, write_novelty
+from Training.command import run
 from Training.starter.anatomy.views import SEQUENCE_STUDY
 from Training.starter.probes import ANATOMY_MODEL, Features, features_of
 
@@ -362,4 +363,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("age", main))

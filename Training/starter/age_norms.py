@@ -28,6 +28,7 @@ from BrainIACLib.checkpoints.installed import find_encoder
 from BrainIACLib.models.anatomy import SMALLEST_ML
 from BrainIACLib.structures import STRUCTURES, VENTRICLES
 from BrainIACLib.volumes.percentiles import DECADE, FILE, LEAST_SHARE, MIDDLE_AGE
+from Training.command import run
 from Training.starter.anatomy.real_scans import is_trained_on, ixi_scans
 from Training.starter.anatomy.reference import COLUMNS, TablePerson, person_of, three_sites, two_millimetres
 from Training.starter.open_scans import OpenScan, all_prepared, open_scans, prepared
@@ -277,4 +278,4 @@ def _shares(scans: list[OpenScan], cache: Path) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("age_norms", main))

@@ -34,6 +34,7 @@ from BrainIACLib.statistics.calibration import calibration_error
 from BrainIACLib.statistics.metrics import auc, balanced_accuracy
 from BrainIACLib.trust.echo_planar import in_plane_mm
 from BrainIACLib.trust.novelty import Novelty, read_novelty
+from Training.command import run
 from Training.starter.novelty_report import SEQUENCES, novelty_section, oddness
 
 MODES = ("auto", "none")
@@ -240,4 +241,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run("evaluate", main))

@@ -34,6 +34,7 @@ from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.statistics.bootstrap import paired_permutation_p
 from BrainIACLib.statistics.metrics import balanced_accuracy
 from Training.cohorts.open_data import SINGLE, study_of
+from Training.command import run
 from Training.evaluation.evaluation import holm
 from Training.starter import SIMULATED_ONLY
 from Training.starter.anatomy.real_scans import is_trained_on
@@ -377,4 +378,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("probes", main))

@@ -22,6 +22,7 @@ import nibabel as nib
 import numpy as np
 
 from BrainIACLib.errors import BrainIACError
+from Training.command import run
 
 TABLE = Path(__file__).with_suffix(".csv")
 LISTS = ("0", "1", "2")
@@ -111,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run("public_series", main))

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import torch
 
+from BrainIACLib.errors import TrainingError
 from BrainIACLib.trust.temperature import fit_temperature
+from Training.command import run
 from Training.starter.export import encoder_contract, export_model
 from Training.starter.samples import HEADS_PER_SHARD, LABELS, draw_samples
 from Training.starter.shards import ShardReader, write_shards
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of the training process")
     arguments = parser.parse_args()
     recipe = Recipe()
+    label_map_files(arguments.labelmaps)  # refuses a wrong folder now, not in the process that draws
 
     painter = multiprocessing.get_context("spawn").Process(
         target=_generate, args=(arguments.labelmaps, arguments.work, recipe), daemon=True
@@ -42,7 +45,7 @@ def main() -> None:
 
     def check() -> None:
         if not painter.is_alive() and painter.exitcode != 0:
-            raise RuntimeError("The process that draws the samples has stopped; its error stands above.")
+            raise TrainingError("The process that draws the samples has stopped; its error stands above.")
 
     validation = ShardReader(arguments.work, recipe.validation_seed, LABELS, check)
     validation.grow(recipe.validation_shards)
@@ -95,4 +98,4 @@ def _generate(labelmaps: Path, work: Path, recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run("train", main))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.statistics.conformal import classification_scores
 from BrainIACLib.trust.conformal import conformal_of
 from BrainIACLib.trust.novelty import novelty_of, write_novelty
+from Training.command import run
 from Training.starter import SIMULATED_ONLY
 from Training.starter.samples import LABELS, decode
 from Training.starter.shards import shard_path
@@ -110,17 +110,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=SIMULATED_ONLY, help="model folder")
     parser.add_argument("--shards", type=int, default=20, help="training shards to embed (20)")
     arguments = parser.parse_args(argv)
-    try:
-        recipe = Recipe()
-        seeds, shards = (recipe.seed, recipe.validation_seed), (arguments.shards, recipe.validation_shards)
-        figures = add_trust(arguments.model, arguments.work, seeds, shards)
-    except BrainIACError as error:
-        print(error, file=sys.stderr)
-        return 1
+    recipe = Recipe()
+    seeds, shards = (recipe.seed, recipe.validation_seed), (arguments.shards, recipe.validation_shards)
+    figures = add_trust(arguments.model, arguments.work, seeds, shards)
     for name, figure in figures.items():
         print(f"{name}: {figure:.4g}")
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("trust", main))

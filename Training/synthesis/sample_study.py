@@ -17,6 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from Training.command import run
 from Training.synthesis.acquisition import ScannerGrid, acquire, bias_field, rician_noise, signal_image
 from Training.synthesis.anatomy import Anatomy, Grid, Pose, Tumour, build_anatomy, pose_matrix, smooth_noise
 from Training.synthesis.label_maps import load_label_map
@@ -111,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run("sample_study", main))

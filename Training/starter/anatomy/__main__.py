@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file
 
 from BrainIACLib.models.anatomy import AnatomyEncoder
+from Training.command import run
 from Training.starter.anatomy.export import export
 from Training.starter.anatomy.heads import HeadStore
 from Training.starter.anatomy.labelled import with_structures
@@ -103,4 +104,4 @@ def teacher_shares(net: AnatomyEncoder, scans: list[MeasuredScan]) -> dict[str, 
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("anatomy", main))

@@ -26,6 +26,7 @@ from BrainIACLib.scans import read_scan
 from BrainIACLib.sequences import STANDARD_NAMES
 from BrainIACLib.structures import GREY_MATTER, STRUCTURES, VENTRICLES, WHITE_MATTER
 from BrainIACLib.volumes.measurement import MODEL, SMALLEST_CERTAINTY
+from Training.command import run
 from Training.starter.anatomy.real_scans import LABELLED_HELD_OUT, is_trained_on, ixi_scans, labelled_scans
 from Training.starter.anatomy.reference import COLUMNS, dlmuse_volumes, person_of
 from Training.starter.anatomy.views import SEQUENCE_STUDY
@@ -219,4 +220,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run("anatomy.evaluate", main))

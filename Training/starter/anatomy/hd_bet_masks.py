@@ -20,6 +20,7 @@ from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.pipeline import standardise
 from BrainIACLib.scans import read_scan
 from BrainIACLib.volumes.measurement import VolumeMeter
+from Training.command import run
 
 SEQUENCES = {"t1": "T1", "t1c": "T1CE", "t2": "T2", "fla": "FLAIR"}
 HEADS = "example_data/input_preprocessor_batch_processing/exams_to_preprocess"
@@ -73,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run("hd_bet_masks", main))

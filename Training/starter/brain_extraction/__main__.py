@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import load_file
 
+from Training.command import run
 from Training.starter.brain_extraction.border import with_border_distance
 from Training.starter.brain_extraction.export import export
 from Training.starter.brain_extraction.scenes import draw_samples
@@ -67,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run("brain_extraction", main))

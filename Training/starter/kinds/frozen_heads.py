@@ -32,6 +32,7 @@ from BrainIACLib.preprocessing.intensity import normalise
 from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_NAMES
 from BrainIACLib.statistics.metrics import auc
 from BrainIACLib.statistics.principal_space import space_of
+from Training.command import run
 from Training.starter import SIMULATED_ONLY
 from Training.starter.evaluate import novelty_of_model
 from Training.starter.kinds.real_scans import real_scans
@@ -277,4 +278,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run("frozen_heads", main))

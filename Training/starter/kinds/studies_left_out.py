@@ -30,6 +30,7 @@ from BrainIACLib.sequences import ALL_NAMES, OTHER, STANDARD_NAMES
 from BrainIACLib.statistics.bootstrap import bootstrap, bootstrap_difference
 from BrainIACLib.statistics.metrics import balanced_accuracy
 from BrainIACLib.trust.echo_planar import allow_for_echo_planar
+from Training.command import run
 from Training.starter import SIMULATED_ONLY
 from Training.starter.export import encoder_contract
 from Training.starter.kinds.frozen_heads import macro_f1
@@ -209,4 +210,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run("studies_left_out", main))

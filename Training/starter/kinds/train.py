@@ -24,9 +24,10 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from BrainIACLib.errors import BrainIACError
+from BrainIACLib.errors import BrainIACError, TrainingError
 from BrainIACLib.models.heads import EncoderWithHead, LinearHead
 from BrainIACLib.sequences import STANDARD_OR_OTHER
+from Training.command import run
 from Training.starter import SIMULATED_ONLY
 from Training.starter.export import encoder_contract
 from Training.starter.kinds.calibration import calibrated, judged
@@ -57,6 +58,7 @@ def main() -> None:
     recipe, work = Recipe(), arguments.work
     torch.set_num_threads(1)
     start = started_from(recipe)
+    _files(arguments.data)  # refuses a wrong folder now, not in the process that draws
 
     painter = multiprocessing.get_context("spawn").Process(
         target=generate, args=(arguments.data / "labelmaps", work, recipe), daemon=True
@@ -65,7 +67,7 @@ def main() -> None:
 
     def check() -> None:
         if not painter.is_alive() and painter.exitcode != 0:
-            raise RuntimeError("The process that draws the samples has stopped; its error stands above.")
+            raise TrainingError("The process that draws the samples has stopped; its error stands above.")
 
     scans = real_scans(arguments.data, arguments.cache or work / "standardised", arguments.public)
     final, folds = stages(recipe, scans, start, work, check)
@@ -200,4 +202,4 @@ def generate(labelmaps: Path, work: Path, recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run("kinds.train", main))
