@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from Training.command import run
+
 COMMANDS = {
     "prepare": ("Training.data.prepare", "standardize the scans of a manifest into a cache of volumes"),
     "pretrain": ("Training.ssl.pretrain", "SimCLR pretraining on a cache"),
@@ -22,11 +24,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m Training COMMAND ...\n" + "\n".join(lines))
         return 0 if arguments in (["-h"], ["--help"]) else 2
     module, _ = COMMANDS[arguments[0]]
-    try:
-        return importlib.import_module(module).main(arguments[1:])
-    except KeyboardInterrupt:  # of the commands that have nothing more to say of it, or while their modules load
-        print(f"{arguments[0]}: stopped.", file=sys.stderr)
-        return 130
+    return run(arguments[0], lambda: importlib.import_module(module).main(arguments[1:]))
 
 
 if __name__ == "__main__":

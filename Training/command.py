@@ -1,4 +1,4 @@
-"""How the recipes end, which are commands of their own (``python -m Training.starter.age``)."""
+"""How the commands end: those of ``python -m Training``, and the recipes (``python -m Training.starter.age``)."""
 
 from __future__ import annotations
 

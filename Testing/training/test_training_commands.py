@@ -45,6 +45,14 @@ def test_smoke_that_is_stopped_in_a_link_has_not_failed(monkeypatch, capsys, tmp
     assert "failed" not in capsys.readouterr().err
 
 
+def test_a_place_that_cannot_be_written_is_named(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert training(["smoke", "--out", str(tmp_path / "file" / "out")]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"smoke: '{tmp_path / 'file'}")
+    assert " cannot be used (" in said
+
+
 def test_a_worker_that_is_stopped_leaves_the_word_to_its_parent(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(queue, "work_through", interrupted)
     assert queue.main([str(tmp_path)]) == 130

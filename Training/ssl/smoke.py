@@ -16,7 +16,6 @@ from pathlib import Path
 import SimpleITK as sitk
 import torch
 
-from BrainIACLib.errors import BrainIACError
 from Training.data import prepare
 from Training.ssl import pretrain
 from Training.ssl.log import read_log
@@ -34,11 +33,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="keep everything in this folder; default: a temporary one")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
-        try:
-            return _chain(options.out or Path(temporary), options)
-        except (BrainIACError, OSError) as error:
-            print(f"smoke: {error}", file=sys.stderr)
-            return 1
+        return _chain(options.out or Path(temporary), options)
 
 
 def _chain(folder: Path, options: argparse.Namespace) -> int:
