@@ -411,13 +411,16 @@ def test_the_command_prepares_in_several_processes(tmp_path, monkeypatch, capsys
     for name in ("T1", "T2", "FLAIR"):
         shutil.copy(resource("SampleData", f"simulated_{name}.nii.gz"), tmp_path)
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")
-    lines = [f"simulated_{name}.nii.gz,p1,sim,{name}" for name in ("T1", "T2", "FLAIR")] + ["broken.nii.gz,p2,sim,T1"]
-    (tmp_path / "m.csv").write_text("scan,patient,dataset,sequence\n" + "\n".join(lines) + "\n")
+    lines = [f"simulated_{name}.nii.gz,p1,sim,{name},60" for name in ("T1", "T2", "FLAIR")]
+    lines.append("broken.nii.gz,p2,sim,T1,50")
+    (tmp_path / "m.csv").write_text("scan,patient,dataset,sequence,age\n" + "\n".join(lines) + "\n")
     arguments = ["--manifest", str(tmp_path / "m.csv"), "--out", str(tmp_path / "c"), "--steps", "stored"]
     assert main([*arguments, "--size", "16", "16", "16", "--workers", "2"]) == 1
     said = capsys.readouterr()
     assert "| all |  |  | 3 | 1 |" in said.out
     assert "left out: " in said.err
+    assert said.err.count("is not read") == 1
+    assert "prepare: The column 'age' is not read: this label is read from 'age_years'.\n" in said.err
     cache = Cache(tmp_path / "c")
     assert cache.table["sequence"].tolist() == ["T1", "T2", "FLAIR"]
     assert json.loads(next((tmp_path / "c").glob("shard-00001-*.json")).read_text())["failed"][0]["row"] == 3

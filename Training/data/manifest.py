@@ -8,7 +8,8 @@ other datasets, separated by ";") joins people in every split and overlap check 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,16 @@ FILLED = pa.Check(lambda cells: cells != "", error="must not be empty")
 def label_columns() -> dict[str, LabelColumn]:
     """The columns of numbers that the tasks bring, by name."""
     return {column.name: column for task in TASKS.values() for column in task.columns}
+
+
+def near_names(table: pd.DataFrame, labels: Iterable[str]) -> Iterator[str]:
+    """A sentence for each label that nobody has, while a column is there whose name shares its first word."""
+    for label in labels:
+        if label in table and table[label].notna().any():
+            continue
+        for other in table:
+            if other not in label_columns() and label.split("_")[0] in re.split("[^a-z]+", str(other).lower()):
+                yield f"The column '{other}' is not read: this label is read from '{label}'."
 
 
 def _schema(labels: dict[str, LabelColumn]) -> pa.DataFrameSchema:

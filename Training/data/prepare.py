@@ -32,7 +32,7 @@ from Training.data.bids import manifest_of_bids
 from Training.data.cache import INDEX, Cache, finish_cache, make_folder
 from Training.data.inventory import as_markdown, inventory
 from Training.data.kitchen import Kitchen
-from Training.data.manifest import read_manifest
+from Training.data.manifest import label_columns, near_names, read_manifest
 from Training.data.scan_files import Standardise, standardised
 from Training.data.shards import Job, Known, jobs_of, known_volumes, remove_others
 from Training.data.splits import refuse_overlaps, repeated_images
@@ -244,6 +244,8 @@ def _tell(folder: Path, failures: pd.DataFrame) -> None:
             f"prepare: warning: '{table['scan'][first]}' and '{table['scan'][second]}' hold the same image.",
             file=sys.stderr,
         )
+    for sentence in near_names(table, label_columns()):
+        print(f"prepare: {sentence}", file=sys.stderr)
     for failure in failures.itertuples():
         print(f"prepare: left out: {failure.reason}", file=sys.stderr)
 

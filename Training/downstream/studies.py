@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from BrainIACLib.errors import TrainingError
-from Training.data.manifest import label_columns
+from Training.data.manifest import near_names
 from Training.data.splits import persons
 from Training.tasks.task import USUAL, Settings, Task
 
@@ -47,23 +45,12 @@ def studies(scans: pd.DataFrame, task: Task, settings: Settings = USUAL) -> Stud
     if len(table):
         table["target"] = task.targets(table, settings)
     if not len(table) or table["target"].isna().all():
-        near = "".join(f" {sentence}" for sentence in _near_names(scans, task))
+        near = "".join(f" {sentence}" for sentence in near_names(scans, [column.name for column in task.columns]))
         raise TrainingError(f"The manifest has nothing for the task '{task.name}': it needs {task.needs}.{near}")
     censored = int(table["target"].isna().sum())
     if censored:
         left_out[task.left_out_in_words(settings)] = censored
     return Studies(task, table, volumes, left_out)
-
-
-def _near_names(scans: pd.DataFrame, task: Task) -> Iterator[str]:
-    """A sentence for each label that nobody has, while a column is there whose name shares its first word."""
-    for column in task.columns:
-        word = column.name.split("_")[0]
-        if column.name in scans and scans[column.name].notna().any():
-            continue
-        for other in scans:
-            if other not in label_columns() and word in re.split("[^a-z]+", str(other).lower()):
-                yield f"The column '{other}' is not read: this label is read from '{column.name}'."
 
 
 def _single(scans: pd.DataFrame, task: Task):
