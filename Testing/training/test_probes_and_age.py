@@ -17,10 +17,9 @@ from BrainIACLib.models.anatomy import EMBEDDING_NAMES
 from BrainIACLib.resources import resource
 from Training.starter import age
 from Training.starter.age import Cases, corrected, fit, leave_studies_out
+from Training.starter.features import REPRESENTATIONS, Features
 from Training.starter.open_scans import OpenScan
 from Training.starter.probes import (
-    REPRESENTATIONS,
-    Features,
     agreement_of_contrasts,
     answers,
     effective_rank,

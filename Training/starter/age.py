@@ -2,7 +2,7 @@ r"""The bundled age head: fitted on volumes, judged by studies that it has not s
 
     python -m Training.starter.age --data ../shared/data --work runs/probes --install Resources/Models
 
-Reads the embeddings of ``Training.starter.probes`` (made if they are not there). Ridge regression on the 17 volumes
+Reads the embeddings of the open scans (``features``; made if they are not there). Ridge regression on the 17 volumes
 among the anatomy network's numbers, ages of every decade counting alike, its penalty chosen by persons left out. Each
 study is then left out in turn, everything chosen anew without it, and the head must err less than the constant, the
 intensity histogram and the block averages in the same persons, by paired tests after Holm. Writes ``age.json``;
@@ -29,7 +29,7 @@ from BrainIACLib.statistics.conformal import conformal_quantile
 from BrainIACLib.trust.novelty import novelty_of, write_novelty
 from Training.command import run
 from Training.starter.anatomy.views import SEQUENCE_STUDY
-from Training.starter.probes import ANATOMY_MODEL, Features, features_of
+from Training.starter.features import ANATOMY_MODEL, Features, features_of
 
 HIGHEST_P, YOUNGEST, LARGE_STUDY, COVERAGE = 0.05, 18.0, 20, 0.9
 PENALTIES = np.logspace(-1, 4, 21)

@@ -31,8 +31,8 @@ from BrainIACLib.volumes.percentiles import DECADE, FILE, LEAST_SHARE, MIDDLE_AG
 from Training.command import run
 from Training.starter.anatomy.real_scans import is_trained_on, ixi_scans
 from Training.starter.anatomy.reference import COLUMNS, TablePerson, person_of, three_sites, two_millimetres
+from Training.starter.features import ANATOMY_MODEL, anatomy
 from Training.starter.open_scans import OpenScan, all_prepared, open_scans, prepared
-from Training.starter.probes import ANATOMY_MODEL, anatomy
 
 LEAST_R, FARTHEST = 0.7, 0.5
 OLDEST = 80.0  # years; two persons of the tables are older

@@ -30,9 +30,9 @@ from Training.command import run
 from Training.starter.anatomy.real_scans import LABELLED_HELD_OUT, is_trained_on, ixi_scans, labelled_scans
 from Training.starter.anatomy.reference import COLUMNS, dlmuse_volumes, person_of
 from Training.starter.anatomy.views import SEQUENCE_STUDY
+from Training.starter.features import features_of
 from Training.starter.harmless_changes import HARMLESS, changed
 from Training.starter.open_scans import OpenScan, prepared
-from Training.starter.probes import features_of
 
 TARGETS = {"ventricles": 0.9, "hippocampus": 0.9, "gray matter": 0.9, "white matter": 0.9}
 WITHIN = 0.05  # of the same head under other sequences
