@@ -103,6 +103,7 @@ def test_the_structures_that_are_marked_as_loose_are_those_of_the_evaluation():
 
 def test_the_certainty_that_warns_lies_below_that_of_nearly_all_open_t1_scans():
     rows = (VOLUMES / "evaluation.md").read_text(encoding="utf-8").split("## Certainty")[1].splitlines()
+    assert f"Below {SMALLEST_CERTAINTY:.2f} the library warns." in rows
     least, low = next((float(cell) for cell in row.split("|")[3:5]) for row in rows if row.startswith("| T1 |"))
     assert least < SMALLEST_CERTAINTY < low
 
