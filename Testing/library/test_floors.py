@@ -19,7 +19,7 @@ FLOORS = {
         | examination | embeddings | head_training | exports | reports | studies | dicom_objects | dicom_network | batch
         | worker | cli""",
     "Training": """
-        tasks | synthesis data | cohorts | ssl runs | evaluation | downstream | tables | figures | report
+        command tasks | synthesis data | cohorts | ssl runs | evaluation | downstream | tables | figures | report
         | starter | reproduction""",
 }
 
