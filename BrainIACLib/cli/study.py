@@ -89,7 +89,9 @@ def _study(options: argparse.Namespace) -> int:
         _print(answer, stored)
     if answer["document"]["slots"]:
         return 0
-    print(f"brainiac: no series of this study is one of {', '.join(STANDARD_NAMES)}; see why above.", file=sys.stderr)
+    kinds = ", ".join(STANDARD_NAMES)
+    hint = "If you know one: --use T1=SERIES."
+    print(f"brainiac: no series of this study is surely one of {kinds}; see why above. {hint}", file=sys.stderr)
     return 1
 
 

@@ -60,3 +60,14 @@ def judge(key: str, header: HeaderClass | None, image: ImageClass | None) -> Jud
         return Judgement(named, DISAGREE, f"{said}, as such series can; it is not used as {image.name}.")
     sure = probability(image.confidence)
     return Judgement(believed, DISAGREE, f"{said} (probability {sure}); it is taken as {believed}.")
+
+
+def undecided(key: str, judgement: Judgement, image: ImageClass | None) -> str:
+    """What the image of a series looks like that nothing else names and of which the model is not sure; else empty."""
+    if judgement.relation != NEITHER or image is None or image.name not in sequences.STANDARD_NAMES:
+        return ""
+    sure = probability(image.confidence)
+    return (
+        f"Series {key} is not used: nothing but its image says what it is, and that looks like {image.name} "
+        f"(probability {sure}), too little to rely on. Name it if you know it."
+    )

@@ -21,6 +21,7 @@ from BrainIACLib.preprocessing.options import PreprocessingOptions
 from BrainIACLib.preprocessing.standardised import Standardised
 from BrainIACLib.provenance import versions
 from BrainIACLib.scans import Scan
+from BrainIACLib.studies.agreement import undecided
 from BrainIACLib.studies.answering import ask_all
 from BrainIACLib.studies.choice import Candidate, choose
 from BrainIACLib.studies.document import SCHEMA_VERSION, Finding, Person, SeriesRow, Slot, StudyDocument
@@ -107,6 +108,9 @@ def analyze_open_study(
     clock.tick("answers and maps")
     findings = [Finding(one.judgement.finding, (one.found.key,)) for one in named if one.judgement.finding]
     findings += _contrast_findings(slots, named, prepared)
+    for one in named:
+        if one.found.key not in slots.values() and (said := undecided(one.found.key, one.judgement, one.image)):
+            findings.append(Finding(said, (one.found.key,), "note"))
     frames = {one.found.key: one.found.facts.frame_of_reference if one.found.facts else "" for one in named}
     findings += geometry_findings({key: prepared[key] for key in slots.values()}, frames)
     findings += [Finding(note, (), "note") for note in (*options.notes, *study.notes)]

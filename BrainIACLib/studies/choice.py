@@ -58,8 +58,9 @@ def choose(candidates: Sequence[Candidate], use: Mapping[str, str] | None = None
         fitting = sorted((one for one in candidates if one.name == slot), key=_rank)
         if slot in use:
             rest = {one.key: "you chose another" for one in fitting if one.key != use[slot]}
-            named = by_key[use[slot]].name or "unknown"
-            why = "as you chose" + ("" if named == slot else f"; it is taken for {named} otherwise")
+            named = by_key[use[slot]].name
+            known = f"it is taken for {named} otherwise" if named else "nothing else says surely what it is"
+            why = "as you chose" + ("" if named == slot else f"; {known}")
             choices.append(SlotChoice(slot, use[slot], why, rest, by_person=True))
         elif fitting := [one for one in fitting if one.key not in use.values()]:
             best, *others = fitting

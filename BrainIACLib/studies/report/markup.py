@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 
 from BrainIACLib.answers import worth_showing
+from BrainIACLib.trust.words import probability
 
 
 def text(value: object) -> str:
@@ -31,7 +32,7 @@ def bars(probabilities: Mapping[str, float]) -> str:
     """Probabilities as bars with their numbers, largest first, without the smallest."""
     cells = "".join(
         f'<div>{text(name)}</div><div aria-hidden="true"><div class="bar" style="width:{100 * value:.1f}%"></div></div>'
-        f"<div>{value:.2f}</div>"
+        f"<div>{probability(value)}</div>"
         for name, value in worth_showing(probabilities).items()
     )
     return f'<div class="bars">{cells}</div>' if cells else ""

@@ -136,7 +136,8 @@ def _series(document: StudyDocument) -> str:
         "<table>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-    return _section("series", "Series", f"{table}<h3>Why these</h3>{items(others)}")
+    why = f"<h3>Why these</h3>{items(others)}" if others else ""
+    return _section("series", "Series", f"{table}{why}")
 
 
 def _series_row(row: SeriesRow) -> str:

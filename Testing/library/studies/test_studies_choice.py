@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import shift
 
 from BrainIACLib.errors import BrainIACError
-from BrainIACLib.studies.agreement import AGREE, DISAGREE, UNSURE, ImageClass, judge
+from BrainIACLib.studies.agreement import AGREE, DISAGREE, UNSURE, ImageClass, judge, undecided
 from BrainIACLib.studies.choice import Candidate, choose
 from BrainIACLib.studies.enhancement import LEAST_SHARE, share_that_rose
 from BrainIACLib.studies.header_rules import HeaderClass
@@ -100,6 +100,27 @@ def test_an_unsure_image_contradicts_nothing_and_names_nothing():
     assert judge("7", header("T1"), unsure).relation == UNSURE
     assert judge("7", None, unsure).name == ""
     assert judge("7", None, ImageClass("FLAIR", 0.95, True)).name == "FLAIR"
+
+
+def test_what_an_image_looks_like_is_said_where_nothing_else_names_a_series():
+    """Not of what the header names, of a sure image, or of what is none of the four."""
+    unsure = ImageClass("FLAIR", 0.669, False)
+    said = undecided("7", judge("7", None, unsure), unsure)
+    assert said.startswith("Series 7 is not used: nothing but its image says what it is")
+    assert "looks like FLAIR (probability 0.66)" in said
+    for named, image in (
+        (header("PD"), unsure),
+        (None, ImageClass("FLAIR", 0.95, True)),
+        (None, ImageClass("other", 0.5, False)),
+        (None, None),
+    ):
+        assert undecided("7", judge("7", named, image), image) == ""
+
+
+def test_a_person_may_choose_a_series_that_nothing_names():
+    nameless = dataclasses.replace(GOOD, name="")
+    assert choose([nameless], {"T1": "1"})[0].why == "as you chose; nothing else says surely what it is"
+    assert choose([GOOD], {"T2": "1"})[0].why == "as you chose; it is taken for T1 otherwise"
 
 
 def test_agreement_is_also_that_the_model_has_no_class_for_it():

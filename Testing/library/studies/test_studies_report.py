@@ -74,6 +74,19 @@ def test_the_first_columns_say_what_a_series_is_and_what_was_done_with_it(analyz
     assert columns[:3] == ["Series", "Taken for", "What was done"]
 
 
+def test_probabilities_are_cut_as_everywhere_and_a_study_without_a_choice_explains_none(analyzed):
+    """0.888 is below a gate of 0.89, and must not stand beside it as 0.89."""
+    answer = dataclasses.replace(analyzed.document.answers[-1], probabilities={"T1": 0.888, "T2": 0.112})
+    document = dataclasses.replace(analyzed.document, answers=(answer,))
+    page = report_page(dataclasses.replace(analyzed, document=document))
+    assert "<div>0.88</div>" in page
+    assert "<div>0.89</div>" not in page
+    assert "Why these" in page
+    assert "Why these" not in report_page(
+        dataclasses.replace(analyzed, document=dataclasses.replace(document, slots=(), answers=()))
+    )
+
+
 class _Outline(html.parser.HTMLParser):
     def __init__(self, page: str):
         super().__init__()
